@@ -1,0 +1,63 @@
+"""The record of one request and its response: what the gateway fills and telemetry reads.
+
+Knows nothing of sockets, limits or files; every moment is in seconds of the loop's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.faults import Fault
+    from proxy.policy.decision import Decision
+
+# Outcomes: how an exchange ended.
+SERVED = "served"  # the upstream's answer, whole, whatever its status
+REFUSED = "refused"  # Weir said no: a limit, the contract, or a request it will not forward
+FAULTED = "faulted"  # something broke on the way; the fault says what
+ABANDONED = "abandoned"  # the client left before the end
+TUNNELLED = "tunnelled"  # became a byte tunnel by 101
+
+UPSTREAM = "upstream"  # source of an answer: the service ...
+WEIR = "weir"  # ... or Weir itself
+
+
+class Exchange:
+    __slots__ = (
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "decision",
+        "fault",
+        "finished",
+        "method",
+        "outcome",
+        "peer",
+        "redacted_status",
+        "request_id",
+        "server",
+        "source",
+        "started",
+        "status",
+        "target",
+        "upstream_seconds",
+    )
+
+    def __init__(self, method: bytes, target: bytes, peer: str, started: float) -> None:
+        self.method = method
+        self.target = target
+        self.peer = peer  # address of the other end of the socket
+        self.client = peer  # who is charged, after trusted hops
+        self.started = started  # the head was complete
+        self.finished = 0.0
+        self.request_id = ""
+        self.decision: Decision | None = None
+        self.server = ""  # the upstream server that was asked, "" if none was
+        self.upstream_seconds = 0.0  # from the request head being written to the answer's head
+        self.status = 0  # what the client was sent; 0 if nothing was
+        self.source = WEIR
+        self.redacted_status = 0  # the upstream's status when its body was replaced
+        self.bytes_in = 0  # body bytes from the client
+        self.bytes_out = 0  # body bytes to the client
+        self.fault: Fault | None = None
+        self.outcome = ""
