@@ -1,0 +1,39 @@
+"""The life of an exchange as a table: which event may follow in which phase, and where it leads.
+
+The gateway moves with `phase = NEXT[phase][event]`; an event that has no row is a bug of ours and raises KeyError.
+Plain ints, since an enum's hash costs four times a step. Knows nothing of sockets, limits or what the phases do.
+"""
+
+from __future__ import annotations
+
+IDLE = 0  # no exchange: the connection waits for a head
+DECIDING = 1  # the store was asked
+CONNECTING = 2  # a connection to a server was asked for
+WAITING = 3  # the request is on its way, the answer's head is awaited
+ANSWERING = 4  # the answer streams to the client
+REDACTING = 5  # the answer is swallowed, ours will take its place
+TUNNELLING = 6  # 101: bytes both ways
+OVER = 7  # the connection is of no more use
+PHASES = ("idle", "deciding", "connecting", "waiting", "answering", "redacting", "tunnelling", "over")
+
+ASK = 0  # a head came
+ADMIT = 1  # the limits let it pass
+CONNECT = 2  # a connection is there, the request was sent
+RETRY = 3  # it died untouched, another one is asked for
+ANSWER = 4  # the answer's head came
+REDACT = 5  # ... with a status whose details must not leave
+SWITCH = 6  # ... 101
+FINISH = 7  # the exchange ended, the connection stays
+CLOSE = 8  # the exchange ended and so does the connection
+EVENTS = ("ask", "admit", "connect", "retry", "answer", "redact", "switch", "finish", "close")
+
+NEXT: tuple[dict[int, int], ...] = (
+    {ASK: DECIDING, CLOSE: OVER},
+    {ADMIT: CONNECTING, FINISH: IDLE, CLOSE: OVER},
+    {CONNECT: WAITING, RETRY: CONNECTING, FINISH: IDLE, CLOSE: OVER},
+    {RETRY: CONNECTING, ANSWER: ANSWERING, REDACT: REDACTING, SWITCH: TUNNELLING, FINISH: IDLE, CLOSE: OVER},
+    {FINISH: IDLE, CLOSE: OVER},
+    {FINISH: IDLE, CLOSE: OVER},
+    {CLOSE: OVER},
+    {CLOSE: OVER},
+)

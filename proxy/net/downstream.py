@@ -1,0 +1,375 @@
+"""A client's connection: cuts the byte stream into heads and bodies and tells its lane, one exchange at a time.
+
+What a pipelining client sends ahead waits unread in `_buffer`; past READ_AHEAD_BYTES the socket is not read any more, so
+memory for each connection is bounded by that and one read. A body is given on only while the lane wants it. Knows
+nothing of limits, upstreams or what an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from proxy import faults
+from proxy.faults import Fault
+from proxy.http1.framing import ChunkedDecoder
+from proxy.http1.head import CHUNKED, request_head
+from proxy.net.sweep import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.net.ports import DownstreamLimits, Lane
+    from proxy.net.sweep import Sweeper
+
+READ_AHEAD_BYTES = 64 * 1024  # unread input that is held before the socket is paused
+DISCARD_BYTES = 64 * 1024  # of a refused request's body, read and dropped to keep the connection (nginx: lingering)
+LINGER_SECONDS = 2.0  # how long a closed connection is read, so that the answer is not lost to a reset (RFC 9112 9.6)
+LINGER_BYTES = 8 * 1024 * 1024
+
+_HEADS, _BUSY, _DISCARDING, _TUNNEL, _LINGERING, _CLOSED = range(6)
+
+
+class Hall:
+    """What all downstream connections of a worker share."""
+
+    def __init__(self, sweeper: Sweeper, limits: DownstreamLimits, new_lane: Callable[[Downstream], Lane]) -> None:
+        self.sweeper = sweeper
+        self.limits = limits
+        self.new_lane = new_lane
+        self.connections: set[Downstream] = set()
+        self.connections_max = 0  # 0: no bound
+        self.is_draining = False
+
+    def counts(self) -> dict[str, int]:
+        busy = sum(1 for connection in self.connections if not connection.is_idle)
+        return {"active": busy, "idle": len(self.connections) - busy}
+
+
+class Downstream(asyncio.Protocol):
+    """One client's connection. `lane` is told of everything that happens on it."""
+
+    __slots__ = (
+        "_body_read",
+        "_body_wanted",
+        "_buffer",
+        "_decoder",
+        "_hall",
+        "_is_advancing",
+        "_is_head_begun",
+        "_is_read_paused",
+        "_left",
+        "_state",
+        "deadline",
+        "is_write_paused",
+        "lane",
+        "peer",
+        "scheme",
+        "transport",
+    )
+
+    def __init__(self, hall: Hall, scheme: bytes = b"http") -> None:
+        self._hall = hall
+        # connection
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
+        self.lane: Lane = None  # type: ignore[assignment]
+        self.scheme = scheme
+        self.peer = ""
+        self.deadline = NEVER
+        self.is_write_paused = False
+        self._state = _HEADS
+        self._buffer = b""
+        self._is_read_paused = False
+        self._is_advancing = False
+        # request
+        self._is_head_begun = False  # its deadline runs from its first byte, however slowly the rest comes
+        self._body_wanted = False
+        self._left = 0  # bytes of the body still to come
+        self._decoder: ChunkedDecoder | None = None
+        self._body_read = 0  # bytes of a chunked body so far
+
+    # --- the connection's own events ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        hall = self._hall
+        peername = transport.get_extra_info("peername")
+        self.peer = peername[0] if peername else ""  # a Unix socket has none
+        self.lane = hall.new_lane(self)
+        hall.connections.add(self)
+        hall.sweeper.add(self)
+        self.deadline = hall.sweeper.now + hall.limits.idle_timeout
+        if hall.connections_max and len(hall.connections) > hall.connections_max:
+            self.lane.refuse_head(faults.TOO_MANY_CONNECTIONS)
+
+    def data_received(self, data: bytes) -> None:
+        state = self._state
+        if state == _TUNNEL:
+            self.lane.request_data(data)
+        elif state == _LINGERING:
+            self._left -= len(data)
+            if self._left < 0:
+                self.transport.abort()
+        elif state != _CLOSED:
+            self._buffer = self._buffer + data if self._buffer else data
+            self._advance()
+
+    def eof_received(self) -> bool:
+        return False  # a client that stops sending has left: its upstream request is aborted (docs/supported-http.md)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
+        self._state = _CLOSED
+        self._hall.connections.discard(self)
+        self._hall.sweeper.discard(self)
+        self.lane.client_left()
+
+    def pause_writing(self) -> None:
+        self.is_write_paused = True
+        self.deadline = self._hall.sweeper.now + self._hall.limits.body_timeout
+        self.lane.client_paused()
+
+    def resume_writing(self) -> None:
+        self.is_write_paused = False
+        now, limits = self._hall.sweeper.now, self._hall.limits
+        if self._state == _BUSY:
+            self.deadline = now + limits.body_timeout if self._body_wanted else NEVER
+        elif self._state == _HEADS:
+            self.deadline = now + limits.idle_timeout
+        self.lane.client_resumed()
+        self._advance()
+
+    def expire(self) -> None:
+        """The deadline has passed: what that means depends on what was waited for."""
+        self.deadline = NEVER
+        if self._state == _LINGERING:
+            self.transport.abort()
+        elif self.is_write_paused:
+            self.lane.fail(faults.READ_TIMEOUT)
+        elif self._state == _BUSY:
+            self.lane.fail(faults.BODY_TIMEOUT)
+        elif self._state == _HEADS and self._buffer:
+            self.lane.refuse_head(faults.HEAD_TIMEOUT)
+        else:
+            self.transport.close()
+
+    # --- cutting the stream ---
+
+    def _advance(self) -> None:
+        """Gives on all that can be given on; never runs inside itself, however the lane answers."""
+        if self._is_advancing:
+            return
+        self._is_advancing = True
+        try:
+            while self._step():
+                pass
+        except Exception as error:  # noqa: BLE001 - the one bare except of this side: it ends the exchange
+            self.lane.crashed(error)
+        finally:
+            self._is_advancing = False
+        if len(self._buffer) > READ_AHEAD_BYTES:
+            self._pause_reading()
+        elif self._is_read_paused:
+            self._is_read_paused = False
+            self.transport.resume_reading()
+
+    def _step(self) -> bool:
+        """One head or one piece of a body; false when more bytes, or the lane's leave, are needed."""
+        state = self._state
+        if state == _HEADS:
+            return bool(self._buffer) and not self.is_write_paused and self._head()
+        if state == _BUSY:
+            return self._body_wanted and self._body()
+        return state == _DISCARDING and bool(self._buffer) and self._discard()
+
+    def _head(self) -> bool:
+        data = self._buffer
+        limits = self._hall.limits
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > limits.head_bytes or data.startswith(b"\r\n"):
+            return self._unusual_head(data, end)
+        self._buffer = data[end:]
+        self._is_head_begun = False
+        head = request_head(data[:end], limits.line_bytes, limits.headers_max)
+        if isinstance(head, Fault):
+            self.lane.refuse_head(head)
+            return False
+        self.deadline = NEVER
+        self._state = _BUSY
+        length = head.body_length
+        if length:
+            if limits.body_bytes is not None and length > limits.body_bytes:
+                self.lane.refuse_head(faults.BODY_TOO_LARGE)
+                return False
+            self._left = length
+            self._decoder = ChunkedDecoder() if length == CHUNKED else None
+            self._body_read = 0
+        self.lane.begin(head)
+        return True
+
+    def _unusual_head(self, data: bytes, end: int) -> bool:
+        """A head that is not whole, too large, or behind empty lines (RFC 9112 section 2.2: those are skipped)."""
+        if data.startswith(b"\r\n"):
+            self._buffer = data[2:]
+            return bool(self._buffer)
+        limits = self._hall.limits
+        if b"\r\n" not in data[: limits.line_bytes + 2] and len(data) > limits.line_bytes:
+            self.lane.refuse_head(faults.LINE_TOO_LONG)
+        elif end > limits.head_bytes or len(data) > limits.head_bytes:
+            self.lane.refuse_head(faults.HEAD_TOO_LARGE)
+        elif not 0x21 <= data[0] <= 0x7E and data != b"\r":  # TLS or junk: no need to wait for more of it
+            self.lane.refuse_head(faults.MALFORMED_HEAD)
+        elif not self._is_head_begun:
+            self._is_head_begun = True
+            self.deadline = self._hall.sweeper.now + limits.head_timeout
+        return False
+
+    def _body(self) -> bool:
+        data = self._buffer
+        if self._decoder is not None:
+            return self._chunked_body(self._decoder, data)
+        if not data:
+            return False
+        left = self._left
+        if len(data) <= left:
+            self._buffer = b""
+        else:
+            self._buffer = data[left:]
+            data = data[:left]
+        self._left = left - len(data)
+        if self._left:
+            self.deadline = self._hall.sweeper.now + self._hall.limits.body_timeout
+            self.lane.request_data(data)
+        else:
+            self._body_wanted = False
+            self.deadline = NEVER
+            self.lane.request_data(data)
+            self.lane.request_end([])
+        return True
+
+    def _chunked_body(self, decoder: ChunkedDecoder, data: bytes) -> bool:
+        if not data:
+            return False
+        self._buffer = b""
+        payload = decoder.decode(data)
+        if decoder.is_malformed:
+            self.lane.fail(faults.MALFORMED_CHUNK)
+            return False
+        self._body_read += len(payload)
+        body_bytes = self._hall.limits.body_bytes
+        if body_bytes is not None and self._body_read > body_bytes:
+            self.lane.fail(faults.BODY_TOO_LARGE)
+            return False
+        if payload:
+            self.lane.request_data(payload)
+        if decoder.is_done:
+            self._buffer = decoder.rest
+            self._decoder = None
+            self._left = 0
+            self._body_wanted = False
+            self.deadline = NEVER
+            self.lane.request_end(decoder.trailers)
+        else:
+            self.deadline = self._hall.sweeper.now + self._hall.limits.body_timeout
+        return True
+
+    def _discard(self) -> bool:
+        data = self._buffer
+        self._buffer = data[self._left :]
+        self._left -= min(self._left, len(data))
+        if self._left == 0:
+            self._become_idle()
+            return True
+        return False
+
+    # --- what the lane asks for ---
+
+    @property
+    def is_idle(self) -> bool:
+        return self._state == _HEADS and not self._buffer
+
+    @property
+    def is_body_pending(self) -> bool:
+        """Some of the request's body has not been read."""
+        return self._left != 0
+
+    @property
+    def can_discard_body(self) -> bool:
+        """What is left of the body is known to be small enough to be read and dropped."""
+        return self._decoder is None and self._left <= DISCARD_BYTES
+
+    def want_body(self) -> None:
+        self._body_wanted = True
+        self.deadline = self._hall.sweeper.now + self._hall.limits.body_timeout
+        self._advance()
+
+    def pause_body(self) -> None:
+        self._body_wanted = False
+        self.deadline = NEVER  # the server is the slow one now
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def finish(self) -> None:
+        """The exchange is over and the connection stays: on to the next request."""
+        self._body_wanted = False
+        if self._left:
+            self._state = _DISCARDING
+            self.deadline = self._hall.sweeper.now + self._hall.limits.body_timeout
+        else:
+            self._become_idle()
+        if self._buffer and not self._is_advancing:
+            self._advance()
+
+    def linger(self) -> None:
+        """The exchange is over and so is the connection: the answer goes out, input is read and dropped for a while."""
+        self._buffer = b""
+        self._body_wanted = False
+        if self._state == _CLOSED:
+            return
+        self._state = _LINGERING
+        self._left = LINGER_BYTES
+        self.deadline = self._hall.sweeper.now + LINGER_SECONDS
+        if self._is_read_paused:
+            self._is_read_paused = False
+            self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Closes at once, so that a broken answer cannot look whole."""
+        self._state = _CLOSED
+        self._buffer = b""
+        self.transport.abort()
+
+    def become_tunnel(self) -> None:
+        self._state = _TUNNEL
+        self.deadline = NEVER
+        if self._buffer:
+            early, self._buffer = self._buffer, b""
+            self.lane.request_data(early)
+
+    def pause_reading(self) -> None:
+        self._pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._is_read_paused:
+            self._is_read_paused = False
+            self.transport.resume_reading()
+
+    # --- ---
+
+    def _become_idle(self) -> None:
+        self._state = _HEADS
+        self._left = 0
+        self._decoder = None
+        self.deadline = self._idle_deadline()
+
+    def _idle_deadline(self) -> float:
+        return self._hall.sweeper.now + self._hall.limits.idle_timeout
+
+    def _pause_reading(self) -> None:
+        if not self._is_read_paused and not self.transport.is_closing():
+            self._is_read_paused = True
+            self.transport.pause_reading()

@@ -1,0 +1,172 @@
+"""The servers of the upstream and the connections to them: which server, which connection, and when to let go of one.
+
+The last one used is the next one used, so that the rest can age and be closed before the server closes them. A server is
+the less loaded of two taken at random. Knows nothing of requests beyond who waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from proxy import faults
+from proxy.net.upstream import Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.config.settings import Server as ServerSettings
+    from proxy.config.settings import UpstreamSettings
+    from proxy.faults import Fault
+    from proxy.net.ports import Lane
+    from proxy.net.sweep import Sweeper
+
+IDLE_MAX = 1024  # connections at rest a server: as many as are used at once, seldom more
+
+_log = logging.getLogger("weir.upstream")
+
+
+class Server:
+    """One server: its idle connections and how to open more."""
+
+    def __init__(self, settings: ServerSettings, timeouts: UpstreamSettings, sweeper: Sweeper) -> None:
+        self.settings = settings
+        self.name = settings.url
+        self.authority = settings.authority.encode()
+        self.sweeper = sweeper
+        self.connect_timeout = timeouts.timeouts.connect
+        self.response_timeout = timeouts.timeouts.response
+        self.idle_timeout = timeouts.timeouts.idle
+        self.idle: list[Upstream] = []
+        self.open: set[Upstream] = set()
+        self.connecting = 0
+        self.is_retired = False  # no longer in the settings: connections close as they become idle
+        self._ssl = ssl.create_default_context() if settings.scheme == "https" else None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def load(self) -> int:
+        return len(self.open) - len(self.idle) + self.connecting
+
+    def take_idle(self) -> Upstream | None:
+        while self.idle:
+            upstream = self.idle.pop()
+            if not upstream.transport.is_closing():
+                upstream.is_reused = True
+                return upstream
+        return None
+
+    def connect(self, lane: Lane, failed: Callable[[Lane, Server, Fault], None]) -> None:
+        """Opens a connection for `lane`, which is told when it is there."""
+        self.connecting += 1
+        task = asyncio.get_running_loop().create_task(self._connect(lane, failed))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, lane: Lane, failed: Callable[[Lane, Server, Fault], None]) -> None:
+        try:
+            async with asyncio.timeout(self.connect_timeout):
+                upstream = await self._open()
+        except (OSError, TimeoutError) as error:
+            self.connecting -= 1
+            _log.warning("connect failed", extra={"fields": {"server": self.name, "error": str(error) or "timeout"}})
+            failed(lane, self, fault_of(error))
+            return
+        self.connecting -= 1
+        lane.connected(upstream)
+
+    async def _open(self) -> Upstream:
+        loop = asyncio.get_running_loop()
+        settings = self.settings
+        if settings.unix_path is not None:
+            _, upstream = await loop.create_unix_connection(lambda: Upstream(self), settings.unix_path)
+            return upstream
+        name = settings.host if self._ssl else None
+        _, upstream = await loop.create_connection(
+            lambda: Upstream(self), settings.host, settings.port, ssl=self._ssl, server_hostname=name
+        )
+        return upstream
+
+    def opened(self, upstream: Upstream) -> None:
+        self.open.add(upstream)
+        self.sweeper.add(upstream)
+
+    def closed(self, upstream: Upstream) -> None:
+        self.open.discard(upstream)
+        self.sweeper.discard(upstream)
+        if upstream in self.idle:
+            self.idle.remove(upstream)
+
+    def release(self, upstream: Upstream) -> None:
+        """The exchange is over and the connection can carry another one."""
+        if self.is_retired or len(self.idle) >= IDLE_MAX:
+            upstream.close()
+            return
+        upstream.deadline = self.sweeper.now + self.idle_timeout
+        self.idle.append(upstream)
+
+    def retire(self) -> None:
+        self.is_retired = True
+        for upstream in list(self.idle):
+            upstream.close()
+
+
+class Pool:
+    """All servers of the upstream."""
+
+    def __init__(self, settings: UpstreamSettings, sweeper: Sweeper, failures: dict[tuple[str, str], int]) -> None:
+        self.servers: list[Server] = [Server(server, settings, sweeper) for server in settings.servers]
+        self._failures = failures  # (server, reason) -> count, a metric
+
+    def acquire(self, lane: Lane, avoid: Server | None = None, *, fresh: bool = False) -> Upstream | None:
+        """A connection that is ready, or none: then `lane.connected` or `lane.upstream_failed` is called later."""
+        server = self._choose(avoid)
+        if not fresh:
+            upstream = server.take_idle()
+            if upstream is not None:
+                return upstream
+        server.connect(lane, self._connect_failed)
+        return None
+
+    def _choose(self, avoid: Server | None) -> Server:
+        servers = self.servers
+        if len(servers) == 1:
+            return servers[0]
+        candidates = [server for server in servers if server is not avoid]
+        if len(candidates) == 1:
+            return candidates[0]
+        one, other = random.sample(candidates, 2)
+        return one if one.load <= other.load else other
+
+    def _connect_failed(self, lane: Lane, server: Server, fault: Fault) -> None:
+        self.count_failure(server.name, fault)
+        lane.upstream_failed(fault)
+
+    def count_failure(self, server: str, fault: Fault) -> None:
+        key = (server, fault.reason)
+        self._failures[key] = self._failures.get(key, 0) + 1
+
+    def retire(self) -> None:
+        for server in self.servers:
+            server.retire()
+
+    def counts(self) -> dict[str, int]:
+        idle = sum(len(server.idle) for server in self.servers)
+        return {"active": sum(len(server.open) for server in self.servers) - idle, "idle": idle}
+
+
+def fault_of(error: Exception) -> Fault:
+    """The row of the fault table for a connection that could not be opened."""
+    if isinstance(error, TimeoutError):
+        return faults.CONNECT_TIMEOUT
+    if isinstance(error, ssl.SSLError):
+        return faults.TLS_FAILED
+    if isinstance(error, socket.gaierror):
+        return faults.DNS_FAILED
+    return faults.CONNECT_REFUSED
+
+

@@ -1,0 +1,54 @@
+"""One coarse clock for every deadline: a sweep over the open connections instead of a timer per request.
+
+A connection says what happens at its deadline; the sweep only compares. A deadline is met late by at most one interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NEVER = inf
+
+
+class Sweepable(Protocol):
+    deadline: float
+
+    def expire(self) -> None: ...
+
+
+class Sweeper:
+    """Keeps `now` (seconds, monotonic, as old as the last sweep at most) and expires what is overdue."""
+
+    def __init__(self, interval: float, tasks: tuple[Callable[[float], None], ...] = ()) -> None:
+        self.now = 0.0
+        self.interval = interval  # seconds
+        self._tasks = tasks  # what else happens at every sweep
+        self._members: set[Sweepable] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._tick()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def add(self, member: Sweepable) -> None:
+        self._members.add(member)
+
+    def discard(self, member: Sweepable) -> None:
+        self._members.discard(member)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self.interval, self._tick)
+        now = self.now = loop.time()
+        for member in [member for member in self._members if member.deadline <= now]:
+            member.expire()
+        for task in self._tasks:
+            task(now)

@@ -1,0 +1,265 @@
+"""A connection to a server: sends what its lane gives it and cuts the answer into head, data and end.
+
+Between exchanges it rests in its pool, where any byte or close from the server ends it. An answer is over only by its own
+framing; whatever breaks off before is a fault. Knows nothing of limits, clients or what an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from proxy import faults
+from proxy.faults import Fault
+from proxy.http1.framing import ChunkedDecoder
+from proxy.http1.head import CHUNKED, UNTIL_CLOSE, response_head
+from proxy.net.sweep import NEVER
+
+if TYPE_CHECKING:
+    from proxy.http1.head import ResponseHead
+    from proxy.net.pool import Server
+    from proxy.net.ports import Lane
+
+HEAD_BYTES = 64 * 1024  # of an answer; nginx: proxy_buffer_size 8k, HAProxy 16k, Envoy 60k
+INTERIM_MAX = 16  # 1xx heads before the answer
+
+_IDLE, _HEAD, _BODY, _TUNNEL, _CLOSED = range(5)
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to one server. `lane` is set while an exchange uses it."""
+
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_has_answered",
+        "_interims",
+        "_is_read_paused",
+        "_left",
+        "_method",
+        "_server",
+        "_state",
+        "_will_close",
+        "deadline",
+        "is_request_sent",
+        "is_reused",
+        "is_write_paused",
+        "lane",
+        "transport",
+    )
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        # connection
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
+        self.deadline = NEVER
+        self.is_reused = False  # it has carried an exchange before
+        self.is_write_paused = False
+        self._is_read_paused = False
+        self._state = _IDLE
+        # exchange
+        self.lane: Lane | None = None
+        self.is_request_sent = False
+        self._method = b""
+        self._buffer = b""
+        self._has_answered = False  # a byte has come
+        self._interims = 0
+        self._left = 0  # bytes of the body still to come, or CHUNKED, or UNTIL_CLOSE
+        self._decoder: ChunkedDecoder | None = None
+        self._will_close = False
+
+    # --- what the lane asks for ---
+
+    def send_head(self, lane: Lane, method: bytes, data: bytes) -> None:
+        """Starts an exchange: the request's head goes out."""
+        self.lane = lane
+        self.is_request_sent = False
+        self._method = method
+        self._buffer = b""
+        self._has_answered = False
+        self._interims = 0
+        self._will_close = False
+        self._state = _HEAD
+        self.deadline = self._server.sweeper.now + self._server.response_timeout
+        self.transport.write(data)
+
+    def send(self, data: bytes) -> None:
+        self.deadline = self._server.sweeper.now + self._server.response_timeout
+        self.transport.write(data)
+
+    def pause_reading(self) -> None:
+        if not self._is_read_paused and not self.transport.is_closing():
+            self._is_read_paused = True
+            self.deadline = NEVER  # the client is the slow one now
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._is_read_paused:
+            self._is_read_paused = False
+            self.deadline = self._server.sweeper.now + self._server.response_timeout
+            self.transport.resume_reading()
+
+    def expect_within(self, seconds: float) -> None:
+        """Bounds the wait for the rest of the answer."""
+        self.deadline = min(self.deadline, self._server.sweeper.now + seconds)
+
+    def become_tunnel(self) -> None:
+        self._state = _TUNNEL
+        self.deadline = NEVER
+
+    def close(self) -> None:
+        """Of no more use, whatever may still come."""
+        self.lane = None
+        self._state = _CLOSED
+        self.transport.abort()
+
+    # --- the connection's own events ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._server.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        lane = self.lane
+        if lane is None:
+            self.close()  # bytes nobody asked for: the next answer could not be told from them
+            return
+        try:
+            self._read(lane, data)
+        except Exception as error:  # noqa: BLE001 - the one bare except of this side: it ends the exchange
+            lane.crashed(error)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        lane, state = self.lane, self._state
+        self.lane = None
+        self._state = _CLOSED
+        self._server.closed(self)
+        if lane is None:
+            return
+        if state == _HEAD:
+            untouched = self.is_reused and not self._has_answered
+            lane.upstream_failed(faults.STALE_CONNECTION if untouched else faults.CONNECTION_LOST)
+        elif state == _BODY and self._left == UNTIL_CLOSE and exc is None:
+            lane.response_end([])
+        else:
+            lane.upstream_failed(faults.TRUNCATED)
+
+    def pause_writing(self) -> None:
+        self.is_write_paused = True
+        if self.lane is not None:
+            self.lane.upstream_paused()
+
+    def resume_writing(self) -> None:
+        self.is_write_paused = False
+        if self.lane is not None:
+            self.lane.upstream_resumed()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self.deadline = NEVER
+        if self.lane is None:
+            self.close()
+        else:
+            self._fail(faults.RESPONSE_TIMEOUT if self._state == _HEAD else faults.RESPONSE_STALLED)
+
+    # --- cutting the answer ---
+
+    def _read(self, lane: Lane, data: bytes) -> None:
+        state = self._state
+        if state == _HEAD:
+            self._has_answered = True
+            self._buffer = self._buffer + data if self._buffer else data
+            while self._state == _HEAD and self._head(lane):
+                pass
+        elif state == _BODY:
+            self.deadline = self._server.sweeper.now + self._server.response_timeout
+            self._body(lane, data)
+        elif state == _TUNNEL:
+            lane.response_data(data)
+
+    def _head(self, lane: Lane) -> bool:
+        """Reads one head, interim or final; false when more bytes are needed."""
+        data = self._buffer
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > HEAD_BYTES:
+            if len(data) > HEAD_BYTES:
+                self._fail(faults.RESPONSE_HEAD_TOO_LARGE)
+            elif not (data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(data)):
+                self._fail(faults.MALFORMED_RESPONSE)  # junk: no need to wait for an end that may not come
+            return False
+        head = response_head(data[:end], self._method)
+        if isinstance(head, Fault):
+            self._fail(head)
+            return False
+        self._buffer = data[end:]
+        if head.status < 200 and head.status != 101:
+            self._interims += 1
+            if self._interims > INTERIM_MAX:
+                self._fail(faults.MALFORMED_RESPONSE)
+                return False
+            lane.interim(head)
+            return bool(self._buffer)
+        self._final_head(lane, head)
+        return False
+
+    def _final_head(self, lane: Lane, head: ResponseHead) -> None:
+        self._state = _BODY
+        length = self._left = head.body_length
+        self._will_close = head.wants_close
+        self._decoder = ChunkedDecoder() if length == CHUNKED else None
+        lane.response_head(head)
+        if self.lane is not lane or self._state == _TUNNEL:  # the lane has ended it, or made it a tunnel
+            early, self._buffer = self._buffer, b""
+            if early and self.lane is lane:
+                lane.response_data(early)
+        elif length == 0:
+            self._end(lane, self._buffer, [])
+        elif self._buffer:
+            data, self._buffer = self._buffer, b""
+            self._body(lane, data)
+
+    def _body(self, lane: Lane, data: bytes) -> None:
+        left = self._left
+        if left > len(data):
+            self._left = left - len(data)
+            lane.response_data(data)
+        elif left >= 0:
+            lane.response_data(data[:left] if len(data) > left else data)
+            self._end(lane, data[left:], [])
+        elif left == UNTIL_CLOSE:
+            lane.response_data(data)
+        else:
+            self._chunked_body(lane, data)
+
+    def _chunked_body(self, lane: Lane, data: bytes) -> None:
+        decoder = cast("ChunkedDecoder", self._decoder)
+        payload = decoder.decode(data)
+        if payload:
+            lane.response_data(payload)
+        if decoder.is_malformed:
+            self._fail(faults.MALFORMED_RESPONSE_BODY)
+        elif decoder.is_done:
+            self._decoder = None
+            self._end(lane, decoder.rest, decoder.trailers)
+
+    def _end(self, lane: Lane, rest: bytes, trailers: list[tuple[bytes, bytes]]) -> None:
+        """The answer is whole: the connection goes back to its pool, if nothing speaks against it, and the lane goes on."""
+        if self.lane is not lane:  # the lane let go of it while it was told of the last bytes
+            return
+        self.lane = None
+        self._buffer = b""
+        if rest or self._will_close or not self.is_request_sent or self._is_read_paused:
+            self.close()
+        else:
+            self._state = _IDLE
+            self._server.release(self)
+        lane.response_end(trailers)
+
+    def _fail(self, fault: Fault) -> None:
+        lane = self.lane
+        self.close()
+        if lane is not None:
+            lane.upstream_failed(fault)
