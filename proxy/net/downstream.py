@@ -8,6 +8,8 @@ nothing of limits, upstreams or what an answer means.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import TYPE_CHECKING, cast
 
 from proxy import faults
@@ -17,33 +19,16 @@ from proxy.http1.head import CHUNKED, request_head
 from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.net.ports import DownstreamLimits, Lane
-    from proxy.net.sweep import Sweeper
+    from proxy.net.hall import Hall
+    from proxy.net.ports import Lane
 
 READ_AHEAD_BYTES = 64 * 1024  # unread input that is held before the socket is paused
 DISCARD_BYTES = 64 * 1024  # of a refused request's body, read and dropped to keep the connection (nginx: lingering)
 LINGER_SECONDS = 2.0  # how long a closed connection is read, so that the answer is not lost to a reset (RFC 9112 9.6)
 LINGER_BYTES = 8 * 1024 * 1024
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
 _HEADS, _BUSY, _DISCARDING, _TUNNEL, _LINGERING, _CLOSED = range(6)
-
-
-class Hall:
-    """What all downstream connections of a worker share."""
-
-    def __init__(self, sweeper: Sweeper, limits: DownstreamLimits, new_lane: Callable[[Downstream], Lane]) -> None:
-        self.sweeper = sweeper
-        self.limits = limits
-        self.new_lane = new_lane
-        self.connections: set[Downstream] = set()
-        self.connections_max = 0  # 0: no bound
-        self.is_draining = False
-
-    def counts(self) -> dict[str, int]:
-        busy = sum(1 for connection in self.connections if not connection.is_idle)
-        return {"active": busy, "idle": len(self.connections) - busy}
 
 
 class Downstream(asyncio.Protocol):
@@ -68,12 +53,12 @@ class Downstream(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, hall: Hall, scheme: bytes = b"http") -> None:
+    def __init__(self, hall: Hall) -> None:
         self._hall = hall
         # connection
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
         self.lane: Lane = None  # type: ignore[assignment]
-        self.scheme = scheme
+        self.scheme = b"http"
         self.peer = ""
         self.deadline = NEVER
         self.is_write_paused = False
@@ -95,11 +80,14 @@ class Downstream(asyncio.Protocol):
         hall = self._hall
         peername = transport.get_extra_info("peername")
         self.peer = peername[0] if peername else ""  # a Unix socket has none
+        if transport.get_extra_info("sslcontext") is not None:
+            self.scheme = b"https"
         self.lane = hall.new_lane(self)
         hall.connections.add(self)
         hall.sweeper.add(self)
         self.deadline = hall.sweeper.now + hall.limits.idle_timeout
-        if hall.connections_max and len(hall.connections) > hall.connections_max:
+        connections_max = hall.limits.connections_max
+        if connections_max is not None and len(hall.connections) > connections_max:
             self.lane.refuse_head(faults.TOO_MANY_CONNECTIONS)
 
     def data_received(self, data: bytes) -> None:
@@ -119,7 +107,7 @@ class Downstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
         self._state = _CLOSED
-        self._hall.connections.discard(self)
+        self._hall.left(self)
         self._hall.sweeper.discard(self)
         self.lane.client_left()
 
@@ -338,10 +326,24 @@ class Downstream(asyncio.Protocol):
             self.transport.close()
 
     def abort(self) -> None:
-        """Closes at once, so that a broken answer cannot look whole."""
         self._state = _CLOSED
         self._buffer = b""
         self.transport.abort()
+
+    def break_off(self, *, reset: bool) -> None:
+        """Closes in the midst of an answer, so that it cannot look whole.
+
+        What was written before still goes out; an answer that would end with its connection is reset instead.
+        """
+        if reset:
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.abort()
+            return
+        self._state = _LINGERING
+        self._left = LINGER_BYTES
+        self._buffer = b""
+        self.deadline = self._hall.sweeper.now + LINGER_SECONDS
+        self.transport.close()
 
     def become_tunnel(self) -> None:
         self._state = _TUNNEL

@@ -41,7 +41,7 @@ class Server:
         self.connect_timeout = timeouts.timeouts.connect
         self.response_timeout = timeouts.timeouts.response
         self.idle_timeout = timeouts.timeouts.idle
-        self.idle: list[Upstream] = []
+        self.idle: dict[Upstream, None] = {}  # the last one used comes last
         self.open: set[Upstream] = set()
         self.connecting = 0
         self.is_retired = False  # no longer in the settings: connections close as they become idle
@@ -54,7 +54,7 @@ class Server:
 
     def take_idle(self) -> Upstream | None:
         while self.idle:
-            upstream = self.idle.pop()
+            upstream, _ = self.idle.popitem()
             if not upstream.transport.is_closing():
                 upstream.is_reused = True
                 return upstream
@@ -98,8 +98,7 @@ class Server:
     def closed(self, upstream: Upstream) -> None:
         self.open.discard(upstream)
         self.sweeper.discard(upstream)
-        if upstream in self.idle:
-            self.idle.remove(upstream)
+        self.idle.pop(upstream, None)
 
     def release(self, upstream: Upstream) -> None:
         """The exchange is over and the connection can carry another one."""
@@ -107,7 +106,7 @@ class Server:
             upstream.close()
             return
         upstream.deadline = self.sweeper.now + self.idle_timeout
-        self.idle.append(upstream)
+        self.idle[upstream] = None
 
     def retire(self) -> None:
         self.is_retired = True

@@ -52,3 +52,4 @@ class DownstreamLimits(Protocol):
     head_timeout: float
     body_timeout: float
     idle_timeout: float
+    connections_max: int | None

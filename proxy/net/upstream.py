@@ -103,6 +103,14 @@ class Upstream(asyncio.Protocol):
         """Bounds the wait for the rest of the answer."""
         self.deadline = min(self.deadline, self._server.sweeper.now + seconds)
 
+    @property
+    def server(self) -> Server:
+        return self._server
+
+    def hand_back(self) -> None:
+        """Gives an unused connection to the pool: the client it was opened for has left."""
+        self._server.release(self)
+
     def become_tunnel(self) -> None:
         self._state = _TUNNEL
         self.deadline = NEVER
@@ -251,9 +259,10 @@ class Upstream(asyncio.Protocol):
             return
         self.lane = None
         self._buffer = b""
-        if rest or self._will_close or not self.is_request_sent or self._is_read_paused:
+        if rest or self._will_close or not self.is_request_sent:
             self.close()
         else:
+            self.resume_reading()
             self._state = _IDLE
             self._server.release(self)
         lane.response_end(trailers)

@@ -1,0 +1,49 @@
+"""The commands. Each imports what it needs when it runs, so that `weir check` does not pay for the gateway."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from proxy import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="weir")
+def main() -> None:
+    """Weir, a rate-limiting reverse proxy for one HTTP/JSON service."""
+
+
+@main.command()
+@click.option("--config", "-c", "config_path", metavar="FILE", required=True, help="The YAML file with the settings.")
+def run(config_path: str) -> None:
+    """Serve until SIGTERM."""
+    from proxy.runtime.run import run as serve  # noqa: PLC0415 - see the top of the file
+
+    sys.exit(serve(config_path))
+
+
+@main.command()
+@click.argument("config_path", metavar="FILE")
+def check(config_path: str) -> None:
+    """Say every mistake in FILE; exit 0 if there is none, else 2."""
+    from proxy.config.loader import ConfigError, load  # noqa: PLC0415
+
+    try:
+        settings = load(config_path)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    limits = len(settings.limits)
+    click.echo(f"{config_path}: good ({limits} limit{'' if limits == 1 else 's'}, store {settings.store.url})")
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="End after the tour.")
+@click.option("--port", type=int, default=None, help="The gateway's port (default: a free one).")
+def demo(*, once: bool, port: int | None) -> None:
+    """Show Weir at work in front of a sample service."""
+    from proxy.demo.run import run_demo  # noqa: PLC0415
+
+    sys.exit(run_demo(once=once, port=port))

@@ -1,0 +1,426 @@
+"""THE STORY of one exchange: who, which limits, may it pass, forward, answer, finish.
+
+A `Lane` belongs to one client connection and lives through its exchanges one after the other. Its methods stand in the
+order in which they happen; each is called by the connection on which it happens and acts at once, so that no exchange
+costs a task. The phases and what may follow them are `http1.lifecycle`; what can go wrong is `faults`; `_finish` is called
+exactly once for each exchange, whatever happened. docs/life-of-an-exchange.md tells the same in prose.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy import faults
+from proxy.exchange import ABANDONED, FAULTED, REFUSED, SERVED, TUNNELLED, UPSTREAM, Exchange
+from proxy.http1 import lifecycle as life
+from proxy.http1.framing import chunk, last_chunk
+from proxy.http1.head import CHUNKED, UNTIL_CLOSE
+from proxy.http1.headers import asks_upgrade
+from proxy.http1.serialise import connection_line, interim_head, switching_head
+from proxy.rules import request_id
+
+if TYPE_CHECKING:
+    from proxy.contract.redaction import Original
+    from proxy.faults import Fault
+    from proxy.http1.head import RequestHead, ResponseHead
+    from proxy.limiter.store import Store
+    from proxy.net.downstream import Downstream
+    from proxy.net.pool import Pool
+    from proxy.net.ports import Trailers
+    from proxy.net.upstream import Upstream
+    from proxy.policy.decision import Decision
+    from proxy.rules import Rules
+    from proxy.telemetry.access_log import AccessLog
+    from proxy.telemetry.metrics import Metrics
+
+REDACT_BYTES = 256 * 1024  # of an answer that is replaced, read before its connection is dropped
+REDACT_SECONDS = 1.0  # and how long: the client waits for its error object meanwhile
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # RFC 9110 section 9.2.2
+
+_log = logging.getLogger("weir.gateway")
+
+
+class Gateway:
+    """What the lanes of a worker share; `rules` and `pool` are swapped whole at a reload."""
+
+    def __init__(self, rules: Rules, pool: Pool, store: Store, metrics: Metrics, access_log: AccessLog) -> None:
+        self.rules = rules
+        self.pool = pool
+        self.store = store
+        self.metrics = metrics
+        self.access_log = access_log
+        self.retries = RetryBudget()
+        self.date_line = b""  # for answers of our own, renewed by the sweep
+        self.is_draining = False  # every answer is the last one of its connection
+
+    def lane(self, downstream: Downstream) -> Lane:
+        return Lane(self, downstream)
+
+
+class Lane:
+    __slots__ = (
+        "_downstream",
+        "_exchange",
+        "_gateway",
+        "_head",
+        "_is_chunked_in",
+        "_is_chunked_out",
+        "_keep",
+        "_original",
+        "_phase",
+        "_request_bytes",
+        "_rules",
+        "_upstream",
+    )
+
+    def __init__(self, gateway: Gateway, downstream: Downstream) -> None:
+        # connection
+        self._gateway = gateway
+        self._downstream = downstream
+        self._phase = life.IDLE
+        # exchange
+        self._rules = gateway.rules
+        self._head: RequestHead | None = None
+        self._exchange: Exchange = None  # type: ignore[assignment]  # set by `begin`, before anything reads it
+        self._upstream: Upstream | None = None
+        self._is_chunked_in = False
+        self._is_chunked_out = False
+        self._keep = True  # the client's connection outlives the exchange
+        self._request_bytes = b""  # the head as sent, for a retry
+        self._original: Original | None = None  # the answer that is being replaced
+
+    # --- 1. A head came: who is it, which limits apply, may it pass? ---
+
+    def begin(self, head: RequestHead) -> None:
+        gateway = self._gateway
+        rules = self._rules = gateway.rules
+        self._head = head
+        self._step(life.ASK)
+        exchange = self._exchange = Exchange(head.method, head.target, self._downstream.peer, monotonic())
+        exchange.request_id = request_id(head)
+        exchange.client = client = rules.client(head, exchange.peer)
+        fault = rules.refusal(head)
+        if fault is not None:
+            self._refuse(fault)
+            return
+        charges, exchange.exempt = rules.limits.charges(head, client)
+        if not charges:
+            self._forward()
+            return
+        decision = gateway.store.take(charges, self)
+        if decision is not None:
+            self.decided(decision)
+
+    def decided(self, decision: Decision) -> None:
+        """The store's answer: at once, or later from the loop."""
+        if self._phase != life.DECIDING:  # the client has left meanwhile
+            return
+        self._exchange.decision = decision
+        if decision.is_admitted:
+            self._forward()
+        else:
+            self._refuse(decision.fault)
+
+    def refuse_head(self, fault: Fault) -> None:
+        """Refused at the door: there is no request that could be told apart from the rest of the bytes."""
+        self._head = None
+        self._rules = self._gateway.rules
+        self._step(life.ASK)
+        self._exchange = Exchange(b"", b"", self._downstream.peer, monotonic())
+        self._exchange.request_id = request_id(None)
+        self._refuse(fault, keep=False)
+
+    # --- 2. It may: a connection to a server, the head, then the body as it comes ---
+
+    def _forward(self) -> None:
+        self._step(life.ADMIT)
+        upstream = self._gateway.pool.acquire(self)
+        if upstream is not None:
+            self.connected(upstream)
+
+    def connected(self, upstream: Upstream) -> None:
+        if self._phase != life.CONNECTING:  # the client has left meanwhile
+            upstream.hand_back()
+            return
+        self._step(life.CONNECT)
+        self._upstream = upstream
+        head, exchange = self._head, self._exchange
+        assert head is not None
+        server = upstream.server
+        exchange.server = server.name
+        exchange.upstream_started = monotonic()
+        data = self._rules.request(head, exchange, self._downstream.scheme, server.authority)
+        upstream.send_head(self, head.method, data)
+        if head.body_length:
+            self._is_chunked_in = head.body_length == CHUNKED
+            self._downstream.want_body()
+        else:
+            upstream.is_request_sent = True
+
+    def request_data(self, data: bytes) -> None:
+        upstream = self._upstream
+        if upstream is None:
+            return  # answered before the body was whole: the rest is of no use
+        self._exchange.bytes_in += len(data)
+        upstream.send(chunk(data) if self._is_chunked_in else data)
+
+    def request_end(self, trailers: Trailers) -> None:
+        upstream = self._upstream
+        if upstream is not None:
+            if self._is_chunked_in:
+                upstream.send(last_chunk(trailers))
+            upstream.is_request_sent = True
+
+    # --- 3. The answer: judged by its head, then passed on as it comes ---
+
+    def interim(self, head: ResponseHead) -> None:
+        """100 Continue, 103 Early Hints (RFC 9110 section 15.2); HTTP/1.0 does not know them."""
+        if self._head is not None and self._head.minor == 1:
+            self._downstream.write(interim_head(head))
+
+    def response_head(self, head: ResponseHead) -> None:
+        exchange, request = self._exchange, self._head
+        assert request is not None
+        exchange.upstream_seconds = monotonic() - exchange.upstream_started
+        status = exchange.status = head.status
+        exchange.source = UPSTREAM
+        if status == 101:
+            self._switch(head, request)
+            return
+        if self._rules.redaction.covers(status):
+            self._begin_redaction(head)
+            return
+        self._step(life.ANSWER)
+        for rule in self._rules.violations(head):
+            self._gateway.metrics.count_violation(status, rule)
+        is_open_ended = head.body_length in (CHUNKED, UNTIL_CLOSE)
+        self._is_chunked_out = is_open_ended and request.minor == 1
+        keep = self._keep = self._may_keep(request) and not (is_open_ended and request.minor == 0)
+        self._downstream.write(self._rules.response(head, exchange, request, keep=keep))
+
+    def response_data(self, data: bytes) -> None:
+        if self._original is not None:
+            self._swallow(data)
+            return
+        self._exchange.bytes_out += len(data)
+        self._downstream.write(chunk(data) if self._is_chunked_out else data)
+
+    def response_end(self, trailers: Trailers) -> None:
+        self._upstream = None
+        if self._original is not None:
+            self._answer_redacted()
+            return
+        if self._is_chunked_out:
+            self._downstream.write(last_chunk(trailers))
+        self._finish(SERVED, keep=self._keep)
+
+    # --- 3a. ... or replaced, since its details must not leave ---
+
+    def _begin_redaction(self, head: ResponseHead) -> None:
+        self._step(life.REDACT)
+        self._original = self._rules.redaction.original(head)
+        if self._upstream is not None:
+            self._upstream.expect_within(REDACT_SECONDS)
+
+    def _swallow(self, data: bytes) -> None:
+        assert self._original is not None
+        self._original.feed(data)
+        if self._original.size > REDACT_BYTES:
+            self._drop_upstream()
+            self._answer_redacted()
+
+    def _answer_redacted(self) -> None:
+        original, exchange = self._original, self._exchange
+        assert original is not None
+        self._original = None
+        exchange.redacted_status = original.status
+        self._gateway.metrics.count_redaction(original.status)
+        _log.warning("redacted", extra={"fields": {"request_id": exchange.request_id, **original.for_log()}})
+        head = self._head
+        assert head is not None
+        keep = self._may_keep(head)
+        lines, body = self._rules.redacted(original, exchange)
+        self._write_answer(lines, body, keep=keep)
+        self._finish(SERVED, keep=keep)
+
+    # --- 3b. ... or turned into a tunnel ---
+
+    def _switch(self, head: ResponseHead, request: RequestHead) -> None:
+        protocol = asks_upgrade(request)
+        if not protocol:
+            self._drop_upstream()
+            self.upstream_failed(faults.UNASKED_UPGRADE)
+            return
+        self._step(life.SWITCH)
+        upstream = self._upstream
+        assert upstream is not None
+        self._downstream.write(switching_head(head, self._exchange.request_id))
+        upstream.become_tunnel()
+        self._downstream.become_tunnel()
+
+    # --- 4. What the client is told when it is not the upstream's answer ---
+
+    def _refuse(self, fault: Fault, *, keep: bool = True) -> None:
+        """An answer of our own, by the fault's row. With nothing to answer, the connection just closes."""
+        exchange, head = self._exchange, self._head
+        exchange.fault = fault
+        exchange.outcome = REFUSED if fault.side == faults.DOWNSTREAM else FAULTED
+        keep = keep and head is not None and self._may_keep(head)
+        if fault.status:
+            exchange.status = fault.status
+            lines, body = self._rules.problem(fault, exchange)
+            self._write_answer(lines, body, keep=keep)
+        self._finish(exchange.outcome, keep=keep)
+
+    def _write_answer(self, lines: bytes, body: bytes, *, keep: bool) -> None:
+        head, exchange = self._head, self._exchange
+        if head is not None and head.method == b"HEAD":
+            body = b""
+        exchange.bytes_out = len(body)
+        self._downstream.write(b"%b%b%b%b" % (lines, self._gateway.date_line, connection_line(head, keep=keep), body))
+
+    # --- 5. What may go wrong on the way ---
+
+    def fail(self, fault: Fault) -> None:
+        """The client's side broke a rule or ran out of time while the exchange was under way."""
+        self._drop_upstream()
+        if self._phase in (life.DECIDING, life.CONNECTING, life.WAITING, life.REDACTING):
+            self._refuse(fault, keep=False)
+        else:
+            self._break_off(fault)
+
+    def upstream_failed(self, fault: Fault) -> None:
+        """The connection to the server is no more, or never came to be."""
+        server = self._exchange.server
+        self._upstream = None
+        phase = self._phase
+        if phase == life.REDACTING:
+            self._answer_redacted()
+        elif phase == life.WAITING and self._may_retry(fault):
+            self._step(life.RETRY)
+            self._gateway.pool.acquire(self, fresh=True)
+        elif phase in (life.WAITING, life.CONNECTING):
+            self._count_failure(server, fault)
+            self._refuse(fault)
+        elif phase == life.TUNNELLING:
+            self._finish(TUNNELLED, keep=False)
+        elif phase == life.ANSWERING:
+            self._count_failure(server, fault)
+            self._break_off(fault)
+
+    def _break_off(self, fault: Fault) -> None:
+        """The client has part of an answer: it must see that there is no more, never a clean end."""
+        self._exchange.fault = fault
+        is_endless = self._phase == life.ANSWERING and not self._is_chunked_out and not self._keep
+        self._finish(FAULTED, keep=False, broken=True)
+        self._downstream.break_off(reset=is_endless)
+
+    def client_left(self) -> None:
+        if self._phase in (life.IDLE, life.OVER):
+            self._phase = life.OVER
+            return
+        tunnelled = self._phase == life.TUNNELLING
+        self._drop_upstream()
+        self._exchange.fault = None if tunnelled else faults.CLIENT_GONE
+        self._finish(TUNNELLED if tunnelled else ABANDONED, keep=False)
+
+    def crashed(self, error: Exception) -> None:
+        """A mistake of ours: the one place where any exception ends up. The client learns nothing of it."""
+        _log.error("internal error", exc_info=error)
+        if self._phase in (life.IDLE, life.OVER):
+            self._downstream.abort()
+        else:
+            self.fail(faults.INTERNAL)
+
+    # --- 6. Flow: whoever is slower sets the pace ---
+
+    def client_paused(self) -> None:
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+
+    def client_resumed(self) -> None:
+        if self._upstream is not None:
+            self._upstream.resume_reading()
+
+    def upstream_paused(self) -> None:
+        if self._phase == life.TUNNELLING:
+            self._downstream.pause_reading()
+        else:
+            self._downstream.pause_body()
+
+    def upstream_resumed(self) -> None:
+        if self._phase == life.TUNNELLING:
+            self._downstream.resume_reading()
+        elif self._downstream.is_body_pending:
+            self._downstream.want_body()
+
+    # --- 7. The end ---
+
+    def _finish(self, outcome: str, *, keep: bool, broken: bool = False) -> None:
+        exchange = self._exchange
+        exchange.outcome = outcome
+        exchange.finished = monotonic()
+        self._step(life.FINISH if keep else life.CLOSE)
+        self._upstream = None
+        self._original = None
+        self._is_chunked_in = self._is_chunked_out = False
+        gateway = self._gateway
+        gateway.metrics.record(exchange)
+        gateway.access_log.write(exchange)
+        if keep:
+            self._downstream.finish()
+        elif not broken:
+            self._downstream.linger()
+
+    # --- ---
+
+    def _step(self, event: int) -> None:
+        self._phase = life.NEXT[self._phase][event]
+
+    def _may_keep(self, head: RequestHead) -> bool:
+        """The client's connection can carry another request after this one."""
+        downstream = self._downstream
+        if head.wants_close or self._gateway.is_draining:
+            return False
+        return not downstream.is_body_pending or (downstream.can_discard_body and b"expect" not in head.fields)
+
+    def _may_retry(self, fault: Fault) -> bool:
+        """Nothing of the request can have been processed, it is idempotent, and it is all in our hands."""
+        head = self._head
+        assert head is not None
+        return (
+            fault.is_retryable
+            and head.method in IDEMPOTENT
+            and head.body_length == 0
+            and self._gateway.retries.spend()
+        )
+
+    def _drop_upstream(self) -> None:
+        if self._upstream is not None:
+            self._upstream.close()
+            self._upstream = None
+
+    def _count_failure(self, server: str, fault: Fault) -> None:
+        if server and fault.side == faults.UPSTREAM:
+            self._gateway.metrics.count_upstream_failure(server, fault.reason)
+
+
+class RetryBudget:
+    """Retries may be a fifth of the requests, and a few in any case (Envoy and Finagle use 20 %)."""
+
+    FLOOR = 10.0
+
+    def __init__(self) -> None:
+        self._tokens = self.FLOOR
+        self._last = 0.0
+
+    def earn(self, requests: int) -> None:
+        self._tokens = min(self._tokens + requests / 5, 1000.0)
+
+    def spend(self) -> bool:
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

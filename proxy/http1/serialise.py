@@ -1,0 +1,42 @@
+"""Heads of messages as bytes: what Weir writes that did not come from the other side. Knows nothing of sockets."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from proxy.http1.headers import HOP_BY_HOP, response_lines
+
+if TYPE_CHECKING:
+    from proxy.http1.head import RequestHead, ResponseHead
+
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in REASONS.items()}
+
+
+def status_line(status: int) -> bytes:
+    """The status line with the standard reason phrase (none for an unknown status)."""
+    return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
+def connection_line(request: RequestHead | None, *, keep: bool) -> bytes:
+    """The Connection field of a response, and the empty line that ends its head."""
+    if not keep:
+        return b"Connection: close\r\n\r\n"
+    return b"\r\n" if request is None or request.minor == 1 else b"Connection: keep-alive\r\n\r\n"
+
+
+def interim_head(head: ResponseHead) -> bytes:
+    """A 1xx response as it goes on to the client."""
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, response_lines(head, HOP_BY_HOP))
+
+
+def switching_head(head: ResponseHead, request_id: str) -> bytes:
+    """101 Switching Protocols: the one response whose Connection and Upgrade are kept."""
+    upgrade = head.fields.get(b"upgrade", b"")
+    return b"HTTP/1.1 101 %b\r\n%bConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n" % (
+        head.reason,
+        response_lines(head, HOP_BY_HOP | {b"x-request-id"}),
+        upgrade,
+        request_id.encode(),
+    )

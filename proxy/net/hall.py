@@ -1,0 +1,78 @@
+"""What all client connections of a worker share, and the server object that aiohttp's runner hosts.
+
+aiohttp's sites call it for each accepted connection and, when the runner is cleaned up, `pre_shutdown` and `shutdown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from proxy.net.downstream import Downstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.net.ports import DownstreamLimits, Lane
+    from proxy.net.sweep import Sweeper
+
+
+class Hall:
+    def __init__(self, sweeper: Sweeper, limits: DownstreamLimits, new_lane: Callable[[Downstream], Lane]) -> None:
+        self.sweeper = sweeper
+        self.limits = limits  # replaced at a reload
+        self.new_lane = new_lane
+        self.connections: set[Downstream] = set()
+        self._emptied = asyncio.Event()
+
+    def __call__(self) -> Downstream:
+        return Downstream(self)
+
+    def left(self, connection: Downstream) -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self._emptied.set()
+
+    def close_idle(self) -> None:
+        for connection in list(self.connections):
+            if connection.is_idle:
+                connection.transport.close()
+
+    def pre_shutdown(self) -> None:
+        self.close_idle()
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's signature
+        """Waits for the running exchanges, `timeout` seconds at most, then ends what is left."""
+        if self.connections:
+            self._emptied.clear()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._emptied.wait()
+            except TimeoutError:
+                for connection in list(self.connections):
+                    connection.abort()
+
+    def counts(self) -> dict[str, int]:
+        idle = sum(1 for connection in self.connections if connection.is_idle)
+        return {"active": len(self.connections) - idle, "idle": idle}
+
+
+class HallRunner(web.BaseRunner):
+    """Hosts a hall on aiohttp's sites (TCP, Unix socket, given sockets)."""
+
+    __slots__ = ("_hall",)
+
+    def __init__(self, hall: Hall, *, shutdown_timeout: float) -> None:
+        super().__init__(shutdown_timeout=shutdown_timeout)
+        self._hall = hall
+
+    async def shutdown(self) -> None:
+        pass
+
+    async def _make_server(self) -> web.Server:
+        return self._hall  # type: ignore[return-value]  # any callable with pre_shutdown and shutdown will do
+
+    async def _cleanup_server(self) -> None:
+        pass

@@ -1,0 +1,111 @@
+"""`weir run`: a worker from start to drained stop, with its signals and its watched file.
+
+SIGTERM and SIGINT drain, a second one ends at once; SIGHUP rereads the file and reopens the access log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from proxy.config.loader import ConfigError, load
+from proxy.config.watcher import watch
+from proxy.runtime.worker import StartError, Worker
+from proxy.telemetry import log
+
+if TYPE_CHECKING:
+    from proxy.config.settings import Settings
+
+EXIT_OK = 0
+EXIT_START = 1  # a port in use, a missing certificate
+EXIT_CONFIG = 2  # the config file is wrong
+
+_log = logging.getLogger("weir.run")
+
+
+def run(config_path: str) -> int:
+    """Serves until a signal; the exit code."""
+    try:
+        settings = load(config_path)
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - a command's own output
+        return EXIT_CONFIG
+    log.configure(settings.log.level)
+    return uvloop.run(_serve(settings, config_path))
+
+
+async def _serve(settings: Settings, config_path: str) -> int:
+    stops = Stops()
+    stops.listen()
+    try:
+        worker = Worker(settings, config_path)
+        await worker.start()
+    except StartError as error:
+        _log.error("cannot start", extra={"fields": {"error": str(error)}})  # noqa: TRY400 - one line, no traceback
+        return EXIT_START
+    reloads = asyncio.create_task(_follow(worker, config_path))
+    await stops.first.wait()
+    reloads.cancel()
+    await asyncio.wait([asyncio.create_task(_wind_down(worker)), second := asyncio.create_task(stops.second.wait())],
+                       return_when=asyncio.FIRST_COMPLETED)
+    if second.done():
+        _log.warning("stopped at once by a second signal")
+    second.cancel()
+    return EXIT_OK
+
+
+class Stops:
+    """The first and the second request to stop."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+
+    def listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._heard)
+
+    def _heard(self) -> None:
+        if self.first.is_set():
+            self.second.set()
+        self.first.set()
+
+
+async def _wind_down(worker: Worker) -> None:
+    await worker.drain()
+    await worker.stop()
+    _log.info("stopped")
+
+
+async def _follow(worker: Worker, config_path: str) -> None:
+    """Reloads when the file's content changes and at SIGHUP."""
+    hangup = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+
+    async def at_hangup() -> None:
+        while True:
+            await hangup.wait()
+            hangup.clear()
+            worker.access_log.reopen()
+            _reload(worker, config_path)
+
+    async def at_change() -> None:
+        async for _ in watch(config_path):
+            _reload(worker, config_path)
+
+    await asyncio.gather(at_hangup(), at_change())
+
+
+def _reload(worker: Worker, config_path: str) -> None:
+    try:
+        settings = load(config_path)
+    except ConfigError as error:
+        worker.refuse_reload(str(error))
+        return
+    worker.reload(settings)

@@ -1,0 +1,221 @@
+"""One process of Weir: puts the parts together, serves, reloads, drains.
+
+Decode, compile, provision, use, clean up: everything that can fail at a reload fails before anything is swapped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from proxy.admin.app import AdminSources, admin_app
+from proxy.config.loader import config_hash
+from proxy.config.settings import restart_differences
+from proxy.gateway import Gateway
+from proxy.limiter.memory import MemoryStore
+from proxy.net.hall import Hall, HallRunner
+from proxy.net.pool import Pool
+from proxy.net.sweep import Sweeper
+from proxy.rules import Rules
+from proxy.runtime.tls import server_context
+from proxy.telemetry.access_log import AccessLog
+from proxy.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from proxy.config.settings import Listen, Settings
+    from proxy.limiter.store import Store
+
+SWEEP_SECONDS = 0.25  # a deadline may be met this much late; a sweep over 10 000 connections costs 0.6 ms
+FLUSH_SECONDS = 0.1  # access-log lines wait this long for company
+
+_log = logging.getLogger("weir.worker")
+
+
+class StartError(Exception):
+    """The worker cannot start; the message names the setting and fits on one line."""
+
+
+class Worker:
+    def __init__(self, settings: Settings, config_path: str = "") -> None:
+        self.settings = settings
+        self.config_path = config_path
+        self.metrics = Metrics()
+        self.access_log = AccessLog(settings.log.access, self.metrics)
+        self.store: Store = new_store(settings)
+        self.sweeper = Sweeper(_sweep_seconds(settings), (self._every_sweep,))
+        rules = Rules(settings)
+        self.store.configure(rules.limits)
+        pool = Pool(settings.upstream, self.sweeper)
+        self.gateway = Gateway(rules, pool, self.store, self.metrics, self.access_log)
+        self.hall = Hall(self.sweeper, rules, self.gateway.lane)
+        self.is_ready = False
+        self._runner = HallRunner(self.hall, shutdown_timeout=settings.drain.timeout)
+        self._admin: web.AppRunner | None = None
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._started = time.time()
+        self._last_reload: dict[str, object] = {"successful": True, "at": self._started, "error": None}
+        self.metrics.reloaded(successful=True, at=self._started)
+
+    # --- start ---
+
+    async def start(self) -> None:
+        """Serves from the return of this on. Raises StartError; then `stop` cleans up."""
+        self.sweeper.start()
+        self._flush()
+        await self.store.start()
+        self._provide_metrics()
+        await self._runner.setup()
+        for number, listen in enumerate(self.settings.listen):
+            await self._open_site(self._runner, listen, f"listen[{number}]" if len(self.settings.listen) > 1 else "listen")
+        await self._start_admin()
+        self.is_ready = True
+        _log.info("serving", extra={"fields": {"listen": self.addresses, "admin": self.admin_addresses}})
+
+    async def _open_site(self, runner: web.BaseRunner, listen: Listen, setting: str) -> None:
+        try:
+            context = server_context(listen.tls) if listen.tls is not None else None
+            site: web.BaseSite
+            if listen.unix_path is not None:
+                site = web.UnixSite(runner, listen.unix_path, ssl_context=context, backlog=1024)
+            else:
+                site = web.TCPSite(runner, listen.host, listen.port, ssl_context=context, backlog=1024)
+            await site.start()
+        except OSError as error:
+            raise StartError(f"{setting}: cannot listen on {listen.address}: {_why(error)}") from None
+
+    async def _start_admin(self) -> None:
+        token = self.settings.admin.token
+        app = admin_app(self._admin_sources(), token.get_secret_value() if token else None)
+        self._admin = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._admin.setup()
+        await self._open_site(self._admin, self.settings.admin.listen, "admin.listen")
+
+    @property
+    def addresses(self) -> list[str]:
+        return [_text(address) for address in self._runner.addresses]
+
+    @property
+    def admin_addresses(self) -> list[str]:
+        return [_text(address) for address in self._admin.addresses] if self._admin else []
+
+    # --- reload ---
+
+    def reload(self, settings: Settings) -> None:
+        """Compiles the new settings, then swaps them in between two requests. Counters and buckets stay."""
+        rules = Rules(settings)
+        gateway = self.gateway
+        stays = restart_differences(self.settings, settings)
+        if settings.upstream != self.settings.upstream:
+            retired, gateway.pool = gateway.pool, Pool(settings.upstream, self.sweeper)
+            retired.retire()
+        gateway.rules = rules
+        self.hall.limits = rules
+        self.store.configure(rules.limits)
+        self.settings = settings
+        logging.getLogger("weir").setLevel(settings.log.level.upper())
+        self._note_reload(error=None)
+        if stays:
+            _log.warning("these settings change at the next start only", extra={"fields": {"settings": list(stays)}})
+        _log.info("config reloaded", extra={"fields": {"config_hash": config_hash(settings)}})
+
+    def refuse_reload(self, error: str) -> None:
+        """A bad file changes nothing."""
+        self._note_reload(error=error)
+        _log.error("config not reloaded", extra={"fields": {"mistakes": error.splitlines()}})
+
+    def _note_reload(self, *, error: str | None) -> None:
+        now = time.time()
+        self._last_reload = {"successful": error is None, "at": now, "error": error}
+        self.metrics.reloaded(successful=error is None, at=now)
+
+    # --- stop ---
+
+    async def drain(self) -> None:
+        """Unready but serving for `drain.delay`, then idle connections close and running exchanges finish."""
+        self.is_ready = False
+        _log.info("draining", extra={"fields": {"delay": self.settings.drain.delay}})
+        await asyncio.sleep(self.settings.drain.delay)
+        self.gateway.is_draining = True
+
+    async def stop(self) -> None:
+        """Ends everything; running exchanges have `drain.timeout` to finish."""
+        self.is_ready = False
+        self.gateway.is_draining = True
+        await self._runner.cleanup()
+        if self._admin is not None:
+            await self._admin.cleanup()
+        self.gateway.pool.retire()
+        await self.store.close()
+        self.sweeper.stop()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        self.access_log.flush()
+        self.access_log.close()
+
+    # --- what happens at intervals ---
+
+    def _every_sweep(self, now: float) -> None:
+        self.gateway.date_line = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
+        self.gateway.retries.refill(now)
+        self.store.sweep()
+
+    def _flush(self) -> None:
+        self.access_log.flush()
+        self._flush_timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
+
+    # --- what the admin plane and the metrics ask for ---
+
+    def _provide_metrics(self) -> None:
+        self.metrics.provide_connections(self._connections)
+        self.metrics.provide_store(self.store)
+
+    def _connections(self) -> dict[tuple[str, str], int]:
+        down, up = self.hall.counts(), self.gateway.pool.counts()
+        return {("downstream", state): n for state, n in down.items()} | {("upstream", state): n for state, n in up.items()}
+
+    def _admin_sources(self) -> AdminSources:
+        return AdminSources(registry=self.metrics.registry, readiness=self._readiness, status=self._status)
+
+    def _readiness(self) -> tuple[bool, dict[str, object]]:
+        return self.is_ready, {"draining": not self.is_ready, "store": self.store.status()}
+
+    def _status(self) -> dict[str, object]:
+        return {
+            "uptime": round(time.time() - self._started, 3),
+            "config": {"file": self.config_path, "hash": config_hash(self.settings), "last_reload": self._last_reload},
+            "limits": self.metrics.limit_counts([limit.name for limit in self.settings.limits]),
+            "upstream": self.gateway.pool.status(),
+            "connections": {f"{side}_{state}": n for (side, state), n in self._connections().items()},
+            "store": self.store.status(),
+        }
+
+
+def new_store(settings: Settings) -> Store:
+    if settings.store.url.kind == "memory":
+        return MemoryStore(max_keys=settings.store.max_keys)
+    raise StartError("store.url: only memory is there yet")
+
+
+def _sweep_seconds(settings: Settings) -> float:
+    """Short timeouts get a finer sweep."""
+    timeouts = (
+        *vars(settings.downstream.timeouts).values(),
+        *vars(settings.upstream.timeouts).values(),
+    )
+    return max(0.02, min([SWEEP_SECONDS, *(timeout / 8 for timeout in timeouts if timeout)]))
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _text(address: object) -> str:
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"unix:{address}"
