@@ -1,0 +1,141 @@
+"""What settings must be among each other: rules that no single value can break alone.
+
+Each check yields the places that are wrong, as (path below the section, message); `MisfitError` carries them through
+pydantic.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import TYPE_CHECKING
+
+from proxy.config.addresses import is_loopback
+from proxy.config.names import PLAIN_KINDS, is_json
+from proxy.config.template import json_mistake
+from proxy.config.units import format_size, format_span
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+    from proxy.config.addresses import Address, Server
+    from proxy.config.names import KeySpec
+    from proxy.config.settings import (
+        AdminSettings,
+        DownstreamLimits,
+        ErrorTemplate,
+        LimitSettings,
+        Listen,
+        Settings,
+    )
+    from proxy.config.units import StatusRange
+
+    Place = tuple[tuple[str | int, ...], str]
+
+LIMITS_MAX = 32  # each limit that matches costs a bucket and a field's member in every response
+EXACT_MAX = 2**53  # integers that a double holds without loss: Redis counts buckets in doubles
+
+
+class MisfitError(ValueError):
+    """Settings that do not fit together."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        super().__init__("; ".join(message for _, message in places))
+        self.places = places
+
+
+def require(places: Iterable[Place]) -> None:
+    if found := list(places):
+        raise MisfitError(found)
+
+
+def repeated(values: Iterable[Hashable], what: str) -> Iterator[Place]:
+    """Entries of a list that were there before."""
+    seen: dict[Hashable, int] = {}
+    for index, value in enumerate(values):
+        first = seen.setdefault(value, index)
+        if first != index:
+            yield (index,), f"{what} {value} is there twice"
+
+
+def key_order(key: Sequence[KeySpec]) -> Iterator[Place]:
+    """An entry behind one that is always present is never reached."""
+    for index, spec in enumerate(key[:-1]):
+        if spec.kind in PLAIN_KINDS:
+            yield (index + 1,), f"is never reached: {spec} before it is always present"
+            return
+
+
+def limit(settings: LimitSettings) -> Iterator[Place]:
+    if settings.cost > settings.burst:
+        yield ("cost",), f"{settings.cost} is above the burst of {settings.burst}: no request would ever pass"
+    rate = settings.rate
+    if settings.burst * (rate.period_us // gcd(rate.count, rate.period_us)) > EXACT_MAX:
+        yield (
+            ("rate",),
+            f"{rate} with a burst of {settings.burst} cannot be counted exactly: use a rounder rate",
+        )
+
+
+def limit_names(limits: Sequence[LimitSettings]) -> Iterator[Place]:
+    if len(limits) > LIMITS_MAX:
+        yield (), f"holds {len(limits)} limits, at most {LIMITS_MAX} are possible"
+    for place, message in repeated((each.name for each in limits), "the name"):
+        yield (*place, "name"), message
+
+
+def admin(settings: AdminSettings) -> Iterator[Place]:
+    if settings.token is None and not is_loopback(settings.listen):
+        yield ("token",), f"is required, since {settings.listen} can be reached from other machines"
+
+
+def downstream_limits(settings: DownstreamLimits) -> Iterator[Place]:
+    if settings.request_line > settings.head:
+        line, head = format_size(settings.request_line), format_size(settings.head)
+        yield ("request_line",), f"{line} is above head, {head}, of which it is a part"
+
+
+def template(settings: ErrorTemplate) -> Iterator[Place]:
+    if is_json(settings.content_type) and (message := json_mistake(settings.body)):
+        yield ("body",), message
+
+
+def redacted(ranges: Sequence[StatusRange]) -> Iterator[Place]:
+    for index, statuses in enumerate(ranges):
+        if statuses.low < 400:
+            yield (index,), f"{statuses} holds statuses that are no errors: only 400 to 599 can be redacted"
+
+
+def whole(settings: Settings) -> Iterator[Place]:
+    """Between sections."""
+    store, response = settings.store.timeout, settings.upstream.timeouts.response
+    if store >= response:
+        yield (
+            ("store", "timeout"),
+            (
+                f"{format_span(store)} is not below upstream.timeouts.response, {format_span(response)}:"
+                " a decision must cost less than the answer"
+            ),
+        )
+    listening = {
+        (each.host, each.port, each.unix_path): "listen" for each in settings.listen if _is_fixed(each)
+    }
+    own = settings.admin.listen
+    if _is_fixed(own) and (own.host, own.port, own.unix_path) in listening:
+        yield ("admin", "listen"), f"{own} is taken by listen"
+    ports = {port for _, port, path in listening if path is None}
+    for index, server in enumerate(settings.upstream.servers):
+        if server.unix_path is None and server.port in ports and _is_own(server, settings):
+            yield (
+                ("upstream", "servers", index),
+                "is where Weir itself listens: requests would go round in circles",
+            )
+
+
+def _is_fixed(address: Address | Listen) -> bool:
+    return address.unix_path is not None or address.port != 0
+
+
+def _is_own(server: Server, settings: Settings) -> bool:
+    hosts = {each.host for each in settings.listen if each.port == server.port}
+    local = server.host in ("localhost", "::1") or server.host.startswith("127.")
+    return server.host in hosts or (local and bool(hosts & {"0.0.0.0", "::", "localhost"}))  # noqa: S104 - compared only

@@ -1,0 +1,117 @@
+"""A config file and the environment to settings, or to every mistake in them at once.
+
+`load` and `loads` either return valid settings or raise `ConfigError`, whose mistakes have the place and the remedy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from proxy.config import document
+from proxy.config.environment import Overrides
+from proxy.config.mistakes import ConfigError, Mistake, findings, spelled
+from proxy.config.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from proxy.config.document import Document
+
+__all__ = ["ConfigError", "Mistake", "config_hash", "load", "loads"]
+
+FILE_BYTES_MAX = 1024 * 1024  # what a ConfigMap of Kubernetes may hold
+
+
+def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings of a file, overridden by WEIR_ variables of `environ` (by default the process's own)."""
+    file = os.fspath(path)
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError([Mistake(file, 0, 0, _unreadable(error))]) from None
+    if len(data) > FILE_BYTES_MAX:
+        raise ConfigError([Mistake(file, 0, 0, "is larger than 1 MiB: this is no config")])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise ConfigError([Mistake(file, line, column, "is not UTF-8 from here on")]) from None
+    return loads(text, file, environ)
+
+
+def loads(text: str, file: str, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings of a text; `file` is only what mistakes call it."""
+    parsed = document.read(text)
+    overrides = Overrides(os.environ if environ is None else environ)
+    places = _Places(file, parsed, overrides)
+    mistakes = [Mistake(variable, 0, 0, message) for variable, message in overrides.mistakes]
+    mistakes += (Mistake(file, *mark, _at(path, message)) for mark, path, message in parsed.mistakes)
+    if parsed.mistakes and parsed.data is None:
+        raise ConfigError(mistakes)  # not YAML: what it says of settings is unknown
+    data = overrides.laid_over({} if parsed.data is None else parsed.data)
+    try:
+        settings = Settings.model_validate(data)
+    except ValidationError as error:
+        mistakes += places.of(error, data)
+        raise ConfigError(mistakes) from None
+    if mistakes:
+        raise ConfigError(mistakes)
+    return settings
+
+
+def config_hash(settings: Settings) -> str:
+    """Twelve hex digits that are the same for the same settings, however they were written. Secrets do not count."""
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
+
+
+class _Places:
+    """Where what pydantic found stands: in the file or in a variable."""
+
+    def __init__(self, file: str, parsed: Document, overrides: Overrides) -> None:
+        self._file = file
+        self._parsed = parsed
+        self._overrides = overrides
+
+    def of(self, error: ValidationError, data: Any) -> Iterator[Mistake]:
+        details = error.errors(include_url=False)
+        for path, is_key, message in findings(details, data):
+            variable = self._overrides.variable_of(path)
+            if variable is not None:
+                yield Mistake(variable, 0, 0, _at(path, message))
+            else:
+                yield Mistake(self._file, *self._mark(path, is_key=is_key), _at(path, message))
+
+    def _mark(self, path: tuple[str | int, ...], *, is_key: bool) -> document.Mark:
+        """The place of a value, or of the block that lacks it."""
+        keys, values = self._parsed.keys, self._parsed.values
+        if is_key and path in keys:
+            return keys[path]
+        if path in values:
+            return values[path]
+        while path:
+            path = path[:-1]
+            if mark := keys.get(path) or values.get(path):
+                return mark
+        return document.Mark(1, 1)
+
+
+def _at(path: tuple[str | int, ...], message: str) -> str:
+    return f"{spelled(path)}: {message}" if path else message
+
+
+def _unreadable(error: OSError) -> str:
+    match error:
+        case FileNotFoundError():
+            return "no such file"
+        case IsADirectoryError():
+            return "is a directory; name the file within it"
+        case PermissionError():
+            return "may not be read by this user"
+    return f"cannot be read: {error.strerror or type(error).__name__}"

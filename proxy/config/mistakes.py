@@ -1,0 +1,158 @@
+"""Mistakes in a config: where and what, one line each, and how pydantic's findings are worded.
+
+A message never repeats a value of a setting that may hold a secret. Knows nothing of YAML or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from proxy.config import catalogue
+from proxy.config.checks import MisfitError
+from proxy.config.wording import either, nearest, shown, shown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
+
+Path = tuple[str | int, ...]
+
+MISTAKES_MAX = 50  # printed at most: beyond that the file is something else
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    """One mistake. Line and column count from 1; 0 where there is none, as in a variable of the environment."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}"
+
+
+class ConfigError(Exception):
+    """Everything that is wrong with a config, in the order of the file."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        ordered = sorted(set(mistakes))
+        self.mistakes = ordered[:MISTAKES_MAX]
+        self.more = len(ordered) - len(self.mistakes)
+        lines = [str(mistake) for mistake in self.mistakes]
+        if self.more:
+            lines.append(f"and {self.more} more mistakes")
+        super().__init__("\n".join(lines))
+
+
+def spelled(path: Path) -> str:
+    """`limits[0].rate`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{shown_name(part)}" if text else shown_name(part)
+    return text
+
+
+def findings(details: Sequence[ErrorDetails], data: object) -> Iterator[tuple[Path, bool, str]]:
+    """Path, whether its key (not its value) is wrong, and what is wrong, for each of pydantic's findings."""
+    for detail in details:
+        kind = detail["type"]
+        if kind == "default_factory_not_called":
+            continue  # the value it depends on is a finding of its own
+        is_key = kind == "extra_forbidden" or detail["loc"][-1:] == ("[key]",)
+        path = _written(detail["loc"], data)
+        context: Mapping[str, Any] = detail.get("ctx", {})
+        error = context.get("error")
+        if isinstance(error, MisfitError):
+            for place, message in error.places:
+                yield _written((*path, *place), data), False, message
+        else:
+            yield path, is_key, _message(kind, path, detail["input"], context)
+
+
+def _written(loc: Path, data: object) -> Path:
+    """The path as the author wrote it: without pydantic's words, and no deeper than what is there."""
+    path: list[str | int] = []
+    for part in loc:
+        if isinstance(part, str) and (part == "[key]" or part.startswith("<")):
+            continue
+        if isinstance(data, dict):
+            if isinstance(part, int):
+                continue  # one entry that stands without its list
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        elif data is not None or isinstance(part, int):
+            break
+        path.append(part)
+    return tuple(path)
+
+
+def _message(kind: str, path: Path, value: object, context: Mapping[str, Any]) -> str:
+    match kind:
+        case "value_error":
+            return str(context["error"])
+        case "extra_forbidden":
+            return unknown(path)
+        case "missing":
+            return f"is required. {catalogue.help_of(path)}".rstrip()
+        case "literal_error":
+            return _choice(value, path)
+        case "int_type":
+            return f"must be a whole number, not {shown(value)}"
+        case "bool_type":
+            return f"must be true or false, not {shown(value)}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}, not {shown(value)}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}, not {shown(value)}"
+        case "too_short" | "string_too_short":
+            return "is empty; at least one is needed" if kind == "too_short" else "is empty"
+    return _shape(kind, value)
+
+
+def _shape(kind: str, value: object) -> str:
+    """What kind of value is needed. Such a value may be a misplaced secret: it is not shown."""
+    got = {bool: "true or false", int: "a number", str: "text", list: "a list", dict: "a block of settings"}
+    what = "null" if value is None else got.get(type(value), "something else")
+    match kind:
+        case "string_type":
+            hint = "; put it in quotes" if isinstance(value, int) else ""
+            return f"must be text, not {what}{hint}"
+        case "tuple_type":
+            hint = (
+                "; write [] for none"
+                if value is None
+                else "; put [ ] around it"
+                if isinstance(value, str)
+                else ""
+            )
+            return f"must be a list, not {what}{hint}"
+        case "dict_type":
+            return f"must be a block of names and values, not {what}{'; write {} for none' if value is None else ''}"
+        case "model_type" | "model_attributes_type" | "dataclass_type":
+            return f"must be a block of settings, not {what}"
+    return f"cannot be {what} ({kind})"
+
+
+def _choice(value: object, path: Path) -> str:
+    choices = catalogue.choices_of(path)
+    word = {False: "off", True: "on"}.get(value, value) if isinstance(value, bool) else value
+    meant = nearest(word, choices) if isinstance(word, str) else None
+    hint = f"; did you mean {meant}?" if meant and len(choices) > 1 else ""
+    return f"must be {either(choices)}, not {shown(value)}{hint}"
+
+
+def unknown(path: Path) -> str:
+    """An unknown name, with the one that was probably meant."""
+    name = str(path[-1])
+    known = catalogue.names_below(path[:-1])
+    if meant := nearest(name, known):
+        return f"unknown setting; did you mean {meant}?"
+    if elsewhere := catalogue.places_of(name):
+        return f"unknown setting here; there is {either(elsewhere)}"
+    return f"unknown setting; known here: {', '.join(known)}"

@@ -1,0 +1,170 @@
+"""Names that travel in requests: methods, headers, paths, networks, partition keys, media types.
+
+Every parser takes what YAML gave and returns the parsed value, or raises a ValueError that says what to write
+instead.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, NamedTuple
+
+from proxy.config.wording import either, nearest, shown
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+# RFC 9110 section 5.6.2
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+TOKEN_MAX = 256
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_NEVER_FORWARDED = ("CONNECT", "TRACE")
+_LIMIT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MEDIA_TYPE = re.compile(
+    r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)/([!#$%&'*+\-.^_`|~0-9A-Za-z]+)((?:\s*;[\x20-\x7e]*)?)"
+)
+_CLAIM = re.compile(r"[\x21-\x7e]{1,128}")
+
+NAMED_KINDS = ("header", "cookie", "jwt")
+PLAIN_KINDS = ("client-ip", "const")
+_KIND_ALIASES = {
+    "ip": "client-ip",
+    "address": "client-ip",
+    "remote-addr": "client-ip",
+    "constant": "const",
+    "claim": "jwt",
+}
+
+
+class KeySpec(NamedTuple):
+    """One entry of a limit's partition key."""
+
+    kind: str  # header, cookie, jwt, client-ip or const
+    name: str = ""  # of the header, cookie or claim
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+
+def parse_key(value: object) -> KeySpec:
+    """`header:NAME`, `cookie:NAME`, `jwt:CLAIM`, `client-ip` or `const`."""
+    if isinstance(value, KeySpec):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, name),) = value.items()
+        if kind in NAMED_KINDS and isinstance(name, str):
+            raise ValueError(f"write {kind}:{name} without the space after the colon")
+    if not isinstance(value, str):
+        raise ValueError(f"must be {_known_keys()}, not {shown(value)}")  # noqa: TRY004 - ValueError is pydantic's
+    kind, colon, name = value.partition(":")
+    if kind in PLAIN_KINDS:
+        if colon:
+            raise ValueError(f"{kind} takes no name: write {kind}")
+        return KeySpec(kind)
+    if kind not in NAMED_KINDS:
+        meant = _KIND_ALIASES.get(kind.lower()) or nearest(kind, (*NAMED_KINDS, *PLAIN_KINDS))
+        raise ValueError(
+            f"must be {_known_keys()}, not {shown(value)}{f'; did you mean {meant}?' if meant else ''}"
+        )
+    return _named_key(kind, name.strip())
+
+
+def _named_key(kind: str, name: str) -> KeySpec:
+    if not name:
+        raise ValueError(f"{kind} needs a name: write {kind}:{'sub' if kind == 'jwt' else 'NAME'}")
+    if kind == "jwt":
+        if not _CLAIM.fullmatch(name):
+            raise ValueError(
+                f"the name of a claim has no spaces and at most 128 characters, not {shown(name)}"
+            )
+        return KeySpec(kind, name)
+    return KeySpec(kind, parse_token(name, f"the name of a {kind}"))
+
+
+def _known_keys() -> str:
+    return either(("header:NAME", "cookie:NAME", "jwt:CLAIM", *PLAIN_KINDS))
+
+
+def parse_token(text: str, what: str = "the name of a header") -> str:
+    """A token of RFC 9110 section 5.6.2."""
+    if not _TOKEN.fullmatch(text) or len(text) > TOKEN_MAX:
+        raise ValueError(f"{what} holds letters, digits and !#$%&'*+-.^_`|~ only, not {shown(text)}")
+    return text
+
+
+def parse_method(text: str) -> str:
+    """Methods are case-sensitive (RFC 9110 section 9.1)."""
+    parse_token(text, "a method")
+    if text.upper() in _NEVER_FORWARDED:
+        raise ValueError(f"{text.upper()} is never forwarded: leave it out")
+    if text not in _METHODS and (meant := nearest(text, _METHODS)):
+        raise ValueError(f"{shown(text)} is not a method; did you mean {meant}?")
+    return text
+
+
+def parse_path(text: str) -> str:
+    """A glob over normalised paths: percent-decoded, dots resolved, slashes collapsed, without the query."""
+    if not text.startswith("/"):
+        raise ValueError(f"a path begins with /: write {shown('/' + text)}")
+    if "://" in text or "#" in text:
+        raise ValueError(f"must be a path such as /api/*, not {shown(text)}")
+    if "//" in text or re.search(r"/\.\.?(/|$)", text):
+        raise ValueError(
+            f"{shown(text)} never matches: paths are compared with dots resolved and slashes collapsed"
+        )
+    if re.search("%[0-9A-Fa-f]{2}", text):
+        raise ValueError(
+            f"{shown(text)} never matches: paths are compared decoded, write the character itself"
+        )
+    if re.search(r"[\x00-\x1f\x7f]", text):
+        raise ValueError(f"a path has no control characters, {shown(text)} does")
+    return text
+
+
+def parse_network(value: object) -> IPv4Network | IPv6Network:
+    """`10.0.0.0/8`, `2001:db8::/32` or one address."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    text = value if isinstance(value, str) else ""
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"must be a network such as 10.0.0.0/8 or 2001:db8::/32, not {shown(value)}"
+        ) from None
+    raise ValueError(
+        f"{text} is an address within a network: write {meant}, or {text.partition('/')[0]} for it alone"
+    )
+
+
+def parse_limit_name(text: str) -> str:
+    if not _LIMIT_NAME.fullmatch(text):
+        raise ValueError(f"a limit's name has 1 to 64 letters, digits, _ . or -, not {shown(text)}")
+    return text
+
+
+def parse_secret(secret: SecretStr) -> SecretStr:
+    """What can travel in a header field. The message never shows it."""
+    text = secret.get_secret_value()
+    if not text:
+        raise ValueError("is empty; null leaves it out")
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("has a space, a control or a non-ASCII character")
+    return secret
+
+
+def parse_media_type(text: str) -> str:
+    if not _MEDIA_TYPE.fullmatch(text):
+        raise ValueError(f"must be a media type such as application/json, not {shown(text)}")
+    return text
+
+
+def is_json(media_type: str) -> bool:
+    """RFC 6839 section 3.1: application/json and every +json."""
+    essence = media_type.partition(";")[0].strip().lower()
+    return essence.endswith("+json") or essence == "application/json"

@@ -1,0 +1,45 @@
+"""How values and names are shown within messages: on one line, bounded. Knows nothing of settings."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SHOWN_CHARACTERS = 60
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+
+def shown(value: object) -> str:
+    """A value as it reads in YAML. Never for a value that may hold a secret."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, dict):
+        return "a block of settings"
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+def shown_name(name: str) -> str:
+    """A key as it is shown; one that does not look like a name may be a misplaced secret and is not."""
+    return name if _NAME.fullmatch(name) else "(not a name)"
+
+
+def either(words: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant."""
+    by_folded = {name.lower().replace("-", "_"): name for name in known}
+    folded = word.lower().replace("-", "_").strip()
+    if folded in by_folded:
+        return by_folded[folded]
+    close = get_close_matches(folded, by_folded, n=1, cutoff=0.6)
+    return by_folded[close[0]] if close else None
