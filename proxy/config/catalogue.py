@@ -1,7 +1,7 @@
 """The settings as a list: every path with its default and help, read off the tree of models.
 
-Paths are written `limits[].rate`: `[]` stands for every entry. What docs, environment, reload and messages need to know
-of the tree they ask here.
+Paths are written `limits[].rate`: `[]` stands for every entry. What docs, environment, reload and messages need
+to know of the tree they ask here.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def places_of(name: str) -> tuple[str, ...]:
 
 
 def changed(old: Settings, new: Settings, *, restart: bool) -> tuple[str, ...]:
-    """Paths of settings that differ; with `restart` only those that wait for the next start, else only the others."""
+    """Paths of settings that differ: those that wait for the next start, or those that do not."""
     waits = restart_only()
     paths = [entry.path for entry in entries() if not entry.is_block and "[]" not in entry.path]
     return tuple(

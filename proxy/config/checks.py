@@ -1,7 +1,7 @@
 """What settings must be among each other: rules that no single value can break alone.
 
-Each check yields the places that are wrong, as (path below the section, message); `MisfitError` carries them through
-pydantic.
+Each check yields the places that are wrong, as (path below the section, message); `MisfitError` carries them
+through pydantic.
 """
 
 from __future__ import annotations

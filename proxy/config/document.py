@@ -1,8 +1,9 @@
 """A YAML text as plain data, with the place of every key and value.
 
-Read as YAML 1.2 reads it: `on`, `yes` and `off` are words, `010`, `0x1F` and `15:30` are text, a key that is there twice is
-a mistake. Numbers are whole; what else looks like one is text, for the setting's own parser to judge. Messages repeat
-nothing of the text but names, since a value may be a secret. Knows nothing of settings or files.
+Read as YAML 1.2 reads it: `on`, `yes` and `off` are words, `010`, `0x1F` and `15:30` are text, a key that is
+there twice is a mistake. Numbers are whole; what else looks like one is text, for the setting's own parser to
+judge. Messages repeat nothing of the text but names, since a value may be a secret. Knows nothing of settings or
+files.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ _PROBLEMS = (
     (r"character '(.)' that cannot start", "a value that begins with this character must stand in quotes"),
     (r"mapping values are not allowed here", "a colon and a space within a value: put the value in quotes"),
     (r"could not find expected ':'", "a colon is missing after the name"),
-    (r"expected <block end>", "the indentation does not fit the lines above, or a quote or comma is out of place"),
+    (r"expected <block end>", "the indentation does not fit, or a quote or comma is out of place"),
     (r"expected ',' or '[\]}]'", "a comma or a closing bracket is missing"),
     (r"found unexpected end of stream", "a quote is opened but not closed"),
     (r"expected the node content", "a value is missing"),
     (r"expected a single document", "a second document begins here: one file holds one config"),
     (r"undefined alias", "the alias is used before its anchor is defined"),
     (r"duplicate anchor", "the anchor is defined twice"),
-    (r"unknown escape character", "unknown escape in double quotes: write \\\\ for a backslash, or use single quotes"),
+    (r"unknown escape character", "unknown escape in double quotes: write \\\\, or use single quotes"),
     (r"unacceptable character|special characters", "a control character is not allowed"),
     (r"undefined tag handle|while (?:scanning|parsing) a tag", _TAGGED),
     (r"escape sequence of", "unknown escape in double quotes"),
@@ -69,7 +70,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self._depth += 1
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if self._depth > DEPTH_MAX:
             raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=event.start_mark)
         if getattr(event, "tag", None) is not None:
@@ -139,6 +140,7 @@ class _Builder:
         try:
             if isinstance(node, SequenceNode):
                 return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
+            assert isinstance(node, MappingNode)
             return self._mapping(node, path)
         finally:
             self._above.pop()

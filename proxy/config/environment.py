@@ -1,7 +1,7 @@
 """Overrides from the environment: WEIR_STORE__URL is store.url.
 
-Text is taken as it is, numbers and true or false as YAML would, lists and blocks as JSON. An unknown WEIR_ variable is a
-mistake, except for those that Kubernetes makes for a Service that is named weir. Knows nothing of files.
+Text is taken as it is, numbers and true or false as YAML would, lists and blocks as JSON. An unknown WEIR_
+variable is a mistake, except for those that Kubernetes makes for a Service that is named weir. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Overrides:
             self.variables[path] = variable
 
     def laid_over(self, data: Any) -> Any:
-        """The data with what the environment sets; a block is replaced whole, then its settings one by one."""
+        """The data with what the environment sets: whole blocks first, then single settings."""
         for path in sorted(self.values, key=len):
             if data is None:
                 data = {}

@@ -1,6 +1,7 @@
 """A config file and the environment to settings, or to every mistake in them at once.
 
-`load` and `loads` either return valid settings or raise `ConfigError`, whose mistakes have the place and the remedy.
+`load` and `loads` either return valid settings or raise `ConfigError`, whose mistakes have the place and the
+remedy.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def loads(text: str, file: str, environ: Mapping[str, str] | None = None) -> Set
 
 
 def config_hash(settings: Settings) -> str:
-    """Twelve hex digits that are the same for the same settings, however they were written. Secrets do not count."""
+    """Twelve hex digits, the same for the same settings however they were written. Secrets do not count."""
     return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
 
 

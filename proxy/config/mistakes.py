@@ -24,7 +24,7 @@ MISTAKES_MAX = 50  # printed at most: beyond that the file is something else
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """One mistake. Line and column count from 1; 0 where there is none, as in a variable of the environment."""
+    """One mistake. Line and column count from 1; 0 where there is none, as in a variable."""
 
     file: str
     line: int
@@ -102,41 +102,48 @@ def _message(kind: str, path: Path, value: object, context: Mapping[str, Any]) -
             return f"is required. {catalogue.help_of(path)}".rstrip()
         case "literal_error":
             return _choice(value, path)
-        case "int_type":
-            return f"must be a whole number, not {shown(value)}"
-        case "bool_type":
-            return f"must be true or false, not {shown(value)}"
-        case "greater_than_equal":
-            return f"must be at least {context['ge']}, not {shown(value)}"
-        case "less_than_equal":
-            return f"must be at most {context['le']}, not {shown(value)}"
-        case "too_short" | "string_too_short":
-            return "is empty; at least one is needed" if kind == "too_short" else "is empty"
-    return _shape(kind, value)
+    if kind in _NUMBERS:
+        return f"{_NUMBERS[kind].format(**context)}, not {shown(value)}"
+    return _SHAPES.get(kind, "cannot be {}").format(_kind(value)) + _remedy(kind, value)
 
 
-def _shape(kind: str, value: object) -> str:
-    """What kind of value is needed. Such a value may be a misplaced secret: it is not shown."""
-    got = {bool: "true or false", int: "a number", str: "text", list: "a list", dict: "a block of settings"}
-    what = "null" if value is None else got.get(type(value), "something else")
-    match kind:
-        case "string_type":
-            hint = "; put it in quotes" if isinstance(value, int) else ""
-            return f"must be text, not {what}{hint}"
-        case "tuple_type":
-            hint = (
-                "; write [] for none"
-                if value is None
-                else "; put [ ] around it"
-                if isinstance(value, str)
-                else ""
-            )
-            return f"must be a list, not {what}{hint}"
-        case "dict_type":
-            return f"must be a block of names and values, not {what}{'; write {} for none' if value is None else ''}"
-        case "model_type" | "model_attributes_type" | "dataclass_type":
-            return f"must be a block of settings, not {what}"
-    return f"cannot be {what} ({kind})"
+# What pydantic finds, in our words.
+_NUMBERS = {
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+}
+_SHAPES = {
+    "string_type": "must be text, not {}",
+    "tuple_type": "must be a list, not {}",
+    "dict_type": "must be a block of names and values, not {}",
+    "model_type": "must be a block of settings, not {}",
+    "model_attributes_type": "must be a block of settings, not {}",
+    "too_short": "is empty; at least one is needed",
+    "string_too_short": "is empty",
+}
+
+
+def _kind(value: object) -> str:
+    """A value of the wrong kind may be a misplaced secret: it is not shown."""
+    if value is None:
+        return "null"
+    words = {bool: "true or false", int: "a number", str: "text", list: "a list", dict: "a block of settings"}
+    return words.get(type(value), "something else")
+
+
+def _remedy(kind: str, value: object) -> str:
+    match kind, value:
+        case "string_type", int():
+            return "; put it in quotes"
+        case "tuple_type", None:
+            return "; write [] for none"
+        case "tuple_type", str():
+            return "; put [ ] around it"
+        case "dict_type", None:
+            return "; write {} for none"
+    return ""
 
 
 def _choice(value: object, path: Path) -> str:

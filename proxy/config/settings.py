@@ -1,8 +1,8 @@
 """The tree of settings: every setting once, with its default as YAML spells it and one sentence of help.
 
 Values here are parsed (seconds, bytes, networks); a tree that exists is valid and never changes. The docs, the
-schema, the environment and the checks of the shipped files derive from it (catalogue.py). Knows nothing of files or
-YAML.
+schema, the environment and the checks of the shipped files derive from it (catalogue.py). Knows nothing of files
+or YAML.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ class LimitSettings(Section):
     match: Match = setting("Which requests it counts.", {})
     key: Annotated[tuple[Key, ...], BeforeValidator(_wrapped), Field(min_length=1), AfterValidator(_key)] = (
         setting(
-            "Who is counted, the first that is present: header:NAME, cookie:NAME, jwt:CLAIM, client-ip, const.",
+            "The first that is present is counted: header:NAME, cookie:NAME, jwt:CLAIM, client-ip, const.",
             ["header:X-Auth-Token", "header:Authorization", "client-ip"],
         )
     )

@@ -1,7 +1,7 @@
 """The template of an error object's body: which placeholders it has and whether it can become JSON.
 
-What is put in is escaped for JSON strings, so a placeholder for text stands within quotes; `{status}` may also stand
-alone.
+What is put in is escaped for JSON strings, so a placeholder for text stands within quotes; `{status}` may
+also stand alone.
 """
 
 from __future__ import annotations
