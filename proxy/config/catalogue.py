@@ -1,7 +1,7 @@
 """The settings as a list: every path with its default and help, read off the tree of models.
 
-Paths are written `limits[].rate`: `[]` stands for every entry. What docs, environment, reload and messages need
-to know of the tree they ask here.
+Paths are written `limits[].rate`: `[]` stands for every entry. What docs, environment, reload and messages
+need to know of the tree they ask here.
 """
 
 from __future__ import annotations
@@ -83,22 +83,6 @@ def names_below(path: tuple[str | int, ...]) -> tuple[str, ...]:
 def places_of(name: str) -> tuple[str, ...]:
     """Where else a name is known."""
     return tuple(entry.path for entry in entries() if entry.path.rpartition(".")[2] == name)[:3]
-
-
-def changed(old: Settings, new: Settings, *, restart: bool) -> tuple[str, ...]:
-    """Paths of settings that differ: those that wait for the next start, or those that do not."""
-    waits = restart_only()
-    paths = [entry.path for entry in entries() if not entry.is_block and "[]" not in entry.path]
-    return tuple(
-        path for path in paths if (path in waits) is restart and _value(old, path) != _value(new, path)
-    )
-
-
-def _value(settings: Settings, path: str) -> Any:
-    value: Any = settings
-    for name in path.split("."):
-        value = getattr(value, name, None)  # a template has members that a word lacks
-    return value
 
 
 def _general(path: tuple[str | int, ...]) -> str:

@@ -2,8 +2,8 @@
 
 Read as YAML 1.2 reads it: `on`, `yes` and `off` are words, `010`, `0x1F` and `15:30` are text, a key that is
 there twice is a mistake. Numbers are whole; what else looks like one is text, for the setting's own parser to
-judge. Messages repeat nothing of the text but names, since a value may be a secret. Knows nothing of settings or
-files.
+judge. Messages repeat nothing of the text but names, since a value may be a secret. Knows nothing of settings
+or files.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class _Builder:
 
 
 def scalar(text: str) -> Any:
-    """A word without quotes: null, true, false, a whole number or text (YAML 1.2 core schema, less floats)."""
+    """A word without quotes (YAML 1.2 core schema): null, true, false, a whole number or text."""
     if text in _WORDS:
         return _WORDS[text]
     if _NULL.fullmatch(text):

@@ -1,8 +1,8 @@
 """The tree of settings: every setting once, with its default as YAML spells it and one sentence of help.
 
-Values here are parsed (seconds, bytes, networks); a tree that exists is valid and never changes. The docs, the
-schema, the environment and the checks of the shipped files derive from it (catalogue.py). Knows nothing of files
-or YAML.
+Values here are parsed (seconds, bytes, networks); a tree that exists is valid and never changes. The docs,
+the schema, the environment and the checks of the shipped files derive from it (catalogue.py). Knows nothing of
+files or YAML.
 """
 
 from __future__ import annotations
@@ -383,7 +383,7 @@ class Settings(Section):
     admin: AdminSettings = setting("The admin plane.", {}, restart=True)
     workers: Workers = setting("Processes that serve; auto: one for each processor.", 1, restart=True)
     downstream: DownstreamSettings = setting("Towards clients.", {})
-    upstream: UpstreamSettings = setting("The service that Weir stands in front of.")
+    upstream: UpstreamSettings = setting("The service that Weir stands in front of.", {})
     store: StoreSettings = setting("Where buckets live.", {})
     limits: Annotated[tuple[LimitSettings, ...], AfterValidator(_limits)] = setting(
         "Who may send how much; all that match must admit. [] limits nothing.",
@@ -403,3 +403,17 @@ class Settings(Section):
     def _fits(self) -> Self:
         checks.require(checks.whole(self))
         return self
+
+
+def restart_differences(old: Section, new: Section, at: str = "", *, waits: bool = False) -> tuple[str, ...]:
+    """Settings that differ and that only a restart can change."""
+    found: tuple[str, ...] = ()
+    for name, field in type(old).model_fields.items():
+        before, after = getattr(old, name), getattr(new, name)
+        extra = field.json_schema_extra
+        restarts = waits or (isinstance(extra, dict) and bool(extra.get("x-restart")))
+        if isinstance(before, Section) and isinstance(after, Section) and type(before) is type(after):
+            found += restart_differences(before, after, f"{at}{name}.", waits=restarts)
+        elif restarts and before != after:
+            found += (f"{at}{name}",)
+    return found
