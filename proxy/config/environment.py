@@ -1,8 +1,8 @@
 """Overrides from the environment: WEIR_STORE__URL is store.url.
 
 Text is taken as it is, numbers and true or false as YAML would, lists and blocks as JSON. An unknown WEIR_
-variable is a mistake, except for those that Kubernetes makes for a Service that is named weir. Knows nothing of
-files.
+variable is a mistake, except for those that Kubernetes makes for a Service that is named weir. Knows nothing
+of files.
 """
 
 from __future__ import annotations

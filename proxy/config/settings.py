@@ -1,13 +1,12 @@
 """The tree of settings: every setting once, with its default as YAML spells it and one sentence of help.
 
 Values here are parsed (seconds, bytes, networks); a tree that exists is valid and never changes. The docs,
-the schema, the environment and the checks of the shipped files derive from it (catalogue.py). Knows nothing of
-files or YAML.
+the schema, the environment and the checks of the shipped files derive from it (catalogue.py). Knows nothing
+of files or YAML.
 """
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -17,54 +16,50 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    PlainSerializer,
-    PlainValidator,
-    SecretStr,
     Tag,
-    WithJsonSchema,
     model_validator,
 )
 
 from proxy.config import checks
-from proxy.config.addresses import (
-    Address,
-    Server,
-    StoreUrl,
-    parse_access,
-    parse_address,
-    parse_origin,
-    parse_server,
-    parse_store,
-    split_address,
+from proxy.config.addresses import Address, Server, StoreUrl, split_address
+from proxy.config.kinds import (
+    Access,
+    Count,
+    Flag,
+    HeaderName,
+    Key,
+    Method,
+    Network,
+    Origin,
+    PathGlob,
+    Place,
+    Rated,
+    Secret,
+    ServerUrl,
+    Size,
+    Span,
+    Spot,
+    Statuses,
+    Store,
+    Text,
+    Timeout,
+    Workers,
+    wrapped,
 )
-from proxy.config.names import (
-    KeySpec,
-    parse_key,
-    parse_limit_name,
-    parse_media_type,
-    parse_method,
-    parse_network,
-    parse_path,
-    parse_secret,
-    parse_token,
-)
+from proxy.config.names import KeySpec, parse_limit_name, parse_media_type
 from proxy.config.template import parse_template
-from proxy.config.units import (
-    Rate,
-    StatusRange,
-    format_size,
-    format_span,
-    parse_rate,
-    parse_size,
-    parse_span,
-    parse_statuses,
-    parse_timeout,
-    parse_workers,
-)
+from proxy.config.units import Rate, StatusRange
 
-__all__ = ["Address", "KeySpec", "Rate", "Server", "Settings", "StatusRange", "StoreUrl"]
-
-COUNT_MAX = 1_000_000_000
+__all__ = [
+    "Address",
+    "KeySpec",
+    "Rate",
+    "Server",
+    "Settings",
+    "StatusRange",
+    "StoreUrl",
+    "restart_differences",
+]
 
 
 def setting(help_: str, default: object = ..., *, says: str = "", restart: bool = False) -> Any:
@@ -75,50 +70,6 @@ def setting(help_: str, default: object = ..., *, says: str = "", restart: bool 
     if callable(default):
         return Field(default_factory=default, description=help_, json_schema_extra=extra)
     return Field(default, description=help_, validate_default=True, json_schema_extra=extra)
-
-
-def _wrapped(value: object) -> object:
-    """One entry may stand without its list."""
-    return [value] if isinstance(value, str | int | dict) and not isinstance(value, bool) else value
-
-
-def _text(example: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "examples": [example]})
-
-
-_SPELLED = PlainSerializer(str, return_type=str)
-
-Timeout = Annotated[
-    float, PlainValidator(parse_timeout), PlainSerializer(format_span, return_type=str), _text("10s")
-]
-Span = Annotated[
-    float, PlainValidator(parse_span), PlainSerializer(format_span, return_type=str), _text("5s")
-]
-Size = Annotated[
-    int, PlainValidator(parse_size), PlainSerializer(format_size, return_type=str), _text("8KiB")
-]
-Count = Annotated[int, Field(strict=True, ge=1, le=COUNT_MAX)]
-Flag = Annotated[bool, Field(strict=True)]
-Text = Annotated[str, Field(min_length=1)]
-Secret = Annotated[SecretStr, AfterValidator(parse_secret)]
-Rated = Annotated[Rate, PlainValidator(parse_rate), _SPELLED, _text("15/s")]
-Statuses = Annotated[StatusRange, PlainValidator(parse_statuses), _SPELLED, _text("500-599")]
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network), _SPELLED, _text("10.0.0.0/8")]
-Key = Annotated[KeySpec, PlainValidator(parse_key), _SPELLED, _text("header:X-Auth-Token")]
-Place = Annotated[Address, PlainValidator(parse_address), _SPELLED, _text("127.0.0.1:9901")]
-Spot = Annotated[str, BeforeValidator(lambda value: parse_address(value).address), _text("0.0.0.0:8080")]
-ServerUrl = Annotated[Server, PlainValidator(parse_server), _SPELLED, _text("http://127.0.0.1:9000")]
-Store = Annotated[StoreUrl, PlainValidator(parse_store), _SPELLED, _text("redis://127.0.0.1:6379/0")]
-Origin = Annotated[str, AfterValidator(parse_origin)]
-Access = Annotated[str, PlainValidator(parse_access), _text("stdout")]
-Workers = Annotated[
-    int | Literal["auto"],
-    PlainValidator(parse_workers),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
-]
-HeaderName = Annotated[str, AfterValidator(parse_token)]
-Method = Annotated[str, AfterValidator(parse_method)]
-PathGlob = Annotated[str, AfterValidator(parse_path)]
 
 
 class Section(BaseModel):
@@ -277,7 +228,7 @@ class LimitSettings(Section):
         "Its name in headers, metrics and logs; unique."
     )
     match: Match = setting("Which requests it counts.", {})
-    key: Annotated[tuple[Key, ...], BeforeValidator(_wrapped), Field(min_length=1), AfterValidator(_key)] = (
+    key: Annotated[tuple[Key, ...], BeforeValidator(wrapped), Field(min_length=1), AfterValidator(_key)] = (
         setting(
             "The first that is present is counted: header:NAME, cookie:NAME, jwt:CLAIM, client-ip, const.",
             ["header:X-Auth-Token", "header:Authorization", "client-ip"],
@@ -322,7 +273,7 @@ def _form(value: object) -> str:
 
 
 class ErrorSettings(Section):
-    redact: Annotated[tuple[Statuses, ...], BeforeValidator(_wrapped), AfterValidator(_redacted)] = setting(
+    redact: Annotated[tuple[Statuses, ...], BeforeValidator(wrapped), AfterValidator(_redacted)] = setting(
         "Statuses whose bodies never leave: they are logged and replaced.", ["500-599"]
     )
     keep_members: tuple[Text, ...] = setting(
@@ -376,7 +327,7 @@ def _limits(limits: tuple[LimitSettings, ...]) -> tuple[LimitSettings, ...]:
 
 class Settings(Section):
     listen: Annotated[
-        tuple[Listen, ...], BeforeValidator(_wrapped), Field(min_length=1), AfterValidator(_listen)
+        tuple[Listen, ...], BeforeValidator(wrapped), Field(min_length=1), AfterValidator(_listen)
     ] = setting(
         "Where clients connect: an address, or a list of addresses and blocks.", "0.0.0.0:8080", restart=True
     )

@@ -1,0 +1,97 @@
+"""The kinds of values a setting can have: for each, how it is parsed from YAML and how it is written back.
+
+Knows nothing of single settings.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    WithJsonSchema,
+)
+
+from proxy.config.addresses import (
+    Address,
+    Server,
+    StoreUrl,
+    parse_access,
+    parse_address,
+    parse_origin,
+    parse_server,
+    parse_store,
+)
+from proxy.config.names import (
+    KeySpec,
+    parse_key,
+    parse_method,
+    parse_network,
+    parse_path,
+    parse_secret,
+    parse_token,
+)
+from proxy.config.units import (
+    Rate,
+    StatusRange,
+    format_size,
+    format_span,
+    parse_rate,
+    parse_size,
+    parse_span,
+    parse_statuses,
+    parse_timeout,
+    parse_workers,
+)
+
+COUNT_MAX = 1_000_000_000
+
+
+def wrapped(value: object) -> object:
+    """One entry may stand without its list."""
+    return [value] if isinstance(value, str | int | dict) and not isinstance(value, bool) else value
+
+
+def _text(example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "examples": [example]})
+
+
+_SPELLED = PlainSerializer(str, return_type=str)
+
+Timeout = Annotated[
+    float, PlainValidator(parse_timeout), PlainSerializer(format_span, return_type=str), _text("10s")
+]
+Span = Annotated[
+    float, PlainValidator(parse_span), PlainSerializer(format_span, return_type=str), _text("5s")
+]
+Size = Annotated[
+    int, PlainValidator(parse_size), PlainSerializer(format_size, return_type=str), _text("8KiB")
+]
+Count = Annotated[int, Field(strict=True, ge=1, le=COUNT_MAX)]
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(min_length=1)]
+Secret = Annotated[SecretStr, AfterValidator(parse_secret)]
+Rated = Annotated[Rate, PlainValidator(parse_rate), _SPELLED, _text("15/s")]
+Statuses = Annotated[StatusRange, PlainValidator(parse_statuses), _SPELLED, _text("500-599")]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network), _SPELLED, _text("10.0.0.0/8")]
+Key = Annotated[KeySpec, PlainValidator(parse_key), _SPELLED, _text("header:X-Auth-Token")]
+Place = Annotated[Address, PlainValidator(parse_address), _SPELLED, _text("127.0.0.1:9901")]
+Spot = Annotated[str, BeforeValidator(lambda value: parse_address(value).address), _text("0.0.0.0:8080")]
+ServerUrl = Annotated[Server, PlainValidator(parse_server), _SPELLED, _text("http://127.0.0.1:9000")]
+Store = Annotated[StoreUrl, PlainValidator(parse_store), _SPELLED, _text("redis://127.0.0.1:6379/0")]
+Origin = Annotated[str, AfterValidator(parse_origin)]
+Access = Annotated[str, PlainValidator(parse_access), _text("stdout")]
+Workers = Annotated[
+    int | Literal["auto"],
+    PlainValidator(parse_workers),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
+]
+HeaderName = Annotated[str, AfterValidator(parse_token)]
+Method = Annotated[str, AfterValidator(parse_method)]
+PathGlob = Annotated[str, AfterValidator(parse_path)]
