@@ -1,0 +1,195 @@
+"""The access log: one JSON object a line for each exchange, encoded in batches and written by a thread.
+
+`write` only keeps the exchange; a batch is encoded when it is full or when `flush` is called (about every
+100 ms), so the loop never stands still for more than a batch and never waits for the descriptor.
+docs/observability.md names every field. Knows nothing of who calls it.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from time import gmtime, monotonic, strftime, time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.telemetry.log import event
+from proxy.telemetry.masking import method_text, target_text
+from proxy.telemetry.metrics import EXEMPT, word_of
+from proxy.telemetry.writer import LineWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.exchange import Exchange
+
+BATCH = 128  # lines encoded at once: about 0.2 ms of the loop
+CHUNK_BYTES = 128 * 1024  # handed to the thread without waiting for the next flush
+VERDICTS_MAX = 1024  # combinations of limits and verdicts that are remembered as text
+STDOUT = 1
+
+_log = logging.getLogger("weir.access")
+
+
+class Line(msgspec.Struct, omit_defaults=True, gc=False):
+    """The fields of a line, in order; those that are None are left out."""
+
+    time: str
+    request_id: str
+    client: str
+    peer: str
+    method: str
+    target: str
+    status: int
+    source: str
+    outcome: str
+    bytes_in: int
+    bytes_out: int
+    duration_ms: float
+    limits: msgspec.Raw | None = None
+    via: str | None = None
+    server: str | None = None
+    upstream_ms: float | None = None
+    fault: str | None = None
+    redacted_status: int | None = None
+
+
+class AccessLog:
+    """Lines to "stdout", "off", or a file by its path, which is opened at once: a bad one is known early."""
+
+    def __init__(self, destination: str, *, fd: int = STDOUT) -> None:
+        self._encode: Callable[[], None] = self._encode_batch
+        self._writer: LineWriter | None = None
+        if destination == "off":
+            self._encode = self._forget
+        else:
+            self._writer = LineWriter(fd if destination == "stdout" else destination, _report)
+        self._batch: list[Exchange] = []
+        self._chunk = bytearray()
+        self._encoder = msgspec.json.Encoder()
+        self._millisecond = -1  # whose text is `_time`: at full speed, twenty lines share one
+        self._time = ""
+        self._limits: dict[tuple[tuple[str, str], ...], msgspec.Raw] = {}
+        self._unencodable = 0
+
+    @property
+    def dropped(self) -> int:
+        """Lines that could not be written: nobody read them, the disk was full."""
+        return (self._writer.dropped if self._writer else 0) + self._unencodable
+
+    def write(self, exchange: Exchange) -> None:
+        batch = self._batch
+        batch.append(exchange)
+        if len(batch) >= BATCH:
+            self._encode()
+
+    def flush(self) -> None:
+        """Hands what has come to the writer."""
+        self._encode()
+        if self._chunk and self._writer is not None:
+            self._writer.offer(bytes(self._chunk))
+            self._chunk.clear()
+
+    def reopen(self) -> None:
+        """Writes to a new file of the same name from here on."""
+        if self._writer is not None:
+            self.flush()
+            self._writer.reopen()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Writes what is left; a destination that takes nothing delays this by at most `timeout` seconds."""
+        if self._writer is not None:
+            self.flush()
+            self._writer.close(timeout)
+
+    def _forget(self) -> None:
+        self._batch.clear()
+
+    def _encode_batch(self) -> None:
+        batch, self._batch = self._batch, []
+        if not batch:
+            return
+        epoch = time() - monotonic()
+        lines = [self._line(exchange, epoch) for exchange in batch]
+        try:
+            self._chunk += self._encoder.encode_lines(lines)
+        except (UnicodeEncodeError, msgspec.EncodeError):  # text that is not Unicode: costs its own line only
+            self._encode_singly(lines)
+        if len(self._chunk) >= CHUNK_BYTES:
+            self.flush()
+
+    def _encode_singly(self, lines: list[Line]) -> None:
+        for line in lines:
+            try:
+                self._chunk += self._encoder.encode(line) + b"\n"
+            except (UnicodeEncodeError, msgspec.EncodeError):
+                self._unencodable += 1
+
+    def _line(self, exchange: Exchange, epoch: float) -> Line:
+        started = exchange.started
+        millisecond = int((started + epoch) * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            self._time = _rfc3339(millisecond)
+        decision = exchange.decision
+        fault = exchange.fault
+        upstream_seconds = exchange.upstream_seconds
+        return Line(
+            self._time,
+            exchange.request_id,
+            exchange.client,
+            exchange.peer,
+            method_text(exchange.method),
+            target_text(exchange.target),
+            exchange.status,
+            exchange.source,
+            exchange.outcome,
+            exchange.bytes_in,
+            exchange.bytes_out,
+            int((exchange.finished - started) * 1e6) / 1e3,
+            self._verdicts(exchange) if decision is not None or exchange.exempt else None,
+            decision.via if decision is not None else None,
+            exchange.server or None,
+            int(upstream_seconds * 1e6) / 1e3 if upstream_seconds else None,
+            fault.reason if fault is not None else None,
+            exchange.redacted_status or None,
+        )
+
+    def _verdicts(self, exchange: Exchange) -> msgspec.Raw:
+        """The limits' names by what they said, as JSON; the same few combinations come again and again."""
+        decision = exchange.decision
+        words = (
+            []
+            if decision is None
+            else [(word_of(verdict), verdict.limit.name) for verdict in decision.verdicts]
+        )
+        if exchange.exempt:
+            words += [(EXEMPT, limit.name) for limit in exchange.exempt]
+        key = tuple(words)
+        text = self._limits.get(key)
+        return text if text is not None else self._remember(key)
+
+    def _remember(self, key: tuple[tuple[str, str], ...]) -> msgspec.Raw:
+        if len(self._limits) >= VERDICTS_MAX:
+            self._limits.clear()
+        names: dict[str, list[str]] = {}
+        for word, name in key:
+            names.setdefault(word, []).append(name)
+        text = self._limits[key] = msgspec.Raw(self._encoder.encode(names))
+        return text
+
+
+@lru_cache(2)
+def _second_text(second: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+
+
+def _rfc3339(millisecond: int) -> str:
+    second, rest = divmod(millisecond, 1000)
+    return f"{_second_text(second)}.{rest:03d}Z"
+
+
+def _report(word: str, destination: str, cause: str, lines: int) -> None:
+    level = logging.INFO if not cause else logging.ERROR
+    event(_log, level, f"access_{word}", destination=destination, cause=cause, lines=lines)

@@ -1,0 +1,103 @@
+"""The program's own log: one JSON object a line on stderr, through stdlib logging.
+
+A call names an event by one word and gives the rest as fields: `event(log, INFO, "reloaded", file=path)`.
+Lines are written by a thread (writer.py), so that a full pipe on stderr cannot stop the loop either. Never
+given a credential; a pydantic secret prints as asterisks.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+import msgspec
+
+from proxy.telemetry.writer import LineWriter
+
+STDERR = 2
+TRACEBACK_CHARS = 16 * 1024  # the innermost frames of a deep recursion are enough
+LEVELS = ("debug", "info", "warning", "error")
+
+_RESERVED = frozenset(("time", "level", "logger", "event", "exception"))
+
+
+def event(
+    logger: logging.Logger, level: int, word: str, /, *, error: BaseException | None = None, **fields: object
+) -> None:
+    """Logs an event with its fields; `error` adds its traceback as one field."""
+    if logger.isEnabledFor(level):
+        logger.log(level, word, exc_info=error, extra={"fields": fields}, stacklevel=2)
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, object] = {
+            "time": moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        fields = getattr(record, "fields", None) or {}
+        for name, value in fields.items():
+            line[f"{name}_" if name in _RESERVED else name] = _plain(value)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)[-TRACEBACK_CHARS:]
+        return _encoded(line).decode()
+
+
+def _plain(value: object) -> object:
+    """Bytes as text: msgspec would make base64 of them."""
+    return bytes(value).decode("ascii", "backslashreplace") if isinstance(value, bytes | bytearray) else value
+
+
+def _encoded(line: dict[str, object]) -> bytes:
+    try:
+        return msgspec.json.encode(line, enc_hook=str)
+    except Exception:  # noqa: BLE001 - whatever cannot be encoded: a log call must not fail
+        safe = {name: _ascii(value) for name, value in line.items()}
+        return msgspec.json.encode(safe)
+
+
+def _ascii(value: object) -> str:
+    return str(value).encode("ascii", "backslashreplace").decode("ascii")
+
+
+class LineHandler(logging.Handler):
+    """Hands each line to a writer."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter())
+        self._writer = LineWriter(fd)
+
+    @property
+    def dropped(self) -> int:
+        return self._writer.dropped
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._writer.offer(self.format(record).encode() + b"\n")
+        except Exception:  # noqa: BLE001 - logging's own rule: a log call never raises
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Called by logging at the end of the process: what is left is written, for at most a second."""
+        self._writer.close()
+        super().close()
+
+
+def configure(level: str, *, fd: int = STDERR) -> LineHandler:
+    """Sends all logging to `fd`; called again, as after a reload, it only changes the level."""
+    root = logging.getLogger()
+    ours = [handler for handler in root.handlers if isinstance(handler, LineHandler)]
+    handler = ours[0] if ours else LineHandler(fd)
+    if not ours:
+        root.addHandler(handler)
+        logging.captureWarnings(capture=True)
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger("weir").setLevel(threshold)
+    root.setLevel(max(threshold, logging.WARNING))  # of libraries: only what somebody must look at
+    return handler

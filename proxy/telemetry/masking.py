@@ -1,0 +1,73 @@
+"""A request's method and target as text that is safe in a log: no secret, no control character, never long.
+
+Values of query parameters whose names sound like a secret are masked, rather once too often than once too
+seldom. Knows nothing of the log's format.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from urllib.parse import unquote_plus
+
+from proxy.telemetry.metrics import METHODS
+
+TARGET_CHARS = 2048  # a line stays below 4 KiB, so that it is whole wherever lines are cut
+METHOD_CHARS = 32
+MASK = "***"
+CUT = "~"  # ends a target that was longer
+NAMES_MAX = 1024  # parameter names whose judgement is remembered
+
+# What names of secrets hold or are; "auth" but not "author", "key" but not "keyword".
+_SECRET_NAME = re.compile(
+    r"token|secret|passw|passphrase|pwd|credential|signature|session|jwt|saml|bearer|cookie|assertion|hmac"
+    r"|auth(?!or(?!i[sz]))|keys?$|(?:^|[^a-z])(?:key|sig|sid|otp|pin|pass|ticket)(?:$|[^a-z])|^code$",
+    re.IGNORECASE,
+)
+_SEPARATORS = re.compile(r"([&;?])")
+_UNSAFE = re.compile(r"[^\x20-\x7e]")
+_METHOD_TEXTS = {method: method.decode("ascii") for method in METHODS}
+
+
+def target_text(target: bytes) -> str:
+    """The target without secrets. It is cut before it is masked: what is left of a value is still masked."""
+    text = target.decode("latin-1")
+    if len(text) > TARGET_CHARS:
+        text = text[: TARGET_CHARS - 1] + CUT
+    if "?" in text:
+        text = _masked(text)[:TARGET_CHARS]
+    return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escaped, text)
+
+
+def method_text(method: bytes) -> str:
+    known = _METHOD_TEXTS.get(method)
+    return known if known is not None else _UNSAFE.sub(_escaped, method[:METHOD_CHARS].decode("latin-1"))
+
+
+def _masked(text: str) -> str:
+    path, _, query = text.partition("?")
+    if ";" in query or "?" in query:  # old separators, and URLs in URLs
+        return f"{path}?{''.join(map(_parameter, _SEPARATORS.split(query)))}"
+    return f"{path}?{'&'.join(map(_parameter, query.split('&')))}"
+
+
+def _parameter(text: str) -> str:
+    name, _, value = text.partition("=")
+    if value and (_is_secret(name) or ("%" in value and _holds_secret(value))):
+        return f"{name}={MASK}"
+    return text
+
+
+@lru_cache(NAMES_MAX)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(unquote_plus(name)) is not None
+
+
+def _holds_secret(value: str) -> bool:
+    """A URL as a value, escaped, with a secret among its own parameters."""
+    parameters = _SEPARATORS.split(unquote_plus(value))
+    return any("=" in parameter and _is_secret(parameter.partition("=")[0]) for parameter in parameters)
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return f"\\x{ord(character[0]):02x}"
