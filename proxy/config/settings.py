@@ -235,7 +235,7 @@ class LimitSettings(Section):
         )
     )
     rate: Rated = setting("Requests in a second, minute, hour or day: 15/s, 90/m, 1000/h, 5000/d.")
-    burst: Count = setting("Most requests at once.", _count_of_rate, says="the count of rate")
+    burst: Count = setting("Most requests at once.", _count_of_rate, says="the count of `rate`")
     cost: Count = setting("Tokens that one request takes.", 1)
     mode: Literal["enforce", "shadow"] = setting(
         "enforce refuses; shadow only counts what it would refuse.", "enforce"
@@ -339,6 +339,7 @@ class Settings(Section):
     limits: Annotated[tuple[LimitSettings, ...], AfterValidator(_limits)] = setting(
         "Who may send how much; all that match must admit. [] limits nothing.",
         [{"name": "per-user", "rate": "15/s"}],
+        says="one limit: name per-user, rate 15/s",
     )
     errors: ErrorSettings = setting("What clients see of failures.", {})
     contract: ContractSettings = setting("The service's promises.", {})

@@ -1,8 +1,9 @@
 """Tells when the content of a config file has changed, however it was replaced.
 
-Folders are watched, not the file: editors and ConfigMaps swap names and links. What counts is the content, so that a
-touch does nothing, and it is read again until it stands still. Where the system gives no notice (a network file system,
-no inotify watches left, a folder that is gone for a moment) a slow recheck does. A file that is missing has not changed.
+Folders are watched, not the file: editors and ConfigMaps swap names and links. What counts is the content, so
+that a touch does nothing, and it is read again until it stands still. Where the system gives no notice (a
+network file system, no inotify watches left, a folder that is gone for a moment) a slow recheck does. A file
+that is missing has not changed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ async def watch(
     path: str | os.PathLike[str], *, since: str | None = None, recheck: float = RECHECK_SECONDS
 ) -> AsyncIterator[None]:
     """Yields once for each change, from now on or since the content had the fingerprint `since`."""
-    file = Path(path).absolute()
+    file = Path(path)
     seen = since or await asyncio.to_thread(fingerprint, file)
     while True:
         folders = await asyncio.to_thread(_folders, file)
@@ -59,7 +60,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str | None:
 
 
 def _folders(file: Path) -> dict[Path, tuple[int, int]]:
-    """The folders whose entries lead to the file, link by link, with what tells a new folder of the same name."""
+    """The folders whose entries lead to the file, with what tells a new one of the same name."""
     folders: dict[Path, tuple[int, int]] = {}
     for _ in range(LINKS_MAX):
         try:
