@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -15,22 +16,33 @@ import msgspec
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
-from proxy.admin.report import readiness, status
+from proxy import __version__
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler, Middleware
+    from collections.abc import Callable, Mapping
 
-    from proxy.admin.sources import AdminSources
+    from aiohttp.typedefs import Handler, Middleware
+    from prometheus_client import CollectorRegistry
 
 PROBES = frozenset(("/healthz", "/readyz"))  # open without a token: a kubelet has none
 
 _log = logging.getLogger("weir.admin")
 
 
-def admin_app(sources: AdminSources) -> web.Application:
-    """The application; the caller gives it a site."""
-    app = web.Application(middlewares=[_failures_as_json, _token_check(sources)])
+@dataclass(frozen=True, slots=True)
+class AdminSources:
+    """What is shown, asked for anew at each request; none of it is secret."""
+
+    registry: CollectorRegistry
+    readiness: Callable[[], tuple[bool, Mapping[str, object]]]  # whether new requests may come, and why
+    status: Callable[[], Mapping[str, object]]
+
+
+def admin_app(sources: AdminSources, token: str | None = None) -> web.Application:
+    """The application; the caller gives it a site. Without a token nobody is asked for one."""
+    middlewares = [_failures_as_json] if token is None else [_failures_as_json, _token_check(token)]
+    app = web.Application(middlewares=middlewares)
     app.on_response_prepare.append(_dress)
 
     async def metrics(request: web.Request) -> web.Response:
@@ -41,36 +53,40 @@ def admin_app(sources: AdminSources) -> web.Application:
         return web.Response(text="ok")  # the loop runs: that is all it says
 
     async def readyz(_: web.Request) -> web.Response:
-        is_ready, details = readiness(sources)
-        return _json(details, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+        is_ready, details = sources.readiness()
+        code = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json({"ready": is_ready, **details}, code)
 
-    async def show_status(_: web.Request) -> web.Response:
-        return _json(status(sources))
+    async def status(_: web.Request) -> web.Response:
+        return _json({"version": __version__, **sources.status()})
 
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/status", show_status)
+    for path, answer in (
+        ("/metrics", metrics),
+        ("/healthz", healthz),
+        ("/readyz", readyz),
+        ("/status", status),
+    ):
+        app.router.add_get(path, answer)
     return app
 
 
-def _token_check(sources: AdminSources) -> Middleware:
+def _token_check(token: str) -> Middleware:
+    expected = token.encode()
+
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        token = sources.token()
-        if token is None or request.path in PROBES or _is_bearer_of(token, request):
+        if request.path in PROBES or _is_bearer_of(expected, request):
             return await handler(request)
-        challenge = {"WWW-Authenticate": 'Bearer realm="weir"'}
-        return _problem(HTTPStatus.UNAUTHORIZED, challenge)
+        return _problem(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="weir"'})
 
     return check
 
 
-def _is_bearer_of(token: str, request: web.Request) -> bool:
+def _is_bearer_of(token: bytes, request: web.Request) -> bool:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     # aiohttp reads bytes beyond UTF-8 as surrogates.
-    is_same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
-    return scheme.lower() == "bearer" and is_same
+    is_same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token)
+    return is_same and scheme.lower() == "bearer"
 
 
 @web.middleware

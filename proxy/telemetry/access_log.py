@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.exchange import Exchange
+    from proxy.telemetry.metrics import Metrics
 
 BATCH = 128  # lines encoded at once: about 0.2 ms of the loop
 CHUNK_BYTES = 128 * 1024  # handed to the thread without waiting for the next flush
@@ -58,7 +59,8 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
 class AccessLog:
     """Lines to "stdout", "off", or a file by its path, which is opened at once: a bad one is known early."""
 
-    def __init__(self, destination: str, *, fd: int = STDOUT) -> None:
+    def __init__(self, destination: str, metrics: Metrics, *, fd: int = STDOUT) -> None:
+        metrics.provide_access_log(lambda: self.dropped)
         self._encode: Callable[[], None] = self._encode_batch
         self._writer: LineWriter | None = None
         if destination == "off":
@@ -87,9 +89,8 @@ class AccessLog:
     def flush(self) -> None:
         """Hands what has come to the writer."""
         self._encode()
-        if self._chunk and self._writer is not None:
-            self._writer.offer(bytes(self._chunk))
-            self._chunk.clear()
+        if self._chunk:
+            self._hand_over()
 
     def reopen(self) -> None:
         """Writes to a new file of the same name from here on."""
@@ -117,7 +118,12 @@ class AccessLog:
         except (UnicodeEncodeError, msgspec.EncodeError):  # text that is not Unicode: costs its own line only
             self._encode_singly(lines)
         if len(self._chunk) >= CHUNK_BYTES:
-            self.flush()
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._writer is not None:
+            self._writer.offer(bytes(self._chunk))
+        self._chunk.clear()
 
     def _encode_singly(self, lines: list[Line]) -> None:
         for line in lines:
