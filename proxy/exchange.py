@@ -8,8 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxy.faults import Fault
     from proxy.policy.decision import Decision
+    from proxy.policy.limits import Limit
 
 # Outcomes: how an exchange ended.
 SERVED = "served"  # the upstream's answer, whole, whatever its status
@@ -28,6 +31,7 @@ class Exchange:
         "bytes_out",
         "client",
         "decision",
+        "exempt",
         "fault",
         "finished",
         "method",
@@ -41,6 +45,7 @@ class Exchange:
         "status",
         "target",
         "upstream_seconds",
+        "upstream_started",
     )
 
     def __init__(self, method: bytes, target: bytes, peer: str, started: float) -> None:
@@ -51,8 +56,10 @@ class Exchange:
         self.started = started  # the head was complete
         self.finished = 0.0
         self.request_id = ""
-        self.decision: Decision | None = None
+        self.decision: Decision | None = None  # what the limits said; None if none was asked
+        self.exempt: Sequence[Limit] = ()  # limits that match but let this client be
         self.server = ""  # the upstream server that was asked, "" if none was
+        self.upstream_started = 0.0
         self.upstream_seconds = 0.0  # from the request head being written to the answer's head
         self.status = 0  # what the client was sent; 0 if nothing was
         self.source = WEIR

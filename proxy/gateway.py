@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proxy.http1.head import RequestHead, ResponseHead
     from proxy.limiter.store import Store
     from proxy.net.downstream import Downstream
-    from proxy.net.pool import Pool
+    from proxy.net.pool import Pool, Server
     from proxy.net.ports import Trailers
     from proxy.net.upstream import Upstream
     from proxy.policy.decision import Decision
@@ -291,8 +291,15 @@ class Lane:
         else:
             self._break_off(fault)
 
+    def connect_failed(self, server: Server, fault: Fault) -> None:
+        """No connection to the server could be had: nothing of the request has left."""
+        self._exchange.server = server.name
+        self._count_failure(server.name, fault)
+        if self._phase == life.CONNECTING:
+            self._refuse(fault)
+
     def upstream_failed(self, fault: Fault) -> None:
-        """The connection to the server is no more, or never came to be."""
+        """The connection to the server is no more."""
         server = self._exchange.server
         self._upstream = None
         phase = self._phase
@@ -301,7 +308,7 @@ class Lane:
         elif phase == life.WAITING and self._may_retry(fault):
             self._step(life.RETRY)
             self._gateway.pool.acquire(self, fresh=True)
-        elif phase in (life.WAITING, life.CONNECTING):
+        elif phase == life.WAITING:
             self._count_failure(server, fault)
             self._refuse(fault)
         elif phase == life.TUNNELLING:

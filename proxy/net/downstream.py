@@ -7,18 +7,20 @@ nothing of limits, upstreams or what an answer means.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from proxy import faults
 from proxy.faults import Fault
 from proxy.http1.framing import ChunkedDecoder
 from proxy.http1.head import CHUNKED, request_head
+from proxy.net.connection import Connection
 from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
+    import asyncio
+
     from proxy.net.hall import Hall
     from proxy.net.ports import Lane
 
@@ -31,7 +33,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 _HEADS, _BUSY, _DISCARDING, _TUNNEL, _LINGERING, _CLOSED = range(6)
 
 
-class Downstream(asyncio.Protocol):
+class Downstream(Connection):
     """One client's connection. `lane` is told of everything that happens on it."""
 
     __slots__ = (
@@ -42,29 +44,22 @@ class Downstream(asyncio.Protocol):
         "_hall",
         "_is_advancing",
         "_is_head_begun",
-        "_is_read_paused",
         "_left",
         "_state",
-        "deadline",
-        "is_write_paused",
         "lane",
         "peer",
         "scheme",
-        "transport",
     )
 
     def __init__(self, hall: Hall) -> None:
+        super().__init__(hall.outbox)
         self._hall = hall
         # connection
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
         self.lane: Lane = None  # type: ignore[assignment]
         self.scheme = b"http"
         self.peer = ""
-        self.deadline = NEVER
-        self.is_write_paused = False
         self._state = _HEADS
         self._buffer = b""
-        self._is_read_paused = False
         self._is_advancing = False
         # request
         self._is_head_begun = False  # its deadline runs from its first byte, however slowly the rest comes
@@ -76,7 +71,7 @@ class Downstream(asyncio.Protocol):
     # --- the connection's own events ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
         hall = self._hall
         peername = transport.get_extra_info("peername")
         self.peer = peername[0] if peername else ""  # a Unix socket has none
@@ -155,10 +150,9 @@ class Downstream(asyncio.Protocol):
         finally:
             self._is_advancing = False
         if len(self._buffer) > READ_AHEAD_BYTES:
-            self._pause_reading()
-        elif self._is_read_paused:
-            self._is_read_paused = False
-            self.transport.resume_reading()
+            self.pause_reading()
+        else:
+            self.resume_reading()
 
     def _step(self) -> bool:
         """One head or one piece of a body; false when more bytes, or the lane's leave, are needed."""
@@ -294,9 +288,6 @@ class Downstream(asyncio.Protocol):
         self._body_wanted = False
         self.deadline = NEVER  # the server is the slow one now
 
-    def write(self, data: bytes) -> None:
-        self.transport.write(data)
-
     def finish(self) -> None:
         """The exchange is over and the connection stays: on to the next request."""
         self._body_wanted = False
@@ -314,12 +305,11 @@ class Downstream(asyncio.Protocol):
         self._body_wanted = False
         if self._state == _CLOSED:
             return
+        self.flush()
         self._state = _LINGERING
         self._left = LINGER_BYTES
         self.deadline = self._hall.sweeper.now + LINGER_SECONDS
-        if self._is_read_paused:
-            self._is_read_paused = False
-            self.transport.resume_reading()
+        self.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -339,6 +329,7 @@ class Downstream(asyncio.Protocol):
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.abort()
             return
+        self.flush()
         self._state = _LINGERING
         self._left = LINGER_BYTES
         self._buffer = b""
@@ -352,14 +343,6 @@ class Downstream(asyncio.Protocol):
             early, self._buffer = self._buffer, b""
             self.lane.request_data(early)
 
-    def pause_reading(self) -> None:
-        self._pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._is_read_paused:
-            self._is_read_paused = False
-            self.transport.resume_reading()
-
     # --- ---
 
     def _become_idle(self) -> None:
@@ -370,8 +353,3 @@ class Downstream(asyncio.Protocol):
 
     def _idle_deadline(self) -> float:
         return self._hall.sweeper.now + self._hall.limits.idle_timeout
-
-    def _pause_reading(self) -> None:
-        if not self._is_read_paused and not self.transport.is_closing():
-            self._is_read_paused = True
-            self.transport.pause_reading()

@@ -15,13 +15,17 @@ from proxy.net.downstream import Downstream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.net.connection import Outbox
     from proxy.net.ports import DownstreamLimits, Lane
     from proxy.net.sweep import Sweeper
 
 
 class Hall:
-    def __init__(self, sweeper: Sweeper, limits: DownstreamLimits, new_lane: Callable[[Downstream], Lane]) -> None:
+    def __init__(
+        self, sweeper: Sweeper, outbox: Outbox, limits: DownstreamLimits, new_lane: Callable[[Downstream], Lane]
+    ) -> None:
         self.sweeper = sweeper
+        self.outbox = outbox
         self.limits = limits  # replaced at a reload
         self.new_lane = new_lane
         self.connections: set[Downstream] = set()

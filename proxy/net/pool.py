@@ -17,11 +17,10 @@ from proxy import faults
 from proxy.net.upstream import Upstream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proxy.config.settings import Server as ServerSettings
     from proxy.config.settings import UpstreamSettings
     from proxy.faults import Fault
+    from proxy.net.connection import Outbox
     from proxy.net.ports import Lane
     from proxy.net.sweep import Sweeper
 
@@ -33,11 +32,12 @@ _log = logging.getLogger("weir.upstream")
 class Server:
     """One server: its idle connections and how to open more."""
 
-    def __init__(self, settings: ServerSettings, timeouts: UpstreamSettings, sweeper: Sweeper) -> None:
+    def __init__(self, settings: ServerSettings, timeouts: UpstreamSettings, sweeper: Sweeper, outbox: Outbox) -> None:
         self.settings = settings
         self.name = settings.url
         self.authority = settings.authority.encode()
         self.sweeper = sweeper
+        self.outbox = outbox
         self.connect_timeout = timeouts.timeouts.connect
         self.response_timeout = timeouts.timeouts.response
         self.idle_timeout = timeouts.timeouts.idle
@@ -60,21 +60,21 @@ class Server:
                 return upstream
         return None
 
-    def connect(self, lane: Lane, failed: Callable[[Lane, Server, Fault], None]) -> None:
-        """Opens a connection for `lane`, which is told when it is there."""
+    def connect(self, lane: Lane) -> None:
+        """Opens a connection for `lane`, which is told when it is there or cannot be had."""
         self.connecting += 1
-        task = asyncio.get_running_loop().create_task(self._connect(lane, failed))
+        task = asyncio.get_running_loop().create_task(self._connect(lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, lane: Lane, failed: Callable[[Lane, Server, Fault], None]) -> None:
+    async def _connect(self, lane: Lane) -> None:
         try:
             async with asyncio.timeout(self.connect_timeout):
                 upstream = await self._open()
         except (OSError, TimeoutError) as error:
             self.connecting -= 1
             _log.warning("connect failed", extra={"fields": {"server": self.name, "error": str(error) or "timeout"}})
-            failed(lane, self, fault_of(error))
+            lane.connect_failed(self, fault_of(error))
             return
         self.connecting -= 1
         lane.connected(upstream)
@@ -117,9 +117,8 @@ class Server:
 class Pool:
     """All servers of the upstream."""
 
-    def __init__(self, settings: UpstreamSettings, sweeper: Sweeper, failures: dict[tuple[str, str], int]) -> None:
-        self.servers: list[Server] = [Server(server, settings, sweeper) for server in settings.servers]
-        self._failures = failures  # (server, reason) -> count, a metric
+    def __init__(self, settings: UpstreamSettings, sweeper: Sweeper, outbox: Outbox) -> None:
+        self.servers: list[Server] = [Server(server, settings, sweeper, outbox) for server in settings.servers]
 
     def acquire(self, lane: Lane, avoid: Server | None = None, *, fresh: bool = False) -> Upstream | None:
         """A connection that is ready, or none: then `lane.connected` or `lane.upstream_failed` is called later."""
@@ -128,7 +127,7 @@ class Pool:
             upstream = server.take_idle()
             if upstream is not None:
                 return upstream
-        server.connect(lane, self._connect_failed)
+        server.connect(lane)
         return None
 
     def _choose(self, avoid: Server | None) -> Server:
@@ -140,14 +139,6 @@ class Pool:
             return candidates[0]
         one, other = random.sample(candidates, 2)
         return one if one.load <= other.load else other
-
-    def _connect_failed(self, lane: Lane, server: Server, fault: Fault) -> None:
-        self.count_failure(server.name, fault)
-        lane.upstream_failed(fault)
-
-    def count_failure(self, server: str, fault: Fault) -> None:
-        key = (server, fault.reason)
-        self._failures[key] = self._failures.get(key, 0) + 1
 
     def retire(self) -> None:
         for server in self.servers:

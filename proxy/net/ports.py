@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
+    from proxy.net.pool import Server
     from proxy.net.upstream import Upstream
 
 Trailers = list[tuple[bytes, bytes]]
@@ -31,6 +32,7 @@ class Lane(Protocol):
 
     # From the pool.
     def connected(self, upstream: Upstream) -> None: ...
+    def connect_failed(self, server: Server, fault: Fault) -> None: ...
 
     # From upstream.
     def interim(self, head: ResponseHead) -> None: ...

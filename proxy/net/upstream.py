@@ -6,16 +6,18 @@ framing; whatever breaks off before is a fault. Knows nothing of limits, clients
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, cast
 
 from proxy import faults
 from proxy.faults import Fault
 from proxy.http1.framing import ChunkedDecoder
 from proxy.http1.head import CHUNKED, UNTIL_CLOSE, response_head
+from proxy.net.connection import Connection
 from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
+    import asyncio
+
     from proxy.http1.head import ResponseHead
     from proxy.net.pool import Server
     from proxy.net.ports import Lane
@@ -26,7 +28,7 @@ INTERIM_MAX = 16  # 1xx heads before the answer
 _IDLE, _HEAD, _BODY, _TUNNEL, _CLOSED = range(5)
 
 
-class Upstream(asyncio.Protocol):
+class Upstream(Connection):
     """One connection to one server. `lane` is set while an exchange uses it."""
 
     __slots__ = (
@@ -34,28 +36,21 @@ class Upstream(asyncio.Protocol):
         "_decoder",
         "_has_answered",
         "_interims",
-        "_is_read_paused",
         "_left",
         "_method",
         "_server",
         "_state",
         "_will_close",
-        "deadline",
         "is_request_sent",
         "is_reused",
-        "is_write_paused",
         "lane",
-        "transport",
     )
 
     def __init__(self, server: Server) -> None:
+        super().__init__(server.outbox)
         self._server = server
         # connection
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
-        self.deadline = NEVER
         self.is_reused = False  # it has carried an exchange before
-        self.is_write_paused = False
-        self._is_read_paused = False
         self._state = _IDLE
         # exchange
         self.lane: Lane | None = None
@@ -81,23 +76,21 @@ class Upstream(asyncio.Protocol):
         self._will_close = False
         self._state = _HEAD
         self.deadline = self._server.sweeper.now + self._server.response_timeout
-        self.transport.write(data)
+        self.write(data)
 
     def send(self, data: bytes) -> None:
         self.deadline = self._server.sweeper.now + self._server.response_timeout
-        self.transport.write(data)
+        self.write(data)
 
     def pause_reading(self) -> None:
         if not self._is_read_paused and not self.transport.is_closing():
-            self._is_read_paused = True
             self.deadline = NEVER  # the client is the slow one now
-            self.transport.pause_reading()
+            super().pause_reading()
 
     def resume_reading(self) -> None:
         if self._is_read_paused:
-            self._is_read_paused = False
             self.deadline = self._server.sweeper.now + self._server.response_timeout
-            self.transport.resume_reading()
+            super().resume_reading()
 
     def expect_within(self, seconds: float) -> None:
         """Bounds the wait for the rest of the answer."""
@@ -124,7 +117,7 @@ class Upstream(asyncio.Protocol):
     # --- the connection's own events ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
         self._server.opened(self)
 
     def data_received(self, data: bytes) -> None:
