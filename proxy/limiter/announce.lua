@@ -1,0 +1,21 @@
+-- Says that a replica lives, and counts those that do.
+--
+-- KEYS[1]  the sorted set of replicas: the moment each was last heard of, in microseconds of this server's clock.
+-- ARGV     the replica's id, and for how many microseconds it counts as alive; 0 takes it away.
+-- Returns  {number of live replicas, time}.
+--
+-- It writes, so a server that cannot write (a replica of Redis, one out of memory) fails here and not at a charge.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local key, id, lifetime = KEYS[1], ARGV[1], tonumber(ARGV[2])
+
+if lifetime == 0 then
+  redis.call('ZREM', key, id)
+else
+  redis.call('ZADD', key, now, id)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - lifetime)
+  redis.call('ZREMRANGEBYSCORE', key, now + lifetime, '+inf') -- the clock went back
+  redis.call('PEXPIRE', key, math.ceil(lifetime / 1000))
+end
+return {redis.call('ZCARD', key), now}

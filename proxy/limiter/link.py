@@ -1,0 +1,292 @@
+"""The way to one Redis server: its connection, its breaker, its one background probe.
+
+up        calls go out at once.
+waiting   the connection broke: calls wait for the next one, at most until their deadline.
+down      nothing is accepted; the probe connects again and again, and opens only when the server has answered the
+          owner's introduction within the deadline of a call.
+
+A call that has no reply at its deadline takes the link down with all that are on their way: whoever waits behind it
+would wait in vain. Knows nothing of buckets; what is said first on a new connection is the owner's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from random import uniform
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+import hiredis
+from redis.exceptions import RedisError
+
+from proxy.limiter.clock import ServerClock
+from proxy.limiter.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio.connection import AbstractConnection
+
+    from proxy.limiter.wire import Call
+
+UP, WAITING, DOWN = "up", "waiting", "down"
+
+CONNECT_TIMEOUT = 1.0  # seconds; with the longest pause between two probes: back within 2 s
+PROBE_PAUSES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)  # seconds between failed probes, give or take a fifth
+STEADY = 2.0  # seconds up after which the next trouble starts with the first pause again
+BEAT = 1.0  # seconds between two signs of life
+LAG = 0.005  # seconds a timer may be late before the loop, not Redis, is taken for the slow one
+
+_log = logging.getLogger("weir.store")
+
+
+class TroubleError(Exception):
+    """Why a link is not up: a word for the metric and a line for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Owner(Protocol):
+    """The store, as its links see it."""
+
+    timeout: float
+
+    async def introduce(self, link: Link) -> None:
+        """Speaks first on a new connection, by `ask` and `post`; on return the link is up. Raises TroubleError."""
+
+    async def beat(self, link: Link) -> None:
+        """Called every second while the link is up."""
+
+    def explain(self, error: Exception) -> TroubleError: ...
+
+    def count_error(self, reason: str) -> None: ...
+
+
+class Message(Protocol):
+    """A call that packs itself when it is sent, since a deadline is in the server's time."""
+
+    deadline: float
+
+    def data(self, link: Link) -> bytes: ...
+
+    def replied(self, reply: Any) -> None: ...
+
+    def failed(self) -> None:
+        """No reply will come in time."""
+
+
+class Link:
+    def __init__(self, name: str, dial: Callable[[], Awaitable[AbstractConnection]], owner: Owner) -> None:
+        self.name = name  # for logs and status: where it leads
+        self.state = DOWN
+        self.clock = ServerClock()
+        self.trouble: TroubleError | None = None
+        self._dial = dial
+        self._owner = owner
+        self._wire: Wire | None = None
+        self._held: deque[Message] = deque()  # waiting for a connection
+        self._timer: asyncio.TimerHandle | None = None
+        self._tending: asyncio.Task[None] | None = None
+        self._broken = asyncio.Event()
+        self._since = monotonic()  # in this state
+        self._failures = 0
+
+    # --- what the owner asks for ---
+
+    def start(self) -> None:
+        self._tending = asyncio.create_task(self._tend())
+
+    async def close(self) -> None:
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.wait([self._tending])
+        self._take_down()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def submit(self, message: Message) -> None:
+        """Sends it, holds it while waiting; when down it fails at once."""
+        if self.state == UP:
+            self.post(message)
+        elif self.state == WAITING:
+            self._held.append(message)
+            self._watch(message.deadline)
+        else:
+            message.failed()
+
+    def post(self, message: Message) -> None:
+        """Sends it on the connection there is, up or about to be."""
+        assert self._wire is not None
+        self._wire.send(message.data(self), message)
+        self._watch(message.deadline)
+
+    async def ask(self, data: Callable[[Link], bytes]) -> Any:
+        """The reply to a call of the owner's own. Raises TroubleError."""
+        question = _Question(data, monotonic() + self._owner.timeout)
+        if self._wire is None:
+            raise TroubleError("connection", "the connection was lost")
+        self.post(question)
+        reply = await question.answer
+        if isinstance(reply, Exception):
+            raise self._owner.explain(reply)
+        return reply
+
+    def fail(self, trouble: TroubleError) -> None:
+        """Takes the link down: what is on its way fails now, the probe begins."""
+        if self.state != DOWN:
+            self._owner.count_error(trouble.reason)
+            _log.warning("store is down", extra={"fields": {"server": self.name, "reason": trouble.reason,
+                                                            "error": str(trouble)}})  # fmt: skip
+        elif self.trouble is None or str(self.trouble) != str(trouble):
+            self._owner.count_error(trouble.reason)
+            _log.warning("store is still down", extra={"fields": {"server": self.name, "reason": trouble.reason,
+                                                                  "error": str(trouble)}})  # fmt: skip
+        self.trouble = trouble
+        self._take_down()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been in this state."""
+        return monotonic() - self._since
+
+    # --- the connection's end ---
+
+    def _take_down(self) -> None:
+        self._enter(DOWN)
+        self._broken.set()
+        for message in self._abandon():
+            message.failed()
+
+    def _lost(self) -> None:
+        """The server or the network ended the connection: its calls go out again on the next one, if it comes in time."""
+        was_up = self.state == UP
+        calls = self._abandon()
+        if not was_up:
+            for message in calls:
+                message.failed()
+            self._broken.set()
+            return
+        self._owner.count_error("connection")
+        self.trouble = TroubleError("connection", "the connection was lost")
+        self._enter(WAITING)
+        self._held.extend(calls)
+        self._broken.set()
+
+    def _abandon(self) -> list[Any]:
+        """Lets go of the connection; what it and we still held."""
+        wire, self._wire = self._wire, None
+        calls: list[Any] = []
+        if wire is not None:
+            wire.close()
+            calls.extend(wire.calls)
+            wire.calls.clear()
+        calls.extend(self._held)
+        self._held.clear()
+        return calls
+
+    def _enter(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            self._since = monotonic()
+
+    # --- deadlines: one timer, for the oldest call ---
+
+    def _watch(self, deadline: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(deadline - monotonic(), self._look, deadline)
+
+    def _look(self, due: float) -> None:
+        self._timer = None
+        oldest = self._oldest()
+        if oldest is None:
+            return
+        now = monotonic()
+        if oldest > now:
+            self._watch(oldest)
+        elif now - due > LAG:  # this process was busy: replies that came meanwhile are read first
+            self._timer = asyncio.get_running_loop().call_later(0.001, self._look, now + 0.001)
+        else:
+            self.fail(TroubleError("timeout", "no answer in time"))
+
+    def _oldest(self) -> float | None:
+        if self._wire is not None and self._wire.calls:
+            return self._wire.calls[0].deadline
+        return self._held[0].deadline if self._held else None
+
+    # --- the probe ---
+
+    async def _tend(self) -> None:
+        while True:
+            try:
+                await self._open()
+            except TroubleError as trouble:
+                self.fail(trouble)
+                await self._pause()
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next probe may fare better
+                self.fail(TroubleError("internal", f"{type(error).__name__}: {error}"))
+                await self._pause()
+                continue
+            await self._beat_until_broken()
+            if self.state == DOWN and self.seconds < STEADY and self._failures:
+                await self._pause()
+
+    async def _open(self) -> None:
+        self._broken.clear()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                connection = await self._dial()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise self._owner.explain(error) from None
+        self._wire = Wire(connection, self._lost)
+        await self._owner.introduce(self)
+        outage, waited = self.seconds, self.state == WAITING
+        self._enter(UP)
+        if not waited or self.trouble is None:
+            _log.info("store is up", extra={"fields": {"server": self.name, "after_seconds": round(outage, 3)}})
+        self.trouble = None
+        held, self._held = self._held, deque()
+        for message in held:
+            self.submit(message)
+
+    async def _beat_until_broken(self) -> None:
+        while not self._broken.is_set():
+            try:
+                async with asyncio.timeout(BEAT):
+                    await self._broken.wait()
+            except TimeoutError:
+                if self.seconds >= STEADY:
+                    self._failures = 0
+                try:
+                    await self._owner.beat(self)
+                except TroubleError as trouble:
+                    self.fail(trouble)
+
+    async def _pause(self) -> None:
+        seconds = PROBE_PAUSES[min(self._failures, len(PROBE_PAUSES) - 1)]
+        self._failures += 1
+        await asyncio.sleep(seconds * uniform(0.8, 1.2))  # noqa: S311 - replicas shall not probe in step
+
+
+class _Question:
+    """A call of the owner's own whose reply is awaited."""
+
+    def __init__(self, data: Callable[[Link], bytes], deadline: float) -> None:
+        self.deadline = deadline
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._data = data
+
+    def data(self, link: Link) -> bytes:
+        return self._data(link)
+
+    def replied(self, reply: Any) -> None:
+        if not self.answer.done():
+            self.answer.set_result(reply)
+
+    def failed(self) -> None:
+        if not self.answer.done():
+            self.answer.set_result(hiredis.ReplyError("TIMEOUT no answer in time"))
