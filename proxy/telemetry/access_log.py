@@ -72,7 +72,7 @@ class AccessLog:
         self._encoder = msgspec.json.Encoder()
         self._millisecond = -1  # whose text is `_time`: at full speed, twenty lines share one
         self._time = ""
-        self._limits: dict[tuple[tuple[str, str], ...], msgspec.Raw] = {}
+        self._limits: dict[tuple[str, ...], msgspec.Raw] = {}  # by word, name, word, name ...
         self._unencodable = 0
 
     @property
@@ -164,23 +164,20 @@ class AccessLog:
 
     def _verdicts(self, exchange: Exchange) -> msgspec.Raw:
         """The limits' names by what they said, as JSON; the same few combinations come again and again."""
-        decision = exchange.decision
-        words = (
-            []
-            if decision is None
-            else [(word_of(verdict), verdict.limit.name) for verdict in decision.verdicts]
-        )
-        if exchange.exempt:
-            words += [(EXEMPT, limit.name) for limit in exchange.exempt]
-        key = tuple(words)
+        key: tuple[str, ...] = ()
+        if exchange.decision is not None:
+            for verdict in exchange.decision.verdicts:
+                key += (word_of(verdict), verdict.limit.name)
+        for limit in exchange.exempt:
+            key += (EXEMPT, limit.name)
         text = self._limits.get(key)
         return text if text is not None else self._remember(key)
 
-    def _remember(self, key: tuple[tuple[str, str], ...]) -> msgspec.Raw:
+    def _remember(self, key: tuple[str, ...]) -> msgspec.Raw:
         if len(self._limits) >= VERDICTS_MAX:
             self._limits.clear()
         names: dict[str, list[str]] = {}
-        for word, name in key:
+        for word, name in zip(key[::2], key[1::2], strict=True):
             names.setdefault(word, []).append(name)
         text = self._limits[key] = msgspec.Raw(self._encoder.encode(names))
         return text

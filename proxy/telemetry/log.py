@@ -33,19 +33,26 @@ class JsonFormatter(logging.Formatter):
     """A record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created, UTC)
-        line: dict[str, object] = {
-            "time": moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": record.getMessage(),
-        }
+        line = _opening(record, record.getMessage())
         fields = getattr(record, "fields", None) or {}
         for name, value in fields.items():
             line[f"{name}_" if name in _RESERVED else name] = _plain(value)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)[-TRACEBACK_CHARS:]
-        return _encoded(line).decode()
+        try:
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        except Exception:  # noqa: BLE001 - no Unicode, no str(): shown as well as it can be
+            return msgspec.json.encode({name: _ascii(value) for name, value in line.items()}).decode()
+
+
+def _opening(record: logging.LogRecord, word: str) -> dict[str, object]:
+    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    return {
+        "time": moment.removesuffix("+00:00") + "Z",
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "event": word,
+    }
 
 
 def _plain(value: object) -> object:
@@ -53,16 +60,11 @@ def _plain(value: object) -> object:
     return bytes(value).decode("ascii", "backslashreplace") if isinstance(value, bytes | bytearray) else value
 
 
-def _encoded(line: dict[str, object]) -> bytes:
-    try:
-        return msgspec.json.encode(line, enc_hook=str)
-    except Exception:  # noqa: BLE001 - whatever cannot be encoded: a log call must not fail
-        safe = {name: _ascii(value) for name, value in line.items()}
-        return msgspec.json.encode(safe)
-
-
 def _ascii(value: object) -> str:
-    return str(value).encode("ascii", "backslashreplace").decode("ascii")
+    try:
+        return str(value).encode("ascii", "backslashreplace").decode("ascii")
+    except Exception:  # noqa: BLE001 - any object may come
+        return f"<{type(value).__name__}>"
 
 
 class LineHandler(logging.Handler):
@@ -79,9 +81,11 @@ class LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._writer.offer(self.format(record).encode() + b"\n")
-        except Exception:  # noqa: BLE001 - logging's own rule: a log call never raises
-            self.handleError(record)
+            text = self.format(record)
+        except Exception:  # noqa: BLE001 - a log call never fails; a wrong one is shown with its place
+            place = {"call": _ascii(record.msg), "file": record.pathname, "line": record.lineno}
+            text = msgspec.json.encode({**_opening(record, "wrong_log_call"), **place}).decode()
+        self._writer.offer(text.encode() + b"\n")
 
     def close(self) -> None:
         """Called by logging at the end of the process: what is left is written, for at most a second."""

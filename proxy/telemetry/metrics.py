@@ -93,8 +93,8 @@ class StoreFigures:
     __slots__ = ("batch_size", "errors", "seconds")
 
     def __init__(self) -> None:
-        self.batch_size = Histogram(BATCH_SIZES)  # charges in one call
-        self.seconds = Histogram(STORE_SECONDS)  # of one call
+        self.batch_size: Histogram = Histogram(BATCH_SIZES)  # charges in one call
+        self.seconds: Histogram = Histogram(STORE_SECONDS)  # of one call
         self.errors: dict[str, int] = {}  # by reason
 
 
@@ -103,16 +103,16 @@ class Metrics:
 
     def __init__(self) -> None:
         self.requests: dict[tuple[bytes, int, str], int] = {}  # (method, status, source)
-        self.request_seconds = Histogram(SECONDS)
-        self.upstream_seconds = Histogram(SECONDS)
+        self.request_seconds: Histogram = Histogram(SECONDS)
+        self.upstream_seconds: Histogram = Histogram(SECONDS)
         self.decisions: dict[tuple[str, str, str], int] = {}  # (limit, decision, via)
-        self.refused_heads = dict.fromkeys(sorted(DOOR_REASONS), 0)
+        self.refused_heads: dict[str, int] = dict.fromkeys(sorted(DOOR_REASONS), 0)
         self.redactions: dict[int, int] = {}  # the upstream's status
         self.contract_violations: dict[tuple[int, str], int] = {}  # (status, rule)
         self.upstream_failures: dict[tuple[str, str], int] = {}  # (server, reason)
-        self.store = StoreFigures()
-        self.is_reload_successful = True
-        self.reload_time = 0.0  # Unix time at which the config in force was read
+        self.store: StoreFigures = StoreFigures()
+        self.is_reload_successful: bool = True
+        self.reload_time: float = 0.0  # Unix time at which the config in force was read
         self.connections: Callable[[], Mapping[tuple[str, str], int]] = dict  # by side and state
         self.is_store_up: Callable[[], bool] = lambda: True
         self.access_log_dropped: Callable[[], int] = int

@@ -177,4 +177,7 @@ class LineWriter:
 
 
 def _open(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    # Non-blocking only while opening: a named pipe nobody reads is an error, not a wait without end.
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
+    os.set_blocking(fd, True)
+    return fd

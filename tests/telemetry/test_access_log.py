@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+from datetime import datetime
+from time import monotonic, time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy import faults
+from proxy.exchange import REFUSED, WEIR
+from proxy.telemetry import access_log as module
+from proxy.telemetry.access_log import AccessLog
+from proxy.telemetry.metrics import Metrics
+from tests.telemetry.exchanges import decision, exchange, limit, verdict
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "access.log"
+
+
+@pytest.fixture
+def log(path):
+    log = AccessLog(str(path), Metrics())
+    yield log
+    log.close()
+
+
+def written(log, path):
+    """The lines, each read back as JSON."""
+    log.close()
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def test_line_tells_the_exchange(log, path):
+    """Every field that has something to say."""
+    said = decision(
+        verdict(limit("per-user")),
+        verdict(limit("search")),
+        verdict(limit("candidate", is_shadow=True), is_admitted=False),
+    )
+    log.write(
+        exchange(
+            b"PUT",
+            b"/api/entities/1?culture=en",
+            seconds=0.123456,
+            client="203.0.113.9",
+            decision=said,
+            exempt=(limit("per-address"),),
+            server="http://127.0.0.1:9000",
+            upstream_seconds=0.1,
+            status=502,
+            redacted_status=500,
+            bytes_in=17,
+            bytes_out=4096,
+            fault=faults.TRUNCATED,
+        )
+    )
+    (line,) = written(log, path)
+    line.pop("time")
+
+    assert line == {
+        "request_id": "0123456789abcdef",
+        "client": "203.0.113.9",
+        "peer": "10.1.2.3",
+        "method": "PUT",
+        "target": "/api/entities/1?culture=en",
+        "status": 502,
+        "source": "upstream",
+        "outcome": "served",
+        "bytes_in": 17,
+        "bytes_out": 4096,
+        "duration_ms": 123.456,
+        "limits": {
+            "admitted": ["per-user", "search"],
+            "shadow_refused": ["candidate"],
+            "exempt": ["per-address"],
+        },
+        "via": "store",
+        "server": "http://127.0.0.1:9000",
+        "upstream_ms": 100.0,
+        "fault": "truncated",
+        "redacted_status": 500,
+    }
+
+
+def test_line_leaves_out_what_was_not(log, path):
+    """Refused at the door: no server, no limits, no target; but a line."""
+    log.write(exchange(b"", b"", status=400, source=WEIR, outcome=REFUSED, fault=faults.BAD_HOST))
+    (line,) = written(log, path)
+
+    assert {"server", "limits", "via", "upstream_ms", "redacted_status"}.isdisjoint(line)
+    assert (line["method"], line["target"], line["status"], line["fault"]) == ("", "", 400, "bad_host")
+
+
+def test_line_names_who_was_refused_and_why(log, path):
+    """The on-call engineer's first question."""
+    said = decision(verdict(limit(), is_admitted=False), via="denial_cache")
+    log.write(exchange(status=429, source=WEIR, outcome=REFUSED, decision=said, fault=faults.LIMITED))
+    (line,) = written(log, path)
+
+    assert (line["limits"], line["via"], line["fault"]) == (
+        {"refused": ["per-user"]},
+        "denial_cache",
+        "limited",
+    )
+
+
+def test_time_is_the_wall_clocks(log, path, monkeypatch):
+    """RFC 3339 in UTC with milliseconds, of the moment the head was whole."""
+    monkeypatch.setattr(module, "time", lambda: 1_700_000_000.5)
+    monkeypatch.setattr(module, "monotonic", lambda: 50.0)
+    for started in (50.0, 49.877, 50.0):
+        log.write(exchange(started=started))
+    lines = written(log, path)
+
+    assert [line["time"] for line in lines] == [
+        "2023-11-14T22:13:20.500Z",
+        "2023-11-14T22:13:20.377Z",
+        "2023-11-14T22:13:20.500Z",
+    ]
+
+
+def test_no_secret_and_no_second_line(log, path):
+    """Whatever a client sends stays one line of JSON, with its secrets masked."""
+    forged = b'/a?token=S3CR3T&x="}\r\n{"status": 200}\x1b[2J\xe2\x80\xa8'
+    log.write(exchange(b'GE"\nT', forged, client='10.0.0.1"\n{}', request_id="a\nb"))
+    log.close()
+    text = path.read_bytes()
+
+    assert text.count(b"\n") == 1
+    assert text.isascii()
+    assert b"S3CR3T" not in text
+    line = json.loads(text)
+    assert line["target"] == '/a?token=***&x="}\\x0d\\x0a{"status": 200}\\x1b[2J\\xe2\\x80\\xa8'
+    assert line["method"] == 'GE"\\x0aT'
+    assert line["client"] == '10.0.0.1"\n{}'
+
+
+@given(method=st.binary(max_size=40), target=st.binary(max_size=300), text=st.text(max_size=40))
+def test_any_exchange_is_one_line(tmp_path_factory, method, target, text):
+    """Lone surrogates, which are no Unicode, cost their own line only."""
+    path = tmp_path_factory.mktemp("log") / "access.log"
+    log = AccessLog(str(path), Metrics())
+    log.write(exchange(method, target, client=text, request_id=text))
+    log.write(exchange(client="\ud800"))
+    log.write(exchange())
+    lines = written(log, path)
+
+    assert len(lines) == 2
+    assert lines[0]["client"] == text
+    assert log.dropped == 1
+
+
+def test_writes_by_itself_when_a_batch_is_full(log, path):
+    """A burst between two flushes does not pile up, and is in order."""
+    for number in range(module.BATCH * 3 + 1):
+        log.write(exchange(bytes_in=number))
+
+    assert len(log._batch) == 1
+    assert [line["bytes_in"] for line in written(log, path)] == list(range(module.BATCH * 3 + 1))
+
+
+def test_flush_is_enough(log, path):
+    """What was flushed reaches the file without any further call."""
+    log.write(exchange())
+    log.flush()
+    while not path.read_bytes().endswith(b"\n"):
+        pass
+
+    assert path.read_bytes().count(b"\n") == 1
+
+
+def test_off_keeps_and_writes_nothing(capfd):
+    """No line, no thread, no memory."""
+    log = AccessLog("off", Metrics())
+    for _ in range(1000):
+        log.write(exchange())
+    log.flush()
+    log.reopen()
+    log.close()
+
+    assert log._batch == []
+    assert log.dropped == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_stdout_is_the_descriptor(capfd):
+    """Containers collect descriptor 1."""
+    log = AccessLog("stdout", Metrics())
+    log.write(exchange())
+    log.close()
+
+    assert json.loads(capfd.readouterr().out)["status"] == 200
+
+
+def test_full_pipe_stops_nobody_and_is_counted():
+    """Nobody reads stdout: 40 000 exchanges are logged without a wait, the metric says what was lost."""
+    read_end, write_end = os.pipe()
+    metrics = Metrics()
+    log = AccessLog("stdout", metrics, fd=write_end)
+    for _ in range(40_000):
+        log.write(exchange())
+    log.flush()
+
+    assert metrics.access_log_dropped() > 10_000
+    before = monotonic()
+    log.close(timeout=0.05)
+    assert monotonic() - before < 5
+    os.close(read_end)
+    log._writer._thread.join(5)
+    os.close(write_end)
+
+
+def test_broken_stdout_is_one_line_of_the_programs_log(caplog):
+    """The reader is gone: said once, with what and why."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    log = AccessLog("stdout", Metrics(), fd=write_end)
+    for _ in range(3):
+        log.write(exchange())
+        log.flush()
+    log.close()
+    os.close(write_end)
+
+    assert log.dropped == 3
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, "access_log_write_failed")
+    assert record.fields["cause"] == "Broken pipe"
+
+
+def test_reopen_after_logrotate(log, path, tmp_path):
+    """Lines that were not yet written belong to the old file."""
+    log.write(exchange(bytes_in=1))
+    log.flush()
+    while not path.read_bytes():
+        pass
+    path.rename(tmp_path / "old")
+    log.reopen()
+    log.write(exchange(bytes_in=2))
+    lines = written(log, path)
+
+    assert [line["bytes_in"] for line in lines] == [2]
+
+
+def test_remembers_a_bounded_number_of_combinations(log, path, monkeypatch):
+    """The text of limits and verdicts is kept for the next line, but not without end."""
+    monkeypatch.setattr(module, "VERDICTS_MAX", 2)
+    for number in range(5):
+        log.write(exchange(decision=decision(verdict(limit(f"limit-{number}")))))
+    lines = written(log, path)
+
+    assert [line["limits"]["admitted"] for line in lines] == [[f"limit-{number}"] for number in range(5)]
+    assert len(log._limits) <= 2
+
+
+def test_clock_of_the_lines_follows_the_systems(log, path):
+    """Now, within a second."""
+    log.write(exchange(started=monotonic()))
+    now = time()
+    (line,) = written(log, path)
+
+    assert abs(datetime.fromisoformat(line["time"]).timestamp() - now) < 1

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from proxy import __version__, faults
+from proxy.telemetry.metrics import Metrics
+from tests.telemetry.exchanges import decision, exchange, limit, verdict
+
+# The interface of the design: names and labels that dashboards and alerts are built on.
+LABELS = {
+    "weir_requests_total": {"method", "status", "source"},
+    "weir_request_duration_seconds": set(),
+    "weir_upstream_duration_seconds": set(),
+    "weir_limit_decisions_total": {"limit", "decision", "via"},
+    "weir_refused_heads_total": {"reason"},
+    "weir_redactions_total": {"status"},
+    "weir_contract_violations_total": {"status", "rule"},
+    "weir_upstream_failures_total": {"server", "reason"},
+    "weir_connections": {"side", "state"},
+    "weir_store_up": set(),
+    "weir_store_batch_size": set(),
+    "weir_store_duration_seconds": set(),
+    "weir_store_errors_total": {"reason"},
+    "weir_access_log_dropped_total": set(),
+    "weir_config_last_reload_successful": set(),
+    "weir_config_last_reload_timestamp_seconds": set(),
+    "weir_build_info": {"version"},
+}
+
+
+@pytest.fixture
+def metrics():
+    """Something in every family."""
+    metrics = Metrics()
+    metrics.configure(["per-user"])
+    metrics.record(exchange(seconds=0.25, upstream_seconds=0.2, decision=decision(verdict(limit()))))
+    metrics.record(exchange(b"BREW", status=400, source="weir", fault=faults.BAD_HOST))
+    metrics.count_redaction(500)
+    metrics.count_violation(201, 'location "missing"\n')
+    metrics.count_upstream_failure("http://127.0.0.1:9000", "connect_refused")
+    metrics.provide_connections(lambda: {("downstream", "active"): 3, ("upstream", "idle"): 2})
+    metrics.provide_store(SimpleNamespace(is_up=False))
+    metrics.provide_access_log(lambda: 7)
+    metrics.store.batch_size.observe(16)
+    metrics.store.seconds.observe(0.001)
+    metrics.store.errors["timeout"] = 4
+    metrics.reloaded(successful=True, at=1.7e9)
+    metrics.reloaded(successful=False, at=1.8e9)
+    return metrics
+
+
+def samples(text, parse=parse_text):
+    """Each sample by its name and labels."""
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in parse(text)
+        for sample in family.samples
+    }
+
+
+def test_shows_every_family_of_the_interface_and_no_other(metrics):
+    """Names and labels are a promise to dashboards."""
+    found = {}
+    for family in parse_text(generate_latest(metrics.registry).decode()):
+        for sample in family.samples:
+            if not sample.name.startswith("weir_"):
+                continue
+            name = sample.name
+            if family.type == "histogram":
+                name = name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum")
+            found.setdefault(name, set()).update(set(sample.labels) - {"le"})
+
+    assert found == LABELS
+
+
+@pytest.mark.parametrize(
+    ("encode", "parse"),
+    [(generate_latest, parse_text), (openmetrics.generate_latest, parse_openmetrics)],
+    ids=["text", "openmetrics"],
+)
+def test_says_the_same_in_both_formats(metrics, encode, parse):
+    """Read back by the parser of each format, which is strict for OpenMetrics."""
+    found = samples(encode(metrics.registry).decode(), parse)
+
+    ours = {
+        ("weir_requests_total", ("method", "GET"), ("source", "upstream"), ("status", "200")): 1,
+        ("weir_requests_total", ("method", "other"), ("source", "weir"), ("status", "400")): 1,
+        ("weir_limit_decisions_total", ("decision", "admitted"), ("limit", "per-user"), ("via", "store")): 1,
+        ("weir_limit_decisions_total", ("decision", "refused"), ("limit", "per-user"), ("via", "store")): 0,
+        ("weir_refused_heads_total", ("reason", "bad_host")): 1,
+        ("weir_redactions_total", ("status", "500")): 1,
+        ("weir_contract_violations_total", ("rule", 'location "missing"\n'), ("status", "201")): 1,
+        (
+            "weir_upstream_failures_total",
+            ("reason", "connect_refused"),
+            ("server", "http://127.0.0.1:9000"),
+        ): 1,
+        ("weir_connections", ("side", "downstream"), ("state", "active")): 3,
+        ("weir_connections", ("side", "upstream"), ("state", "idle")): 2,
+        ("weir_store_up",): 0,
+        ("weir_store_errors_total", ("reason", "timeout")): 4,
+        ("weir_store_batch_size_sum",): 16,
+        ("weir_store_duration_seconds_count",): 1,
+        ("weir_access_log_dropped_total",): 7,
+        ("weir_config_last_reload_successful",): 0,
+        ("weir_config_last_reload_timestamp_seconds",): 1.7e9,
+        ("weir_build_info", ("version", __version__)): 1,
+    }
+    assert found.items() >= ours.items()
+    assert any(name == "process_resident_memory_bytes" for name, *_ in found)
+    assert any(name == "python_info" for name, *_ in found)
+
+
+def test_histogram_counts_run_up_to_all(metrics):
+    """A quarter of a second is in every bucket from 0.25 on."""
+    metrics.record(exchange(seconds=1000.0))
+    found = samples(generate_latest(metrics.registry).decode())
+
+    name = "weir_request_duration_seconds"
+    assert found[f"{name}_bucket", ("le", "0.1")] == 0
+    assert found[f"{name}_bucket", ("le", "0.25")] == 2
+    assert found[f"{name}_bucket", ("le", "140.0")] == 2
+    assert found[f"{name}_bucket", ("le", "+Inf")] == 3
+    assert found[f"{name}_count",] == 3
+    assert found[f"{name}_sum",] == 1000.5
+
+
+def test_store_is_up_where_nobody_says_otherwise():
+    """The memory store has nothing that could be down."""
+    found = samples(generate_latest(Metrics().registry).decode())
+
+    assert found["weir_store_up",] == 1
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is in Debian's package prometheus")
+def test_promtool_finds_nothing_to_say(metrics):
+    """Prometheus's own linter."""
+    text = generate_latest(metrics.registry)
+    lint = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=30)
+
+    assert (lint.returncode, lint.stdout, lint.stderr) == (0, b"", b"")

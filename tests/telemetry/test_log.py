@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+
+import pytest
+from pydantic import SecretStr
+
+from proxy.telemetry import log as module
+from proxy.telemetry.log import LineHandler, configure, event
+
+
+@pytest.fixture
+def lines():
+    """Configures logging to a pipe; gives what was written, each line read back as JSON."""
+    read_end, write_end = os.pipe()
+    root, weir = logging.getLogger(), logging.getLogger("weir")
+    before = root.level, weir.level
+    handler = configure("info", fd=write_end)
+
+    def read():
+        handler.close()
+        os.set_blocking(read_end, False)
+        with open(read_end, "rb", closefd=False) as reader:
+            return [json.loads(line) for line in (reader.read() or b"").splitlines()]
+
+    yield read
+    root.removeHandler(handler)
+    handler.close()
+    logging.captureWarnings(False)
+    root.setLevel(before[0])
+    weir.setLevel(before[1])
+    os.close(read_end)
+    os.close(write_end)
+
+
+log = logging.getLogger("weir.test")
+
+
+def test_event_is_one_line_with_its_fields(lines):
+    """Time, level, logger and the word first, then what belongs to it."""
+    event(log, logging.WARNING, "connect_failed", server="http://127.0.0.1:9000", attempts=2)
+    (line,) = lines()
+
+    assert list(line) == ["time", "level", "logger", "event", "server", "attempts"]
+    assert line["time"].endswith("Z")
+    assert len(line["time"]) == len("2023-11-14T22:13:20.500Z")
+    assert (line["level"], line["logger"], line["event"]) == ("warning", "weir.test", "connect_failed")
+    assert (line["server"], line["attempts"]) == ("http://127.0.0.1:9000", 2)
+
+
+def test_plain_logging_calls_work_too(lines):
+    """Libraries know nothing of fields."""
+    log.info("serving %s", "here", extra={"fields": {"port": 80}})
+    logging.getLogger("asyncio").error("something")
+    first, second = lines()
+
+    assert (first["event"], first["port"]) == ("serving here", 80)
+    assert (second["logger"], second["event"]) == ("asyncio", "something")
+
+
+def test_level_is_a_threshold(lines):
+    """Weir's own; libraries speak from warning up, whatever the level."""
+    event(log, logging.DEBUG, "hidden")
+    configure("debug")
+    event(log, logging.DEBUG, "shown")
+    logging.getLogger("library").info("hidden")
+    configure("error")
+    event(log, logging.WARNING, "hidden")
+    logging.getLogger("library").warning("hidden")
+
+    assert [line["event"] for line in lines()] == ["shown"]
+
+
+def test_configuring_again_adds_no_second_line(lines):
+    """A reload changes the level only."""
+    configure("info")
+    configure("info")
+    event(log, logging.INFO, "once")
+
+    assert len(lines()) == 1
+    assert sum(isinstance(handler, LineHandler) for handler in logging.getLogger().handlers) == 1
+
+
+def test_exception_is_one_field(lines):
+    """A traceback of many lines is one line of the log."""
+    try:
+        raise ValueError("what\nhappened")
+    except ValueError as error:
+        event(log, logging.ERROR, "failed", error=error)
+        log.exception("failed again")
+    first, second = lines()
+
+    for line in (first, second):
+        assert line["exception"].startswith("Traceback")
+        assert line["exception"].endswith("ValueError: what\nhappened")
+
+
+def test_text_from_outside_forges_no_line(lines):
+    """Line ends and control characters are escaped; bytes and what is no Unicode are shown escaped."""
+    event(log, logging.INFO, 'x\n{"event": "forged"}', text="a\nb", data=b"\xff\n", odd="\ud800")
+    (line,) = lines()
+
+    assert line["event"] == 'x\n{"event": "forged"}'
+    assert line["data"] == "\\xff\n"
+    assert line["odd"] == "\\ud800"
+
+
+def test_secret_is_not_shown(lines):
+    """A setting that is logged by mistake."""
+    event(log, logging.INFO, "settings", token=SecretStr("S3CR3T"), both=[SecretStr("S3CR3T")])
+    (line,) = lines()
+
+    assert "S3CR3T" not in json.dumps(line)
+
+
+def test_field_does_not_hide_the_events_own(lines):
+    """A field named like one of ours keeps its value under another name."""
+    event(log, logging.INFO, "moved", time="noon", level=3, event="other")
+    (line,) = lines()
+
+    assert (line["event"], line["level"]) == ("moved", "info")
+    assert (line["time_"], line["level_"], line["event_"]) == ("noon", 3, "other")
+
+
+def test_anything_can_be_logged(lines):
+    """What cannot be encoded is shown as text; the call does not fail."""
+
+    class Unprintable:
+        def __repr__(self):
+            raise RuntimeError
+
+    event(log, logging.INFO, "numbers", big=1 << 80, nan=float("nan"), things={1, 2}, error_class=ValueError)
+    event(log, logging.INFO, "next", thing=Unprintable())
+    numbers, thing = lines()
+
+    assert (numbers["big"], numbers["nan"]) == (1 << 80, None)
+    assert thing["thing"] == "<Unprintable>"
+
+
+def test_wrong_call_is_shown_with_its_place(lines):
+    """Arguments that do not fit the message: a line of JSON like all others, not a loose traceback."""
+    record = logging.LogRecord("weir", logging.INFO, "somewhere.py", 7, "%d requests", ("many",), None)
+    ours = [handler for handler in logging.getLogger().handlers if isinstance(handler, LineHandler)]
+    ours[0].emit(record)
+    (line,) = lines()
+
+    assert (line["event"], line["call"]) == ("wrong_log_call", "%d requests")
+    assert (line["file"], line["line"]) == ("somewhere.py", 7)
+
+
+def test_warnings_are_lines_too(lines):
+    """Not loose text between the JSON."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(False)
+        logging.captureWarnings(True)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    (line,) = lines()
+
+    assert line["logger"] == "py.warnings"
+
+
+def test_full_stderr_stops_nobody():
+    """Nobody reads the pipe: log calls return, the rest is counted."""
+    read_end, write_end = os.pipe()
+    handler = LineHandler(write_end)
+    record = logging.LogRecord("weir", logging.INFO, "", 0, "x" * 100_000, None, None)
+    for _ in range(100):
+        handler.emit(record)
+
+    assert handler.dropped > 50
+    os.close(read_end)
+    handler.close()
+    os.close(write_end)
+
+
+def test_long_traceback_is_cut_at_its_outer_end(lines, monkeypatch):
+    """The innermost frames say what happened."""
+    monkeypatch.setattr(module, "TRACEBACK_CHARS", 40)
+    try:
+        raise ValueError("the end of it")
+    except ValueError as error:
+        event(log, logging.ERROR, "failed", error=error)
+    (line,) = lines()
+
+    assert len(line["exception"]) == 40
+    assert line["exception"].endswith("the end of it")

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.telemetry.masking import METHOD_CHARS, TARGET_CHARS, method_text, target_text
+
+SECRETS = (
+    "token", "access_token", "refresh-token", "X-Amz-Security-Token", "X-Amz-Signature", "X-Amz-Credential", "key",
+    "api_key", "apikey", "apiKey", "subscription-key", "password", "passwd", "pwd", "user[password]", "secret",
+    "client_secret", "sig", "signature", "auth", "authorization", "code", "sid", "sessionid", "JSESSIONID", "jwt",
+    "id_token", "otp", "ticket", "Key-Pair-Id", "SAMLResponse",
+)  # fmt: skip
+PLAIN = (
+    "q",
+    "skip",
+    "take",
+    "author",
+    "keyword",
+    "keywords.sort",
+    "design",
+    "postcode",
+    "page",
+    "culture",
+    "tok",
+)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_masks_the_value_of_a_secret(name):
+    """Whatever the case, wherever in the query, also where the name is escaped."""
+    for written in (name, name.upper(), quote(name, safe=""), "%%%02x%s" % (ord(name[0]), name[1:])):
+        shown = target_text(f"/a?q=x&{written}=S3CR3T&z=1".encode())
+
+        assert shown == f"/a?q=x&{written}=***&z=1"
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_shows_the_value_of_anything_else(name):
+    """The query is there to be read."""
+    assert target_text(f"/a?{name}=value".encode()) == f"/a?{name}=value"
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        (b"/a", "/a"),
+        (b"/a?", "/a?"),
+        (b"/a?token", "/a?token"),
+        (b"/a?token=", "/a?token="),
+        (b"/a?token=x=y", "/a?token=***"),
+        (b"/a?q=1;token=S", "/a?q=1;token=***"),
+        (b"/a?to=/b?token=S&q=1", "/a?to=/b?token=***&q=1"),
+        (b"/a?url=https%3A%2F%2Fblob%2Fx%3Fse%3D1%26sig%3DS3", "/a?url=***"),
+        (b"/a?url=https%3A%2F%2Fblob%2Fx%3Fse%3D1", "/a?url=https%3A%2F%2Fblob%2Fx%3Fse%3D1"),
+        (b"/token=S", "/token=S"),
+    ],
+)
+def test_masks_parameters_of_the_query_only(target, shown):
+    """Old separators and URLs within URLs included; a path is no query."""
+    assert target_text(target) == shown
+
+
+def test_bounds_a_long_target():
+    """A client's 8 KiB do not become the log's."""
+    shown = target_text(b"/" + b"a" * 8000)
+
+    assert len(shown) == TARGET_CHARS
+    assert shown.endswith("~")
+
+
+def test_masks_a_secret_that_is_cut():
+    """What is left of a value where the target was cut is no less secret."""
+    target = b"/a?q=" + b"x" * (TARGET_CHARS - 20) + b"&token=" + b"S" * 100
+
+    assert "S" not in target_text(target)
+
+
+@given(st.binary(max_size=TARGET_CHARS * 2))
+def test_makes_any_bytes_plain_text(target):
+    """One printable line of ASCII, bounded, and a JSON string that can be read back."""
+    shown = target_text(target)
+
+    assert shown.isascii()
+    assert shown.isprintable()
+    assert len(shown) <= TARGET_CHARS * len("\\xff")
+    assert json.loads(msgspec.json.encode(shown)) == shown
+
+
+@given(st.binary(max_size=100))
+def test_makes_any_method_plain_text(method):
+    """Also the ones nobody knows."""
+    shown = method_text(method)
+
+    assert shown.isascii()
+    assert shown.isprintable() or shown == ""
+    assert len(shown) <= METHOD_CHARS * len("\\xff")
+
+
+def test_shows_bytes_that_are_no_text():
+    """Escaped, so that they can be told."""
+    assert target_text(b"/caf\xe9\n\x1b[31m") == r"/caf\xe9\x0a\x1b[31m"
+    assert method_text(b"G\xc3T") == r"G\xc3T"

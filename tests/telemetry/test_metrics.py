@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy import faults
+from proxy.exchange import WEIR
+from proxy.telemetry.metrics import METHODS, Metrics
+from tests.telemetry.exchanges import decision, exchange, limit, verdict
+
+
+def test_counts_a_request_by_method_status_and_source():
+    """Two alike are two; another status is another series."""
+    metrics = Metrics()
+    metrics.record(exchange())
+    metrics.record(exchange())
+    metrics.record(exchange(b"POST", status=429, source=WEIR))
+
+    assert metrics.requests == {(b"GET", 200, "upstream"): 2, (b"POST", 429, "weir"): 1}
+
+
+@given(st.lists(st.binary(max_size=8), max_size=50))
+def test_keeps_one_series_for_all_methods_that_http_does_not_know(methods):
+    """A client that invents methods makes no new series."""
+    metrics = Metrics()
+    for method in methods:
+        metrics.record(exchange(method))
+
+    assert {method for method, _, _ in metrics.requests} <= METHODS | {b"other"}
+    assert sum(metrics.requests.values()) == len(methods)
+
+
+def test_takes_the_durations_of_an_exchange():
+    """Both clocks: the client's wait and the server's part of it."""
+    metrics = Metrics()
+    metrics.record(exchange(seconds=0.25, upstream_seconds=0.2))
+
+    assert metrics.request_seconds.total == 0.25
+    assert sum(metrics.request_seconds.counts) == 1
+    assert metrics.upstream_seconds.total == 0.2
+
+
+def test_leaves_out_a_server_that_was_not_asked():
+    """A refusal does not make the upstream look fast."""
+    metrics = Metrics()
+    metrics.record(exchange(status=429, source=WEIR))
+
+    assert sum(metrics.upstream_seconds.counts) == 0
+
+
+def test_leaves_a_tunnels_life_out_of_the_durations():
+    """A WebSocket of an hour is counted as a request, not as a slow one."""
+    metrics = Metrics()
+    metrics.record(exchange(status=101, seconds=3600.0))
+
+    assert metrics.requests == {(b"GET", 101, "upstream"): 1}
+    assert sum(metrics.request_seconds.counts) == 0
+
+
+def test_counts_what_each_limit_said():
+    """One request, four limits, four words."""
+    metrics = Metrics()
+    said = decision(
+        verdict(limit("per-user")),
+        verdict(limit("search"), is_admitted=False),
+        verdict(limit("candidate", is_shadow=True), is_admitted=False),
+        via="denial_cache",
+    )
+    metrics.record(exchange(decision=said, exempt=(limit("per-address"),)))
+
+    assert metrics.decisions == {
+        ("per-user", "admitted", "denial_cache"): 1,
+        ("search", "refused", "denial_cache"): 1,
+        ("candidate", "shadow_refused", "denial_cache"): 1,
+        ("per-address", "exempt", "local"): 1,
+    }
+
+
+def test_counts_an_exempt_request_that_no_limit_was_asked_about():
+    """Exempt from all of them: there is no decision."""
+    metrics = Metrics()
+    metrics.record(exchange(decision=None, exempt=(limit(),)))
+    metrics.record(exchange(decision=None, exempt=(limit(),)))
+
+    assert metrics.decisions == {("per-user", "exempt", "local"): 2}
+
+
+def test_counts_a_request_refused_at_the_door():
+    """By its reason in the fault table; a refusal by a limit is not one of them."""
+    metrics = Metrics()
+    metrics.record(exchange(b"", b"", status=400, source=WEIR, fault=faults.BAD_HOST))
+    metrics.record(exchange(status=429, source=WEIR, fault=faults.LIMITED))
+
+    assert metrics.refused_heads["bad_host"] == 1
+    assert sum(metrics.refused_heads.values()) == 1
+    assert metrics.requests[b"other", 400, "weir"] == 1
+
+
+def test_sums_up_each_limit_whatever_the_way():
+    """/status shows one number for each word; a limit nobody asked is there with zeros, a removed one is not."""
+    metrics = Metrics()
+    for via in ("store", "denial_cache", "local"):
+        metrics.record(exchange(decision=decision(verdict(limit(), is_admitted=False), via=via)))
+    metrics.record(exchange(decision=decision(verdict(limit()), verdict(limit("removed")))))
+
+    counts = metrics.limit_counts(["per-user", "new"])
+    assert counts == {
+        "per-user": {"admitted": 1, "refused": 3, "shadow_refused": 0, "exempt": 0},
+        "new": {"admitted": 0, "refused": 0, "shadow_refused": 0, "exempt": 0},
+    }
+
+
+def test_keeps_what_is_counted_when_the_config_changes():
+    """A reload shows new limits from zero and takes nothing away."""
+    metrics = Metrics()
+    metrics.record(exchange(decision=decision(verdict(limit()))))
+    metrics.configure(["per-user", "new"])
+
+    assert metrics.decisions["per-user", "admitted", "store"] == 1
+    assert metrics.decisions["new", "refused", "store"] == 0
+
+
+def test_keeps_the_time_of_the_config_in_force_when_a_reload_fails():
+    """The gauge falls to 0, the timestamp stays with the config that still serves."""
+    metrics = Metrics()
+    metrics.reloaded(successful=True, at=100.0)
+    metrics.reloaded(successful=False, at=200.0)
+
+    assert not metrics.is_reload_successful
+    assert metrics.reload_time == 100.0

@@ -1,0 +1,77 @@
+"""docs/observability.md is held to the code: it names what there is, all of it, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy.admin.app import AdminSources, admin_app
+from proxy.telemetry.access_log import Line
+from proxy.telemetry.collector import WeirCollector
+from proxy.telemetry.metrics import DECISIONS, Metrics
+from tests.telemetry.test_collector import LABELS
+
+PAGE = Path(__file__).parents[2] / "docs" / "observability.md"
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """By heading, the rows of the section's first table: cells without their backquotes."""
+    sections = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)[1:]
+    return {section.partition("\n")[0]: list(rows(section)) for section in sections}
+
+
+def rows(section):
+    lines = iter(section.splitlines())
+    for line in lines:
+        if line.startswith("|---"):
+            break
+    for line in lines:
+        if not line.startswith("|"):
+            return
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def quoted(cell):
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_names_every_metric_with_its_labels_and_type(tables):
+    """What dashboards are built from."""
+    types = {"info": "gauge"}
+    families = {
+        family.name + {"counter": "_total", "info": "_info"}.get(family.type, ""): family
+        for family in WeirCollector(Metrics()).collect()
+    }
+
+    described = {quoted(name)[0]: (kind, set(quoted(labels))) for name, kind, labels, _ in tables["Metrics"]}
+    assert described == {
+        name: (types.get(family.type, family.type), LABELS[name]) for name, family in families.items()
+    }
+
+
+def test_explains_every_metric_and_every_decision(tables):
+    """Each with a sentence, each word of a decision with its meaning."""
+    meanings = {quoted(name)[0]: meaning for name, _, _, meaning in tables["Metrics"]}
+
+    assert all(len(meaning.split()) >= 2 for meaning in meanings.values())
+    assert set(DECISIONS) <= set(quoted(meanings["weir_limit_decisions_total"]))
+
+
+def test_names_every_field_of_the_access_log(tables):
+    """In the order of the line; those that are always there are marked."""
+    required = set(Line.__struct_fields__[: -len(Line.__struct_defaults__)])
+
+    described = [(quoted(field)[0], field.endswith("*")) for field, _ in tables["Access log"]]
+    assert described == [(name, name in required) for name in Line.__struct_fields__]
+
+
+def test_names_every_path_of_the_admin_plane(tables):
+    """No path that nobody knows of."""
+    app = admin_app(AdminSources(Metrics().registry, readiness=lambda: (True, {}), status=dict))
+
+    assert {quoted(path)[0] for path, _ in tables["Admin plane"]} == {
+        resource.canonical for resource in app.router.resources()
+    }
