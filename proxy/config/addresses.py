@@ -53,9 +53,11 @@ def split_address(text: str) -> Address:
     if not colon and text.isdecimal():
         raise ValueError(f"needs a host: write 127.0.0.1:{text}, or 0.0.0.0:{text} for every interface")
     if not colon or (text.endswith("]") and text.startswith("[")):
-        raise ValueError(f"needs a port: write {text}:8080" if text else "is empty: write host:port")
+        raise ValueError(
+            f"needs a port: write {_host(text) and text}:8080" if text else "is empty: write host:port"
+        )
     if host in ("", "*"):
-        raise ValueError(f"needs a host: write 0.0.0.0:{port} for every interface")
+        raise ValueError(f"needs a host: write 0.0.0.0:{_port(port, 0)} for every interface")
     if ":" in host and not host.startswith("["):
         raise ValueError("an IPv6 address goes in brackets: write [::1]:8080")
     return Address(_host(host), _port(port, 0))
@@ -211,7 +213,7 @@ def _network_store(scheme: str, rest: str, username: str | None, password: Secre
     database = path
     if kind == "sentinel":
         service, _, database = path.partition("/")
-        if not service:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", service):
             raise ValueError(
                 "needs the service that the sentinels watch: redis+sentinel://host:26379/mymaster"
             )
@@ -305,10 +307,9 @@ def _kind(value: object) -> str:
 
 def parse_access(value: object) -> str:
     """Where the access log goes: stdout, off or a file."""
-    if value is False:
-        return "off"
     if not isinstance(value, str):
-        raise ValueError(f"must be stdout, off or the path of a file, not {_kind(value)}")  # noqa: TRY004 - pydantic's
+        hint = "; did you mean off?" if value is False else ""
+        raise ValueError(f"must be stdout, off or the path of a file, not {_kind(value)}{hint}")  # noqa: TRY004
     if value in ("stdout", "off"):
         return value
     if "/" not in value or value.endswith("/") or "\0" in value:

@@ -44,8 +44,9 @@ def entries() -> tuple[Entry, ...]:
 
 
 @cache
-def by_path() -> dict[str, Entry]:
-    return {entry.path: entry for entry in entries()}
+def _by_plain_path() -> dict[str, Entry]:
+    """By the path without `[]`, since one entry may stand without its list."""
+    return {entry.path.replace("[]", ""): entry for entry in entries()}
 
 
 def restart_only() -> tuple[str, ...]:
@@ -58,26 +59,20 @@ def restart_only() -> tuple[str, ...]:
 
 
 def help_of(path: tuple[str | int, ...]) -> str:
-    entry = by_path().get(_general(path))
+    entry = _by_plain_path().get(_plain(path))
     return entry.help if entry else ""
 
 
 def choices_of(path: tuple[str | int, ...]) -> tuple[str, ...]:
-    entry = by_path().get(_general(path))
+    entry = _by_plain_path().get(_plain(path))
     return entry.choices if entry else ()
 
 
 def names_below(path: tuple[str | int, ...]) -> tuple[str, ...]:
     """Names that a block knows."""
-    general = _general(path)
-    starts = (f"{general}.", f"{general}[].") if general else ("",)
-    rests = (
-        entry.path.removeprefix(start)
-        for entry in entries()
-        for start in starts
-        if entry.path.startswith(start)
-    )
-    return tuple(rest for rest in rests if rest and "." not in rest and "[" not in rest)
+    above = _plain(path)
+    ways = (plain.rpartition(".") for plain in _by_plain_path())
+    return tuple(name for at, _, name in ways if at == above)
 
 
 def places_of(name: str) -> tuple[str, ...]:
@@ -85,11 +80,8 @@ def places_of(name: str) -> tuple[str, ...]:
     return tuple(entry.path for entry in entries() if entry.path.rpartition(".")[2] == name)[:3]
 
 
-def _general(path: tuple[str | int, ...]) -> str:
-    text = ""
-    for part in path:
-        text += "[]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+def _plain(path: tuple[str | int, ...]) -> str:
+    return ".".join(part for part in path if isinstance(part, str))
 
 
 def _walk(model: type[Section], at: str, *, is_restart: bool) -> Iterator[Entry]:

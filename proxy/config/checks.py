@@ -58,9 +58,10 @@ def repeated(values: Iterable[Hashable], what: str) -> Iterator[Place]:
 
 
 def key_order(key: Sequence[KeySpec]) -> Iterator[Place]:
-    """An entry behind one that is always present is never reached."""
+    """No entry is there twice, nor behind one that is always present."""
+    yield from repeated(key, "the key")
     for index, spec in enumerate(key[:-1]):
-        if spec.kind in PLAIN_KINDS:
+        if spec.kind in PLAIN_KINDS and key[index + 1] not in key[: index + 1]:
             yield (index + 1,), f"is never reached: {spec} before it is always present"
             return
 

@@ -17,10 +17,11 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
 
 DEPTH_MAX = 24  # twice what the deepest setting needs
-VALUES_MAX = 20_000  # after aliases: a config with 32 limits has some hundreds
+VALUES_MAX = 20_000  # names included, aliases followed: a config with 32 limits has some hundreds
 
 _MERGE = "tag:yaml.org,2002:merge"
 _TOO_DEEP = f"nested more than {DEPTH_MAX} levels deep"
+_TOO_MANY = f"holds more than {VALUES_MAX} values"
 _TAGGED = "tags (!) have no meaning here; quotes make text"
 _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -67,12 +68,16 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
+        self._count = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self._depth += 1
+        self._count += 1
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if self._depth > DEPTH_MAX:
             raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=event.start_mark)
+        if self._count > VALUES_MAX:
+            raise yaml.MarkedYAMLError(problem=_TOO_MANY, problem_mark=event.start_mark)
         if getattr(event, "tag", None) is not None:
             raise yaml.MarkedYAMLError(problem=_TAGGED, problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
@@ -98,11 +103,13 @@ def read(text: str) -> Document:
     else:
         if node is not None:
             document.data = _Builder(document).value(node, ())
+    if document.data is None:
+        document.values.clear()  # nothing stands anywhere
     return document
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> str:
-    if error.problem in (_TOO_DEEP, _TAGGED):
+    if error.problem in (_TOO_DEEP, _TOO_MANY, _TAGGED):
         return str(error.problem)
     text = f"{error.context or ''} {error.problem or ''}"
     for pattern, message in _PROBLEMS:
@@ -129,7 +136,7 @@ class _Builder:
         self._count += 1
         if self._count > VALUES_MAX:
             if self._count == VALUES_MAX + 1:
-                self._wrong(mark, (), f"holds more than {VALUES_MAX} values once its aliases are followed")
+                self._wrong(mark, (), f"{_TOO_MANY} once its aliases are followed")
             return None
         if any(node is above for above in self._above):
             self._wrong(mark, path, "the alias stands within its own anchor")

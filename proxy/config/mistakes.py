@@ -158,6 +158,8 @@ def unknown(path: Path) -> str:
     """An unknown name, with the one that was probably meant."""
     name = str(path[-1])
     known = catalogue.names_below(path[:-1])
+    if ":" in name:
+        return "not a name; is a space missing after the colon?"
     if meant := nearest(name, known):
         return f"unknown setting; did you mean {meant}?"
     if elsewhere := catalogue.places_of(name):

@@ -214,7 +214,7 @@ class Exempt(Section):
 
 
 def _key(key: tuple[KeySpec, ...]) -> tuple[KeySpec, ...]:
-    checks.require([*checks.repeated(key, "the key"), *checks.key_order(key)])
+    checks.require(checks.key_order(key))
     return key
 
 

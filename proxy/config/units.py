@@ -92,8 +92,8 @@ def parse_timeout(value: object) -> float:
 
 
 def _span_advice(value: object, text: str) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return f"{value} needs a unit: write {value}ms, {value}s, {value}m or {value}h"
+    if (number := _bare_number(value)) is not None:
+        return f"{number} needs a unit: write {number}ms, {number}s, {number}m or {number}h"
     if clock := _SPAN_CLOCK.fullmatch(text):
         seconds = int(clock[1]) * 60 + int(clock[2])
         return f"a span has one unit: write {seconds}s for minutes and seconds, not {text}"
@@ -125,8 +125,8 @@ def parse_size(value: object) -> int:
         if size > SIZE_MAX_BYTES:
             raise ValueError(f"{text} is more than the {format_size(SIZE_MAX_BYTES)} that a size may be")
         return size
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        raise ValueError(f"{value} needs a unit: write {format_size(value) if value else '1B or more'}")
+    if (number := _bare_number(value)) is not None:
+        raise ValueError(f"{number} needs a unit: write {format_size(number) if number else '1B or more'}")
     if meant := _SIZE_MEANT.fullmatch(text.strip()):
         step = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}[meant[3][0].lower()]
         scaled = float(meant[1] + (meant[2] or "")) * step
@@ -158,8 +158,8 @@ def parse_rate(value: object) -> Rate:
 
 
 def _rate_advice(value: object, text: str) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return f"{value} needs a period: write {value}/s, {value}/m, {value}/h or {value}/d"
+    if number := _bare_number(value):
+        return f"{number} needs a period: write {number}/s, {number}/m, {number}/h or {number}/d"
     if fraction := _RATE_FRACTION.fullmatch(text):
         longer = {"s": "m", "m": "h"}.get(fraction[2], "d")
         count = round(float(fraction[1]) * _PERIOD_US[longer] / _PERIOD_US[fraction[2]], 6)
@@ -168,6 +168,13 @@ def _rate_advice(value: object, text: str) -> str:
     if meant := _RATE_MEANT.fullmatch(text.strip()):
         return f"write {int(meant[1])}/{meant[2][0].lower()}, not {shown(value)}"
     return f"must be a rate such as 15/s, 90/m, 1000/h or 5000/d, not {shown(value)}"
+
+
+def _bare_number(value: object) -> int | None:
+    """A number without its unit, also in quotes."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value >= 0 else None
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value) else None
 
 
 def parse_statuses(value: object) -> StatusRange:

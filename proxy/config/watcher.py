@@ -85,7 +85,8 @@ async def _settled(file: Path) -> str | None:
 
 
 async def _wakes(folders: Iterable[Path], recheck: float) -> AsyncGenerator[None]:
-    """Whenever something may have changed in these folders, and every `recheck` seconds."""
+    """Now, whenever something may have changed in these folders, and every `recheck` seconds."""
+    yield
     try:
         notices = awatch(
             *folders,

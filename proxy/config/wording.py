@@ -27,7 +27,7 @@ def shown(value: object) -> str:
 
 def shown_name(name: str) -> str:
     """A key as it is shown; one that does not look like a name may be a misplaced secret and is not."""
-    return name if _NAME.fullmatch(name) else "(not a name)"
+    return name if _NAME.fullmatch(name) else "?"
 
 
 def either(words: Sequence[str]) -> str:

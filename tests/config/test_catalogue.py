@@ -1,0 +1,50 @@
+"""The settings as a list."""
+
+from proxy.config import catalogue
+from proxy.config.catalogue import entries
+
+
+def test_each_setting_has_help_of_one_sentence_or_two():
+    for entry in entries():
+        assert entry.help.endswith("."), entry.path
+        assert len(entry.help) <= 140, entry.path
+        assert "|" not in entry.help, entry.path
+
+
+def test_paths_are_unique_and_blocks_come_before_what_is_in_them():
+    paths = [entry.path for entry in entries()]
+
+    assert len(set(paths)) == len(paths)
+    for number, path in enumerate(paths):
+        above = path.rpartition(".")[0].removesuffix("[]")
+        assert not above or above in paths[:number]
+
+
+def test_tree_holds_what_the_design_names():
+    paths = {entry.path for entry in entries()}
+
+    assert {
+        "listen[].tls.client_ca",
+        "limits[].exempt.cidrs",
+        "errors.format.content_type",
+        "store.key_secret",
+    } <= paths
+
+
+def test_what_waits_for_a_restart_is_named():
+    assert catalogue.restart_only() == (
+        "listen",
+        "admin.listen",
+        "admin.token",
+        "workers",
+        "store.url",
+        "store.key_secret",
+        "log.access",
+    )
+
+
+def test_names_below_a_block_are_found_with_and_without_its_list():
+    assert catalogue.names_below(("store",)) == ("url", "timeout", "key_secret", "max_keys")
+    assert catalogue.names_below(("limits", 3, "match")) == ("methods", "paths", "headers")
+    assert catalogue.names_below(("listen", "tls")) == ("cert", "key", "client_ca")
+    assert "listen" in catalogue.names_below(())

@@ -1,0 +1,375 @@
+"""Files to settings, and every mistake with its place: the messages are what people read, so they are held word by word."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from proxy.config.loader import ConfigError, Mistake, config_hash, load, loads
+from proxy.config.settings import restart_differences
+
+SERVERS = 'upstream: {servers: ["http://a"]}'
+
+
+def mistakes(text, environ=None):
+    with pytest.raises(ConfigError) as caught:
+        loads(text, "weir.yaml", environ or {})
+    return [str(mistake) for mistake in caught.value.mistakes]
+
+
+def good(text=""):
+    return loads(f"{text}\n{SERVERS}\n", "weir.yaml", {})
+
+
+# One row a mistake: the text that has it (without the upstream, which is added) and the line it gives.
+MISTAKES = [
+    # names
+    ("lisen: x", "1:1: lisen: unknown setting; did you mean listen?"),
+    ("rate-limit-fields: x", "1:1: rate-limit-fields: unknown setting; did you mean ratelimit_fields?"),
+    ("Limits: []", "1:1: Limits: unknown setting; did you mean limits?"),
+    ("store:\n  uri: memory", "2:3: store.uri: unknown setting; did you mean url?"),
+    ("store:\n  level: info", "2:3: store.level: unknown setting here; there is log.level"),
+    ("admin: {colour: red}", "1:9: admin.colour: unknown setting; known here: listen, token"),
+    ("admin: {token:red}", "1:9: admin.?: not a name; is a space missing after the colon?"),
+    ("limits: [{name: a, rate: 1/s, rates: 2/s}]", "1:31: limits[0].rates: unknown setting; did you mean rate?"),
+    ("limits: [{name: a, rate: 1/s, match: {path: [/]}}]", "1:39: limits[0].match.path: unknown setting; did you mean paths?"),
+    ("drain: {delay: 1s, delay: 2s}", "1:20: drain.delay: is there twice, first in line 1"),
+    # shapes
+    ("- a", "1:1: must be a block of settings, not a list"),
+    ("hello", "1:1: must be a block of settings, not text"),
+    ("limits: {name: a}", "1:9: limits: must be a list, not a block of settings"),
+    ("limits:", "1:8: limits: must be a list, not null; write [] for none"),
+    ("limits: [a]", "1:10: limits[0]: must be a block of settings, not text"),
+    ("store: memory", "1:8: store: must be a block of settings, not text"),
+    ("upstream: {servers: http://a}", "1:21: upstream.servers: must be a list, not text; put [ ] around it"),
+    ("upstream: {servers: []}", "1:21: upstream.servers: is empty; at least one is needed"),
+    ("upstream: {host: preserve}", "1:1: upstream.servers: is required. The service's servers: http://host:port, https://host:port or http+unix:///path."),
+    ("listen: []", "1:9: listen: is empty; at least one is needed"),
+    ("limits: [{rate: 1/s}]", "1:10: limits[0].name: is required. Its name in headers, metrics and logs; unique."),
+    ("limits: [{name: 7, rate: 1/s}]", "1:17: limits[0].name: must be text, not a number; put it in quotes"),
+    ("limits: [{name: true, rate: 1/s}]", "1:17: limits[0].name: must be text, not true or false; put it in quotes"),
+    ("limits: [{name: a, rate: 1/s, match: {headers: }}]", "1:47: limits[0].match.headers: must be a block of names and values, not null; write {} for none"),
+    ("limits: [{name: a, rate: 1/s, match: {methods: GET}}]", "1:48: limits[0].match.methods: must be a list, not text; put [ ] around it"),
+    # traps of YAML 1.1
+    ("contract: {edge_etags: yes}", "1:24: contract.edge_etags: must be true or false, not 'yes'"),
+    ("contract: {edge_etags: on}", "1:24: contract.edge_etags: must be true or false, not 'on'"),
+    ("contract: {edge_etags: 1}", "1:24: contract.edge_etags: must be true or false, not 1"),
+    ("downstream: {limits: {headers: 0100}}", "1:32: downstream.limits.headers: must be a whole number, not '0100'"),
+    ("downstream: {limits: {headers: 1e2}}", "1:32: downstream.limits.headers: must be a whole number, not '1e2'"),
+    ("downstream: {limits: {headers: 1_000}}", "1:32: downstream.limits.headers: must be a whole number, not '1_000'"),
+    ("downstream: {timeouts: {idle: 15:30}}", "1:31: downstream.timeouts.idle: a span has one unit: write 930s for minutes and seconds, not 15:30"),
+    ("listen: 15:30", "1:9: listen: the host looks like an IPv4 address but is none: four numbers from 0 to 255"),
+    ("ratelimit_fields: false", "1:19: ratelimit_fields: must be draft10, legacy or off, not false; did you mean off?"),
+    ("log: {access: false}", "1:15: log.access: must be stdout, off or the path of a file, not false; did you mean off?"),
+    # values
+    ("listen: 8080", "1:9: listen: needs a host: write 127.0.0.1:8080, or 0.0.0.0:8080 for every interface"),
+    ("listen: [8080]", "1:10: listen[0]: needs a host: write 127.0.0.1:8080, or 0.0.0.0:8080 for every interface"),
+    ("listen: ['a:1', 'a:1']", "1:17: listen[1]: the address a:1 is there twice"),
+    ("listen: {address: 'a:1', tls: {cert: a.pem}}", "1:26: listen.tls.key: is required. Path of the private key, PEM."),
+    ("listen: [{address: 'a:1', tls: {cert: a.pem, key: ''}}]", "1:51: listen[0].tls.key: is empty"),
+    ("listen: [{address: 'a:1', proxy_protocol: v2}]", "1:43: listen[0].proxy_protocol: must be true or false, not 'v2'"),
+    ("workers: 0", "1:10: workers: must be 1 to 256, or auto, not 0"),
+    ("drain: {timeout: 30}", "1:18: drain.timeout: 30 needs a unit: write 30ms, 30s, 30m or 30h"),
+    ("downstream: {timeouts: {head: null}}", "1:31: downstream.timeouts.head: must be a span such as 250ms, 5s, 2m or 1h, not null"),
+    ("downstream: {timeouts: {head: 0s}}", "1:31: downstream.timeouts.head: must be at least 1ms"),
+    ("downstream: {limits: {body: 10MB}}", "1:29: downstream.limits.body: write 10MiB, not '10MB'"),
+    ("downstream: {limits: {headers: 0}}", "1:32: downstream.limits.headers: must be at least 1, not 0"),
+    ("limits: [{name: a, rate: 15}]", "1:26: limits[0].rate: 15 needs a period: write 15/s, 15/m, 15/h or 15/d"),
+    ("limits: [{name: a, rate: 0/s}]", "1:26: limits[0].rate: 0/s would refuse every request; a rate is at least 1, such as 1/h"),
+    ("limits: [{name: a b, rate: 1/s}]", "1:17: limits[0].name: a limit's name has 1 to 64 letters, digits, _ . or -, not 'a b'"),
+    ("limits: [{name: a, rate: 1/s, mode: enforced}]", "1:37: limits[0].mode: must be enforce or shadow, not 'enforced'; did you mean enforce?"),
+    ("limits: [{name: a, rate: 1/s, on_store_error: fail}]", "1:47: limits[0].on_store_error: must be local, allow or deny, not 'fail'"),
+    ("limits: [{name: a, rate: 1/s, key: [header: X]}]", "1:37: limits[0].key[0]: write header:X without the space after the colon"),
+    ("limits: [{name: a, rate: 1/s, key: user}]", "1:36: limits[0].key: must be header:NAME, cookie:NAME, jwt:CLAIM, client-ip or const, not 'user'"),
+    ("limits: [{name: a, rate: 1/s, key: []}]", "1:36: limits[0].key: is empty; at least one is needed"),
+    ("limits: [{name: a, rate: 1/s, key: [const, const]}]", "1:44: limits[0].key[1]: the key const is there twice"),
+    ("limits: [{name: a, rate: 1/s, key: [client-ip, 'cookie:a']}]", "1:48: limits[0].key[1]: is never reached: client-ip before it is always present"),
+    ("limits: [{name: a, rate: 1/s, match: {headers: {'X Y': '*'}}}]", "1:49: limits[0].match.headers.?: the name of a header holds letters, digits and !#$%&'*+-.^_`|~ only, not 'X Y'"),
+    ("limits: [{name: a, rate: 1/s, match: {methods: [get]}}]", "1:49: limits[0].match.methods[0]: 'get' is not a method; did you mean GET?"),
+    ("limits: [{name: a, rate: 1/s, exempt: {paths: [api]}}]", "1:48: limits[0].exempt.paths[0]: a path begins with /: write '/api'"),
+    ("limits: [{name: a, rate: 1/s, exempt: {cidrs: [10.1.1.1/8]}}]", "1:48: limits[0].exempt.cidrs[0]: 10.1.1.1/8 is an address within a network: write 10.0.0.0/8, or 10.1.1.1 for it alone"),
+    ("limits: [{name: a, rate: 1/s, burst: 1.5}]", "1:38: limits[0].burst: must be a whole number, not '1.5'"),
+    ("errors: {redact: [5xx]}", "1:19: errors.redact[0]: write 500-599, not '5xx'"),
+    ("errors: {redact: 200}", "1:18: errors.redact: 200 holds statuses that are no errors: only 400 to 599 can be redacted"),
+    ("errors: {format: json}", "1:18: errors.format: must be problem, not 'json'"),
+    ("errors: {format: {content_type: json, body: x}}", "1:33: errors.format.content_type: must be a media type such as application/json, not 'json'"),
+    ("errors: {format: {content_type: text/plain}}", "1:10: errors.format.body: is required. Their body, with {status}, {title}, {detail} and {request_id}, escaped for JSON strings."),
+    ("errors: {format: {content_type: text/plain, body: '{tilte}'}}", "1:51: errors.format.body: {tilte} is not a placeholder; did you mean {title}?"),
+    ("errors: {format: {content_type: application/json, body: '{title}'}}", "1:57: errors.format.body: does not become JSON once the placeholders are filled: expecting value at character 1"),
+    ("contract: {public_url: https://a/b}", "1:24: contract.public_url: an origin ends with its host or port: paths pass as the client sent them"),
+    ("contract: {allow_methods: [TRACE]}", "1:28: contract.allow_methods[0]: TRACE is never forwarded: leave it out"),
+    ("log: {level: warn}", "1:14: log.level: must be debug, info, warning or error, not 'warn'; did you mean warning?"),
+    ("log: {access: access.log}", "1:15: log.access: must be stdout, off or the path of a file, not 'access.log'; a file is written with its folder: ./access.log"),
+    ("store: {max_keys: 0}", "1:19: store.max_keys: must be at least 1, not 0"),
+    # what does not fit together
+    ("limits: [{name: a, rate: 1/s, cost: 2}]", "1:37: limits[0].cost: 2 is above the burst of 1: no request would ever pass"),
+    ("limits: [{name: a, rate: 999983/d}]", "1:26: limits[0].rate: 999983/d with a burst of 999983 cannot be counted exactly: use a rounder rate"),
+    ("limits: [{name: a, rate: 1/s}, {name: a, rate: 2/s}]", "1:39: limits[1].name: the name a is there twice"),
+    ("limits: [" + ", ".join(f"{{name: l{n}, rate: 1/s}}" for n in range(33)) + "]", "1:9: limits: holds 33 limits, at most 32 are possible"),
+    ("admin: {listen: 0.0.0.0:9901}", "1:1: admin.token: is required, since 0.0.0.0:9901 can be reached from other machines"),
+    ("admin: {listen: 0.0.0.0:8080, token: t}", "1:17: admin.listen: 0.0.0.0:8080 is taken by listen"),
+    ("downstream: {limits: {request_line: 64KiB}}", "1:37: downstream.limits.request_line: 64KiB is above head, 32KiB, of which it is a part"),
+    ("store: {timeout: 3m}", "1:18: store.timeout: 3m is not below upstream.timeouts.response, 140s: a decision must cost less than the answer"),
+    ("upstream: {servers: ['http://a', 'http://a:80']}", "1:34: upstream.servers[1]: the server http://a is there twice"),
+    ("upstream: {servers: ['http://localhost:8080']}", "1:22: upstream.servers[0]: is where Weir itself listens: requests would go round in circles"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line"), MISTAKES)
+def test_mistake_is_told_with_its_place_and_remedy(text, line):
+    whole = text if "upstream: {" in text or text in ("- a", "hello") else f"{text}\n{SERVERS}\n"
+
+    assert mistakes(whole) == [f"weir.yaml:{line}"]
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file():
+    text = "listen: 80\nstore: {timeout: 5}\nlimits:\n  - {name: a, rate: 1}\n  - {rate: 0/s, nam: b}\nlog: {level: loud}\n"
+
+    assert [line.split(": ")[:2] for line in mistakes(text)] == [
+        ["weir.yaml:1:1", "upstream.servers"],
+        ["weir.yaml:1:9", "listen"],
+        ["weir.yaml:2:18", "store.timeout"],
+        ["weir.yaml:4:21", "limits[0].rate"],
+        ["weir.yaml:5:5", "limits[1].name"],
+        ["weir.yaml:5:12", "limits[1].rate"],
+        ["weir.yaml:5:17", "limits[1].nam"],
+        ["weir.yaml:6:14", "log.level"],
+    ]
+
+
+def test_flood_of_mistakes_is_cut():
+    lines = str(
+        pytest.raises(ConfigError, loads, "\n".join(f"a{n}: 1" for n in range(90)), "f", {}).value
+    ).splitlines()
+
+    assert len(lines) == 51
+    assert lines[-1] == "and 41 more mistakes"
+
+
+def test_mistake_within_an_anchor_is_told_where_the_anchor_stands():
+    text = f"{SERVERS}\ndownstream: {{timeouts: &t {{head: 5}}}}\n"
+
+    assert mistakes(text) == [
+        "weir.yaml:2:34: downstream.timeouts.head: 5 needs a unit: write 5ms, 5s, 5m or 5h"
+    ]
+
+
+SECRET = "hunter2zz"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"store: {{url: 'redis://:{SECRET}@host:port'}}",
+        f"store: redis://:{SECRET}@host",
+        f"store: [redis://:{SECRET}@host]",
+        f"store: {{url: [redis://:{SECRET}@host]}}",
+        f"store: {{redis://:{SECRET}@host}}",
+        f"store: {{key_secret: '{SECRET} {SECRET}', timeout: 5}}",
+        f"admin: {{token: {SECRET}\u00e9}}",
+        f"admin: {{token: [{SECRET}]}}",
+        f"admin: {{token: {{a: {SECRET}}}}}",
+        f"admin: {{token: *{SECRET}}}",
+        f"admin: {{token: !{SECRET}}}",
+        f"admin: {{token: &{SECRET} &{SECRET}}}",
+        f"admin: {{token: '{SECRET}', tokn: 1}}",
+        f"admin: token:{SECRET}",
+        f"upstream: {{servers: ['http://me:{SECRET}@a']}}",
+        f"upstream: {{servers: 'http://me:{SECRET}@a'}}",
+        f"contract: {{public_url: 'http://me:{SECRET}@a'}}",
+        f"listen: http://me:{SECRET}@a",
+        f"limits: [{{name: a, rate: 1/s, exempt: {{headers: {{X-Key: [{SECRET}]}}}}}}]",
+    ],
+)
+def test_no_message_holds_a_secret(text):
+    """Not even where the mistake is in the secret or its place."""
+    assert SECRET not in "\n".join(mistakes(text))
+    assert SECRET not in "\n".join(
+        mistakes(SERVERS, {"WEIR_X": SECRET, "WEIR_STORE__URL": f"redis://:{SECRET}@h:x"})
+    )
+
+
+def test_number_as_a_secret_is_not_shown():
+    assert mistakes(f"admin: {{token: 8675309}}\n{SERVERS}") == [
+        "weir.yaml:1:16: admin.token: must be text, not a number; put it in quotes"
+    ]
+
+
+def test_secrets_do_not_show_in_the_settings():
+    settings = good(
+        f"admin: {{token: {SECRET}}}\nstore: {{url: 'redis://:{SECRET}@h', key_secret: {SECRET}}}"
+    )
+
+    assert SECRET not in repr(settings)
+    assert SECRET not in settings.model_dump_json()
+
+
+# --- files ---
+
+
+def test_file_is_loaded(tmp_path):
+    path = tmp_path / "weir.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + SERVERS.encode() + b"\r\nworkers: 2\r\n")
+
+    assert load(path, {}).workers == 2
+    assert load(str(path), {}).workers == 2
+
+
+def file_mistake(path):
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    (mistake,) = caught.value.mistakes
+    return str(mistake)
+
+
+def test_missing_file_is_one_line(tmp_path):
+    assert file_mistake(tmp_path / "none.yaml") == f"{tmp_path}/none.yaml: no such file"
+
+
+def test_directory_is_one_line(tmp_path):
+    assert file_mistake(tmp_path) == f"{tmp_path}: is a directory; name the file within it"
+
+
+def test_other_trouble_with_the_file_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+
+    assert (
+        file_mistake(tmp_path / "file" / "weir.yaml")
+        == f"{tmp_path}/file/weir.yaml: cannot be read: Not a directory"
+    )
+
+
+def test_forbidden_file_is_one_line(tmp_path, monkeypatch):
+    """Root may read everything, so that the refusal is the system's words, not its deed."""
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+    assert file_mistake(tmp_path / "weir.yaml") == f"{tmp_path}/weir.yaml: may not be read by this user"
+
+
+def test_text_in_another_encoding_is_told_with_its_place(tmp_path):
+    path = tmp_path / "weir.yaml"
+    path.write_bytes(b"log:\n  # caf\xe9\n")
+
+    assert file_mistake(path) == f"{path}:2:8: is not UTF-8 from here on"
+
+
+def test_huge_file_is_refused_unread(tmp_path):
+    path = tmp_path / "weir.yaml"
+    path.write_bytes(b"#" * (1024 * 1024 + 1))
+
+    assert file_mistake(path) == f"{path}: is larger than 1 MiB: this is no config"
+
+
+def test_endless_file_is_refused():
+    assert file_mistake("/dev/zero") == "/dev/zero: is larger than 1 MiB: this is no config"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "--- # nothing", "null"])
+def test_empty_file_lacks_the_one_thing_that_is_required(text):
+    assert mistakes(text) == [
+        "weir.yaml:1:1: upstream.servers: is required. "
+        "The service's servers: http://host:port, https://host:port or http+unix:///path."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [" + "x, " * 345_000 + "]\n", ":1:59996: holds more than 20000 values"),
+        ("a: " + "[" * 1_000_000, ":1:27: nested more than 24 levels deep"),
+        ("a: " + "x" * 1_000_000, ":1:1: a: unknown setting"),
+    ],
+)
+def test_large_file_is_judged_within_seconds(tmp_path, text, message):
+    """A reload happens in the loop that serves: a file at the bound must not stop it for long."""
+    path = tmp_path / "weir.yaml"
+    path.write_text(text)
+    began = time.process_time()
+
+    with pytest.raises(ConfigError, match=message):
+        load(path, {})
+
+    assert time.process_time() - began < 20
+
+
+# --- settings ---
+
+
+def test_defaults_are_those_of_the_design():
+    settings = good()
+
+    assert settings.listen[0].host == "0.0.0.0"
+    assert settings.listen[0].port == 8080
+    assert settings.admin.listen.address == "127.0.0.1:9901"
+    assert settings.downstream.timeouts.head == 10.0
+    assert settings.downstream.limits.head == 32 * 1024
+    assert settings.downstream.limits.body is None
+    assert settings.upstream.timeouts.response == 140.0
+    assert settings.store.url.kind == "memory"
+    assert settings.store.timeout == 0.05
+    assert [str(key) for key in settings.limits[0].key] == [
+        "header:X-Auth-Token",
+        "header:Authorization",
+        "client-ip",
+    ]
+    assert (settings.limits[0].burst, settings.limits[0].cost) == (15, 1)
+    assert settings.errors.redact[0].low == 500
+
+
+def test_burst_is_the_count_of_the_rate_unless_said():
+    settings = good("limits: [{name: a, rate: 7/m}, {name: b, rate: 7/m, burst: 3}]")
+
+    assert [limit.burst for limit in settings.limits] == [7, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("listen: unix:/run/weir.sock", ["/run/weir.sock"]),
+        (
+            "listen: ['127.0.0.1:1', 'unix:/a', {address: 'unix:/b', proxy_protocol: true}]",
+            [None, "/a", "/b"],
+        ),
+        ("listen: {address: 'unix:/a', tls: {cert: c, key: k}}", ["/a"]),
+    ],
+)
+def test_listen_is_one_or_several(text, paths):
+    assert [listen.unix_path for listen in good(text).listen] == paths
+
+
+def test_free_ports_may_repeat():
+    """Port 0 is another one each time."""
+    assert len(good("listen: ['127.0.0.1:0', '127.0.0.1:0']\nadmin: {listen: '127.0.0.1:0'}").listen) == 2
+
+
+def test_block_that_is_all_comments_is_a_block_of_defaults():
+    assert good("store:\n  # url: redis://redis\nlog:\n") == good()
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        good().workers = 3
+
+
+def test_hash_is_of_what_is_meant_not_of_how_it_is_written():
+    assert config_hash(good("listen: 0.0.0.0:8080\ndrain: {delay: 5000ms}")) == config_hash(good("# nothing"))
+    assert config_hash(good("drain: {delay: 6s}")) != config_hash(good())
+    assert len(config_hash(good())) == 12
+
+
+def test_changes_that_wait_for_a_restart_are_named():
+    new = good(
+        "listen: 0.0.0.0:1\nadmin: {token: t}\nworkers: 2\nstore: {url: 'redis://a', timeout: 1ms}\nlog: {access: off, level: debug}"
+    )
+
+    assert restart_differences(good(), new) == ("listen", "admin.token", "workers", "store.url", "log.access")
+    assert restart_differences(new, new) == ()
+
+
+def test_mistake_without_a_line_is_told_by_its_file_alone():
+    assert str(Mistake("WEIR_X", 0, 0, "unknown")) == "WEIR_X: unknown"
+    assert str(Mistake("f", 3, 4, "wrong")) == "f:3:4: wrong"

@@ -1,0 +1,167 @@
+"""Keys, methods, headers, paths, networks, names and media types: what is read and what is said of the rest."""
+
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.config import names
+from proxy.config.names import KeySpec
+
+
+def said(parse, value):
+    with pytest.raises(ValueError) as caught:
+        parse(value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("header:X-Auth-Token", KeySpec("header", "X-Auth-Token")),
+        ("header: X-Auth-Token", KeySpec("header", "X-Auth-Token")),
+        ("cookie:sid", KeySpec("cookie", "sid")),
+        ("jwt:https://example.com/user", KeySpec("jwt", "https://example.com/user")),
+        ("client-ip", KeySpec("client-ip")),
+        ("const", KeySpec("const")),
+    ],
+)
+def test_key_has_a_kind_and_perhaps_a_name(text, spec):
+    assert names.parse_key(text) == spec
+    assert names.parse_key(str(spec)) == spec
+
+
+KNOWN = "header:NAME, cookie:NAME, jwt:CLAIM, client-ip or const"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"header": "X-Auth-Token"}, "write header:X-Auth-Token without the space after the colon"),
+        ("ip", f"must be {KNOWN}, not 'ip'; did you mean client-ip?"),
+        ("client_ip", f"must be {KNOWN}, not 'client_ip'; did you mean client-ip?"),
+        ("Header:X", f"must be {KNOWN}, not 'Header:X'; did you mean header?"),
+        ("headers:X", f"must be {KNOWN}, not 'headers:X'; did you mean header?"),
+        ("X-Auth-Token", f"must be {KNOWN}, not 'X-Auth-Token'"),
+        ("client-ip:v4", "client-ip takes no name: write client-ip"),
+        ("header", "header needs a name: write header:NAME"),
+        ("jwt:", "jwt needs a name: write jwt:sub"),
+        ("jwt:a b", "the name of a claim has no spaces and at most 128 characters, not 'a b'"),
+        ("header:X Y", "the name of a header holds letters, digits and !#$%&'*+-.^_`|~ only, not 'X Y'"),
+        ("cookie:a=b", "the name of a cookie holds letters, digits and !#$%&'*+-.^_`|~ only, not 'a=b'"),
+        (7, f"must be {KNOWN}, not 7"),
+        (None, f"must be {KNOWN}, not null"),
+    ],
+)
+def test_key_that_is_none_says_what_to_write(value, message):
+    assert said(names.parse_key, value) == message
+
+
+@pytest.mark.parametrize("text", ["GET", "DELETE", "PURGE", "PROPFIND", "M-SEARCH"])
+def test_any_token_is_a_method(text):
+    assert names.parse_method(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("get", "'get' is not a method; did you mean GET?"),
+        ("PSOT", "'PSOT' is not a method; did you mean POST?"),
+        ("TRACE", "TRACE is never forwarded: leave it out"),
+        ("connect", "CONNECT is never forwarded: leave it out"),
+        ("GET,POST", "a method holds letters, digits and !#$%&'*+-.^_`|~ only, not 'GET,POST'"),
+    ],
+)
+def test_method_that_is_none_says_what_to_write(text, message):
+    assert said(names.parse_method, text) == message
+
+
+@pytest.mark.parametrize("text", ["/", "/api/*", "/api/**", "/a/?/b", "/caf\u00e9/*", "/a..b"])
+def test_path_is_a_glob_over_normalised_paths(text):
+    assert names.parse_path(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("api/*", "a path begins with /: write '/api/*'"),
+        ("", "a path begins with /: write '/'"),
+        ("/a//b", "'/a//b' never matches: paths are compared with dots resolved and slashes collapsed"),
+        ("/a/../b", "'/a/../b' never matches: paths are compared with dots resolved and slashes collapsed"),
+        ("/a/.", "'/a/.' never matches: paths are compared with dots resolved and slashes collapsed"),
+        ("/a%2Fb", "'/a%2Fb' never matches: paths are compared decoded, write the character itself"),
+        ("/a#b", "must be a path such as /api/*, not '/a#b'"),
+        ("/a\nb", "a path has no control characters, '/a\\nb' does"),
+    ],
+)
+def test_path_that_never_matches_says_why(text, message):
+    assert said(names.parse_path, text) == message
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1", "0.0.0.0/0"])
+def test_network_is_a_range_or_one_address(text):
+    assert names.parse_network(text) == ip_network(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            "10.1.2.3/8",
+            "10.1.2.3/8 is an address within a network: write 10.0.0.0/8, or 10.1.2.3 for it alone",
+        ),
+        ("10.0.0.0/33", "must be a network such as 10.0.0.0/8 or 2001:db8::/32, not '10.0.0.0/33'"),
+        ("10.0.0", "must be a network such as 10.0.0.0/8 or 2001:db8::/32, not '10.0.0'"),
+        ("example.com", "must be a network such as 10.0.0.0/8 or 2001:db8::/32, not 'example.com'"),
+        (10, "must be a network such as 10.0.0.0/8 or 2001:db8::/32, not 10"),
+        ("", "must be a network such as 10.0.0.0/8 or 2001:db8::/32, not ''"),
+    ],
+)
+def test_network_that_is_none_says_what_to_write(value, message):
+    assert said(names.parse_network, value) == message
+
+
+@pytest.mark.parametrize("text", ["per-user", "A.b_1", "x" * 64])
+def test_limit_has_a_short_plain_name(text):
+    assert names.parse_limit_name(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "per user", "x" * 65, "a:b", "café", "a\n", '"a"'])
+def test_limit_has_no_other_name(text):
+    """The name stands in a header, a metric's label and a Redis key."""
+    assert said(names.parse_limit_name, text).startswith(
+        "a limit's name has 1 to 64 letters, digits, _ . or -, not "
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("application/json", True),
+        ("application/json; charset=utf-8", True),
+        ("application/vnd.example+JSON", True),
+        ("application/problem+json;v=1", True),
+        ("text/plain", False),
+        ("text/json-ish", False),
+    ],
+)
+def test_media_type_may_be_json(text, answer):
+    assert names.is_json(names.parse_media_type(text)) is answer
+
+
+@pytest.mark.parametrize("text", ["json", "", "application/", "a/b\r\nX: y", "a b/c"])
+def test_media_type_has_a_slash_and_no_line_end(text):
+    assert said(names.parse_media_type, text).startswith(
+        "must be a media type such as application/json, not "
+    )
+
+
+@given(st.one_of(st.text(), st.none(), st.integers(), st.dictionaries(st.text(), st.text(), max_size=1)))
+@pytest.mark.parametrize("parse", [names.parse_key, names.parse_network])
+def test_parser_takes_a_value_or_says_why_not_in_one_line(parse, value):
+    try:
+        parse(value)
+    except ValueError as error:
+        assert str(error)
+        assert "\n" not in str(error)
