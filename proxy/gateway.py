@@ -16,10 +16,10 @@ from proxy import faults
 from proxy.exchange import ABANDONED, FAULTED, REFUSED, SERVED, TUNNELLED, UPSTREAM, Exchange
 from proxy.http1 import lifecycle as life
 from proxy.http1.framing import chunk, last_chunk
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE
-from proxy.http1.headers import asks_upgrade
+from proxy.http1.head import CHUNKED
+from proxy.http1.lifecycle import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, REDACT, RETRY, SWITCH
 from proxy.http1.serialise import connection_line, interim_head, switching_head
-from proxy.rules import request_id
+from proxy.rules import new_request_id
 
 if TYPE_CHECKING:
     from proxy.contract.redaction import Original
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from proxy.net.ports import Trailers
     from proxy.net.upstream import Upstream
     from proxy.policy.decision import Decision
-    from proxy.rules import Rules
+    from proxy.rules import Known, Rules
     from proxy.telemetry.access_log import AccessLog
     from proxy.telemetry.metrics import Metrics
 
@@ -45,7 +45,9 @@ _log = logging.getLogger("weir.gateway")
 class Gateway:
     """What the lanes of a worker share; `rules` and `pool` are swapped whole at a reload."""
 
-    def __init__(self, rules: Rules, pool: Pool, store: Store, metrics: Metrics, access_log: AccessLog) -> None:
+    def __init__(
+        self, rules: Rules, pool: Pool, store: Store, metrics: Metrics, access_log: AccessLog
+    ) -> None:
         self.rules = rules
         self.pool = pool
         self.store = store
@@ -68,9 +70,9 @@ class Lane:
         "_is_chunked_in",
         "_is_chunked_out",
         "_keep",
+        "_known",
         "_original",
         "_phase",
-        "_request_bytes",
         "_rules",
         "_upstream",
     )
@@ -83,29 +85,30 @@ class Lane:
         # exchange
         self._rules = gateway.rules
         self._head: RequestHead | None = None
+        self._known: Known | None = None
         self._exchange: Exchange = None  # type: ignore[assignment]  # set by `begin`, before anything reads it
         self._upstream: Upstream | None = None
         self._is_chunked_in = False
         self._is_chunked_out = False
         self._keep = True  # the client's connection outlives the exchange
-        self._request_bytes = b""  # the head as sent, for a retry
         self._original: Original | None = None  # the answer that is being replaced
 
     # --- 1. A head came: who is it, which limits apply, may it pass? ---
 
     def begin(self, head: RequestHead) -> None:
-        gateway = self._gateway
+        gateway, downstream = self._gateway, self._downstream
         rules = self._rules = gateway.rules
+        self._phase = NEXT[self._phase][ASK]
         self._head = head
-        self._step(life.ASK)
-        exchange = self._exchange = Exchange(head.method, head.target, self._downstream.peer, monotonic())
-        exchange.request_id = request_id(head)
-        exchange.client = client = rules.client(head, exchange.peer)
+        known = self._known = rules.known(head, downstream.peer, downstream.scheme)
+        exchange = self._exchange = Exchange(head.method, head.target, downstream.peer, monotonic())
+        exchange.client = known.client
+        exchange.request_id = known.request_id or new_request_id()
         fault = rules.refusal(head)
         if fault is not None:
             self._refuse(fault)
             return
-        charges, exchange.exempt = rules.limits.charges(head, client)
+        charges, exchange.exempt = known.charges or rules.limits.charges(head, known.client)
         if not charges:
             self._forward()
             return
@@ -127,15 +130,15 @@ class Lane:
         """Refused at the door: there is no request that could be told apart from the rest of the bytes."""
         self._head = None
         self._rules = self._gateway.rules
-        self._step(life.ASK)
+        self._phase = NEXT[self._phase][ASK]
         self._exchange = Exchange(b"", b"", self._downstream.peer, monotonic())
-        self._exchange.request_id = request_id(None)
+        self._exchange.request_id = new_request_id()
         self._refuse(fault, keep=False)
 
     # --- 2. It may: a connection to a server, the head, then the body as it comes ---
 
     def _forward(self) -> None:
-        self._step(life.ADMIT)
+        self._phase = NEXT[self._phase][ADMIT]
         upstream = self._gateway.pool.acquire(self)
         if upstream is not None:
             self.connected(upstream)
@@ -144,15 +147,15 @@ class Lane:
         if self._phase != life.CONNECTING:  # the client has left meanwhile
             upstream.hand_back()
             return
-        self._step(life.CONNECT)
+        self._phase = NEXT[self._phase][CONNECT]
         self._upstream = upstream
-        head, exchange = self._head, self._exchange
+        head, known, exchange = self._head, self._known, self._exchange
         assert head is not None
+        assert known is not None
         server = upstream.server
         exchange.server = server.name
         exchange.upstream_started = monotonic()
-        data = self._rules.request(head, exchange, self._downstream.scheme, server.authority)
-        upstream.send_head(self, head.method, data)
+        upstream.send_head(self, head.method, self._rules.request(known, exchange, server.authority))
         if head.body_length:
             self._is_chunked_in = head.body_length == CHUNKED
             self._downstream.want_body()
@@ -187,18 +190,20 @@ class Lane:
         status = exchange.status = head.status
         exchange.source = UPSTREAM
         if status == 101:
-            self._switch(head, request)
+            self._switch(head)
             return
         if self._rules.redaction.covers(status):
             self._begin_redaction(head)
             return
-        self._step(life.ANSWER)
+        self._phase = NEXT[self._phase][ANSWER]
         for rule in self._rules.violations(head):
             self._gateway.metrics.count_violation(status, rule)
-        is_open_ended = head.body_length in (CHUNKED, UNTIL_CLOSE)
-        self._is_chunked_out = is_open_ended and request.minor == 1
-        keep = self._keep = self._may_keep(request) and not (is_open_ended and request.minor == 0)
-        self._downstream.write(self._rules.response(head, exchange, request, keep=keep))
+        is_http11 = request.minor == 1
+        self._is_chunked_out = is_http11 and head.body_length < 0
+        keep = self._keep = (is_http11 or head.body_length >= 0) and self._may_keep()
+        self._downstream.write(
+            self._rules.response(head, exchange, request, connection_line(request, keep=keep))
+        )
 
     def response_data(self, data: bytes) -> None:
         if self._original is not None:
@@ -219,7 +224,7 @@ class Lane:
     # --- 3a. ... or replaced, since its details must not leave ---
 
     def _begin_redaction(self, head: ResponseHead) -> None:
-        self._step(life.REDACT)
+        self._phase = NEXT[self._phase][REDACT]
         self._original = self._rules.redaction.original(head)
         if self._upstream is not None:
             self._upstream.expect_within(REDACT_SECONDS)
@@ -240,20 +245,19 @@ class Lane:
         _log.warning("redacted", extra={"fields": {"request_id": exchange.request_id, **original.for_log()}})
         head = self._head
         assert head is not None
-        keep = self._may_keep(head)
+        keep = self._may_keep()
         lines, body = self._rules.redacted(original, exchange)
         self._write_answer(lines, body, keep=keep)
         self._finish(SERVED, keep=keep)
 
     # --- 3b. ... or turned into a tunnel ---
 
-    def _switch(self, head: ResponseHead, request: RequestHead) -> None:
-        protocol = asks_upgrade(request)
-        if not protocol:
+    def _switch(self, head: ResponseHead) -> None:
+        if self._known is None or not self._known.upgrade:
             self._drop_upstream()
             self.upstream_failed(faults.UNASKED_UPGRADE)
             return
-        self._step(life.SWITCH)
+        self._phase = NEXT[self._phase][SWITCH]
         upstream = self._upstream
         assert upstream is not None
         self._downstream.write(switching_head(head, self._exchange.request_id))
@@ -267,7 +271,7 @@ class Lane:
         exchange, head = self._exchange, self._head
         exchange.fault = fault
         exchange.outcome = REFUSED if fault.side == faults.DOWNSTREAM else FAULTED
-        keep = keep and head is not None and self._may_keep(head)
+        keep = keep and head is not None and self._may_keep()
         if fault.status:
             exchange.status = fault.status
             lines, body = self._rules.problem(fault, exchange)
@@ -279,7 +283,9 @@ class Lane:
         if head is not None and head.method == b"HEAD":
             body = b""
         exchange.bytes_out = len(body)
-        self._downstream.write(b"%b%b%b%b" % (lines, self._gateway.date_line, connection_line(head, keep=keep), body))
+        self._downstream.write(
+            b"%b%b%b%b" % (lines, self._gateway.date_line, connection_line(head, keep=keep), body)
+        )
 
     # --- 5. What may go wrong on the way ---
 
@@ -306,7 +312,7 @@ class Lane:
         if phase == life.REDACTING:
             self._answer_redacted()
         elif phase == life.WAITING and self._may_retry(fault):
-            self._step(life.RETRY)
+            self._phase = NEXT[self._phase][RETRY]
             self._gateway.pool.acquire(self, fresh=True)
         elif phase == life.WAITING:
             self._count_failure(server, fault)
@@ -369,7 +375,7 @@ class Lane:
         exchange = self._exchange
         exchange.outcome = outcome
         exchange.finished = monotonic()
-        self._step(life.FINISH if keep else life.CLOSE)
+        self._phase = NEXT[self._phase][FINISH if keep else CLOSE]
         self._upstream = None
         self._original = None
         self._is_chunked_in = self._is_chunked_out = False
@@ -383,15 +389,17 @@ class Lane:
 
     # --- ---
 
-    def _step(self, event: int) -> None:
-        self._phase = life.NEXT[self._phase][event]
-
-    def _may_keep(self, head: RequestHead) -> bool:
+    def _may_keep(self) -> bool:
         """The client's connection can carry another request after this one."""
-        downstream = self._downstream
-        if head.wants_close or self._gateway.is_draining:
+        known, downstream = self._known, self._downstream
+        if known is None or known.wants_close or self._gateway.is_draining:
             return False
-        return not downstream.is_body_pending or (downstream.can_discard_body and b"expect" not in head.fields)
+        return not downstream.is_body_pending or (
+            downstream.can_discard_body and b"expect" not in head.fields
+        )
+
+    def _awaits_continue(self) -> bool:
+        return self._head is not None and b"expect" in self._head.fields
 
     def _may_retry(self, fault: Fault) -> bool:
         """Nothing of the request can have been processed, it is idempotent, and it is all in our hands."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from random import getrandbits
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from proxy import faults
 from proxy.contract.checks import violations
@@ -15,8 +15,15 @@ from proxy.contract.location import public_location
 from proxy.contract.problem import Problems
 from proxy.contract.redaction import Redaction
 from proxy.http1.forwarded import Trust, client_address, forwarded_lines
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE
-from proxy.http1.headers import REQUEST_DROPS, RESPONSE_DROPS, asks_upgrade, request_lines, response_lines
+from proxy.http1.head import CHUNKED
+from proxy.http1.headers import (
+    REQUEST_DROPS,
+    RESPONSE_DROPS,
+    RESPONSE_DROPS_LIMITED,
+    asks_upgrade,
+    request_lines,
+    response_lines,
+)
 from proxy.policy import fields as limit_fields
 from proxy.policy.limits import compile_limits
 
@@ -25,14 +32,33 @@ if TYPE_CHECKING:
     from proxy.exchange import Exchange
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
-    from proxy.policy.decision import Decision
+    from proxy.policy.decision import Charge, Decision
+    from proxy.policy.limits import Limit
 
 # What a client may choose as the id of its request: safe in a log, a header and a URL.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_TRACE_ID = re.compile("(?!0{32})[0-9a-f]{32}")
 # W3C Trace Context, version 00 and unknown later ones.
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
 _ALLOW = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_LEGACY_FIELDS = frozenset((b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset"))
+
+
+class Known(NamedTuple):
+    """What a header section says, whatever the target: the same for every request that repeats it."""
+
+    rules: Rules  # by which it was worked out
+    client: str  # the address that is charged
+    charges: (
+        tuple[list[Charge], list[Limit]] | None
+    )  # and exempt limits; None if they depend on method or target
+    lines: bytes  # what goes on to the server
+    has_host: bool  # ... Host among it
+    request_id: str | None  # the client's own
+    has_trace: bool
+    wants_close: bool
+    upgrade: bytes  # the protocol that the client wants to switch to
 
 
 class Rules:
@@ -48,6 +74,7 @@ class Rules:
         self.head_timeout = downstream.timeouts.head
         self.body_timeout = downstream.timeouts.body
         self.idle_timeout = downstream.timeouts.idle
+        self.connections_max = downstream.limits.connections
 
         secret = settings.store.key_secret
         self.limits = compile_limits(settings.limits, secret.get_secret_value().encode() if secret else b"")
@@ -61,12 +88,44 @@ class Rules:
         public_url = settings.contract.public_url
         self._public_origin = public_url.encode() if public_url else b""
         self._origins = tuple(server.origin.encode() for server in settings.upstream.servers)
-        self._response_drops = RESPONSE_DROPS | _LEGACY_FIELDS if self._dialect == "legacy" else RESPONSE_DROPS
+        self._response_drops = (
+            RESPONSE_DROPS | _LEGACY_FIELDS if self._dialect == "legacy" else RESPONSE_DROPS
+        )
 
     # --- the request ---
 
-    def client(self, head: RequestHead, peer: str) -> str:
-        return client_address(head, peer, self._trust)
+    def known(self, head: RequestHead, peer: str, scheme: bytes) -> Known:
+        """What the header section alone decides; worked out once for as long as the client repeats it."""
+        memo = head.memo
+        if isinstance(memo, Known) and memo.rules is self:
+            return memo
+        known = head.memo = self._study(head, peer, scheme)
+        return known
+
+    def _study(self, head: RequestHead, peer: str, scheme: bytes) -> Known:
+        fields = head.fields
+        client = client_address(head, peer, self._trust)
+        host = fields.get(b"host") if self._keeps_host else None
+        upgrade = asks_upgrade(head)
+        lines = [
+            b"Host: %b\r\n" % host if host else b"",
+            request_lines(head, REQUEST_DROPS),
+            forwarded_lines(head, peer, scheme, is_trusted=self._trust.covers(peer)),
+            b"Transfer-Encoding: chunked\r\n" if head.body_length == CHUNKED else b"",
+            b"Expect: 100-continue\r\n" if b"expect" in fields and head.minor == 1 else b"",
+            b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade if upgrade else b"",
+        ]
+        return Known(
+            rules=self,
+            client=client,
+            charges=self.limits.charges(head, client) if self.limits.is_static else None,
+            lines=b"".join(lines),
+            has_host=bool(host),
+            request_id=_given_id(fields),
+            has_trace=bool(_TRACEPARENT.fullmatch(fields.get(b"traceparent", b""))),
+            wants_close=head.wants_close,
+            upgrade=upgrade,
+        )
 
     def refusal(self, head: RequestHead) -> Fault | None:
         """Why the request may not even ask the limiter."""
@@ -76,50 +135,42 @@ class Rules:
             return faults.METHOD_NOT_ALLOWED
         return None
 
-    def request(self, head: RequestHead, exchange: Exchange, scheme: bytes, authority: bytes) -> bytes:
+    def request(self, known: Known, exchange: Exchange, authority: bytes) -> bytes:
         """The head of the request to the server."""
-        fields = head.fields
-        host = fields.get(b"host", authority) if self._keeps_host else authority
-        is_trusted = self._trust.covers(exchange.peer)
-        lines = [
-            b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (head.method, head.target, host),
-            request_lines(head, REQUEST_DROPS),
-            forwarded_lines(head, exchange.peer, scheme, is_trusted=is_trusted),
-            b"X-Request-Id: %b\r\n" % exchange.request_id.encode(),
-        ]
-        parent = fields.get(b"traceparent")
-        if parent is None or not _TRACEPARENT.fullmatch(parent):
-            lines.append(new_traceparent())
-        length = head.body_length
-        if length == CHUNKED:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-        if b"expect" in fields and head.minor == 1:
-            lines.append(b"Expect: 100-continue\r\n")
-        upgrade = asks_upgrade(head)
-        lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % upgrade if upgrade else b"\r\n")
-        return b"".join(lines)
+        request_id = exchange.request_id
+        trace = "" if known.has_trace else new_traceparent(request_id)
+        return b"%b %b HTTP/1.1\r\n%b%bX-Request-Id: %b\r\n\r\n" % (
+            exchange.method,
+            exchange.target,
+            b"" if known.has_host else b"Host: %b\r\n" % authority,
+            known.lines,
+            f"{request_id}{trace}".encode(),
+        )
 
     # --- the response ---
 
     def limit_lines(self, decision: Decision | None) -> bytes:
         return limit_fields.fields(decision, self._dialect) if decision is not None else b""
 
-    def response(self, head: ResponseHead, exchange: Exchange, request: RequestHead, *, keep: bool) -> bytes:
-        """The head of the server's response to the client."""
+    def response(self, head: ResponseHead, exchange: Exchange, request: RequestHead, ending: bytes) -> bytes:
+        """The head of the server's response to the client; `ending` is its Connection field and the empty line."""
         status = head.status
-        lines = [b"HTTP/1.1 %d %b\r\n" % (status, head.reason)]
         if status == 204:
-            lines.append(response_lines(head, self._response_drops | {b"content-length"}))
+            lines = response_lines(head, self._response_drops | {b"content-length"})
         elif self._public_origin and b"location" in head.fields:
-            lines.append(self._relocated(head))
+            lines = self._relocated(head)
         else:
-            lines.append(response_lines(head, self._response_drops))
-        if head.body_length in (CHUNKED, UNTIL_CLOSE) and request.minor == 1:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-        lines.append(self.limit_lines(exchange.decision))
-        lines.append(b"X-Request-Id: %b\r\n" % exchange.request_id.encode())
-        lines.append(connection_line(request, keep=keep))
-        return b"".join(lines)
+            lines = response_lines(head, self._response_drops)
+        is_chunked = head.body_length < 0 and request.minor == 1
+        return b"HTTP/1.1 %d %b\r\n%b%b%bX-Request-Id: %b\r\n%b" % (
+            status,
+            head.reason,
+            lines,
+            b"Transfer-Encoding: chunked\r\n" if is_chunked else b"",
+            self.limit_lines(exchange.decision),
+            exchange.request_id.encode(),
+            ending,
+        )
 
     def _relocated(self, head: ResponseHead) -> bytes:
         location = public_location(head.fields[b"location"], self._origins, self._public_origin)
@@ -130,22 +181,18 @@ class Rules:
         return violations(head.status, head.fields)
 
 
-def connection_line(request: RequestHead | None, *, keep: bool) -> bytes:
-    """The Connection field of a response, and the empty line that ends its head."""
-    if not keep:
-        return b"Connection: close\r\n\r\n"
-    return b"\r\n" if request is None or request.minor == 1 else b"Connection: keep-alive\r\n\r\n"
+def _given_id(fields: dict[bytes, bytes]) -> str | None:
+    """The client's own id of its request, where it is a decent one."""
+    given = fields.get(b"x-request-id")
+    return given.decode("ascii") if given is not None and _REQUEST_ID.fullmatch(given) else None
 
 
-def request_id(head: RequestHead) -> str:
-    """The client's own id where it is a decent one, else a new one."""
-    given = head.fields.get(b"x-request-id")
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given.decode("ascii")
+def new_request_id() -> str:
+    """Random, 32 hexadecimal digits: also a W3C trace id."""
     return "%032x" % getrandbits(128)
 
 
-def new_traceparent() -> bytes:
-    """A W3C traceparent that leaves sampling to the service: flag 01, as if the service had begun the trace itself."""
-    noise = b"%048x" % (getrandbits(192) | 1)
-    return b"traceparent: 00-%b-%b-01\r\n" % (noise[:32], noise[32:])
+def new_traceparent(request_id: str) -> str:
+    """A further header line: flag 01, so that the service samples as if it had begun the trace itself."""
+    trace_id = request_id if _TRACE_ID.fullmatch(request_id) else new_request_id()
+    return "\r\ntraceparent: 00-%s-%016x-01" % (trace_id, getrandbits(64) | 1)

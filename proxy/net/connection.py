@@ -13,7 +13,10 @@ from typing import cast
 from proxy.net.sweep import NEVER
 
 
-LARGE_BYTES = 16 * 1024  # goes out at once: libuv may read 32 times in a tick, and back-pressure must be felt between
+LARGE_BYTES = (
+    16 * 1024
+)  # goes out at once: libuv may read 32 times in a tick, and back-pressure must be felt between
+
 
 class Outbox:
     """The connections of a worker that have something to write in this tick."""

@@ -21,12 +21,18 @@ from proxy.net.sweep import NEVER
 if TYPE_CHECKING:
     import asyncio
 
+    from proxy.http1.head import RequestHead
     from proxy.net.hall import Hall
     from proxy.net.ports import Lane
 
 READ_AHEAD_BYTES = 64 * 1024  # unread input that is held before the socket is paused
-DISCARD_BYTES = 64 * 1024  # of a refused request's body, read and dropped to keep the connection (nginx: lingering)
-LINGER_SECONDS = 2.0  # how long a closed connection is read, so that the answer is not lost to a reset (RFC 9112 9.6)
+DISCARD_BYTES = (
+    64 * 1024
+)  # of a refused request's body, read and dropped to keep the connection (nginx: lingering)
+LINGER_SECONDS = (
+    2.0  # how long a closed connection is read, so that the answer is not lost to a reset (RFC 9112 9.6)
+)
+LAST_BYTES = 4 * 1024  # a longer head is not kept for the next request to be compared with
 LINGER_BYTES = 8 * 1024 * 1024
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
@@ -44,6 +50,7 @@ class Downstream(Connection):
         "_hall",
         "_is_advancing",
         "_is_head_begun",
+        "_last",
         "_left",
         "_state",
         "lane",
@@ -61,6 +68,7 @@ class Downstream(Connection):
         self._state = _HEADS
         self._buffer = b""
         self._is_advancing = False
+        self._last: RequestHead | None = None  # what the next head may repeat
         # request
         self._is_head_begun = False  # its deadline runs from its first byte, however slowly the rest comes
         self._body_wanted = False
@@ -171,7 +179,7 @@ class Downstream(Connection):
             return self._unusual_head(data, end)
         self._buffer = data[end:]
         self._is_head_begun = False
-        head = request_head(data[:end], limits.line_bytes, limits.headers_max)
+        head = request_head(data[:end], limits.line_bytes, limits.headers_max, self._last)
         if isinstance(head, Fault):
             self.lane.refuse_head(head)
             return False
@@ -185,8 +193,9 @@ class Downstream(Connection):
             self._left = length
             self._decoder = ChunkedDecoder() if length == CHUNKED else None
             self._body_read = 0
+        self._last = head if end <= LAST_BYTES else None
         self.lane.begin(head)
-        return True
+        return self._state != _BUSY or self._body_wanted
 
     def _unusual_head(self, data: bytes, end: int) -> bool:
         """A head that is not whole, too large, or behind empty lines (RFC 9112 section 2.2: those are skipped)."""

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 class Hall:
     def __init__(
-        self, sweeper: Sweeper, outbox: Outbox, limits: DownstreamLimits, new_lane: Callable[[Downstream], Lane]
+        self,
+        sweeper: Sweeper,
+        outbox: Outbox,
+        limits: DownstreamLimits,
+        new_lane: Callable[[Downstream], Lane],
     ) -> None:
         self.sweeper = sweeper
         self.outbox = outbox

@@ -32,7 +32,9 @@ _log = logging.getLogger("weir.upstream")
 class Server:
     """One server: its idle connections and how to open more."""
 
-    def __init__(self, settings: ServerSettings, timeouts: UpstreamSettings, sweeper: Sweeper, outbox: Outbox) -> None:
+    def __init__(
+        self, settings: ServerSettings, timeouts: UpstreamSettings, sweeper: Sweeper, outbox: Outbox
+    ) -> None:
         self.settings = settings
         self.name = settings.url
         self.authority = settings.authority.encode()
@@ -73,7 +75,9 @@ class Server:
                 upstream = await self._open()
         except (OSError, TimeoutError) as error:
             self.connecting -= 1
-            _log.warning("connect failed", extra={"fields": {"server": self.name, "error": str(error) or "timeout"}})
+            _log.warning(
+                "connect failed", extra={"fields": {"server": self.name, "error": str(error) or "timeout"}}
+            )
             lane.connect_failed(self, fault_of(error))
             return
         self.connecting -= 1
@@ -118,7 +122,9 @@ class Pool:
     """All servers of the upstream."""
 
     def __init__(self, settings: UpstreamSettings, sweeper: Sweeper, outbox: Outbox) -> None:
-        self.servers: list[Server] = [Server(server, settings, sweeper, outbox) for server in settings.servers]
+        self.servers: list[Server] = [
+            Server(server, settings, sweeper, outbox) for server in settings.servers
+        ]
 
     def acquire(self, lane: Lane, avoid: Server | None = None, *, fresh: bool = False) -> Upstream | None:
         """A connection that is ready, or none: then `lane.connected` or `lane.upstream_failed` is called later."""
@@ -158,5 +164,3 @@ def fault_of(error: Exception) -> Fault:
     if isinstance(error, socket.gaierror):
         return faults.DNS_FAILED
     return faults.CONNECT_REFUSED
-
-
