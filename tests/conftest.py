@@ -1,0 +1,90 @@
+"""Fixtures that every test may use; they cost nothing until one asks for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.origin import Origin, Script
+from tests.support.programs import RedisServer, redis_server
+from tests.support.weir import Settings, Weir
+from tests.support.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    StartWeir = Callable[..., Weir]
+    StartOrigin = Callable[..., Awaitable[Origin]]
+    Connect = Callable[..., Awaitable[Wire]]
+
+
+@pytest.fixture
+def new_weir(tmp_path: Path) -> Iterator[StartWeir]:
+    """Makes a Weir with its config file, not yet started; judges it at the end of the test."""
+    weirs: list[Weir] = []
+
+    def new(changes: Settings | None = None, *, upstream: Origin | str | None = None) -> Weir:
+        folder = tmp_path / f"weir-{len(weirs)}"
+        folder.mkdir()
+        weir = Weir(folder, upstream.url if isinstance(upstream, Origin) else upstream)
+        weir.write_config(changes)
+        weirs.append(weir)
+        return weir
+
+    yield new
+    for weir in weirs:
+        weir.stop()
+
+
+@pytest.fixture
+def start_weir(new_weir: StartWeir) -> StartWeir:
+    """Starts a Weir of the test's own and waits until it is ready."""
+
+    def start(
+        changes: Settings | None = None, *, upstream: Origin | str | None = None, **variables: str
+    ) -> Weir:
+        weir = new_weir(changes, upstream=upstream)
+        weir.start(**variables)
+        return weir
+
+    return start
+
+
+@pytest.fixture
+async def start_origin() -> AsyncIterator[StartOrigin]:
+    """Starts scripted origins (tests/support/origin.py) and stops them at the end."""
+    origins: list[Origin] = []
+
+    async def start(script: Script | None = None, *, port: int = 0) -> Origin:
+        origin = Origin(script, port)
+        await origin.start()
+        origins.append(origin)
+        return origin
+
+    yield start
+    for origin in origins:
+        await origin.stop()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Opens raw connections to anything with a `port`, or to a port, and closes them at the end."""
+    wires: list[Wire] = []
+
+    async def open_wire(to: Weir | Origin | int, *, receive_bytes: int = 0) -> Wire:
+        wire = await Wire.open(to if isinstance(to, int) else to.port, receive_bytes=receive_bytes)
+        wires.append(wire)
+        return wire
+
+    yield open_wire
+    for wire in wires:
+        wire.close()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A real Redis of the test's own; it can be stopped and started again."""
+    with redis_server(tmp_path) as server:
+        yield server

@@ -1,0 +1,31 @@
+"""Waiting for something to become true, with a deadline: for what happens in another process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+STEP = 0.01  # seconds between two looks
+
+
+async def until(look: Callable[[], T], what: str = "", *, within: float = 10.0) -> T:
+    """The first true value of `look`."""
+    deadline = time.monotonic() + within
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"never came true within {within} s: {what or look}"
+        await asyncio.sleep(STEP)
+    return seen
+
+
+def until_now(look: Callable[[], T], what: str = "", *, within: float = 10.0) -> T:
+    """The same for code without a loop."""
+    deadline = time.monotonic() + within
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"never came true within {within} s: {what or look}"
+        time.sleep(STEP)
+    return seen

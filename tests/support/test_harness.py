@@ -1,0 +1,142 @@
+"""The harness itself: what tells a clean end from a broken one must be able to say both."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.origin import Origin, Visit, answer, answering, chunked
+from tests.support.weir import Metrics, overlaid
+from tests.support.wire import CLEAN, RESET, Broken, Wire
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def test_wire_reads_a_response_of_every_framing(start_origin, connect):
+    """Length, chunked with trailers, and close-delimited bodies are told apart."""
+
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        await visit.send(answer(200, b"abc", "X-A: 1"))
+        await visit.send(
+            answer(
+                200, chunked(b"de", b"f", trailers=b"X-T: v\r\n"), "Transfer-Encoding: chunked", length=False
+            )
+        )
+        await visit.send(answer(200, b"ghi", length=False))
+
+    wire = await connect(await start_origin(script))
+    await wire.send(GET)
+    first, second, third = [await wire.response() for _ in range(3)]
+
+    assert (first.framing, first.body, first.value("x-a")) == ("length", b"abc", b"1")
+    assert (second.framing, second.body, second.trailers) == ("chunked", b"def", [(b"X-T", b"v")])
+    assert (third.framing, third.body, wire.end) == ("until_close", b"ghi", CLEAN)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"HTTP/1.1 200 O",
+        answer(200, b"abc")[:-1],
+        answer(200, b"5\r\nhello\r\n", "Transfer-Encoding: chunked", length=False),
+    ],
+)
+async def test_wire_tells_a_truncated_response(start_origin, connect, sent):
+    """A message that ends before its framing says so is an error, also when the connection closes politely."""
+
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        await visit.send(sent)
+
+    wire = await connect(await start_origin(script))
+    await wire.send(GET)
+
+    with pytest.raises(Broken) as broken:
+        await wire.response()
+    assert broken.value.end == CLEAN
+
+
+async def test_wire_tells_a_reset_from_an_end(start_origin, connect):
+    """A reset after data is seen as such, and the data is not lost."""
+
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        await visit.send(answer(200, b"abc", length=False))
+        visit.abort()
+
+    wire = await connect(await start_origin(script))
+    await wire.send(GET)
+
+    with pytest.raises(Broken) as broken:
+        await wire.response()
+    assert (broken.value.end, broken.value.received) == (RESET, b"abc")
+
+
+async def test_wire_gives_up_at_its_deadline(start_origin, connect):
+    """A peer that says nothing costs the deadline, not the test run."""
+
+    async def script(visit: Visit) -> None:
+        await visit.left()
+
+    wire = await connect(await start_origin(script))
+
+    with pytest.raises(TimeoutError):
+        await wire.response(within=0.05)
+
+
+async def test_origin_records_whole_requests_and_every_byte(start_origin, connect):
+    """Requests are recorded with their bodies; bytes that are no request yet are recorded too."""
+    origin: Origin = await start_origin(answering(lambda request: answer(201, request.body)))
+    wire = await connect(origin)
+    data = b"POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x", b"yz")
+    await wire.send_pieces([data[:30], data[30:]])
+    response = await wire.response()
+    await wire.send(b"GET /half")
+    visit = await origin.visit(0)
+    while b"/half" not in visit.received:
+        await asyncio.sleep(0.001)
+
+    assert (response.status, response.body) == (201, b"xyz")
+    assert [(r.method, r.target, r.body) for r in origin.requests] == [(b"POST", b"/p", b"xyz")]
+    assert origin.received == data + b"GET /half"
+
+
+async def test_origin_fails_the_test_when_its_script_does():
+    """An assertion in a script is not lost with its connection."""
+
+    async def script(visit: Visit) -> None:
+        assert await visit.request() is None
+
+    origin = Origin(script)
+    await origin.start()
+    wire = await Wire.open(origin.port)
+    await wire.send(GET)
+    await wire.rest()
+    wire.close()
+
+    with pytest.raises(AssertionError):
+        await origin.stop()
+
+
+def test_settings_are_laid_over_block_by_block():
+    """A change replaces lists and values and leaves its neighbours."""
+    assert overlaid({"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"c": []}}) == {"a": {"b": 1, "c": []}, "d": 2}
+
+
+def test_metrics_add_up_by_labels():
+    """A scrape is summed over the labels that a test does not name."""
+    text = '# TYPE a_total counter\na_total{x="1",y="1"} 2\na_total{x="1",y="2"} 3\na_total{x="2",y="1"} 5\n'
+
+    assert Metrics(text).total("a_total", x="1") == 5
+    assert Metrics(text).has("a_total")
+    assert not Metrics(text).has("b_total")
+
+
+async def test_redis_is_there(redis, connect):
+    """The fixture's Redis answers and is empty."""
+    wire = await connect(redis.port)
+    await wire.send(b"DBSIZE\r\n")
+
+    assert await wire.until(b"\r\n") == b":0\r\n"
