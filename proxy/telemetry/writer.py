@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 QUEUE_BYTES = 4 * 1024 * 1024  # about 10 000 access-log lines: half a second at full speed
 FILE_MODE = 0o640  # addresses and paths of clients are not for everybody
-POLL_MS = 1000  # a descriptor that somebody made non-blocking is waited for
+POLL_MS = 1000  # a descriptor that does not block is waited for
+REOPEN = b"reopen"  # in the queue, between lines; told by identity
 
 # Words of a report.
 FAILED = "log_write_failed"
@@ -47,7 +48,6 @@ class LineWriter:
         self._ready = threading.Condition()  # guards all that follows
         self._queue: deque[bytes] = deque()
         self._is_closing = False
-        self._wants_reopen = False
         self._thread: threading.Thread | None = None
         # of the thread alone
         self._is_failing = False
@@ -71,10 +71,10 @@ class LineWriter:
             self._ready.notify()
 
     def reopen(self) -> None:
-        """Opens the file by its name anew, before the next line: logrotate has moved the old one."""
+        """Opens the file by its name anew, after the lines so far: logrotate has moved the old one."""
         if self._path:
             with self._ready:
-                self._wants_reopen = True
+                self._queue.append(REOPEN)
                 self._start()
                 self._ready.notify()
 
@@ -110,23 +110,20 @@ class LineWriter:
 
     def _run(self) -> None:
         while (data := self._next()) is not None:
-            lost = self._write(data) if data else 0
+            if data is REOPEN:
+                self._reopen()
+                continue
+            lost = self._write(data)
             with self._ready:
                 self._room += len(data)
                 self.dropped += lost
 
     def _next(self) -> bytes | None:
-        """The lines to write now; empty when only the file was reopened; None when all is over."""
+        """The lines to write now, or REOPEN; None when all is written and no more will come."""
         with self._ready:
-            while not (self._queue or self._is_closing or self._wants_reopen):
+            while not (self._queue or self._is_closing):
                 self._ready.wait()
-            wants_reopen, self._wants_reopen = self._wants_reopen, False
-            data = b"" if wants_reopen or not self._queue else self._queue.popleft()
-            if not wants_reopen and not data:
-                return None
-        if wants_reopen:
-            self._reopen()
-        return data
+            return self._queue.popleft() if self._queue else None
 
     def _write(self, data: bytes) -> int:
         """How many lines were lost."""
@@ -177,7 +174,5 @@ class LineWriter:
 
 
 def _open(path: str) -> int:
-    # Non-blocking only while opening: a named pipe nobody reads is an error, not a wait without end.
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
-    os.set_blocking(fd, True)
-    return fd
+    # Non-blocking: a named pipe nobody reads is an error at once, not a wait without end.
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
+from proxy.config.settings import LimitSettings
 from proxy.exchange import SERVED, UPSTREAM, Exchange
+from proxy.policy.decision import Decision, Verdict
+from proxy.policy.limits import Limit
 
 
 def limit(name="per-user", *, is_shadow=False):
-    return SimpleNamespace(name=name, is_shadow=is_shadow)
+    return Limit(LimitSettings(name=name, rate="15/s", mode="shadow" if is_shadow else "enforce"), b"secret")
 
 
 def verdict(of, *, is_admitted=True):
-    return SimpleNamespace(limit=of, is_admitted=is_admitted)
+    return Verdict(of, is_admitted, 0, 0.0 if is_admitted else 0.1, 0.1)
 
 
 def decision(*verdicts, via="store"):
-    return SimpleNamespace(verdicts=list(verdicts), via=via)
+    is_admitted = all(verdict.is_admitted or verdict.limit.is_shadow for verdict in verdicts)
+    return Decision(is_admitted, list(verdicts), via)
 
 
 def exchange(method=b"GET", target=b"/api/entities/10657", *, started=1000.0, seconds=0.25, **fields):

@@ -235,16 +235,15 @@ def test_broken_stdout_is_one_line_of_the_programs_log(caplog):
 
 def test_reopen_after_logrotate(log, path, tmp_path):
     """Lines that were not yet written belong to the old file."""
+    old = tmp_path / "old"
+    path.rename(old)
     log.write(exchange(bytes_in=1))
-    log.flush()
-    while not path.read_bytes():
-        pass
-    path.rename(tmp_path / "old")
     log.reopen()
     log.write(exchange(bytes_in=2))
     lines = written(log, path)
 
     assert [line["bytes_in"] for line in lines] == [2]
+    assert json.loads(old.read_bytes())["bytes_in"] == 1
 
 
 def test_remembers_a_bounded_number_of_combinations(log, path, monkeypatch):

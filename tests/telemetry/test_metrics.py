@@ -114,10 +114,15 @@ def test_keeps_what_is_counted_when_the_config_changes():
     """A reload shows new limits from zero and takes nothing away."""
     metrics = Metrics()
     metrics.record(exchange(decision=decision(verdict(limit()))))
+    metrics.record(exchange(decision=decision(verdict(limit(), is_admitted=False))))
     metrics.configure(["per-user", "new"])
 
-    assert metrics.decisions["per-user", "admitted", "store"] == 1
-    assert metrics.decisions["new", "refused", "store"] == 0
+    assert metrics.decisions == {
+        ("per-user", "admitted", "store"): 1,
+        ("per-user", "refused", "store"): 1,
+        ("new", "admitted", "store"): 0,
+        ("new", "refused", "store"): 0,
+    }
 
 
 def test_keeps_the_time_of_the_config_in_force_when_a_reload_fails():
