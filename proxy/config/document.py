@@ -25,6 +25,7 @@ _TOO_MANY = f"holds more than {VALUES_MAX} values"
 _TAGGED = "tags (!) have no meaning here; quotes make text"
 _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NULL = re.compile(r"~|null|Null|NULL|")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 
 # PyYAML's words for what people do, in ours.
@@ -142,7 +143,8 @@ class _Builder:
             self._wrong(mark, path, "the alias stands within its own anchor")
             return None
         if isinstance(node, ScalarNode):
-            return node.value if node.style else scalar(node.value)
+            text = self._text(node, path)
+            return text if node.style else scalar(text)
         self._above.append(node)
         try:
             if isinstance(node, SequenceNode):
@@ -163,7 +165,7 @@ class _Builder:
             if not isinstance(key_node, ScalarNode):
                 self._wrong(mark, path, "a name must be text, not a list or a block")
                 continue
-            key: str = key_node.value
+            key = self._text(key_node, path)
             if key in data:
                 first = self._document.keys[(*path, key)].line
                 self._wrong(mark, (*path, key), f"is there twice, first in line {first}")
@@ -178,6 +180,17 @@ class _Builder:
                 self._document.keys[(*path, key_node.value)] = _mark(key_node.start_mark)
                 data[key_node.value] = self.value(value_node, (*path, key_node.value))
         return data
+
+    def _text(self, node: ScalarNode, path: tuple[str | int, ...]) -> str:
+        """JSON writes a character beyond the first 65536 as two escapes, which YAML takes for two."""
+        text: str = node.value
+        if not _SURROGATE.search(text):
+            return text
+        try:
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            self._wrong(_mark(node.start_mark), path, "an escape stands for half a character")
+            return _SURROGATE.sub("?", text)
 
     def _merged(self, node: Node, path: tuple[str | int, ...]) -> list[tuple[Node, Node]]:
         """What `<<` brings in: of one block, or of a list of blocks, the first of which wins."""

@@ -56,8 +56,6 @@ class Overrides:
     def laid_over(self, data: Any) -> Any:
         """The data with what the environment sets: whole blocks first, then single settings."""
         for path in sorted(self.values, key=len):
-            if data is None:
-                data = {}
             block = data
             for name in path[:-1]:
                 if not isinstance(block, dict):
@@ -121,6 +119,10 @@ def _json(text: str, what: str) -> Any:
         ) from None
     except RecursionError:
         raise ValueError(f"nested more than {DEPTH_MAX} levels deep") from None
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("an escape stands for half a character") from None
     return value
 
 

@@ -104,7 +104,7 @@ def _message(kind: str, path: Path, value: object, context: Mapping[str, Any]) -
             return _choice(value, path)
     if kind in _NUMBERS:
         return f"{_NUMBERS[kind].format(**context)}, not {shown(value)}"
-    return _SHAPES.get(kind, "cannot be {}").format(_kind(value)) + _remedy(kind, value)
+    return _SHAPES.get(kind, "cannot be understood: {}").format(_kind(value)) + _remedy(kind, value)
 
 
 # What pydantic finds, in our words.

@@ -51,6 +51,10 @@ def test_scalar_is_read_without_the_surprises_of_yaml_1_1(text, value):
     assert read(f"a: {text}").mistakes == []
 
 
+def test_escapes_of_json_for_one_character_make_one():
+    assert read('{"\\ud83d\\ude00": "\\ud83d\\ude00"}').data == {"\U0001f600": "\U0001f600"}
+
+
 def test_every_key_and_value_has_its_place():
     document = read("a:\n  b: [1,\n    {c: 2}]\n")
 
@@ -120,6 +124,8 @@ def test_merge_brings_in_what_is_not_there(text, data):
         ("a:\n  b\x00c", (2, 4, (), "not valid YAML: a control character is not allowed")),
         ("? [a]\n: b", (1, 3, (), "a name must be text, not a list or a block")),
         ('a: {"": b}', (1, 5, ("a",), "a name is missing before the colon")),
+        ('a: "\\ud800"', (1, 4, ("a",), "an escape stands for half a character")),
+        ('a: {"\\ud800": 1}', (1, 5, ("a",), "an escape stands for half a character")),
         ("a: &x [*x]", (1, 4, ("a", 0), "the alias stands within its own anchor")),
         ("a: &x {b: *x}", (1, 4, ("a", "b"), "the alias stands within its own anchor")),
         ("a: &x {<<: *x}", (1, 4, ("a",), "the alias stands within its own anchor")),

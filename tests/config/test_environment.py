@@ -106,6 +106,7 @@ def test_single_setting_wins_over_its_block():
         ({"WEIR_LIMITS": '[{"name": "a", "rate": 0.5}]'}, "WEIR_LIMITS: limits[0].rate: must be a rate such as 15/s, 90/m, 1000/h or 5000/d, not '0.5'"),
         ({"WEIR_LIMITS": '[{"name": "a"}]'}, "WEIR_LIMITS: limits[0].rate: is required. Requests in a second, minute, hour or day: 15/s, 90/m, 1000/h, 5000/d."),
         ({"WEIR_LIMITS": "[" * 100_000}, "WEIR_LIMITS: limits: nested more than 24 levels deep"),
+        ({"WEIR_ERRORS__KEEP_MEMBERS": '["\\ud800"]'}, "WEIR_ERRORS__KEEP_MEMBERS: errors.keep_members: an escape stands for half a character"),
         ({"WEIR_LOG__ACCESS": "/a\udce9"}, "WEIR_LOG__ACCESS: log.access: is not UTF-8"),
     ],
 )  # fmt: skip
@@ -129,6 +130,9 @@ def test_variable_heals_what_the_file_has_wrong():
 
 
 def test_block_that_is_no_block_in_the_file_stays_the_mistake():
+    assert mistakes(
+        {"WEIR_DOWNSTREAM__LIMITS__BODY": "1B"}, 'upstream: {servers: ["http://a"]}\ndownstream: 5\n'
+    ) == ["weir.yaml:2:13: downstream: must be a block of settings, not a number"]
     assert mistakes({"WEIR_STORE__URL": "memory"}, 'upstream: {servers: ["http://a"]}\nstore: redis\n') == [
         "weir.yaml:2:8: store: must be a block of settings, not text"
     ]

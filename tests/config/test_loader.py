@@ -1,12 +1,24 @@
 """Files to settings, and every mistake with its place: the messages are what people read, so they are held word by word."""
 
+import json
+import re
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from proxy.config.catalogue import entries
 from proxy.config.loader import ConfigError, Mistake, config_hash, load, loads
-from proxy.config.settings import restart_differences
+from proxy.config.settings import (
+    DownstreamSettings,
+    LimitSettings,
+    Section,
+    Settings,
+    UpstreamSettings,
+    restart_differences,
+)
 
 SERVERS = 'upstream: {servers: ["http://a"]}'
 
@@ -196,12 +208,72 @@ def test_number_as_a_secret_is_not_shown():
 
 
 def test_secrets_do_not_show_in_the_settings():
-    settings = good(
-        f"admin: {{token: {SECRET}}}\nstore: {{url: 'redis://:{SECRET}@h', key_secret: {SECRET}}}"
-    )
+    tree = good(f"admin: {{token: {SECRET}}}\nstore: {{url: 'redis://:{SECRET}@h', key_secret: {SECRET}}}")
 
-    assert SECRET not in repr(settings)
-    assert SECRET not in settings.model_dump_json()
+    assert SECRET not in repr(tree)
+    assert SECRET not in tree.model_dump_json()
+
+
+NAMES = st.sampled_from(
+    sorted({entry.path.rpartition(".")[2] for entry in entries()}) + ["other", "<template>", "[key]", ""]
+)
+WORDS = [
+    "auto",
+    "problem",
+    "memory",
+    "5s",
+    "8KiB",
+    "15/s",
+    "http://a",
+    "a:1",
+    "500",
+    "/a",
+    "GET",
+    "client-ip",
+    "{title}",
+]
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(-1, 600), st.sampled_from(WORDS), st.text(max_size=5)
+)
+TREES = st.recursive(
+    LEAVES, lambda tree: st.lists(tree, max_size=3) | st.dictionaries(NAMES, tree, max_size=4), max_leaves=12
+)
+
+
+@st.composite
+def configs(draw):
+    """Something like a config: every block that is drawn is filled with its own names and wild values."""
+
+    def block(model):
+        data = {}
+        for name in draw(st.lists(st.sampled_from(sorted(model.model_fields)), max_size=4, unique=True)):
+            section = SECTIONS.get(f"{model.__name__}.{name}")
+            data[name] = block(section) if section and draw(st.booleans()) else draw(TREES)
+            if name == "limits" and draw(st.booleans()):
+                data[name] = [block(LimitSettings) for _ in range(draw(st.integers(0, 2)))]
+        return data
+
+    return block(Settings)
+
+
+SECTIONS = {
+    f"{model.__name__}.{name}": field.annotation
+    for model in (Settings, DownstreamSettings, UpstreamSettings, LimitSettings)
+    for name, field in model.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(configs())
+def test_anything_is_good_or_has_mistakes_of_one_line_each(data):
+    """No config, however odd, gives a traceback or a mistake without a place."""
+    try:
+        loads(json.dumps(data), "weir.yaml", {})
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            assert re.fullmatch(r"weir\.yaml:1:\d+: \S.*\S", str(mistake))
+            assert "cannot be understood" not in mistake.message
 
 
 # --- files ---
@@ -300,30 +372,30 @@ def test_large_file_is_judged_within_seconds(tmp_path, text, message):
 
 
 def test_defaults_are_those_of_the_design():
-    settings = good()
+    tree = good()
 
-    assert settings.listen[0].host == "0.0.0.0"
-    assert settings.listen[0].port == 8080
-    assert settings.admin.listen.address == "127.0.0.1:9901"
-    assert settings.downstream.timeouts.head == 10.0
-    assert settings.downstream.limits.head == 32 * 1024
-    assert settings.downstream.limits.body is None
-    assert settings.upstream.timeouts.response == 140.0
-    assert settings.store.url.kind == "memory"
-    assert settings.store.timeout == 0.05
-    assert [str(key) for key in settings.limits[0].key] == [
+    assert tree.listen[0].host == "0.0.0.0"
+    assert tree.listen[0].port == 8080
+    assert tree.admin.listen.address == "127.0.0.1:9901"
+    assert tree.downstream.timeouts.head == 10.0
+    assert tree.downstream.limits.head == 32 * 1024
+    assert tree.downstream.limits.body is None
+    assert tree.upstream.timeouts.response == 140.0
+    assert tree.store.url.kind == "memory"
+    assert tree.store.timeout == 0.05
+    assert [str(key) for key in tree.limits[0].key] == [
         "header:X-Auth-Token",
         "header:Authorization",
         "client-ip",
     ]
-    assert (settings.limits[0].burst, settings.limits[0].cost) == (15, 1)
-    assert settings.errors.redact[0].low == 500
+    assert (tree.limits[0].burst, tree.limits[0].cost) == (15, 1)
+    assert tree.errors.redact[0].low == 500
 
 
 def test_burst_is_the_count_of_the_rate_unless_said():
-    settings = good("limits: [{name: a, rate: 7/m}, {name: b, rate: 7/m, burst: 3}]")
+    tree = good("limits: [{name: a, rate: 7/m}, {name: b, rate: 7/m, burst: 3}]")
 
-    assert [limit.burst for limit in settings.limits] == [7, 3]
+    assert [limit.burst for limit in tree.limits] == [7, 3]
 
 
 @pytest.mark.parametrize(
