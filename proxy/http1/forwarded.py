@@ -1,7 +1,8 @@
-"""Who the client is, through trusted hops, and what the upstream is told of the way (X-Forwarded-*, Via, RFC 9110 7.6.3).
+"""Who the client is, through trusted hops, and what the upstream is told of the way (X-Forwarded-*, Via).
 
-A hop is believed only while the address it came from is trusted; the walk goes right to left. What an untrusted peer
-sent of X-Forwarded-* and Forwarded never reaches the upstream. Knows nothing of sockets or time.
+A hop is believed only while the address it came from is trusted; the walk goes right to left. What an
+untrusted peer claims in X-Forwarded-*, X-Real-IP and Forwarded never reaches the upstream; Via is appended
+to, never dropped (RFC 9110 section 7.6.3). Knows nothing of sockets or time.
 """
 
 from __future__ import annotations
@@ -9,12 +10,18 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
+from proxy.http1.headers import CLAIM_PREFIX
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.http1.head import RequestHead
 
 HOPS_MAX = 32  # hops walked at most: a longer list is a flood
+_KNOWN_MAX = 4096
+
+_OWN = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
+_UNKNOWN = b"unknown"  # RFC 7239 section 6.2: a peer on a Unix socket has no address
 
 
 class Trust:
@@ -32,7 +39,7 @@ class Trust:
         known = self._known.get(address)
         if known is None:
             known = self._judge(address)
-            if len(self._known) < 4096:
+            if len(self._known) < _KNOWN_MAX:
                 self._known[address] = known
         return known
 
@@ -64,31 +71,48 @@ def client_address(head: RequestHead, peer: str, trust: Trust) -> str:
 
 
 def bare_address(hop: str) -> str:
-    """The address within `1.2.3.4:567` or `[2001:db8::1]:567`; empty if it is none."""
+    """The address within `1.2.3.4:567` or `[2001:db8::1]:567`, in its one spelling; empty if it is none."""
     if hop.startswith("["):
-        hop = hop[1:].partition("]")[0]
+        hop, _, port = hop[1:].partition("]")
+        if port and not port.startswith(":"):
+            return ""
     elif hop.count(":") == 1:
         hop = hop.partition(":")[0]
     try:
-        return str(ip_address(hop.partition("%")[0]))
+        address = ip_address(hop.partition("%")[0])
     except ValueError:
         return ""
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def forwarded_lines(head: RequestHead, peer: str, scheme: bytes, *, is_trusted: bool) -> bytes:
-    """Via, X-Forwarded-For, -Proto and -Host of the request to the server."""
+    """Via and X-Forwarded-* of the request to the server."""
     fields = head.fields
     via = fields.get(b"via")
     hop = b"1.%d weir" % head.minor
-    via_line = b"Via: %b, %b\r\n" % (via, hop) if via else b"Via: %b\r\n" % hop
-    address = peer.encode()
+    address = peer.encode() or _UNKNOWN
     host = fields.get(b"host", b"")
-    if not is_trusted:
-        return b"%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (via_line, address, scheme, host)
-    before = fields.get(b"x-forwarded-for")
-    return b"%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
-        via_line,
-        b"%b, %b" % (before, address) if before else address,
-        fields.get(b"x-forwarded-proto", scheme),
-        fields.get(b"x-forwarded-host", host),
+    proto = scheme
+    others = b""
+    if is_trusted:
+        before = fields.get(b"x-forwarded-for")
+        address = b"%b, %b" % (before, address) if before else address
+        proto = fields.get(b"x-forwarded-proto", scheme)
+        host = fields.get(b"x-forwarded-host", host)
+        others = b"".join(
+            [b"%b: %b\r\n" % header for header in head.headers if _passes_on(header[0].lower())]
+        )
+    return b"Via: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n%b" % (
+        b"%b, %b" % (via, hop) if via else hop,
+        address,
+        proto,
+        host,
+        others,
     )
+
+
+def _passes_on(name: bytes) -> bool:
+    """Whether it is a trusted peer's claim that is not written anew; underscores are never trusted."""
+    if name in _OWN or b"_" in name:
+        return False
+    return name.startswith(CLAIM_PREFIX) or name == b"x-real-ip"

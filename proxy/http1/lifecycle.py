@@ -1,7 +1,8 @@
 """The life of an exchange as a table: which event may follow in which phase, and where it leads.
 
-The gateway moves with `phase = NEXT[phase][event]`; an event that has no row is a bug of ours and raises KeyError.
-Plain ints, since an enum's hash costs four times a step. Knows nothing of sockets, limits or what the phases do.
+The gateway moves with `phase = NEXT[phase][event]`; an event that has no row is a bug of ours and raises
+KeyError. Plain ints, since an enum's hash costs four times a step. Knows nothing of sockets, limits or what
+the phases do.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The normalised copy of a path that limits and rules match on, so that `..` and `%2F` tricks cannot evade them.
+"""The normalised copy of a path that limits and rules match on: `..` and `%2F` tricks cannot evade them.
 
-Percent-escapes are decoded once, `\\` counts as `/`, runs of slashes are one, dot segments are resolved (RFC 3986
-section 5.2.4). What is forwarded is the client's own bytes.
+Percent-escapes are decoded once, `\\` counts as `/`, runs of slashes are one, dot segments are resolved (RFC
+3986 section 5.2.4). What is forwarded is the client's own bytes.
 """
 
 from __future__ import annotations
