@@ -98,12 +98,12 @@ class Lane:
     def begin(self, head: RequestHead) -> None:
         gateway, downstream = self._gateway, self._downstream
         rules = self._rules = gateway.rules
-        self._phase = NEXT[self._phase][ASK]
-        self._head = head
         known = self._known = rules.known(head, downstream.peer, downstream.scheme)
         exchange = self._exchange = Exchange(head.method, head.target, downstream.peer, monotonic())
         exchange.client = known.client
         exchange.request_id = known.request_id or new_request_id()
+        self._head = head
+        self._phase = NEXT[self._phase][ASK]
         fault = rules.refusal(head)
         if fault is not None:
             self._refuse(fault)
@@ -128,11 +128,11 @@ class Lane:
 
     def refuse_head(self, fault: Fault) -> None:
         """Refused at the door: there is no request that could be told apart from the rest of the bytes."""
-        self._head = None
+        self._head = self._known = None
         self._rules = self._gateway.rules
-        self._phase = NEXT[self._phase][ASK]
         self._exchange = Exchange(b"", b"", self._downstream.peer, monotonic())
         self._exchange.request_id = new_request_id()
+        self._phase = NEXT[self._phase][ASK]
         self._refuse(fault, keep=False)
 
     # --- 2. It may: a connection to a server, the head, then the body as it comes ---
@@ -423,16 +423,18 @@ class Lane:
 
 
 class RetryBudget:
-    """Retries may be a fifth of the requests, and a few in any case (Envoy and Finagle use 20 %)."""
+    """Retries in a second: a storm of them would finish off a service that is on its knees."""
 
-    FLOOR = 10.0
+    PER_SECOND = 10.0
+    BURST = 20.0
 
     def __init__(self) -> None:
-        self._tokens = self.FLOOR
+        self._tokens = self.BURST
         self._last = 0.0
 
-    def earn(self, requests: int) -> None:
-        self._tokens = min(self._tokens + requests / 5, 1000.0)
+    def refill(self, now: float) -> None:
+        self._tokens = min(self._tokens + (now - self._last) * self.PER_SECOND, self.BURST)
+        self._last = now
 
     def spend(self) -> bool:
         if self._tokens < 1:

@@ -24,11 +24,13 @@ from proxy.http1.headers import (
     request_lines,
     response_lines,
 )
+from proxy.http1.serialise import status_line
 from proxy.policy import fields as limit_fields
 from proxy.policy.limits import compile_limits
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
+    from proxy.contract.redaction import Original
     from proxy.exchange import Exchange
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
@@ -82,7 +84,7 @@ class Rules:
         self.redaction = Redaction.from_settings(settings.errors)
         self._trust = Trust(settings.forwarded.trust)
         self._allowed = frozenset(method.encode() for method in settings.contract.allow_methods)
-        self.allow_line = b"Allow: %b\r\n" % (", ".join(settings.contract.allow_methods).encode() or _ALLOW)
+        self._allow_line = b"Allow: %b\r\n" % (", ".join(settings.contract.allow_methods).encode() or _ALLOW)
         self._dialect = settings.ratelimit_fields
         self._keeps_host = settings.upstream.host == "preserve"
         public_url = settings.contract.public_url
@@ -179,6 +181,36 @@ class Rules:
 
     def violations(self, head: ResponseHead) -> tuple[str, ...]:
         return violations(head.status, head.fields)
+
+    # --- answers of our own ---
+
+    def problem(self, fault: Fault, exchange: Exchange) -> tuple[bytes, bytes]:
+        """The header lines and the body of a refusal."""
+        decision = exchange.decision
+        refusals = decision.refusals if decision is not None else ()
+        violated = tuple(verdict.limit.name for verdict in refusals) if fault is faults.LIMITED else ()
+        body = self.problems.body(fault.status, fault.detail, exchange.request_id, violated)
+        lines = self.problems.lines(len(body))
+        if fault.status == 405:
+            lines += self._allow_line
+        elif fault.status in (429, 503) and decision is not None:
+            lines += b"Retry-After: %d\r\n" % limit_fields.retry_after(decision)
+        return self._own_head(fault.status, lines, exchange), body
+
+    def redacted(self, original: Original, exchange: Exchange) -> tuple[bytes, bytes]:
+        """The header lines and the body that stand for an answer whose details must not leave."""
+        status, members = original.status, original.kept_members()
+        body = self.problems.body_with(status, "", exchange.request_id, members)
+        return self._own_head(status, original.kept_lines() + self.problems.lines(len(body)), exchange), body
+
+    def _own_head(self, status: int, lines: bytes, exchange: Exchange) -> bytes:
+        limits = self.limit_lines(exchange.decision)
+        return b"%b%b%bX-Request-Id: %b\r\n" % (
+            status_line(status),
+            lines,
+            limits,
+            exchange.request_id.encode(),
+        )
 
 
 def _given_id(fields: dict[bytes, bytes]) -> str | None:

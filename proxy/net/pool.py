@@ -150,6 +150,12 @@ class Pool:
         for server in self.servers:
             server.retire()
 
+    def status(self) -> list[dict[str, object]]:
+        return [
+            {"server": server.name, "active": server.load, "idle": len(server.idle)}
+            for server in self.servers
+        ]
+
     def counts(self) -> dict[str, int]:
         idle = sum(len(server.idle) for server in self.servers)
         return {"active": sum(len(server.open) for server in self.servers) - idle, "idle": idle}

@@ -1,28 +1,30 @@
-"""Limits, compiled: which requests they match, whom they exempt, and what a request is charged to.
+"""The limits of one config, compiled: which of them a request meets, and whose bucket each charges.
 
-Matching is on the method, the normalised path and headers. Knows nothing of stores or time.
+A limit applies if its methods, path globs and headers all match and none of its exemptions does. Compiled
+once; asking costs nothing for what a limit does not say. Knows nothing of buckets.
 """
 
 from __future__ import annotations
 
-import re
-from ipaddress import ip_address
-from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.policy import gcra
+from proxy.policy.addresses import Networks
 from proxy.policy.decision import Charge
-from proxy.policy.gcra import units
-from proxy.policy.keys import PartitionKey
+from proxy.policy.globs import paths_pattern, value_pattern
+from proxy.policy.keys import Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from ipaddress import IPv4Network, IPv6Network
+    import re
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from proxy.config.settings import Exempt, LimitSettings, Match
+    from proxy.config.settings import KeySpec, LimitSettings
+
+    HeaderPatterns = tuple[tuple[bytes, re.Pattern[bytes]], ...]
 
 
-class Request(Protocol):
-    """What a limit looks at."""
+class Head(Protocol):
+    """What limits read of a request's head."""
 
     method: bytes
     fields: dict[bytes, bytes]
@@ -33,8 +35,12 @@ class Request(Protocol):
 
 class Limit:
     __slots__ = (
-        "_exempt",
-        "_match",
+        "_exempt_headers",
+        "_exempt_networks",
+        "_exempt_paths",
+        "_headers",
+        "_methods",
+        "_paths",
         "burst",
         "burst_units",
         "cost",
@@ -42,150 +48,126 @@ class Limit:
         "count",
         "interval",
         "is_shadow",
-        "key",
+        "is_static",
+        "is_universal",
+        "key_spec",
         "name",
         "on_store_error",
+        "partition",
         "period_us",
-        "policy_member",
         "scale",
     )
 
-    def __init__(self, settings: LimitSettings, secret: bytes) -> None:
+    def __init__(self, settings: LimitSettings, secret: bytes = b"") -> None:
         self.name = settings.name
         self.is_shadow = settings.mode == "shadow"
         self.on_store_error = settings.on_store_error
+
         self.count = settings.rate.count
         self.period_us = settings.rate.period_us
         self.burst = settings.burst
         self.cost = settings.cost
-        self.interval, self.scale = units(self.count, self.period_us)  # units a token, units a microsecond
+        self.interval, self.scale = gcra.reduced(self.count, self.period_us)
         self.burst_units = self.burst * self.interval
         self.cost_units = self.cost * self.interval
-        window = max(1, ceil(self.burst * self.period_us / self.count / 1e6))
-        # Its member of RateLimit-Policy: the burst, and the seconds in which the rate refills it.
-        self.policy_member = b'"%b";q=%d;w=%d' % (self.name.encode(), self.burst, window)
-        self.key = PartitionKey(settings.name, settings.key, secret)
-        self._match = Matcher(settings.match)
-        self._exempt = Exemption(settings.exempt)
 
-    def matches(self, request: Request) -> bool:
-        return self._match.covers(request)
+        self.key_spec: tuple[KeySpec, ...] = tuple(settings.key)
+        self.partition = Partition(self.key_spec, secret)
 
-    def is_exempt(self, request: Request, client: str) -> bool:
-        return self._exempt.covers(request, client)
+        match, exempt = settings.match, settings.exempt
+        self._methods = frozenset(method.encode() for method in match.methods)
+        self._paths = paths_pattern(match.paths) if match.paths else None
+        self._headers = _header_patterns(match.headers)
+        self._exempt_networks = Networks(exempt.cidrs)
+        self._exempt_paths = paths_pattern(exempt.paths) if exempt.paths else None
+        self._exempt_headers = _header_patterns(exempt.headers)
+        # Whether it applies is the same for every method and path.
+        self.is_static = not (match.methods or match.paths or exempt.paths)
+        # It applies to every request: nothing need be asked.
+        self.is_universal = not (match.methods or match.paths or match.headers or self._has_exemptions)
 
     @property
-    def is_static(self) -> bool:
-        """Whether it applies depends on neither method nor path."""
-        return self._match.is_static and self._exempt.is_static
+    def _has_exemptions(self) -> bool:
+        return bool(self._exempt_networks or self._exempt_paths or self._exempt_headers)
+
+    def matches(self, head: Head) -> bool:
+        """All that the limit says of methods, paths and headers holds."""
+        if self._methods and head.method not in self._methods:
+            return False
+        if self._paths is not None and self._paths.fullmatch(head.path) is None:
+            return False
+        fields = head.fields
+        return all(_holds(fields, name, pattern) for name, pattern in self._headers)
+
+    def is_exempt(self, head: Head, client: str) -> bool:
+        """The client's network, the path or any of the headers is exempt."""
+        if self._exempt_networks and self._exempt_networks.covers(client):
+            return True
+        if self._exempt_paths is not None and self._exempt_paths.fullmatch(head.path) is not None:
+            return True
+        fields = head.fields
+        return any(_holds(fields, name, pattern) for name, pattern in self._exempt_headers)
+
+    def __repr__(self) -> str:
+        return f"Limit({self.name}, {self.count} in {self.period_us / gcra.US:g} s, burst {self.burst})"
+
+
+def _header_patterns(headers: Mapping[str, str]) -> HeaderPatterns:
+    return tuple((name.lower().encode(), value_pattern(glob)) for name, glob in headers.items())
+
+
+def _holds(fields: Mapping[bytes, bytes], name: bytes, pattern: re.Pattern[bytes]) -> bool:
+    value = fields.get(name)
+    return value is not None and pattern.fullmatch(value.strip(b" \t")) is not None
 
 
 class Limits:
-    """All limits of a config, in its order."""
+    """All limits of one config, in its order."""
+
+    __slots__ = ("_all", "_only", "credential_names", "is_static")
 
     def __init__(self, limits: Sequence[Limit]) -> None:
-        self.all = tuple(limits)
-        self.by_name = {limit.name: limit for limit in limits}
-        self.credential_names = frozenset(name for limit in limits for name in limit.key.header_names)
-        self.is_static = all(limit.is_static for limit in limits)  # the same for every target
+        self._all = tuple(limits)
+        self.is_static = all(limit.is_static for limit in self._all)
+        # The usual config, one limit for everything, takes a short way (measured: 0.35 us of 1.0 us).
+        self._only = self._all[0] if len(self._all) == 1 and self._all[0].is_universal else None
+        self.credential_names: frozenset[bytes] = frozenset().union(
+            *(limit.partition.credential_names for limit in self._all)
+        )  # lower-case names of the fields that keys are read from
 
-    def charges(self, request: Request, client: str) -> tuple[list[Charge], list[Limit]]:
-        """What the request is charged to, and the limits that match but let it be."""
+    def charges(self, head: Head, client: str) -> tuple[list[Charge], Sequence[Limit]]:
+        """What the request is to be charged, and the limits that match but exempt it."""
+        limit = self._only
+        if limit is not None:
+            return [Charge(limit, limit.partition.key(head.fields, client))], ()
         charges: list[Charge] = []
         exempt: list[Limit] = []
-        for limit in self.all:
-            if limit.matches(request):
-                if limit.is_exempt(request, client):
+        partition: Partition | None = None
+        key = b""
+        for limit in self._all:
+            if not limit.is_universal:
+                if not limit.matches(head):
+                    continue
+                if limit.is_exempt(head, client):
                     exempt.append(limit)
-                else:
-                    charges.append(Charge(limit, limit.key.of(request.fields, client)))
+                    continue
+            if limit.partition is not partition:  # limits with equal key entries share one: hashed once
+                partition = limit.partition
+                key = partition.key(head.fields, client)
+            charges.append(Charge(limit, key))
         return charges, exempt
+
+    def __iter__(self) -> Iterator[Limit]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
 
 
 def compile_limits(settings: Sequence[LimitSettings], secret: bytes) -> Limits:
-    return Limits([Limit(each, secret) for each in settings])
-
-
-class Matcher:
-    """The requests that a limit counts: methods, paths and headers must all match; empty ones match everything."""
-
-    __slots__ = ("_headers", "_methods", "_paths", "is_static")
-
-    def __init__(self, settings: Match) -> None:
-        self._methods = frozenset(method.encode() for method in settings.methods)
-        self._paths = _any_of(settings.paths)
-        self._headers = _patterns(settings.headers)
-        self.is_static = not self._methods and self._paths is None
-
-    def covers(self, request: Request) -> bool:
-        if self._methods and request.method not in self._methods:
-            return False
-        if self._paths is not None and not self._paths.fullmatch(request.path):
-            return False
-        fields = request.fields
-        return all(_has(fields, name, pattern) for name, pattern in self._headers)
-
-
-class Exemption:
-    """The requests that a limit lets be: any network, path or header is enough."""
-
-    __slots__ = ("_headers", "_known", "_networks", "_paths", "is_static")
-
-    KNOWN_MAX = 4096  # clients whose networks are remembered
-
-    def __init__(self, settings: Exempt) -> None:
-        self._networks = tuple(settings.cidrs)
-        self._paths = _any_of(settings.paths)
-        self._headers = _patterns(settings.headers)
-        self._known: dict[str, bool] = {}
-        self.is_static = self._paths is None
-
-    def covers(self, request: Request, client: str) -> bool:
-        if self._networks and self._is_within(client):
-            return True
-        if self._paths is not None and self._paths.fullmatch(request.path):
-            return True
-        return any(_has(request.fields, name, pattern) for name, pattern in self._headers)
-
-    def _is_within(self, client: str) -> bool:
-        known = self._known.get(client)
-        if known is None:
-            if len(self._known) >= self.KNOWN_MAX:
-                self._known.clear()
-            known = self._known[client] = within(client, self._networks)
-        return known
-
-
-def within(client: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    try:
-        address = ip_address(client.partition("%")[0])
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address
-    return any(address in network for network in networks)
-
-
-def _any_of(globs: Sequence[str]) -> re.Pattern[bytes] | None:
-    """One pattern for all path globs: `*` stays within a segment, `**` crosses them."""
-    if not globs:
-        return None
-    return re.compile(b"|".join(b"(?:%b)" % _path_pattern(glob.encode()) for glob in globs), re.DOTALL)
-
-
-def _path_pattern(glob: bytes) -> bytes:
-    parts = re.split(rb"(\*\*|\*)", glob)
-    wild = {b"**": b".*", b"*": b"[^/]*"}
-    return b"".join(wild.get(part) or re.escape(part) for part in parts)
-
-
-def _patterns(headers: Mapping[str, str]) -> tuple[tuple[bytes, re.Pattern[bytes]], ...]:
-    """Globs of field values, where `*` is anything."""
-    return tuple(
-        (name.lower().encode(), re.compile(re.escape(glob.encode()).replace(rb"\*", b".*"), re.DOTALL))
-        for name, glob in headers.items()
-    )
-
-
-def _has(fields: Mapping[bytes, bytes], name: bytes, pattern: re.Pattern[bytes]) -> bool:
-    value = fields.get(name)
-    return value is not None and pattern.fullmatch(value.strip(b" \t")) is not None
+    """`secret` keys the hashes of partition keys; empty takes a built-in one."""
+    limits = [Limit(each, secret) for each in settings]
+    partitions: dict[tuple[KeySpec, ...], Partition] = {}
+    for limit in limits:
+        limit.partition = partitions.setdefault(limit.key_spec, limit.partition)
+    return Limits(limits)

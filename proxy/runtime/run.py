@@ -51,8 +51,10 @@ async def _serve(settings: Settings, config_path: str) -> int:
     reloads = asyncio.create_task(_follow(worker, config_path))
     await stops.first.wait()
     reloads.cancel()
-    await asyncio.wait([asyncio.create_task(_wind_down(worker)), second := asyncio.create_task(stops.second.wait())],
-                       return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(
+        [asyncio.create_task(_wind_down(worker)), second := asyncio.create_task(stops.second.wait())],
+        return_when=asyncio.FIRST_COMPLETED,
+    )
     if second.done():
         _log.warning("stopped at once by a second signal")
     second.cancel()

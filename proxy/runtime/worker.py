@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -18,6 +18,7 @@ from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
 from proxy.gateway import Gateway
 from proxy.limiter.memory import MemoryStore
+from proxy.net.connection import Outbox
 from proxy.net.hall import Hall, HallRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
@@ -27,10 +28,11 @@ from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from proxy.config.settings import Listen, Settings
+    from proxy.config.settings import ListenTls, Settings
     from proxy.limiter.store import Store
 
 SWEEP_SECONDS = 0.25  # a deadline may be met this much late; a sweep over 10 000 connections costs 0.6 ms
+BACKLOG = 1024  # connections that wait to be accepted
 FLUSH_SECONDS = 0.1  # access-log lines wait this long for company
 
 _log = logging.getLogger("weir.worker")
@@ -48,11 +50,13 @@ class Worker:
         self.access_log = AccessLog(settings.log.access, self.metrics)
         self.store: Store = new_store(settings)
         self.sweeper = Sweeper(_sweep_seconds(settings), (self._every_sweep,))
+        self.outbox = Outbox()
         rules = Rules(settings)
         self.store.configure(rules.limits)
-        pool = Pool(settings.upstream, self.sweeper)
+        self.metrics.configure(limit.name for limit in settings.limits)
+        pool = Pool(settings.upstream, self.sweeper, self.outbox)
         self.gateway = Gateway(rules, pool, self.store, self.metrics, self.access_log)
-        self.hall = Hall(self.sweeper, rules, self.gateway.lane)
+        self.hall = Hall(self.sweeper, self.outbox, rules, self.gateway.lane)
         self.is_ready = False
         self._runner = HallRunner(self.hall, shutdown_timeout=settings.drain.timeout)
         self._admin: web.AppRunner | None = None
@@ -70,30 +74,20 @@ class Worker:
         await self.store.start()
         self._provide_metrics()
         await self._runner.setup()
-        for number, listen in enumerate(self.settings.listen):
-            await self._open_site(self._runner, listen, f"listen[{number}]" if len(self.settings.listen) > 1 else "listen")
+        listens = self.settings.listen
+        for number, listen in enumerate(listens):
+            setting = f"listen[{number}]" if len(listens) > 1 else "listen"
+            await _open_site(self._runner, listen, listen.tls, setting)
         await self._start_admin()
         self.is_ready = True
         _log.info("serving", extra={"fields": {"listen": self.addresses, "admin": self.admin_addresses}})
-
-    async def _open_site(self, runner: web.BaseRunner, listen: Listen, setting: str) -> None:
-        try:
-            context = server_context(listen.tls) if listen.tls is not None else None
-            site: web.BaseSite
-            if listen.unix_path is not None:
-                site = web.UnixSite(runner, listen.unix_path, ssl_context=context, backlog=1024)
-            else:
-                site = web.TCPSite(runner, listen.host, listen.port, ssl_context=context, backlog=1024)
-            await site.start()
-        except OSError as error:
-            raise StartError(f"{setting}: cannot listen on {listen.address}: {_why(error)}") from None
 
     async def _start_admin(self) -> None:
         token = self.settings.admin.token
         app = admin_app(self._admin_sources(), token.get_secret_value() if token else None)
         self._admin = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._admin.setup()
-        await self._open_site(self._admin, self.settings.admin.listen, "admin.listen")
+        await _open_site(self._admin, self.settings.admin.listen, None, "admin.listen")
 
     @property
     def addresses(self) -> list[str]:
@@ -111,16 +105,19 @@ class Worker:
         gateway = self.gateway
         stays = restart_differences(self.settings, settings)
         if settings.upstream != self.settings.upstream:
-            retired, gateway.pool = gateway.pool, Pool(settings.upstream, self.sweeper)
+            retired, gateway.pool = gateway.pool, Pool(settings.upstream, self.sweeper, self.outbox)
             retired.retire()
         gateway.rules = rules
         self.hall.limits = rules
         self.store.configure(rules.limits)
+        self.metrics.configure(limit.name for limit in settings.limits)
         self.settings = settings
         logging.getLogger("weir").setLevel(settings.log.level.upper())
         self._note_reload(error=None)
         if stays:
-            _log.warning("these settings change at the next start only", extra={"fields": {"settings": list(stays)}})
+            _log.warning(
+                "these settings change at the next start only", extra={"fields": {"settings": list(stays)}}
+            )
         _log.info("config reloaded", extra={"fields": {"config_hash": config_hash(settings)}})
 
     def refuse_reload(self, error: str) -> None:
@@ -176,7 +173,9 @@ class Worker:
 
     def _connections(self) -> dict[tuple[str, str], int]:
         down, up = self.hall.counts(), self.gateway.pool.counts()
-        return {("downstream", state): n for state, n in down.items()} | {("upstream", state): n for state, n in up.items()}
+        return {("downstream", state): n for state, n in down.items()} | {
+            ("upstream", state): n for state, n in up.items()
+        }
 
     def _admin_sources(self) -> AdminSources:
         return AdminSources(registry=self.metrics.registry, readiness=self._readiness, status=self._status)
@@ -187,12 +186,41 @@ class Worker:
     def _status(self) -> dict[str, object]:
         return {
             "uptime": round(time.time() - self._started, 3),
-            "config": {"file": self.config_path, "hash": config_hash(self.settings), "last_reload": self._last_reload},
+            "config": {
+                "file": self.config_path,
+                "hash": config_hash(self.settings),
+                "last_reload": self._last_reload,
+            },
             "limits": self.metrics.limit_counts([limit.name for limit in self.settings.limits]),
             "upstream": self.gateway.pool.status(),
             "connections": {f"{side}_{state}": n for (side, state), n in self._connections().items()},
             "store": self.store.status(),
         }
+
+
+class Spot(Protocol):
+    """Where a site listens."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def unix_path(self) -> str | None: ...
+
+
+async def _open_site(runner: web.BaseRunner, spot: Spot, tls: ListenTls | None, setting: str) -> None:
+    site: web.BaseSite
+    try:
+        context = server_context(tls) if tls is not None else None
+        if spot.unix_path is not None:
+            site = web.UnixSite(runner, spot.unix_path, ssl_context=context, backlog=BACKLOG)
+        else:
+            site = web.TCPSite(runner, spot.host, spot.port, ssl_context=context, backlog=BACKLOG)
+        await site.start()
+    except OSError as error:
+        where = spot.unix_path or f"{spot.host}:{spot.port}"
+        raise StartError(f"{setting}: cannot listen on {where}: {_why(error)}") from None
 
 
 def new_store(settings: Settings) -> Store:
