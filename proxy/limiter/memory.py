@@ -1,7 +1,11 @@
-"""Buckets in the memory of this process: exact for one process, gone with it.
+"""Buckets in this process: one table a limit, from partition key to the moment at which the bucket is
+full again.
 
-A table for each limit, of two generations: when every bucket of the older one must be full again it is dropped whole, so
-nothing is forgotten one by one. Past `max_keys` the older generation goes early, which is counted.
+A full bucket need not be kept. A table has two generations: buckets that are charged live in `young`;
+when all of `old` must be full again, `old` is dropped and `young` becomes old, so nothing is ever
+searched for what has expired. The same turn, taken early, bounds a table: what was not asked for during a
+whole generation is forgotten, and counted as evicted where it was not full. Decisions are immediate.
+Knows nothing of requests.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from proxy.policy.decision import Decision, Verdict
-from proxy.policy.gcra import debt_at, rescaled
+from proxy.policy.gcra import rescaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +23,7 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit, Limits
 
-MAX_KEYS = 100_000  # of one limit; 110 bytes each
-STORE = "store"  # via
+MAX_KEYS = 100_000  # 200 bytes each: 20 MB
 
 
 def monotonic_us() -> int:
@@ -28,134 +31,143 @@ def monotonic_us() -> int:
 
 
 class Table:
-    """The buckets of one limit: moments, in the limit's units, by key."""
+    """The buckets of one limit. Moments are in the limit's units."""
 
-    __slots__ = ("_half", "_old", "_rotate_at_us", "_young", "evicted", "limit")
+    __slots__ = ("evictions", "generation_keys", "limit", "old", "old_until", "young", "young_until")
 
     def __init__(self, limit: Limit, max_keys: int) -> None:
         self.limit = limit
-        self._half = max(max_keys // 2, 1)
-        self._young: dict[bytes, int] = {}
-        self._old: dict[bytes, int] = {}
-        self._rotate_at_us = 0
-        self.evicted = 0  # buckets forgotten before they were full
+        self.generation_keys = max(1, max_keys // 2)
+        self.young: dict[bytes, int] = {}  # key -> full_at
+        self.old: dict[bytes, int] = {}  # no key is in both
+        self.old_until = 0  # all of old are full again by then
+        self.young_until = 0  # a bound for young that an earlier, slower rate left behind
+        self.evictions = 0
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self.old)
 
-    def debt(self, key: bytes, now_us: int) -> int:
-        full_at = self._young.get(key)
+    def find(self, key: bytes, now: int) -> int:
+        """The moment at which the bucket is full; who is asked for stays young."""
+        full_at = self.young.get(key)
         if full_at is None:
-            full_at = self._old.get(key)
+            full_at = self.old.pop(key, None)
             if full_at is None:
-                return 0
-        debt = debt_at(full_at, now_us * self.limit.scale)
-        return min(debt, self.limit.burst_units)  # the clock went back, or the burst became smaller
+                return now
+            self.put(key, full_at, now)
+        return full_at
 
-    def put(self, key: bytes, now_us: int, debt: int) -> None:
-        self._young[key] = now_us * self.limit.scale + debt
-        if len(self._young) > self._half:
-            self._forget_old(now_us)
+    def put(self, key: bytes, full_at: int, now: int) -> None:
+        young = self.young
+        if len(young) >= self.generation_keys and key not in young:
+            self.turn(now)
+            young = self.young
+        young[key] = full_at
 
-    def sweep(self, now_us: int) -> None:
-        if now_us >= self._rotate_at_us:
-            self._old, self._young = self._young, {}
-            self._rotate_at_us = now_us + self.limit.burst_units // self.limit.scale + 1
+    def turn(self, now: int) -> None:
+        """Old is dropped, young becomes old."""
+        if now < self.old_until:
+            self.evictions += sum([full_at > now for full_at in self.old.values()])
+        self.old = self.young
+        self.old_until = max(now + self.limit.burst_units, self.young_until)
+        self.young = {}
+        self.young_until = 0
 
-    def follow(self, limit: Limit) -> None:
-        """Takes a limit's new settings; every bucket keeps the moment at which it is full."""
-        before, self.limit = self.limit.scale, limit
-        if before != limit.scale:
-            self._young = {
-                key: rescaled(full_at, before, limit.scale) for key, full_at in self._young.items()
-            }
-            self._old = {key: rescaled(full_at, before, limit.scale) for key, full_at in self._old.items()}
-        self._rotate_at_us = 0
-
-    def _forget_old(self, now_us: int) -> None:
-        now = now_us * self.limit.scale
-        self.evicted += sum(
-            1 for key, full_at in self._old.items() if full_at > now and key not in self._young
-        )
-        self._old, self._young = self._young, {}
+    def reconfigure(self, limit: Limit, max_keys: int) -> None:
+        """Every bucket stays full at the same moment as before."""
+        old_limit, self.limit = self.limit, limit
+        self.generation_keys = max(1, max_keys // 2)
+        if limit.scale != old_limit.scale:
+            scale, new_scale = old_limit.scale, limit.scale
+            self.young = {key: rescaled(full_at, scale, new_scale) for key, full_at in self.young.items()}
+            self.old = {key: rescaled(full_at, scale, new_scale) for key, full_at in self.old.items()}
+        self.young_until = max(self.young.values(), default=0)
+        self.old_until = max(self.old.values(), default=0)
 
 
 class MemoryStore:
-    """The store of one process without Redis."""
-
     def __init__(self, clock_us: Callable[[], int] = monotonic_us, max_keys: int = MAX_KEYS) -> None:
-        self._clock = clock_us
-        self._max_keys = max_keys
-        self._tables: dict[str, Table] = {}
+        self.max_keys = max_keys  # of each limit; a change counts from the next `configure` on
+        self._clock_us = clock_us
+        self._tables: dict[Limit, Table] = {}
 
-    is_up = True
+    # --- every request ---
 
-    def take(self, charges: Sequence[Charge], waiter: Waiter) -> Decision | None:  # noqa: ARG002 - known at once
-        now_us = self._clock()
-        if len(charges) == 1:
-            return self._take_one(charges[0], now_us)
-        asked = [(charge, self._tables[charge.limit.name].debt(charge.key, now_us)) for charge in charges]
-        fits = [debt + charge.limit.cost_units <= charge.limit.burst_units for charge, debt in asked]
-        is_admitted = all(fit or charge.limit.is_shadow for fit, (charge, _) in zip(fits, asked, strict=True))
-        verdicts = []
-        for fit, (charge, debt) in zip(fits, asked, strict=True):
-            if is_admitted and fit:
-                debt += charge.limit.cost_units  # noqa: PLW2901 - the debt afterwards
-                self._tables[charge.limit.name].put(charge.key, now_us, debt)
-            verdicts.append(verdict(charge.limit, debt, is_admitted=fit))
-        return Decision(is_admitted, verdicts, STORE)
-
-    def _take_one(self, charge: Charge, now_us: int) -> Decision:
-        """The same for the one charge that most requests have."""
-        limit, key = charge
-        table = self._tables[limit.name]
-        debt = table.debt(key, now_us)
+    def take(self, charges: Sequence[Charge], waiter: Waiter) -> Decision:  # noqa: ARG002 - nobody has to wait
+        """Decides at once."""
+        if len(charges) != 1:
+            return self._take_all(charges)
+        charge = charges[0]
+        limit = charge.limit
+        table = self._tables[limit]
+        now = self._clock_us() * limit.scale
+        key = charge.key
+        full_at = table.young.get(key)
+        if full_at is None:
+            full_at = table.find(key, now)
+        debt = full_at - now if full_at > now else 0
         after = debt + limit.cost_units
-        if after <= limit.burst_units:
-            table.put(key, now_us, after)
-            return Decision(True, (verdict(limit, after, is_admitted=True),), STORE)  # noqa: FBT003
-        return Decision(limit.is_shadow, (verdict(limit, debt, is_admitted=False),), STORE)
+        if after > limit.burst_units:
+            return Decision(limit.is_shadow, [Verdict(limit, False, debt)])  # noqa: FBT003 - hot
+        table.put(key, now + after, now)
+        return Decision(True, [Verdict(limit, True, after)])  # noqa: FBT003 - hot
+
+    def _take_all(self, charges: Sequence[Charge]) -> Decision:
+        """From every bucket, or from none if an enforced limit refuses; a shadow limit spares its own."""
+        clock_us = self._clock_us()
+        is_admitted = True
+        verdicts = []
+        for charge in charges:
+            limit = charge.limit
+            now = clock_us * limit.scale
+            full_at = self._tables[limit].find(charge.key, now)
+            debt = full_at - now if full_at > now else 0
+            fits = debt + limit.cost_units <= limit.burst_units
+            if not fits and not limit.is_shadow:
+                is_admitted = False
+            verdicts.append(Verdict(limit, fits, debt))
+        if is_admitted:
+            for charge, verdict in zip(charges, verdicts, strict=True):
+                if verdict.is_admitted:
+                    limit = verdict.limit
+                    verdict.debt += limit.cost_units
+                    now = clock_us * limit.scale
+                    self._tables[limit].put(charge.key, now + verdict.debt, now)
+        return Decision(is_admitted, verdicts)
+
+    # --- now and then ---
 
     def configure(self, limits: Limits) -> None:
-        tables: dict[str, Table] = {}
-        for limit in limits.all:
-            table = self._tables.get(limit.name)
+        before = {limit.name: table for limit, table in self._tables.items()}
+        self._tables = {}
+        for limit in limits:
+            table = before.get(limit.name)
             if table is None:
-                table = Table(limit, self._max_keys)
+                table = Table(limit, self.max_keys)
             else:
-                table.follow(limit)
-            tables[limit.name] = table
-        self._tables = tables
+                table.reconfigure(limit, self.max_keys)
+            self._tables[limit] = table
 
     def sweep(self) -> None:
-        now_us = self._clock()
-        for table in self._tables.values():
-            table.sweep(now_us)
+        clock_us = self._clock_us()
+        for limit, table in self._tables.items():
+            now = clock_us * limit.scale
+            if now >= table.old_until and (table.old or table.young):
+                table.turn(now)
 
     async def start(self) -> None:
-        pass
+        """Nothing to connect to."""
 
     async def close(self) -> None:
-        pass
+        self._tables.clear()
+
+    @property
+    def is_up(self) -> bool:
+        return True
 
     def status(self) -> dict[str, object]:
         return {
             "kind": "memory",
-            "up": True,
-            "keys": {name: len(table) for name, table in self._tables.items()},
-            "evicted": {name: table.evicted for name, table in self._tables.items()},
+            "keys": {limit.name: len(table) for limit, table in self._tables.items()},
+            "evictions": {limit.name: table.evictions for limit, table in self._tables.items()},
         }
-
-
-def verdict(limit: Limit, debt: int, *, is_admitted: bool) -> Verdict:
-    """One bucket's answer, from its debt after the charge, or at a refusal."""
-    left = limit.burst_units - debt
-    interval, scale = limit.interval, limit.scale
-    if not is_admitted:
-        retry_after = (limit.cost_units - left) / scale / 1e6
-        return Verdict(
-            limit, False, left // interval, retry_after, (interval - left % interval) / scale / 1e6
-        )  # noqa: FBT003
-    return Verdict(
-        limit, True, left // interval, 0.0, (interval - left % interval) / scale / 1e6 if debt else 0.0
-    )  # noqa: FBT003

@@ -1,4 +1,8 @@
-"""What a store of buckets is: it decides whether a request may take its tokens, now or a little later."""
+"""What a store of buckets is: it is given charges and gives a decision, all of them or none taken.
+
+Stores share the arithmetic of policy/gcra.py and one suite of tests; where the buckets live is all that
+differs.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +16,32 @@ if TYPE_CHECKING:
 
 
 class Waiter(Protocol):
-    """Who is told of a decision that was not known at once."""
+    """Who asked for a decision."""
 
-    def decided(self, decision: Decision) -> None: ...
+    def decided(self, decision: Decision) -> None:
+        """Is called once, later, from the loop; never within `take`. Never raises."""
 
 
 class Store(Protocol):
+    @property
+    def is_up(self) -> bool:
+        """Decisions are exact: the buckets can be reached."""
+
     def take(self, charges: Sequence[Charge], waiter: Waiter) -> Decision | None:
-        """The decision if it is known at once; else None, and `waiter.decided` is called once, later, from the loop."""
+        """The decision, if it is known at once; else None, and `waiter` gets it later.
+
+        Charges are of different limits, all of the limits last configured; there is at least one.
+        """
 
     def configure(self, limits: Limits) -> None:
-        """Called at the start and after a reload: buckets of limits that keep their name stay."""
+        """At the start and after a reload. A limit of the same name keeps its buckets, also at a new rate."""
 
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
 
     def sweep(self) -> None:
-        """Called now and then: forgets what is full again."""
+        """Forgets what is full again; is called about once a second or more often."""
 
     def status(self) -> dict[str, object]:
-        """For /status and the detail of /readyz."""
-
-    @property
-    def is_up(self) -> bool: ...
+        """For people, as JSON; no partition key and no secret."""

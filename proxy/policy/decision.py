@@ -1,56 +1,105 @@
-"""What is asked of the limits and what they answer: a charge and a verdict for each bucket, a decision for the request."""
+"""What the limits say to a request: a charge for each that applies, a verdict for each charge, one decision.
+
+Whole numbers are kept; seconds are worked out for who asks. Knows nothing of how buckets are stored.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from proxy import faults
+from proxy.policy import gcra
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from proxy.faults import Fault
     from proxy.policy.limits import Limit
 
+# Ways a decision came about.
+STORE = "store"
+DENIAL_CACHE = "denial_cache"
+LOCAL = "local"
 
-class Charge(NamedTuple):
-    """A limit that a request is charged to, and whose bucket."""
 
-    limit: Limit
-    key: bytes  # hash of the partition key
+class Charge:
+    """The bucket of one limit that a request is to be charged to."""
+
+    __slots__ = ("key", "limit")
+
+    def __init__(self, limit: Limit, key: bytes) -> None:
+        self.limit = limit
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"Charge({self.limit.name}, {self.key.hex()})"
 
 
 class Verdict:
-    """One bucket's answer."""
+    """One bucket's answer: whether the charge fits, and what the bucket holds after the decision."""
 
-    __slots__ = ("is_admitted", "limit", "next_token", "remaining", "retry_after")
+    __slots__ = ("debt", "is_admitted", "limit")
 
-    def __init__(
-        self, limit: Limit, is_admitted: bool, remaining: int, retry_after: float, next_token: float
-    ) -> None:
+    def __init__(self, limit: Limit, is_admitted: bool, debt: int) -> None:  # noqa: FBT001 - hot: keywords cost
         self.limit = limit
         self.is_admitted = is_admitted
-        self.remaining = remaining  # whole tokens left
-        self.retry_after = retry_after  # seconds until this cost fits; 0.0 if admitted
-        self.next_token = next_token  # seconds until there is one more; 0.0 if the bucket is full
+        self.debt = debt  # units missing in the bucket
+
+    @property
+    def remaining(self) -> int:
+        """Whole tokens."""
+        limit = self.limit
+        left = limit.burst_units - self.debt
+        return left // limit.interval if left > 0 else 0
+
+    @property
+    def retry_units(self) -> int:
+        """Units to drain until this charge fits; 0 if it was admitted."""
+        limit = self.limit
+        return 0 if self.is_admitted else max(0, self.debt + limit.cost_units - limit.burst_units)
+
+    @property
+    def next_units(self) -> int:
+        """Units to drain until there is one token more; 0 if the bucket is full."""
+        limit = self.limit
+        return gcra.next_token(self.debt, limit.burst_units, limit.interval)
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until this charge fits; 0.0 if it was admitted."""
+        return self.retry_units / self.limit.scale / gcra.US
+
+    @property
+    def next_token(self) -> float:
+        """Seconds until there is one token more; 0.0 if the bucket is full."""
+        return self.next_units / self.limit.scale / gcra.US
+
+    def __repr__(self) -> str:
+        word = "admitted" if self.is_admitted else f"refused for {self.retry_after:.6f} s"
+        return f"Verdict({self.limit.name}, {word}, {self.remaining} of {self.limit.burst} left)"
 
 
 class Decision:
-    """The answer for the request: all enforced limits admit it, or it is refused and nothing was taken."""
+    """For the whole request. Refused, it took nothing from any bucket."""
 
     __slots__ = ("fault", "is_admitted", "verdicts", "via")
 
     def __init__(
-        self, is_admitted: bool, verdicts: Sequence[Verdict], via: str, fault: Fault = faults.LIMITED
+        self,
+        is_admitted: bool,  # noqa: FBT001 - hot: keywords cost
+        verdicts: list[Verdict],
+        via: str = STORE,
+        fault: Fault = faults.LIMITED,
     ) -> None:
         self.is_admitted = is_admitted
-        self.verdicts = verdicts  # of enforced and shadow limits
-        self.via = via  # store, denial_cache or local
-        self.fault = fault  # how a refusal is answered
+        self.verdicts = verdicts  # of enforced and of shadow limits, in the order of the charges
+        self.via = via
+        self.fault = fault  # what the client is answered if it is refused
 
     @property
     def refusals(self) -> list[Verdict]:
-        """The verdicts that refused the request."""
+        """The verdicts that stood in the way."""
         return [
             verdict for verdict in self.verdicts if not verdict.is_admitted and not verdict.limit.is_shadow
         ]
+
+    def __repr__(self) -> str:
+        return f"Decision({'admitted' if self.is_admitted else 'refused'} via {self.via}, {self.verdicts})"

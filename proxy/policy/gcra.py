@@ -1,26 +1,48 @@
-"""Token bucket arithmetic in its arrival-time form (GCRA, ITU-T I.371 annex A): one number a bucket, exact.
+"""The arithmetic of a token bucket in its arrival-time form (GCRA), in whole numbers, so that nothing drifts.
 
-A bucket is kept as the moment at which it will be full again. What is missing until then is its debt, in units: `scale`
-units drain every microsecond and a token costs `interval` units, both whole numbers, so that nothing ever drifts: at 15/s
-three units a microsecond and 200 000 a token. Knows no clock: moments come in as arguments.
+A limit of `count` tokens in `period_us` is reduced by their greatest common divisor: a token costs
+`interval` units and `scale` units drain in every microsecond. 15 a second: 200 000 units a token, 3 units
+a microsecond. A bucket is one number, `full_at`: the moment at which it will be full again, in units
+since the clock's zero. Its debt is `full_at` less now; a charge fits if the debt with it is at most
+`burst * interval`. Knows nothing of limits, keys or clocks.
 """
 
 from __future__ import annotations
 
 from math import gcd
 
+US = 1_000_000  # microseconds in a second
 
-def units(count: int, period_us: int) -> tuple[int, int]:
-    """The interval (units a token) and the scale (units a microsecond) of `count` tokens a period."""
+
+def reduced(count: int, period_us: int) -> tuple[int, int]:
+    """(interval, scale): the units a token costs, the units that drain in a microsecond."""
     divisor = gcd(count, period_us)
     return period_us // divisor, count // divisor
 
 
-def debt_at(full_at: int, now: int) -> int:
-    """What is missing to a full bucket; both moments and the debt in units."""
+def debt(full_at: int, now: int) -> int:
+    """Units missing in a bucket; both moments in units."""
     return full_at - now if full_at > now else 0
 
 
+def remaining(debt_units: int, burst_units: int, interval: int) -> int:
+    """Whole tokens in the bucket."""
+    return (burst_units - debt_units) // interval if debt_units < burst_units else 0
+
+
+def next_token(debt_units: int, burst_units: int, interval: int) -> int:
+    """Units to drain until there is one whole token more; 0 if the bucket is full."""
+    if debt_units <= 0:
+        return 0
+    free = burst_units - debt_units
+    return interval - free % interval if free >= 0 else interval - free
+
+
+def whole_seconds(units: int, scale: int) -> int:
+    """Seconds until so many units have drained, rounded up."""
+    return -(-units // (scale * US))
+
+
 def rescaled(full_at: int, scale: int, new_scale: int) -> int:
-    """The same moment in the units of another rate."""
-    return full_at * new_scale // scale
+    """The same moment in the units of another rate, rounded up: a change of the rate gives nothing."""
+    return -(-full_at * new_scale // scale)

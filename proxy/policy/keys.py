@@ -1,117 +1,201 @@
-"""Partition keys: who is charged. The first entry of a limit's list that the request has gives the key.
+"""Partition keys: whose bucket a request is charged to.
 
-What leaves this file is a keyed hash (BLAKE2b, 16 bytes): no credential is stored, logged or sent to Redis. A bucket's key
-depends on the limit's name, the entry and the value only, so it stays when limits are added or reordered. A claim of a
-JWT is read, not verified: docs/limits.md says when that is safe. Knows nothing of stores.
+A key is a keyed BLAKE2b of the kind of entry, its name and the value the request has for it, so that no
+credential is ever stored, and it stays the same when limits or entries are added or reordered. The first
+entry of the list that is present is taken; an empty value is absent. If none is present, all such
+requests share one bucket: an address is charged only where the list says so. Claims are read, not
+verified. Knows nothing of rates.
 """
 
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode
+import re
+from binascii import Error as NotBase64
+from binascii import a2b_base64
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.policy.addresses import partition_of
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from proxy.config.settings import KeySpec
+    from proxy.config.names import KeySpec
 
-DIGEST_BYTES = 16  # a collision among 10^9 clients: 1 in 10^21
-JWT_BYTES = 8 * 1024  # a longer token is no key
-_BUILT_IN_SECRET = b"weir partition keys"
-_NOBODY = b"none"
+    Fields = Mapping[bytes, bytes]
+    Reader = Callable[[Fields, str], bytes | None]  # the fields and the client's address in, the digest out
 
+KEY_BYTES = 16  # 2^64 keys until two are expected to meet
+TOKEN_BYTES = 8 * 1024  # of a JWT that is read; issuers stay below, since servers take 8 KiB of head
 
-class Keyed(Protocol):
-    """What of a request can be a key."""
-
-    fields: dict[bytes, bytes]
+_AUTHORIZATION = b"authorization"
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 
 
-class PartitionKey:
-    """The compiled key of one limit."""
-
-    __slots__ = ("_entries", "_hash", "header_names")
-
-    def __init__(self, limit: str, specs: Sequence[KeySpec], secret: bytes) -> None:
-        self._entries = tuple((spec.kind, spec.name, spec.name.lower().encode()) for spec in specs)
-        self.header_names = frozenset(spec.name.lower().encode() for spec in specs if spec.kind == "header")
-        if any(spec.kind == "jwt" for spec in specs):
-            self.header_names |= {b"authorization"}
-        self._hash = blake2b(key=(secret or _BUILT_IN_SECRET)[:64], digest_size=DIGEST_BYTES)
-        self._hash.update(limit.encode() + b"\0")
-
-    def of(self, fields: Mapping[bytes, bytes], client: str) -> bytes:
-        """The hash of whoever is charged."""
-        for kind, name, lower in self._entries:
-            value = _value(kind, name, lower, fields, client)
-            if value:
-                return self._hashed(
-                    b"%b:%b\0%b" % (kind.encode(), lower if kind != "jwt" else name.encode(), value)
-                )
-        return self._hashed(_NOBODY)
-
-    def _hashed(self, value: bytes) -> bytes:
-        state = self._hash.copy()
-        state.update(value)
-        return state.digest()
+class Hasher(Protocol):
+    def copy(self) -> Hasher: ...
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
 
 
-def _value(kind: str, name: str, lower: bytes, fields: Mapping[bytes, bytes], client: str) -> bytes:
-    """The entry's value in this request; empty if it has none."""
-    if kind == "header":
-        value = fields.get(lower, b"").strip(b" \t")
-        return _credential(value) if lower == b"authorization" else value
-    if kind == "client-ip":
-        return network_of(client).encode()
-    if kind == "cookie":
-        return _cookie(fields.get(b"cookie", b""), name.encode())
-    if kind == "jwt":
-        return _claim(fields.get(b"authorization", b""), name)
-    return b"const"
+class Partition:
+    """A limit's list of key entries, ready to be asked."""
+
+    __slots__ = ("_none", "_readers", "credential_names")
+
+    def __init__(self, specs: Sequence[KeySpec], secret: bytes) -> None:
+        self._readers = [_reader(spec, secret) for spec in specs]
+        self._none = hasher(secret, "none").digest()
+        self.credential_names = frozenset(filter(None, map(_credential_name, specs)))
+
+    def key(self, fields: Fields, client: str) -> bytes:
+        for read in self._readers:
+            key = read(fields, client)
+            if key is not None:
+                return key
+        return self._none
 
 
-def _credential(value: bytes) -> bytes:
-    """`Bearer X` and `bearer  X` are one user (RFC 9110 section 11.1: the scheme is case-insensitive)."""
-    scheme, _, rest = value.partition(b" ")
-    return b"%b %b" % (scheme.lower(), rest.strip(b" \t")) if rest else value
+def hasher(secret: bytes, kind: str, name: bytes = b"") -> Hasher:
+    """Has taken in everything but the value. Neither kinds nor names hold a zero byte."""
+    key = blake2b(
+        secret, digest_size=32, person=b"weir key"
+    ).digest()  # a secret may be longer than the 64 bytes of a key
+    made = blake2b(key=key, digest_size=KEY_BYTES)
+    made.update(b"%b\0%b\0" % (kind.encode(), name))
+    return made
 
 
-def network_of(client: str) -> str:
-    """The address, or for IPv6 its /64: one customer has at least that many addresses (RFC 6177)."""
-    try:
-        address = ip_address(client.partition("%")[0])
-    except ValueError:
-        return client  # a Unix socket
-    if not isinstance(address, IPv6Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(IPv6Address(int(address) >> 64 << 64))
+def _credential_name(spec: KeySpec) -> bytes | None:
+    """The field that the entry is read from: repeated, one value could be charged and another be served."""
+    fields = {"header": spec.name.lower().encode(), "cookie": b"cookie", "jwt": _AUTHORIZATION}
+    return fields.get(spec.kind)
 
 
-def _cookie(field: bytes, name: bytes) -> bytes:
-    """The first cookie of that name (RFC 6265 section 5.4: servers see them in order)."""
-    for pair in field.split(b";"):
-        key, equals, value = pair.strip(b" \t").partition(b"=")
-        if equals and key.rstrip(b" \t") == name:
-            return value.strip(b' \t"')
-    return b""
+def _reader(spec: KeySpec, secret: bytes) -> Reader:
+    if spec.kind == "header":
+        name = spec.name.lower().encode()
+        make = _authorization if name == _AUTHORIZATION else _header
+        return make(name, hasher(secret, "header", name))
+    if spec.kind == "cookie":
+        name = spec.name.encode()
+        return _cookie(name, hasher(secret, "cookie", name))
+    if spec.kind == "jwt":
+        return _jwt(spec.name, hasher(secret, "jwt", spec.name.encode()))
+    if spec.kind == "client-ip":
+        return _client_ip(hasher(secret, "client-ip"))
+    assert spec.kind == "const", spec.kind
+    return _const(hasher(secret, "const"))
 
 
-def _claim(authorization: bytes, claim: str) -> bytes:
-    """A claim of a bearer token's payload (RFC 7519); anything malformed is no claim."""
+# Closures: a reader costs 0.1 us less than a bound method of an object that holds the same.
+
+
+def _header(name: bytes, base: Hasher) -> Reader:
+    def read(fields: Fields, _client: str) -> bytes | None:
+        value = fields.get(name)
+        if not value:
+            return None
+        value = value.strip(b" \t")
+        if not value:
+            return None
+        hashed = base.copy()
+        hashed.update(value)
+        return hashed.digest()
+
+    return read
+
+
+def _authorization(name: bytes, base: Hasher) -> Reader:
+    """The scheme is case-insensitive (RFC 9110 section 11.1): `bearer X` is `Bearer X`."""
+
+    def read(fields: Fields, _client: str) -> bytes | None:
+        value = fields.get(name)
+        if value is None:
+            return None
+        scheme, _, credentials = value.strip(b" \t").partition(b" ")
+        if not scheme:
+            return None
+        hashed = base.copy()
+        hashed.update(b"%b %b" % (scheme.lower(), credentials.lstrip(b" ")))
+        return hashed.digest()
+
+    return read
+
+
+def _cookie(name: bytes, base: Hasher) -> Reader:
+    """The first cookie of that exact name (RFC 6265 section 5.4), without quotes around its value."""
+    search = re.compile(rb"(?:^|;)[ \t]*%b[ \t]*=([^;]*)" % re.escape(name)).search
+
+    def read(fields: Fields, _client: str) -> bytes | None:
+        cookies = fields.get(b"cookie")
+        found = search(cookies) if cookies is not None else None
+        if found is None:
+            return None
+        value = found[1].strip(b" \t")
+        if len(value) >= 2 and value.startswith(b'"') and value.endswith(b'"'):
+            value = value[1:-1]
+        if not value:
+            return None
+        hashed = base.copy()
+        hashed.update(value)
+        return hashed.digest()
+
+    return read
+
+
+def _jwt(claim: str, base: Hasher) -> Reader:
+    def read(fields: Fields, _client: str) -> bytes | None:
+        authorization = fields.get(_AUTHORIZATION)
+        value = claim_of(authorization, claim) if authorization is not None else b""
+        if not value:
+            return None
+        hashed = base.copy()
+        hashed.update(value)
+        return hashed.digest()
+
+    return read
+
+
+def _client_ip(base: Hasher) -> Reader:
+    def read(_fields: Fields, client: str) -> bytes:
+        hashed = base.copy()
+        hashed.update(partition_of(client))
+        return hashed.digest()
+
+    return read
+
+
+def _const(base: Hasher) -> Reader:
+    key = base.digest()
+
+    def read(_fields: Fields, _client: str) -> bytes:
+        return key
+
+    return read
+
+
+def claim_of(authorization: bytes, claim: str) -> bytes:
+    """A claim of a bearer token (RFC 7519) as text; empty if missing, of another type, or malformed."""
     scheme, _, token = authorization.strip(b" \t").partition(b" ")
-    parts = token.strip(b" \t").split(b".")
-    if scheme.lower() != b"bearer" or len(parts) != 3 or len(token) > JWT_BYTES:
+    if scheme.lower() != b"bearer" or len(token) > TOKEN_BYTES:
+        return b""
+    parts = token.strip(b" ").split(b".")
+    if len(parts) != 3:
         return b""
     try:
-        payload = json.loads(urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4)))
-    except (ValueError, RecursionError):
+        claims = json.loads(_base64url(parts[1]))
+    except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         return b""
-    value = payload.get(claim) if isinstance(payload, dict) else None
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value).encode("utf-8", "surrogatepass")
-    return b""
+    value = claims.get(claim) if isinstance(claims, dict) else None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return b""
+    return str(value).encode("utf-8", "surrogatepass")
+
+
+def _base64url(text: bytes) -> bytes:
+    """RFC 7515 section 2: the URL's alphabet, without padding."""
+    if b"+" in text or b"/" in text:
+        raise NotBase64
+    return a2b_base64(text.translate(_TO_BASE64) + b"=" * (-len(text) % 4), strict_mode=True)

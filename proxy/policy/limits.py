@@ -83,12 +83,10 @@ class Limit:
         self._exempt_headers = _header_patterns(exempt.headers)
         # Whether it applies is the same for every method and path.
         self.is_static = not (match.methods or match.paths or exempt.paths)
-        # It applies to every request: nothing need be asked.
-        self.is_universal = not (match.methods or match.paths or match.headers or self._has_exemptions)
-
-    @property
-    def _has_exemptions(self) -> bool:
-        return bool(self._exempt_networks or self._exempt_paths or self._exempt_headers)
+        # Whether it applies depends on the client and the header fields only ...
+        self.is_static = not (match.methods or match.paths or exempt.paths)
+        # ... or on nothing at all.
+        self.is_universal = self.is_static and not (match.headers or exempt.cidrs or exempt.headers)
 
     def matches(self, head: Head) -> bool:
         """All that the limit says of methods, paths and headers holds."""
@@ -131,15 +129,17 @@ class Limits:
         self.is_static = all(limit.is_static for limit in self._all)
         # The usual config, one limit for everything, takes a short way (measured: 0.35 us of 1.0 us).
         self._only = self._all[0] if len(self._all) == 1 and self._all[0].is_universal else None
+        # The same client with the same header fields is charged the same, whatever it asks for.
+        self.is_static = all(limit.is_static for limit in self._all)
         self.credential_names: frozenset[bytes] = frozenset().union(
             *(limit.partition.credential_names for limit in self._all)
         )  # lower-case names of the fields that keys are read from
 
-    def charges(self, head: Head, client: str) -> tuple[list[Charge], Sequence[Limit]]:
+    def charges(self, head: Head, client: str) -> tuple[list[Charge], list[Limit]]:
         """What the request is to be charged, and the limits that match but exempt it."""
         limit = self._only
         if limit is not None:
-            return [Charge(limit, limit.partition.key(head.fields, client))], ()
+            return [Charge(limit, limit.partition.key(head.fields, client))], []
         charges: list[Charge] = []
         exempt: list[Limit] = []
         partition: Partition | None = None

@@ -1,0 +1,63 @@
+"""Addresses of clients: which of them share a bucket, and which networks they are in.
+
+An IPv6 client is its /64, since one subscriber gets at least that much (RFC 6177); an IPv4-mapped IPv6
+address is the IPv4 address; zone ids are dropped. What is no address (the peer of a Unix socket) stands
+for itself. Parsing costs 2 to 4 us, so both answers are remembered for a bounded number of clients.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CLIENTS_KNOWN = 4096  # 1 MiB at most: clients active at the same moment, not all there are
+
+# One byte of family, so that no text can pass for an address.
+_V4, _V6, _TEXT = b"4", b"6", b"="
+
+
+def parsed(client: str) -> IPv4Address | IPv6Address | None:
+    """The address, IPv4 where it is IPv4 within IPv6; None if it is no address."""
+    try:
+        address = ip_address(client.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+@lru_cache(CLIENTS_KNOWN)
+def partition_of(client: str) -> bytes:
+    """What clients that share a bucket have in common."""
+    address = parsed(client)
+    if address is None:
+        return _TEXT + client.encode("utf-8", "surrogatepass")
+    if isinstance(address, IPv4Address):
+        return _V4 + address.packed
+    return _V6 + address.packed[:8]
+
+
+class Networks:
+    """A set of networks that remembers whom it was asked about."""
+
+    __slots__ = ("_known", "_networks")
+
+    def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._networks = tuple(networks)
+        self._known: dict[str, bool] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def covers(self, client: str) -> bool:
+        known = self._known.get(client)
+        if known is None:
+            if len(self._known) >= CLIENTS_KNOWN:
+                self._known.clear()
+            address = parsed(client)
+            known = address is not None and any(address in network for network in self._networks)
+            self._known[client] = known
+        return known

@@ -1,0 +1,83 @@
+"""Globs over paths and header values, compiled once into one pattern.
+
+In a path `*` stands for any text within one segment, `**` for any text at all; as a whole segment it
+stands for any number of segments, none included: `/api/**` is `/api` and everything below it. In a value
+`*` stands for any text. Everything else is literal. Whatever a client sends is matched in time
+proportional to its length times that of the glob: every wildcard but the last takes the nearest text that
+fits and never tries another (atomic groups, possessive repeats).
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_ANY_SEGMENTS = b"**"
+
+
+def paths_pattern(globs: Iterable[str]) -> re.Pattern[bytes]:
+    """Matches, by `fullmatch`, a path that any of the globs does."""
+    variants = [segments for glob in globs for segments in _variants(glob.encode())]
+    return re.compile(b"|".join(_path_source(segments) for segments in variants))
+
+
+def value_pattern(glob: str) -> re.Pattern[bytes]:
+    """Matches, by `fullmatch`, a value."""
+    return re.compile(_wild_source(glob.encode(), rb"[\s\S]"))
+
+
+def _variants(glob: bytes) -> Iterable[tuple[bytes, ...]]:
+    """The glob's segments, with every `**` a segment of its own.
+
+    `a**b` is either within one segment, `a*b`, or goes across: `a*/**/*b`.
+    """
+    choices: list[list[tuple[bytes, ...]]] = []
+    for segment in re.sub(rb"\*{3,}", _ANY_SEGMENTS, glob).removeprefix(b"/").split(b"/"):
+        parts = segment.split(_ANY_SEGMENTS)
+        if segment == _ANY_SEGMENTS or len(parts) == 1:
+            choices.append([(segment,)])
+            continue
+        splits = product((False, True), repeat=len(parts) - 1)
+        choices.append([_split(parts, crosses) for crosses in splits])
+    for chosen in product(*choices):
+        yield tuple(segment for segments in chosen for segment in segments)
+
+
+def _split(parts: list[bytes], crosses: tuple[bool, ...]) -> tuple[bytes, ...]:
+    segments = [parts[0]]
+    for part, is_crossing in zip(parts[1:], crosses, strict=True):
+        if is_crossing:
+            segments[-1] += b"*"
+            segments += [_ANY_SEGMENTS, b"*" + part]
+        else:
+            segments[-1] += b"*" + part
+    return tuple(segments)
+
+
+def _path_source(segments: tuple[bytes, ...]) -> bytes:
+    """The first run of segments stands at the start, the last at the end, others at the nearest place."""
+    runs: list[list[bytes]] = [[]]
+    for segment in segments:
+        if segment == _ANY_SEGMENTS:
+            runs.append([])
+        else:
+            runs[-1].append(segment)
+    sources = [b"".join(b"/" + _wild_source(segment, b"[^/]") for segment in run) for run in runs]
+    if len(sources) == 1:
+        return sources[0]
+    first, *middle, last = sources
+    nearest = b"".join(rb"(?>(?:/[^/]*+)*?%b)" % source for source in middle if source)
+    return b"%b%b%b%b" % (first, nearest, rb"(?:/[^/]*+)*" if last else rb"(?:/[^/]*+)*+", last)
+
+
+def _wild_source(glob: bytes, any_byte: bytes) -> bytes:
+    first, *rest = re.sub(rb"\*+", b"*", glob).split(b"*")
+    if not rest:
+        return re.escape(first)
+    *middle, last = (re.escape(part) for part in rest)
+    nearest = b"".join(b"(?>%b*?%b)" % (any_byte, part) for part in middle)
+    return b"%b%b%b*%b" % (re.escape(first), nearest, any_byte, last)
