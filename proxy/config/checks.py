@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     Place = tuple[tuple[str | int, ...], str]
 
 LIMITS_MAX = 32  # each limit that matches costs a bucket and a field's member in every response
+IDLE_MAX_SECONDS = (
+    3600.0  # balancers and NATs forget a silent connection after 1 to 60 minutes, and do not tell
+)
 EXACT_MAX = 2**53  # integers that a double holds without loss: Redis counts buckets in doubles
 
 
@@ -87,6 +90,15 @@ def limit_names(limits: Sequence[LimitSettings]) -> Iterator[Place]:
 def admin(settings: AdminSettings) -> Iterator[Place]:
     if settings.token is None and not is_loopback(settings.listen):
         yield ("token",), f"is required, since {settings.listen} can be reached from other machines"
+
+
+def keep_alive(idle: float) -> Iterator[Place]:
+    if idle > IDLE_MAX_SECONDS:
+        longest = format_span(IDLE_MAX_SECONDS)
+        yield (
+            ("idle",),
+            f"{format_span(idle)} is longer than networks keep silent connections: at most {longest}",
+        )
 
 
 def downstream_limits(settings: DownstreamLimits) -> Iterator[Place]:

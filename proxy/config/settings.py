@@ -135,6 +135,11 @@ class DownstreamTimeouts(Section):
     body: Timeout = setting("Between two pieces of a request's body.", "30s")
     idle: Timeout = setting("For a connection at rest between two requests.", "60s")
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.keep_alive(self.idle))
+        return self
+
 
 class DownstreamLimits(Section):
     request_line: Size = setting("Longest request line; beyond it 414.", "8KiB")
@@ -164,6 +169,11 @@ class UpstreamTimeouts(Section):
     idle: Timeout = setting(
         "For a connection at rest in the pool; keep it below the service's own keep-alive time.", "55s"
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.keep_alive(self.idle))
+        return self
 
 
 def _servers(servers: tuple[Server, ...]) -> tuple[Server, ...]:

@@ -121,6 +121,8 @@ MISTAKES = [
     ("admin: {listen: 0.0.0.0:9901}", "1:1: admin.token: is required, since 0.0.0.0:9901 can be reached from other machines"),
     ("admin: {listen: 0.0.0.0:8080, token: t}", "1:17: admin.listen: 0.0.0.0:8080 is taken by listen"),
     ("downstream: {limits: {request_line: 64KiB}}", "1:37: downstream.limits.request_line: 64KiB is above head, 32KiB, of which it is a part"),
+    ("upstream: {servers: ['http://a'], timeouts: {idle: 2h}}", "1:52: upstream.timeouts.idle: 2h is longer than networks keep silent connections: at most 1h"),
+    ("downstream: {timeouts: {idle: 61m}}", "1:31: downstream.timeouts.idle: 61m is longer than networks keep silent connections: at most 1h"),
     ("store: {timeout: 3m}", "1:18: store.timeout: 3m is not below upstream.timeouts.response, 140s: a decision must cost less than the answer"),
     ("upstream: {servers: ['http://a', 'http://a:80']}", "1:34: upstream.servers[1]: the server http://a is there twice"),
     ("upstream: {servers: ['http://localhost:8080']}", "1:22: upstream.servers[0]: is where Weir itself listens: requests would go round in circles"),
