@@ -30,6 +30,7 @@ from proxy.config.addresses import (
 )
 from proxy.config.names import (
     KeySpec,
+    distinct_headers,
     parse_key,
     parse_method,
     parse_network,
@@ -93,5 +94,6 @@ Workers = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
 ]
 HeaderName = Annotated[str, AfterValidator(parse_token)]
+Headers = Annotated[dict[HeaderName, str], AfterValidator(distinct_headers)]
 Method = Annotated[str, AfterValidator(parse_method)]
 PathGlob = Annotated[str, AfterValidator(parse_path)]

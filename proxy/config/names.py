@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # RFC 9110 section 5.6.2
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 TOKEN_MAX = 256
+WIDE_GLOBS_MAX = 8  # each may double the work of compiling the path
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _NEVER_FORWARDED = ("CONNECT", "TRACE")
 _LIMIT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -93,6 +94,13 @@ def parse_token(text: str, what: str = "the name of a header") -> str:
     return text
 
 
+def distinct_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Names of headers are compared without regard to case (RFC 9110 section 5.1)."""
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("names a header twice: case makes no difference")
+    return headers
+
+
 def parse_method(text: str) -> str:
     """Methods are case-sensitive (RFC 9110 section 9.1)."""
     parse_token(text, "a method")
@@ -104,7 +112,7 @@ def parse_method(text: str) -> str:
 
 
 def parse_path(text: str) -> str:
-    """A glob over normalised paths: percent-decoded, dots resolved, slashes collapsed, without the query."""
+    """A glob over normalised paths: percent-decoded, dots resolved, slashes collapsed, no query."""
     if not text.startswith("/"):
         raise ValueError(f"a path begins with /: write {shown('/' + text)}")
     if "://" in text or "#" in text:
@@ -117,6 +125,12 @@ def parse_path(text: str) -> str:
         raise ValueError(
             f"{shown(text)} never matches: paths are compared decoded, write the character itself"
         )
+    if "?" in text:
+        raise ValueError(
+            f"{shown(text)} never matches: queries are not compared, and only * and ** are wildcards"
+        )
+    if text.count("**") > WIDE_GLOBS_MAX:
+        raise ValueError(f"at most {WIDE_GLOBS_MAX} times ** in one path")
     if re.search(r"[\x00-\x1f\x7f]", text):
         raise ValueError(f"a path has no control characters, {shown(text)} does")
     return text

@@ -26,7 +26,7 @@ from proxy.config.kinds import (
     Access,
     Count,
     Flag,
-    HeaderName,
+    Headers,
     Key,
     Method,
     Network,
@@ -212,15 +212,13 @@ class StoreSettings(Section):
 class Match(Section):
     methods: tuple[Method, ...] = setting("Methods; empty: every method.", [])
     paths: tuple[PathGlob, ...] = setting("Path globs such as /api/*; empty: every path.", [])
-    headers: dict[HeaderName, str] = setting(
-        "Headers and globs of their values, all of which must match.", {}
-    )
+    headers: Headers = setting("Headers and globs of their values, all of which must match.", {})
 
 
 class Exempt(Section):
     cidrs: tuple[Network, ...] = setting("Networks of clients that are not limited.", [])
     paths: tuple[PathGlob, ...] = setting("Path globs that are not limited.", [])
-    headers: dict[HeaderName, str] = setting("Headers and globs of their values, any of which exempts.", {})
+    headers: Headers = setting("Headers and globs of their values, any of which exempts.", {})
 
 
 def _key(key: tuple[KeySpec, ...]) -> tuple[KeySpec, ...]:

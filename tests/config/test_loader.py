@@ -97,6 +97,7 @@ MISTAKES = [
     ("limits: [{name: a, rate: 1/s, key: [const, const]}]", "1:44: limits[0].key[1]: the key const is there twice"),
     ("limits: [{name: a, rate: 1/s, key: [client-ip, 'cookie:a']}]", "1:48: limits[0].key[1]: is never reached: client-ip before it is always present"),
     ("limits: [{name: a, rate: 1/s, match: {headers: {'X Y': '*'}}}]", "1:49: limits[0].match.headers.?: the name of a header holds letters, digits and !#$%&'*+-.^_`|~ only, not 'X Y'"),
+    ("limits: [{name: a, rate: 1/s, match: {headers: {X-A: '1', x-a: '2'}}}]", "1:48: limits[0].match.headers: names a header twice: case makes no difference"),
     ("limits: [{name: a, rate: 1/s, match: {methods: [get]}}]", "1:49: limits[0].match.methods[0]: 'get' is not a method; did you mean GET?"),
     ("limits: [{name: a, rate: 1/s, exempt: {paths: [api]}}]", "1:48: limits[0].exempt.paths[0]: a path begins with /: write '/api'"),
     ("limits: [{name: a, rate: 1/s, exempt: {cidrs: [10.1.1.1/8]}}]", "1:48: limits[0].exempt.cidrs[0]: 10.1.1.1/8 is an address within a network: write 10.0.0.0/8, or 10.1.1.1 for it alone"),
