@@ -157,9 +157,10 @@ def request_head(
         pass  # CONNECT, or an Upgrade field: the head itself is well formed
     except httptools.HttpParserError:
         return _why_malformed(data, line_bytes)
-    # The line exactly as everybody will read it: two spaces, and a version that we speak. llhttp takes more.
+    # The line exactly as everybody will read it: nothing before the method, two spaces, and a version that we
+    # speak. llhttp takes more.
     line = data[:line_end].split(b" ")
-    if len(line) != 3 or line[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
+    if len(line) != 3 or line[0] != parser.get_method() or line[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
         return _why_malformed(data, line_bytes)
     head.method, head.target, version = line
     head.minor = 1 if version == b"HTTP/1.1" else 0
