@@ -342,9 +342,10 @@ class Lane:
     def crashed(self, error: Exception) -> None:
         """A mistake of ours: the one place where any exception ends up. The client learns nothing of it."""
         _log.error("internal error", exc_info=error)
-        if self._phase in (life.IDLE, life.OVER):
+        if self._phase in (life.IDLE, life.OVER) or self._exchange.fault is faults.INTERNAL:
             self._downstream.abort()
         else:
+            self._exchange.fault = faults.INTERNAL
             self.fail(faults.INTERNAL)
 
     # --- 6. Flow: whoever is slower sets the pace ---

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxy import faults
 from proxy.contract.checks import violations
 from proxy.contract.location import public_location
-from proxy.contract.problem import Problems
-from proxy.contract.redaction import Redaction
+from proxy.contract.problem import Problems, problem_head_lines
+from proxy.contract.redaction import WITHHELD, Redaction
 from proxy.http1.forwarded import Trust, client_address, forwarded_lines
 from proxy.http1.head import CHUNKED
 from proxy.http1.headers import (
@@ -189,19 +189,22 @@ class Rules:
         decision = exchange.decision
         refusals = decision.refusals if decision is not None else ()
         violated = tuple(verdict.limit.name for verdict in refusals) if fault is faults.LIMITED else ()
-        body = self.problems.body(fault.status, fault.detail, exchange.request_id, violated)
-        lines = self.problems.lines(len(body))
+        lines, body = self.problems.answer(fault.status, fault.detail, exchange.request_id, violated)
         if fault.status == 405:
             lines += self._allow_line
-        elif fault.status in (429, 503) and decision is not None:
+        elif decision is not None and not decision.is_admitted:
             lines += b"Retry-After: %d\r\n" % limit_fields.retry_after(decision)
         return self._own_head(fault.status, lines, exchange), body
 
     def redacted(self, original: Original, exchange: Exchange) -> tuple[bytes, bytes]:
         """The header lines and the body that stand for an answer whose details must not leave."""
-        status, members = original.status, original.kept_members()
-        body = self.problems.body_with(status, "", exchange.request_id, members)
-        return self._own_head(status, original.kept_lines() + self.problems.lines(len(body)), exchange), body
+        status, members = original.status, original.members()
+        if members:
+            content_type, body = self.problems.body(status, WITHHELD, exchange.request_id, members=members)
+            lines = problem_head_lines(content_type, body)
+        else:
+            lines, body = self.problems.answer(status, WITHHELD, exchange.request_id)
+        return self._own_head(status, original.kept_lines(self._response_drops) + lines, exchange), body
 
     def _own_head(self, status: int, lines: bytes, exchange: Exchange) -> bytes:
         limits = self.limit_lines(exchange.decision)
