@@ -1,14 +1,16 @@
 -- Says that a replica lives, and counts those that do.
 --
 -- KEYS[1]  the sorted set of replicas: the moment each was last heard of, in microseconds of this server's clock.
--- ARGV     the replica's id, and for how many microseconds it counts as alive; 0 takes it away.
+-- ARGV[1]  the replica's id, and for how many microseconds it counts as alive; 0 takes it away.
 -- Returns  {number of live replicas, time}.
 --
 -- It writes, so a server that cannot write (a replica of Redis, one out of memory) fails here and not at a charge.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local key, id, lifetime = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local key = KEYS[1]
+local id, lifetime = ARGV[1]:match('^(%S+) (%d+)$')
+lifetime = tonumber(lifetime)
 
 if lifetime == 0 then
   redis.call('ZREM', key, id)

@@ -1,8 +1,9 @@
-"""Redis's clock as seen from here: the server decides which charges come too late, so deadlines are sent in its time.
+"""Redis's clock as seen from here: the server decides which charges come too late, so deadlines are sent
+in its time.
 
-Every reply carries the server's time, which lies between sending and receiving; the estimate is kept within those
-bounds. It is wrong by less than the shortest round trip, follows drift, and follows a step of either clock at the next
-reply. Knows no clock itself.
+Every reply carries the server's time, which lies between sending and receiving; the estimate is kept
+within those bounds. It is wrong by less than the shortest round trip, follows drift, and follows a step
+of either clock at the next reply. Knows no clock itself.
 """
 
 from __future__ import annotations

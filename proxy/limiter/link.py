@@ -2,11 +2,12 @@
 
 up        calls go out at once.
 waiting   the connection broke: calls wait for the next one, at most until their deadline.
-down      nothing is accepted; the probe connects again and again, and opens only when the server has answered the
-          owner's introduction within the deadline of a call.
+down      nothing is accepted; the probe connects again and again, and opens only when the server has
+          answered the owner's introduction within the deadline of a call.
 
-A call that has no reply at its deadline takes the link down with all that are on their way: whoever waits behind it
-would wait in vain. Knows nothing of buckets; what is said first on a new connection is the owner's.
+A call that has no reply at its deadline takes the link down with all that are on their way: whoever waits
+behind it would wait in vain. Knows nothing of buckets; what is said first on a new connection is the
+owner's.
 """
 
 from __future__ import annotations
@@ -22,14 +23,13 @@ import hiredis
 from redis.exceptions import RedisError
 
 from proxy.limiter.clock import ServerClock
+from proxy.limiter.trouble import TroubleError, connect_trouble, reply_trouble
 from proxy.limiter.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redis.asyncio.connection import AbstractConnection
-
-    from proxy.limiter.wire import Call
 
 UP, WAITING, DOWN = "up", "waiting", "down"
 
@@ -42,26 +42,16 @@ LAG = 0.005  # seconds a timer may be late before the loop, not Redis, is taken 
 _log = logging.getLogger("weir.store")
 
 
-class TroubleError(Exception):
-    """Why a link is not up: a word for the metric and a line for people."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 class Owner(Protocol):
     """The store, as its links see it."""
 
     timeout: float
 
     async def introduce(self, link: Link) -> None:
-        """Speaks first on a new connection, by `ask` and `post`; on return the link is up. Raises TroubleError."""
+        """Speaks first on a new connection, by `ask` and `post`; then the link is up. Raises TroubleError."""
 
     async def beat(self, link: Link) -> None:
         """Called every second while the link is up."""
-
-    def explain(self, error: Exception) -> TroubleError: ...
 
     def count_error(self, reason: str) -> None: ...
 
@@ -93,12 +83,18 @@ class Link:
         self._tending: asyncio.Task[None] | None = None
         self._broken = asyncio.Event()
         self._since = monotonic()  # in this state
-        self._failures = 0
+        self._failures = 0  # probes in a row that failed, or opened for a moment only
+        self.tried = asyncio.Event()  # it has been up or down since the start
 
     # --- what the owner asks for ---
 
     def start(self) -> None:
         self._tending = asyncio.create_task(self._tend())
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a call may take."""
+        return self._owner.timeout
 
     async def close(self) -> None:
         if self._tending is not None:
@@ -126,27 +122,29 @@ class Link:
 
     async def ask(self, data: Callable[[Link], bytes]) -> Any:
         """The reply to a call of the owner's own. Raises TroubleError."""
-        question = _Question(data, monotonic() + self._owner.timeout)
+        question = _Question(data, monotonic() + self.timeout)
         if self._wire is None:
             raise TroubleError("connection", "the connection was lost")
         self.post(question)
         reply = await question.answer
         if isinstance(reply, Exception):
-            raise self._owner.explain(reply)
+            raise reply_trouble(reply, self.name)
         return reply
 
     def fail(self, trouble: TroubleError) -> None:
         """Takes the link down: what is on its way fails now, the probe begins."""
-        if self.state != DOWN:
+        was_down = self.state == DOWN
+        if not was_down or self.trouble is None or str(self.trouble) != str(trouble):
             self._owner.count_error(trouble.reason)
-            _log.warning("store is down", extra={"fields": {"server": self.name, "reason": trouble.reason,
-                                                            "error": str(trouble)}})  # fmt: skip
-        elif self.trouble is None or str(self.trouble) != str(trouble):
-            self._owner.count_error(trouble.reason)
-            _log.warning("store is still down", extra={"fields": {"server": self.name, "reason": trouble.reason,
-                                                                  "error": str(trouble)}})  # fmt: skip
+            fields = {"server": self.name, "reason": trouble.reason, "error": str(trouble)}
+            _log.warning("store is still down" if was_down else "store is down", extra={"fields": fields})
         self.trouble = trouble
         self._take_down()
+
+    def expect(self, message: Message) -> None:
+        """One more reply will come for it, before all others."""
+        assert self._wire is not None
+        self._wire.calls.appendleft(message)
 
     @property
     def seconds(self) -> float:
@@ -158,11 +156,12 @@ class Link:
     def _take_down(self) -> None:
         self._enter(DOWN)
         self._broken.set()
+        self.tried.set()
         for message in self._abandon():
             message.failed()
 
     def _lost(self) -> None:
-        """The server or the network ended the connection: its calls go out again on the next one, if it comes in time."""
+        """The server or the network ended the connection: its calls go out again on the next, if in time."""
         was_up = self.state == UP
         calls = self._abandon()
         if not was_up:
@@ -189,9 +188,12 @@ class Link:
         return calls
 
     def _enter(self, state: str) -> None:
-        if state != self.state:
-            self.state = state
-            self._since = monotonic()
+        if state == self.state:
+            return
+        if self.state == UP:
+            self._failures = 0 if self.seconds >= STEADY else self._failures + 1
+        self.state = state
+        self._since = monotonic()
 
     # --- deadlines: one timer, for the oldest call ---
 
@@ -209,13 +211,24 @@ class Link:
             self._watch(oldest)
         elif now - due > LAG:  # this process was busy: replies that came meanwhile are read first
             self._timer = asyncio.get_running_loop().call_later(0.001, self._look, now + 0.001)
-        else:
+        elif self._wire is not None and self._wire.calls and self._wire.calls[0].deadline <= now:
             self.fail(TroubleError("timeout", "no answer in time"))
+        else:
+            self._stop_waiting()
 
     def _oldest(self) -> float | None:
+        calls = self._wire.calls if self._wire is not None else ()
+        deadlines = [queue[0].deadline for queue in (calls, self._held) if queue]
+        return min(deadlines, default=None)
+
+    def _stop_waiting(self) -> None:
+        """The new connection takes too long for what is held; it may still come to something."""
+        self._enter(DOWN)
+        held, self._held = self._held, deque()
+        for message in held:
+            message.failed()
         if self._wire is not None and self._wire.calls:
-            return self._wire.calls[0].deadline
-        return self._held[0].deadline if self._held else None
+            self._watch(self._wire.calls[0].deadline)
 
     # --- the probe ---
 
@@ -225,15 +238,14 @@ class Link:
                 await self._open()
             except TroubleError as trouble:
                 self.fail(trouble)
-                await self._pause()
-                continue
+                self._failures += 1
             except Exception as error:  # noqa: BLE001 - whatever it is, the next probe may fare better
                 self.fail(TroubleError("internal", f"{type(error).__name__}: {error}"))
-                await self._pause()
-                continue
-            await self._beat_until_broken()
-            if self.state == DOWN and self.seconds < STEADY and self._failures:
-                await self._pause()
+                self._failures += 1
+            else:
+                await self._beat_until_broken()
+            pause = PROBE_PAUSES[min(self._failures, len(PROBE_PAUSES) - 1)]
+            await asyncio.sleep(pause * uniform(0.8, 1.2))  # noqa: S311 - replicas shall not probe in step
 
     async def _open(self) -> None:
         self._broken.clear()
@@ -241,13 +253,16 @@ class Link:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 connection = await self._dial()
         except (RedisError, OSError, TimeoutError) as error:
-            raise self._owner.explain(error) from None
+            raise connect_trouble(error, self.name) from None
         self._wire = Wire(connection, self._lost)
         await self._owner.introduce(self)
         outage, waited = self.seconds, self.state == WAITING
         self._enter(UP)
+        self.tried.set()
         if not waited or self.trouble is None:
-            _log.info("store is up", extra={"fields": {"server": self.name, "after_seconds": round(outage, 3)}})
+            _log.info(
+                "store is up", extra={"fields": {"server": self.name, "after_seconds": round(outage, 3)}}
+            )
         self.trouble = None
         held, self._held = self._held, deque()
         for message in held:
@@ -259,17 +274,14 @@ class Link:
                 async with asyncio.timeout(BEAT):
                     await self._broken.wait()
             except TimeoutError:
-                if self.seconds >= STEADY:
-                    self._failures = 0
-                try:
-                    await self._owner.beat(self)
-                except TroubleError as trouble:
-                    self.fail(trouble)
+                await self._beat()
 
-    async def _pause(self) -> None:
-        seconds = PROBE_PAUSES[min(self._failures, len(PROBE_PAUSES) - 1)]
-        self._failures += 1
-        await asyncio.sleep(seconds * uniform(0.8, 1.2))  # noqa: S311 - replicas shall not probe in step
+    async def _beat(self) -> None:
+        try:
+            await self._owner.beat(self)
+        except TroubleError as trouble:
+            if not self._broken.is_set():
+                self.fail(trouble)
 
 
 class _Question:

@@ -1,7 +1,7 @@
 """Script calls as bytes (RESP, redis.io/docs/latest/develop/reference/protocol-spec).
 
-Everything that does not change is packed once: a call is a join of ready pieces (docs/decisions/redis-transport.md).
-Knows nothing of connections or of what the scripts do.
+Everything that does not change is packed once: a call is a join of ready pieces
+(docs/decisions/redis-transport.md). Knows nothing of connections or of what the scripts do.
 """
 
 from __future__ import annotations

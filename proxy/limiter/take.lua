@@ -4,7 +4,8 @@
 -- ARGV[1]  <d> the batch's deadline on this server's clock, in microseconds; then runs of requests that are charged to
 --          the same limits: <I2> requests, <I1> charges each, and for each charge <dddI1> scale, cost, burst, shadow.
 -- Returns  one integer a charge: the bucket's debt after the request if this charge fits, else -1 - debt;
---          and at the end this server's time. The time alone: the batch came too late and nothing was taken.
+--          and at the end this server's time. The time alone: the batch came too late and nothing was taken, or there
+--          were no keys, and all that was wanted is that the script be known.
 --
 -- A bucket's debt is in units: `scale` of them drain every microsecond and a token costs `interval` (see policy/gcra.py),
 -- all of them whole numbers below 2^53, so nothing drifts. Kept is the moment at which the bucket is full again:
@@ -15,8 +16,8 @@ local call, floor, pack, unpack = redis.call, math.floor, struct.pack, struct.un
 
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
+if #KEYS == 0 then return {now} end
 local plan = ARGV[1]
-if not plan then return {now} end
 local deadline, at = unpack('<d', plan)
 if now > deadline then return {now} end
 

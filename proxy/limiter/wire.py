@@ -1,8 +1,8 @@
 """A connection to Redis: calls go out without waiting, replies come back in their order.
 
-redis-py makes the connection (TCP, TLS or Unix socket, HELLO, AUTH, SELECT); then its transport is handed to a protocol
-of ours that feeds hiredis: a check costs a third of redis-py's own way (docs/decisions/redis-transport.md). Knows
-nothing of scripts, breakers or time.
+redis-py makes the connection (TCP, TLS or Unix socket, HELLO, AUTH, SELECT); then its transport is handed
+to a protocol of ours that feeds hiredis: a check costs a third of redis-py's own way
+(docs/decisions/redis-transport.md). Knows nothing of scripts, breakers or time.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ class Wire(asyncio.Protocol):
     def __init__(self, connection: AbstractConnection, lost: Callable[[], None]) -> None:
         """Takes over a connection that is connected."""
         self.calls: deque[Call] = deque()
-        self._connection: Any = connection  # kept: its stream writer closes the transport when it goes
+        self._connection = connection  # kept: its stream writer closes the transport when it goes
         self._lost: Callable[[], None] | None = lost
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
-        self._transport = cast("asyncio.Transport", self._connection._writer.transport)  # noqa: SLF001 - no public way
+        writer = connection._writer  # noqa: SLF001 - there is no public way to it
+        assert writer is not None
+        self._transport = cast("asyncio.Transport", writer.transport)
         self._transport.set_protocol(self)
 
     def send(self, data: bytes, call: Call) -> None:
@@ -69,7 +71,7 @@ class Wire(asyncio.Protocol):
         """Drops the connection; what is still unanswered stays in `calls`."""
         self._lost = None
         self._transport.abort()
-        self._connection._close()  # noqa: SLF001 - the only one that needs no running task
+        self._connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - the only one that needs no task
 
     def _end(self) -> None:
         lost = self._lost

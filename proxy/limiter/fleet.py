@@ -1,0 +1,168 @@
+"""Which link leads to which shard: one for all, or in a cluster the primary that owns the shard's slot.
+
+A cluster is surveyed at the start, after MOVED, and while any link is down: that is how a failover is
+followed. Knows nothing of charges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from redis.exceptions import RedisError
+
+from proxy.limiter.books import SHARDS
+from proxy.limiter.link import DOWN, Link
+from proxy.limiter.servers import shown
+from proxy.limiter.trouble import TroubleError, connect_trouble
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+    from proxy.limiter.link import Owner
+    from proxy.limiter.servers import Address, Dialler
+
+SURVEY_PAUSE = 0.2  # seconds between two surveys at least
+
+_log = logging.getLogger("weir.store")
+
+
+class Fleet(Protocol):
+    links: list[Link]  # by shard & mask
+    mask: int  # 0 when one call may hold buckets of all shards
+
+    async def start(self) -> None:
+        """Returns when each link has been up or down."""
+
+    async def close(self) -> None: ...
+
+    def all(self) -> list[Link]: ...
+
+    def shards_of(self, link: Link) -> list[int]: ...
+
+    def look_around(self) -> None:
+        """Something was not where it should be."""
+
+    def at(self, address: Address) -> Link:
+        """The link to a server that another has named."""
+
+
+class Lone:
+    """One server: Redis itself, or the master that Sentinel names at each connection."""
+
+    def __init__(self, dialler: Dialler, owner: Owner) -> None:
+        self._dialler = dialler
+        self._link = Link(dialler.name, self._dial, owner)
+        self.links = [self._link]
+        self.mask = 0
+
+    async def start(self) -> None:
+        self._link.start()
+        await self._link.tried.wait()
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    def all(self) -> list[Link]:
+        return self.links
+
+    def shards_of(self, link: Link) -> list[int]:  # noqa: ARG002 - there is but one
+        return list(range(SHARDS))
+
+    def look_around(self) -> None:
+        """It is asked for at each connection."""
+
+    def at(self, address: Address) -> Link:  # noqa: ARG002
+        return self._link
+
+    async def _dial(self) -> AbstractConnection:
+        url = self._dialler.url
+        if url.path is not None:
+            return await self._dialler.connect_unix(url.path)
+        address = await self._dialler.master() if url.kind == "sentinel" else url.addresses[0]
+        return await self._dialler.connect(address)
+
+
+class Cluster:
+    def __init__(self, dialler: Dialler, owner: Owner) -> None:
+        self._dialler = dialler
+        self._owner = owner
+        self._seeds = list(dialler.url.addresses)
+        self._known: dict[Address, Link] = {}
+        nowhere = Link(dialler.name, self._lost_dial, owner)  # never started, so always down
+        self.links = [nowhere] * SHARDS
+        self.mask = SHARDS - 1
+        self.trouble: TroubleError | None = None
+        self._wanted = asyncio.Event()
+        self._surveying: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        await self._survey()
+        self._surveying = asyncio.create_task(self._keep_surveying())
+        for link in self._known.values():
+            await link.tried.wait()
+
+    async def close(self) -> None:
+        if self._surveying is not None:
+            self._surveying.cancel()
+            await asyncio.wait([self._surveying])
+        await asyncio.gather(*(link.close() for link in self._known.values()), *self._closing)
+
+    def all(self) -> list[Link]:
+        return list(self._known.values()) or self.links[:1]
+
+    def shards_of(self, link: Link) -> list[int]:
+        return [shard for shard, its in enumerate(self.links) if its is link]
+
+    def look_around(self) -> None:
+        self._wanted.set()
+
+    def at(self, address: Address) -> Link:
+        link = self._known.get(address)
+        if link is None:
+            link = self._known[address] = Link(
+                shown(address), lambda: self._dialler.connect(address), self._owner
+            )
+            link.start()
+        return link
+
+    async def _keep_surveying(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            await self._survey()
+            await asyncio.sleep(SURVEY_PAUSE)
+            if any(link.state == DOWN for link in self.links):
+                self._wanted.set()
+
+    async def _survey(self) -> None:
+        seeds = [*dict.fromkeys([*self._known, *self._seeds])]
+        try:
+            addresses = await self._dialler.primaries(seeds)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._note(connect_trouble(error, self._dialler.name))
+            return
+        except TroubleError as trouble:
+            self._note(trouble)
+            return
+        self.trouble = None
+        self.links[:] = [self.at(address) for address in addresses]
+        for address in [known for known in self._known if known not in addresses]:
+            task = asyncio.create_task(self._known.pop(address).close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def _note(self, trouble: TroubleError) -> None:
+        if self.trouble is None or str(self.trouble) != str(trouble):
+            self._owner.count_error(trouble.reason)
+            _log.warning(
+                "store: the cluster cannot be surveyed",
+                extra={"fields": {"reason": trouble.reason, "error": str(trouble)}},
+            )
+        self.trouble = trouble
+        self._wanted.set()
+
+    async def _lost_dial(self) -> AbstractConnection:
+        raise OSError("the cluster has not been found")

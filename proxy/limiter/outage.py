@@ -1,0 +1,83 @@
+"""Decisions without Redis, each limit in its own way (`on_store_error`): local, allow or deny.
+
+Local buckets grant the limit divided by the number of live replicas: a token weighs that many times as
+much. All or nothing, as in take.lua. Knows nothing of connections.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy import faults
+from proxy.policy import gcra
+from proxy.policy.decision import LOCAL, Decision, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.limiter.books import Book
+    from proxy.policy.decision import Charge
+    from proxy.policy.limits import Limit
+
+
+class ShareVerdict(Verdict):
+    """Of a local bucket: this replica's share of the limit."""
+
+    __slots__ = ("replicas",)
+
+    def __init__(self, limit: Limit, debt: int, replicas: int, *, fits: bool) -> None:
+        super().__init__(limit, fits, debt)
+        self.replicas = replicas
+
+    @property
+    def remaining(self) -> int:
+        return gcra.remaining(self.debt, self.limit.burst_units, self.limit.interval * self.replicas)
+
+    @property
+    def retry_units(self) -> int:
+        if self.is_admitted:
+            return 0
+        cost = self.limit.cost_units * self.replicas
+        return max(0, self.debt + cost - max(cost, self.limit.burst_units))
+
+    @property
+    def next_units(self) -> int:
+        return gcra.next_token(self.debt, self.limit.burst_units, self.limit.interval * self.replicas)
+
+
+def decide(books: Sequence[Book], charges: Sequence[Charge], now_us: int, replicas: int) -> Decision:
+    verdicts: list[Verdict] = []
+    refusal = (
+        None  # the way of the limit that refuses; local goes before deny, as its client can do something
+    )
+    for book, charge in zip(books, charges, strict=True):
+        verdict = _look(book, charge.key, now_us, replicas)
+        verdicts.append(verdict)
+        if not verdict.is_admitted and not book.limit.is_shadow and refusal != "local":
+            refusal = book.limit.on_store_error
+    if refusal is not None:
+        return Decision(
+            False,  # noqa: FBT003 - its name is in the class
+            verdicts,
+            LOCAL,
+            faults.STORE_DOWN if refusal == "deny" else faults.LIMITED,
+        )
+    for book, charge, verdict in zip(books, charges, verdicts, strict=True):
+        if verdict.is_admitted and book.limit.on_store_error == "local":
+            verdict.debt = book.take_locally(charge.key, verdict.debt, now_us, replicas)
+    return Decision(True, verdicts, LOCAL)  # noqa: FBT003
+
+
+def _look(book: Book, key: bytes, now_us: int, replicas: int) -> Verdict:
+    limit = book.limit
+    if limit.on_store_error == "local":
+        debt = book.local_debt(key, now_us)
+        return ShareVerdict(limit, debt, replicas, fits=book.fits_locally(debt, replicas))
+    admits = limit.on_store_error == "allow"
+    return Verdict(limit, admits, 0 if admits else limit.burst_units)
+
+
+def give_back(books: Sequence[Book], charges: Sequence[Charge], now_us: int, replicas: int) -> None:
+    for book, charge in zip(books, charges, strict=True):
+        if book.limit.on_store_error == "local":
+            book.give_back_locally(charge.key, now_us, replicas)

@@ -1,0 +1,31 @@
+"""Where a batch goes that a node of a cluster sent elsewhere
+(redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec).
+
+MOVED      the slot lives on another node, for good: there, and a survey finds the rest.
+ASK        the slot is on its way, and none of the keys is here any more: there, this once, after ASKING.
+TRYAGAIN   the slot is on its way, and some keys are here and some are not: each request on its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.limiter.batch import Batch
+    from proxy.limiter.fleet import Fleet
+    from proxy.limiter.link import Link
+
+
+def redirected(batch: Batch, link: Link, error: str, fleet: Fleet) -> list[tuple[Batch, Link]]:
+    """What to send where; nothing if the error is none of these."""
+    word, *rest = error.split(" ")
+    if word in ("MOVED", "ASK") and len(rest) >= 2:
+        host, _, port = rest[1].rpartition(":")
+        target = fleet.at((host.strip("[]"), int(port))) if host else link
+        batch.is_asking = word == "ASK"
+        if word == "MOVED":
+            fleet.look_around()
+        return [(batch, target)]
+    if word == "TRYAGAIN" and len(batch.requests) > 1:
+        return [(part, link) for part in batch.split()]
+    return []

@@ -1,0 +1,49 @@
+"""How many replicas of Weir share the limits: each says every second that it lives; the last count stands
+in an outage.
+
+Each worker process counts. In a cluster each server is told, in a set of a shard it owns, and the largest
+count is believed. Knows nothing of limits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.limiter.books import shard_tag
+from proxy.limiter.memory import monotonic_us
+from proxy.limiter.resp import Script, key_prefix
+
+if TYPE_CHECKING:
+    from proxy.limiter.link import Link
+
+ANNOUNCE = Script("announce.lua")
+LIFETIME_US = 5_000_000  # five beats: a replica that is busy for a moment is not given up
+
+
+class Replicas:
+    def __init__(self, own_id: bytes) -> None:
+        self._id = own_id
+        self._counts: dict[str, int] = {}  # by server
+
+    @property
+    def count(self) -> int:
+        """At least 1: this one."""
+        return max(self._counts.values(), default=1)
+
+    async def announce(self, link: Link, shard: int) -> None:
+        """Tells the server that we live, and learns how many do. Raises TroubleError."""
+        sent_us = monotonic_us()
+        count, server_us = await link.ask(lambda _: self._call(shard, LIFETIME_US))
+        link.clock.learn(sent_us, monotonic_us(), server_us)
+        self._counts[link.name] = max(count, 1)
+
+    async def withdraw(self, link: Link, shard: int) -> None:
+        """Raises TroubleError; then the server forgets us when our lifetime is over."""
+        await link.ask(lambda _: self._call(shard, 0))
+
+    def forget(self, server: str) -> None:
+        self._counts.pop(server, None)
+
+    def _call(self, shard: int, lifetime_us: int) -> bytes:
+        key = b"weir:%b:replicas" % shard_tag(shard)
+        return ANNOUNCE.full_call([key_prefix(key, 0)], b"%b %d" % (self._id, lifetime_us))

@@ -1,0 +1,107 @@
+"""A request whose limits live in different slots of a cluster: no script reaches them all at once.
+
+They are taken place by place, in the order of the limits, and given back when a later one refuses.
+Between the two, others may be refused for a token that comes back: the price of a cluster
+(docs/limits.md). Places with nothing but shadow limits come last, since they cannot refuse. Knows nothing
+of connections.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from proxy.limiter.batch import NOBODY
+from proxy.limiter.books import LAST_SHARD
+from proxy.policy.decision import LOCAL, Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.limiter.store import Waiter
+    from proxy.policy.decision import Charge
+
+    Part = list[Charge]
+
+
+class Counter(Protocol):
+    """The store, as a spread request sees it."""
+
+    def denial(self, charges: Sequence[Charge]) -> Decision | None: ...
+
+    def is_down(self, charges: Sequence[Charge]) -> bool: ...
+
+    def enqueue(self, charges: Sequence[Charge], waiter: Waiter, *, back: bool = False) -> None: ...
+
+    def decide_locally(self, charges: Sequence[Charge]) -> Decision: ...
+
+    def give_back_locally(self, charges: Sequence[Charge]) -> None: ...
+
+
+class Spread:
+    """Waits for one place after the other."""
+
+    def __init__(self, counter: Counter, charges: Sequence[Charge], waiter: Waiter) -> None:
+        self._counter = counter
+        self._charges = charges
+        self._waiter = waiter
+        self._parts = _by_place(charges)
+        self._decisions: list[tuple[Part, Decision]] = []
+
+    def begin(self) -> Decision | None:
+        """The decision, if no place need be asked."""
+        counter = self._counter
+        denial = counter.denial([charge for charge in self._charges if not counter.is_down([charge])])
+        return denial if denial is not None else self._go_on()
+
+    def decided(self, decision: Decision) -> None:
+        """One place's answer."""
+        outcome = self._note(self._parts.pop(0), decision) or self._go_on()
+        if outcome is not None:
+            self._waiter.decided(outcome)
+
+    def _go_on(self) -> Decision | None:
+        counter = self._counter
+        while self._parts:
+            part = self._parts[0]
+            if not counter.is_down(part):
+                counter.enqueue(part, self)
+                return None
+            outcome = self._note(self._parts.pop(0), counter.decide_locally(part))
+            if outcome is not None:
+                return outcome
+        return self._whole(self._decisions[-1][1])
+
+    def _note(self, part: Part, decision: Decision) -> Decision | None:
+        """The decision, if this place refuses."""
+        self._decisions.append((part, decision))
+        if decision.is_admitted:
+            return None
+        for taken, earlier in self._decisions[:-1]:
+            self._give_back(taken, earlier)
+        return self._whole(decision)
+
+    def _give_back(self, part: Part, decision: Decision) -> None:
+        taken = []
+        for charge, verdict in zip(part, decision.verdicts, strict=True):
+            if verdict.is_admitted:
+                taken.append(charge)
+                verdict.debt = max(verdict.debt - charge.limit.cost_units, 0)
+        if not taken:
+            return
+        if decision.via == LOCAL:
+            self._counter.give_back_locally(taken)
+        else:
+            self._counter.enqueue(taken, NOBODY, back=True)
+
+    def _whole(self, last: Decision) -> Decision:
+        """All verdicts there are, in the order of the limits; how it came about is told of the last."""
+        found = {verdict.limit: verdict for _, decision in self._decisions for verdict in decision.verdicts}
+        verdicts = [found[charge.limit] for charge in self._charges if charge.limit in found]
+        return Decision(last.is_admitted, verdicts, last.via, last.fault)
+
+
+def _by_place(charges: Sequence[Charge]) -> list[Part]:
+    places: dict[int, Part] = {}
+    for charge in charges:
+        places.setdefault(charge.key[0] & LAST_SHARD, []).append(charge)
+    return sorted(places.values(), key=lambda part: all(charge.limit.is_shadow for charge in part))

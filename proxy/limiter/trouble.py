@@ -1,0 +1,78 @@
+"""What can be wrong with a store, in a word for the metric and in a line for people that names the setting.
+
+A password never stands in a line: Redis and redis-py do not repeat it, and neither do we.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+# First words of Redis's errors: the metric's word, and what to say where Redis's own text does not say
+# enough.
+_REPLIES = {
+    "NOAUTH": ("auth", "asks for a password, and store.url has none"),
+    "WRONGPASS": ("auth", "does not accept the user name and password of store.url"),
+    "NOPERM": ("permission", "does not let the user of store.url do what Weir needs (docs/limits.md: Redis)"),
+    "OOM": ("out_of_memory", "is out of memory and evicts nothing (maxmemory-policy)"),
+    "READONLY": ("read_only", "is a read-only replica"),
+    "LOADING": ("loading", "is loading its data"),
+    "BUSY": ("busy", "is busy with another script"),
+    "MISCONF": ("misconfigured", "cannot save its data and therefore refuses writes"),
+    "MASTERDOWN": ("read_only", "is a replica without its master"),
+    "NOREPLICAS": ("misconfigured", "has fewer replicas than it wants, and therefore refuses writes"),
+    "CLUSTERDOWN": ("cluster", "says that the cluster is down"),
+    "MOVED": ("cluster", "is part of a cluster: write redis+cluster:// in store.url"),
+    "ASK": ("cluster", "is part of a cluster: write redis+cluster:// in store.url"),
+    "CROSSSLOT": ("cluster", "is part of a cluster: write redis+cluster:// in store.url"),
+    "NOSCRIPT": ("script", "does not keep the script"),
+    "TIMEOUT": ("timeout", "gave no answer in time"),
+}
+
+
+class TroubleError(Exception):
+    """Why a link is not up."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def reply_trouble(error: Exception, server: str) -> TroubleError:
+    """An error that Redis replied."""
+    text = str(error)
+    reason, meaning = _REPLIES.get(text.partition(" ")[0], ("error", f"answered: {text}"))
+    return TroubleError(reason, f"store.url: {server} {meaning}")
+
+
+def connect_trouble(error: BaseException, server: str) -> TroubleError:
+    """A connection that could not be made."""
+    below = _transport_trouble(error, server)
+    if below is not None:
+        return below
+    if isinstance(error, NoPermissionError):
+        return reply_trouble(Exception("NOPERM"), server)
+    if isinstance(error, AuthenticationError):
+        has_none = "required" in str(error).lower()
+        return reply_trouble(Exception("NOAUTH" if has_none else "WRONGPASS"), server)
+    if isinstance(error, MasterNotFoundError):
+        return TroubleError("sentinel", f"store.url: no sentinel that answers knows a master of {server}")
+    return TroubleError("connection", f"store.url: no connection to {server}: {error}")
+
+
+def _transport_trouble(error: BaseException, server: str) -> TroubleError | None:
+    """What TLS or the clock said, which redis-py words in its own way."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            why = cause.verify_message
+            return TroubleError("tls", f"store.url: the certificate of {server} is not accepted: {why}")
+        if isinstance(cause, ssl.SSLError):
+            why = cause.reason or "broken off"
+            return TroubleError("tls", f"store.url: no TLS with {server}: {why}")
+        if isinstance(cause, TimeoutError):
+            return TroubleError("timeout", f"store.url: {server} does not answer")
+        cause = cause.__cause__ or cause.__context__
+    return None
