@@ -74,6 +74,7 @@ class LineHandler(logging.Handler):
         super().__init__()
         self.setFormatter(JsonFormatter())
         self._writer = LineWriter(fd)
+        self._told = 0  # of the dropped lines, those that a line has told of
 
     @property
     def dropped(self) -> int:
@@ -85,7 +86,16 @@ class LineHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - a log call never fails; a wrong one is shown with its place
             place = {"call": _ascii(record.msg), "file": record.pathname, "line": record.lineno}
             text = msgspec.json.encode({**_opening(record, "wrong_log_call"), **place}).decode()
-        self._writer.offer(text.encode() + b"\n")
+        self._offer(record, text.encode() + b"\n")
+
+    def _offer(self, record: logging.LogRecord, line: bytes) -> None:
+        dropped = self._writer.dropped
+        if dropped > self._told:
+            notice = {**_opening(record, "log_lines_dropped"), "lines": dropped - self._told}
+            line = msgspec.json.encode(notice) + b"\n" + line
+        self._writer.offer(line)
+        if self._writer.dropped == dropped:
+            self._told = dropped
 
     def close(self) -> None:
         """Called by logging at the end of the process: what is left is written, for at most a second."""

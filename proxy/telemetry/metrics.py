@@ -11,6 +11,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Protocol
 
 from proxy import faults
+from proxy.policy.decision import LOCAL, STORE
 from proxy.telemetry.collector import new_registry
 from proxy.telemetry.histogram import Histogram
 
@@ -34,8 +35,6 @@ REFUSED = "refused"
 SHADOW_REFUSED = "shadow_refused"
 EXEMPT = "exempt"
 DECISIONS = (ADMITTED, REFUSED, SHADOW_REFUSED, EXEMPT)
-STORE = "store"  # via, when nothing was short-cut
-LOCAL = "local"  # via of exempt: no store is asked
 
 # From half a millisecond (a refusal takes less) to the service's own request timeout of 140 s.
 SECONDS = (
@@ -164,7 +163,7 @@ class Metrics:
 
     def _exempted(self, limits: Iterable[Limit]) -> None:
         for limit in limits:
-            key = (limit.name, EXEMPT, LOCAL)
+            key = (limit.name, EXEMPT, LOCAL)  # no store is asked
             self.decisions[key] = self.decisions.get(key, 0) + 1
 
     # --- what happens now and then ---

@@ -13,7 +13,7 @@ def limit(name="per-user", *, is_shadow=False):
 
 
 def verdict(of, *, is_admitted=True):
-    return Verdict(of, is_admitted, 0, 0.0 if is_admitted else 0.1, 0.1)
+    return Verdict(of, is_admitted, of.cost_units if is_admitted else of.burst_units)
 
 
 def decision(*verdicts, via="store"):

@@ -16,6 +16,7 @@ from proxy.telemetry import access_log as module
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.metrics import Metrics
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
+from tests.telemetry.waiting import until
 
 
 @pytest.fixture
@@ -169,8 +170,7 @@ def test_flush_is_enough(log, path):
     """What was flushed reaches the file without any further call."""
     log.write(exchange())
     log.flush()
-    while not path.read_bytes().endswith(b"\n"):
-        pass
+    until(path.read_bytes)
 
     assert path.read_bytes().count(b"\n") == 1
 

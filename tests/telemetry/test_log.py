@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from proxy.telemetry import log as module
 from proxy.telemetry.log import LineHandler, configure, event
+from tests.telemetry.waiting import until
 
 
 @pytest.fixture
@@ -175,6 +176,28 @@ def test_full_stderr_stops_nobody():
     os.close(read_end)
     handler.close()
     os.close(write_end)
+
+
+def test_lost_lines_are_told_when_there_is_room_again():
+    """Whoever reads late sees how many lines are missing, and where."""
+    read_end, write_end = os.pipe()
+    handler = LineHandler(write_end)
+    record = logging.LogRecord("weir", logging.INFO, "", 0, "x" * 100_000, None, None)
+    while not handler.dropped:
+        handler.emit(record)
+    with open(read_end, "rb", closefd=False) as reader:
+        first = [json.loads(reader.readline()) for _ in range(4)]
+        until(lambda: handler._writer._room > 200_000)
+        handler.emit(record)
+        while (line := json.loads(reader.readline()))["event"] != "log_lines_dropped":
+            first.append(line)
+        last = json.loads(reader.readline())
+    handler.close()
+    os.close(read_end)
+    os.close(write_end)
+
+    assert (line["lines"], line["level"]) == (1, "info")
+    assert {entry["event"] for entry in (*first, last)} == {"x" * 100_000}
 
 
 def test_long_traceback_is_cut_at_its_outer_end(lines, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 
 from proxy.telemetry import writer as words
 from proxy.telemetry.writer import LineWriter
+from tests.telemetry.waiting import until
 
 
 @pytest.fixture
@@ -104,14 +105,12 @@ def test_room_is_given_back(pipe):
         writer.offer(line)
 
     assert writer.dropped == 1
-    for _ in range(20):
-        with open(read_end, "rb", closefd=False) as reader:
+    with open(read_end, "rb", closefd=False) as reader:
+        assert [reader.readline(), reader.readline()] == [line, line]
+        for _ in range(20):
+            until(lambda: writer._room >= len(line))
+            writer.offer(line)
             assert reader.readline() == line
-            if _ == 0:
-                assert reader.readline() == line
-        while writer._room < len(line):
-            pass
-        writer.offer(line)
     assert writer.dropped == 1
     os.close(read_end)
     writer.close()
@@ -138,8 +137,7 @@ def test_full_disk_heals(tmp_path):
     reports = Reports()
     writer = LineWriter(str(path), reports)
     writer.offer(b"lost\n")
-    while not reports:
-        pass
+    until(lambda: reports)
     path.unlink()
     writer.offer(b"kept\n")
     writer.close()
@@ -208,8 +206,7 @@ def test_reopen_follows_the_name(tmp_path):
     path, moved = tmp_path / "log", tmp_path / "log.1"
     writer = LineWriter(str(path))
     writer.offer(b"before\n")
-    while not path.read_bytes():
-        pass
+    until(path.read_bytes)
     path.rename(moved)
     writer.offer(b"still before\n")
     writer.reopen()
