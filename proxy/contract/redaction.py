@@ -1,188 +1,97 @@
-"""Redaction: answers of certain statuses are replaced before a byte of them leaves.
+"""Redaction: which answers of the service are replaced, what of them may stay, and what the log keeps.
 
-The fields that describe the replaced body go, and so do those that tell of the inside of the service; what a client needs
-to behave (Retry-After, Allow, WWW-Authenticate, CORS) stays. The original is kept for the log: its first 16 KiB, decoded,
-with known shapes of secrets masked. Knows nothing of sockets or of the log itself.
+The body is replaced before a byte of it has left; the original is kept, bounded, for one line of the log.
+Knows nothing of how the replacement looks (problem.py) or of connections.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import zlib
 from typing import TYPE_CHECKING
 
+from proxy.config.names import is_json
+from proxy.contract.capture import CAPTURE_BYTES, captured, decoded
+from proxy.contract.headers import kept_headers, leaking, logged_headers
+from proxy.contract.masking import masked
+from proxy.contract.members import kept_members
+from proxy.http1.headers import RESPONSE_DROPS, named_by
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Container, Iterable
 
     from proxy.config.settings import ErrorSettings
+    from proxy.contract.problem import Scalar
     from proxy.http1.head import ResponseHead
 
-CAPTURE_BYTES = 16 * 1024  # of an original, before and after decoding
-MEMBER_CHARS = 256  # of a kept member
+__all__ = ["CAPTURE_BYTES", "WITHHELD", "Original", "Redaction", "captured", "kept_headers", "leaking"]
 
-# They describe the body that is replaced (RFC 9110 section 8, RFC 9530).
-DESCRIBING = frozenset(
-    b"content-type content-length content-encoding content-language content-location content-range content-disposition "
-    b"content-md5 content-digest repr-digest want-content-digest digest etag last-modified accept-ranges trailer "
-    b"cache-control expires age pragma link".split()
-)
-# They tell of the inside.
-LEAKING = frozenset(
-    b"server via server-timing set-cookie location x-powered-by x-aspnet-version x-aspnetmvc-version x-sourcefiles "
-    b"x-runtime x-generator x-served-by x-backend x-backend-server x-upstream x-host x-hostname x-instance x-node "
-    b"x-correlation-info sourcemap x-sourcemap x-application-context x-owa-version x-varnish x-cache x-amz-cf-id "
-    b"x-error x-error-message x-stack-trace x-request-id ms-author-via microsoftsharepointteamservices".split()
-)
-_LEAKING_PREFIXES = (
-    b"x-debug",
-    b"x-exception",
-    b"x-error",
-    b"x-stack",
-    b"x-trace",
-    b"x-drupal",
-    b"x-php",
-    b"x-envoy",
-    b"x-sql",
-)
+REASON_CHARS = 256
 
-_CREDENTIALS = frozenset(
-    b"authorization proxy-authorization cookie set-cookie x-auth-token x-api-key".split()
-)
-
-_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (
-        re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
-        ),
-        "***",
-    ),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"), "***"),  # a JWT
-    (re.compile(r"(?i)\b(bearer|basic|digest|negotiate)\s+[A-Za-z0-9._~+/=-]{6,}"), r"\1 ***"),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "***"),  # an AWS access key
-    (re.compile(r"(?i)(://[^\s:/@'\"]{0,64}:)[^\s@'\"]{1,256}@"), r"\1***@"),  # a password in a URL
-    (
-        re.compile(
-            r"(?i)((?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|account[_-]?key|client[_-]?secret|"
-            r"x-auth-token|authorization|cookie|session(?:id)?|sid|sig|signature)[\"']?\s*[:=]\s*[\"']?)"
-            r"[^\s\"';,&<>]{1,1024}"
-        ),
-        r"\1***",
-    ),
-)
+# What the client is told instead of the details.
+WITHHELD = "The service failed. Its operator finds the reason by the request id."
 
 
 class Redaction:
-    """Which statuses are replaced, and what of the original may stay."""
+    __slots__ = ("_keep", "covers")
 
-    __slots__ = ("_covered", "_keep")
-
-    def __init__(self, ranges: Sequence[tuple[int, int]], keep_members: Sequence[str] = ()) -> None:
-        self._covered = bytearray(1000)
-        for low, high in ranges:
-            self._covered[low : high + 1] = b"\1" * (high + 1 - low)
+    def __init__(self, ranges: Iterable[tuple[int, int]], keep_members: Iterable[str] = ()) -> None:
+        statuses = frozenset(status for low, high in ranges for status in range(low, high + 1))
+        self.covers: Callable[[int], bool] = statuses.__contains__  # whether answers of a status are replaced
         self._keep = tuple(keep_members)
 
     @classmethod
-    def from_settings(cls, settings: ErrorSettings) -> Redaction:
-        return cls([(statuses.low, statuses.high) for statuses in settings.redact], settings.keep_members)
-
-    def covers(self, status: int) -> bool:
-        return self._covered[status] == 1
+    def from_settings(cls, errors: ErrorSettings) -> Redaction:
+        return cls(errors.redact, errors.keep_members)
 
     def original(self, head: ResponseHead) -> Original:
         return Original(head, self._keep)
 
 
 class Original:
-    """An answer that is being replaced: what of it the log and the client may see."""
+    """An answer that is being replaced."""
 
-    __slots__ = ("_captured", "_head", "_keep", "size", "status")
+    __slots__ = ("_data", "_head", "_keep", "size", "status")
 
-    def __init__(self, head: ResponseHead, keep: Sequence[str]) -> None:
+    def __init__(self, head: ResponseHead, keep: tuple[str, ...] = ()) -> None:
+        self.status = head.status
+        self.size = 0  # bytes of the body so far
         self._head = head
         self._keep = keep
-        self._captured = b""
-        self.status = head.status
-        self.size = 0  # bytes of its body so far
+        self._data = b""  # the beginning of the body
 
     def feed(self, data: bytes) -> None:
-        self.size += len(data)
-        room = CAPTURE_BYTES - len(self._captured)
+        room = CAPTURE_BYTES - self.size
         if room > 0:
-            self._captured += data[:room]
+            self._data += data[:room]
+        self.size += len(data)
 
-    def kept_lines(self) -> bytes:
-        """The header lines that stay."""
-        return b"".join([b"%b: %b\r\n" % header for header in self._head.headers if stays(header[0].lower())])
+    def kept_lines(self, drops: Container[bytes] = RESPONSE_DROPS) -> bytes:
+        """The header lines that go to the client as they came; `drops` names those of this hop."""
+        named = named_by(self._head.fields.get(b"connection", b""))
+        return b"".join(
+            [
+                b"%b: %b\r\n" % (name, value)
+                for name, value in kept_headers(self._head.headers)
+                if (lower := name.lower()) not in drops and lower not in named
+            ]
+        )
 
-    def kept_members(self) -> dict[str, object]:
-        """Members of a JSON object that a setting allows: scalars, and short."""
-        if not self._keep:
+    def members(self) -> dict[str, Scalar]:
+        """Members of the service's error object that may stay."""
+        fields = self._head.fields
+        if not self._keep or self.size > CAPTURE_BYTES:
             return {}
-        try:
-            body = json.loads(self._decoded())
-        except (ValueError, RecursionError):
+        if not is_json(fields.get(b"content-type", b"").decode("latin-1")):
             return {}
-        if not isinstance(body, dict):
-            return {}
-        return {name: body[name] for name in self._keep if name in body and _is_short_scalar(body[name])}
+        data = decoded(self._data, fields.get(b"content-encoding", b""))
+        return kept_members(data, self._keep) if data else {}
 
     def for_log(self) -> dict[str, object]:
-        """The whole truth for whoever is on call, without credentials."""
+        fields = self._head.fields
+        body = captured(self._data, fields.get(b"content-encoding", b""), fields.get(b"content-type", b""))
         return {
             "status": self.status,
-            "reason": self._head.reason.decode("latin-1"),
-            "headers": {
-                name.decode("latin-1"): "***"
-                if name.lower() in _CREDENTIALS
-                else masked(value.decode("latin-1"))
-                for name, value in self._head.headers
-            },
-            "body": masked(self._decoded().decode("utf-8", "backslashreplace")),
+            "reason": masked(self._head.reason.decode("latin-1")[:REASON_CHARS]),
+            "headers": logged_headers(self._head.headers),
+            "body": body,
             "body_bytes": self.size,
         }
-
-    def _decoded(self) -> bytes:
-        return decoded(self._captured, self._head.fields.get(b"content-encoding", b""))
-
-
-def stays(name: bytes) -> bool:
-    """Whether a field of a replaced answer goes to the client; `name` in lower case."""
-    return name not in DESCRIBING and name not in LEAKING and not name.startswith(_LEAKING_PREFIXES)
-
-
-def decoded(data: bytes, encoding: bytes) -> bytes:
-    """At most CAPTURE_BYTES of the body behind a content coding; what cannot be decoded stays as it came."""
-    coding = encoding.strip(b" \t").lower()
-    try:
-        if coding in (b"gzip", b"x-gzip"):
-            return zlib.decompressobj(31).decompress(data, CAPTURE_BYTES)
-        if coding == b"deflate":
-            return _inflated(data)
-    except zlib.error:
-        pass
-    return data
-
-
-def _inflated(data: bytes) -> bytes:
-    """RFC 9110 section 8.4.1.2: a zlib stream, though some send it bare."""
-    try:
-        return zlib.decompressobj().decompress(data, CAPTURE_BYTES)
-    except zlib.error:
-        return zlib.decompressobj(-15).decompress(data, CAPTURE_BYTES)
-
-
-def masked(text: str) -> str:
-    """Known shapes of secrets as asterisks."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def _is_short_scalar(value: object) -> bool:
-    return (
-        value is None
-        or isinstance(value, bool | int | float)
-        or (isinstance(value, str) and len(value) <= MEMBER_CHARS)
-    )

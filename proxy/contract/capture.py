@@ -1,0 +1,123 @@
+"""The body of a redacted answer as text for the log: bounded, decoded, secrets masked.
+
+Never raises. A bomb is cut like any other body, since no decoder is asked for more than the bound. Brotli and
+Zstandard are decoded where a library for them is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from proxy.contract.masking import masked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Decoder = Callable[[bytes, int], bytes]  # data, most bytes to give
+
+CAPTURE_BYTES = 16 * 1024  # of the body, as it came and decoded
+CODINGS_MAX = 3  # a body that is coded more often is left as it is
+GZIP_MEMBERS_MAX = 8
+WINDOW_BYTES_MAX = 8 * 1024 * 1024  # of Zstandard, RFC 8878 section 3.1.1.1.2: what every decoder supports
+
+_CHARSET = re.compile(rb"charset=[\"']?([\w\-]+)", re.IGNORECASE)
+_CHARSETS = frozenset(b"utf-8 us-ascii iso-8859-1 windows-1252 utf-16 utf-16le utf-16be".split())
+_UNPRINTABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\ufffd]")
+
+
+def captured(data: bytes, content_encoding: bytes = b"", content_type: bytes = b"") -> str:
+    """At most CAPTURE_BYTES characters of what `data`, the beginning of a body, says."""
+    whole = decoded(data[:CAPTURE_BYTES], content_encoding)
+    if whole is None:
+        return f"<{len(data)} bytes that cannot be decoded>"
+    text = _text(whole, content_type)
+    if len(_UNPRINTABLE.findall(text)) * 8 > len(text):
+        return f"<{len(data)} bytes that are no text>"
+    return masked(text)[:CAPTURE_BYTES]
+
+
+def decoded(data: bytes, content_encoding: bytes) -> bytes | None:
+    """At most CAPTURE_BYTES of the content; None if it cannot be had."""
+    codings = [coding.strip().lower() for coding in content_encoding.split(b",")]
+    codings = [coding for coding in codings if coding not in (b"", b"identity")]
+    if len(codings) > CODINGS_MAX:
+        return None
+    for coding in reversed(codings):
+        decoder = _DECODERS.get(coding)
+        if decoder is None:
+            return None
+        try:
+            data = decoder(data, CAPTURE_BYTES)[:CAPTURE_BYTES]
+        except Exception:  # noqa: BLE001 - five libraries with errors of their own, and the log must not fail
+            return None
+    return data
+
+
+def _text(data: bytes, content_type: bytes) -> str:
+    named = _CHARSET.search(content_type)
+    charset = named[1].lower() if named else b"utf-8"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        charset = b"utf-16"
+    text = data.decode(charset.decode() if charset in _CHARSETS else "utf-8", "replace")
+    # Without zeros, UTF-16 that nobody declared can be read too, and its secrets found.
+    return text.replace("\x00", "")
+
+
+def _gzip(data: bytes, limit: int) -> bytes:
+    out = b""
+    for _ in range(GZIP_MEMBERS_MAX):
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        out += member.decompress(data, limit - len(out))
+        data = member.unused_data
+        if not data or len(out) >= limit:
+            break
+    return out
+
+
+def _deflate(data: bytes, limit: int) -> bytes:
+    """With the zlib header as the RFC has it, or without as some send it (RFC 9110 section 8.4.1.2)."""
+    try:
+        return zlib.decompressobj().decompress(data, limit)
+    except zlib.error:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limit)
+
+
+def _imported(*names: str) -> Any:
+    for name in names:
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    return None
+
+
+_brotli = _imported("brotli", "brotlicffi")
+_zstd = _imported("compression.zstd", "backports.zstd")
+_zstandard = _imported("zstandard")
+
+
+def _brotli_decoded(data: bytes, limit: int) -> bytes:
+    # A library without a limit of output (before 1.2) refuses the argument: not decoded rather than bombed.
+    out: bytes = _brotli.Decompressor().process(data, output_buffer_limit=limit)
+    return out
+
+
+def _zstd_decoded(data: bytes, limit: int) -> bytes:
+    if _zstd is not None:
+        parameter = _zstd.DecompressionParameter.window_log_max
+        options = {parameter: WINDOW_BYTES_MAX.bit_length() - 1}
+        out: bytes = _zstd.ZstdDecompressor(options=options).decompress(data, limit)
+        return out
+    decompressor = _zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES_MAX)
+    with decompressor.stream_reader(data) as reader:
+        return bytes(reader.read(limit))
+
+
+_DECODERS: dict[bytes, Decoder] = {b"gzip": _gzip, b"x-gzip": _gzip, b"deflate": _deflate}
+if _brotli is not None:
+    _DECODERS[b"br"] = _brotli_decoded
+if _zstd is not None or _zstandard is not None:
+    _DECODERS[b"zstd"] = _zstd_decoded
