@@ -10,7 +10,7 @@ from random import getrandbits
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy import faults
-from proxy.contract.checks import violations
+from proxy.contract.checks import CHECKS, violations
 from proxy.contract.location import public_location
 from proxy.contract.problem import Problems, problem_head_lines
 from proxy.contract.redaction import WITHHELD, Redaction
@@ -159,7 +159,7 @@ class Rules:
         status = head.status
         if status == 204:
             lines = response_lines(head, self._response_drops | {b"content-length"})
-        elif self._public_origin and b"location" in head.fields:
+        elif self._public_origin and b"location" in head.found:
             lines = self._relocated(head)
         else:
             lines = response_lines(head, self._response_drops)
@@ -180,7 +180,7 @@ class Rules:
         return b"%bLocation: %b\r\n" % (kept, location)
 
     def violations(self, head: ResponseHead) -> tuple[str, ...]:
-        return violations(head.status, head.fields)
+        return violations(head.status, head.fields) if head.status in CHECKS else ()
 
     # --- answers of our own ---
 

@@ -34,6 +34,8 @@ CLAIM_PREFIX = b"x-forwarded-"
 
 REQUEST_DROPS = HOP_BY_HOP | _OWN | _CLAIMS
 RESPONSE_DROPS = HOP_BY_HOP | {b"x-request-id"}
+_BUT_CONNECTION = RESPONSE_DROPS - {b"connection"}
+_KEEP_ALIVE = b"connection: keep-alive\r\n"
 _LIMIT_FIELDS = frozenset(
     b"ratelimit ratelimit-policy x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset".split()
 )
@@ -46,7 +48,7 @@ def request_lines(
     head: RequestHead, drops: frozenset[bytes] = REQUEST_DROPS, *, keep_underscores: bool = False
 ) -> bytes:
     """The request's own header lines that go to the server."""
-    drops = _with_named(drops, head)
+    drops = _with_named(drops, head.fields.get(b"connection"))
     lines = [
         b": ".join(header)
         for header in head.headers
@@ -62,15 +64,24 @@ def request_lines(
 
 
 def response_lines(head: ResponseHead, drops: frozenset[bytes] = RESPONSE_DROPS) -> bytes:
-    """The response's own header lines that go to the client."""
-    drops = _with_named(drops, head)
+    """The response's own header lines that go to the client: as they came, if nothing has to go."""
+    found = head.found
+    section = head.section
+    if drops is RESPONSE_DROPS and _BUT_CONNECTION.isdisjoint(found):
+        connection = found.get(b"connection")
+        if connection is None:
+            return section
+        if connection == b"keep-alive":  # what nearly every server says, and means nothing in HTTP/1.1
+            start = section.lower().find(_KEEP_ALIVE)
+            if start == 0 or section[start - 2 : start] == b"\r\n":
+                return section[:start] + section[start + len(_KEEP_ALIVE) :]
+    drops = _with_named(drops, found.get(b"connection"))
     lines = [b": ".join(header) for header in head.headers if header[0].lower() not in drops]
     lines.append(b"")
     return b"\r\n".join(lines)
 
 
-def _with_named(drops: frozenset[bytes], head: RequestHead | ResponseHead) -> frozenset[bytes]:
-    connection = head.fields.get(b"connection")
+def _with_named(drops: frozenset[bytes], connection: bytes | None) -> frozenset[bytes]:
     if connection is None or connection == b"keep-alive":
         return drops
     return drops | named_by(connection)
