@@ -11,26 +11,11 @@ import inspect
 import socket
 from collections.abc import Awaitable, Callable
 
+from tests.support.messages import answer
 from tests.support.wire import PATIENCE, Broken, Request, Wire
 
 Script = Callable[["Visit"], Awaitable[None]]
 Answer = Callable[[Request], bytes | Awaitable[bytes]]
-
-
-def answer(
-    status: int = 200, body: bytes = b"ok", *headers: str | bytes, reason: str = "", length: bool = True
-) -> bytes:
-    """A response as bytes. Headers are whole lines; Content-Length is added unless `length` is false."""
-    lines = [f"HTTP/1.1 {status} {reason or 'Whatever'}".encode()]
-    lines += [line.encode("latin-1") if isinstance(line, str) else line for line in headers]
-    if length:
-        lines.append(b"Content-Length: %d" % len(body))
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-def chunked(*pieces: bytes, trailers: bytes = b"") -> bytes:
-    """A whole chunked body, a chunk for each piece."""
-    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n" + trailers + b"\r\n"
 
 
 def answering(what: bytes | Answer) -> Script:

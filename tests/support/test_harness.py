@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.support.origin import Origin, Visit, answer, answering, chunked
+from tests.support.messages import answer, chunked
+from tests.support.origin import Origin, Visit, answering
 from tests.support.weir import Metrics, overlaid
 from tests.support.wire import CLEAN, RESET, Broken, Wire
 

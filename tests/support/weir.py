@@ -91,6 +91,7 @@ class Weir:
         self.tolerates_complaints = False  # of a test that provokes them
         self.exit_code: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._judged = 0  # characters of the log
         self._stderr = folder / "stderr.log"
         self._stdout = folder / "stdout.log"
 
@@ -179,19 +180,20 @@ class Weir:
         )
         return found[0]
 
-    def check_log(self, begin: int = 0) -> None:
-        """No traceback and no other sign of a bug, from that character on."""
-        text = self.log_text()[begin:]
+    def check_log(self) -> None:
+        """No traceback and no other sign of a bug since the last look."""
+        text = self.log_text()[self._judged :]
+        self._judged += len(text)
         found = None if self.tolerates_complaints else _COMPLAINT.search(text)
         assert found is None, f"weir's log has {found and found[0]!r}:\n{text[-8000:]}"
 
     @contextmanager
     def watched(self) -> Iterator[Weir]:
         """One test's use of a Weir that several share: it survives and logs nothing bad meanwhile."""
-        begin = len(self.log_text())
+        assert self.is_running, "weir ended in an earlier test"
         yield self
         assert self.is_running, f"weir ended:\n{self.log_text()[-8000:]}"
-        self.check_log(begin)
+        self.check_log()
 
     # --- its access log ---
 
