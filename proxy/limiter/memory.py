@@ -1,5 +1,4 @@
-"""Buckets in this process: one table a limit, from partition key to the moment at which the bucket is
-full again.
+"""Buckets in this process: for each limit a table of keys and the moments at which their buckets are full.
 
 A full bucket need not be kept. A table has two generations: buckets that are charged live in `young`;
 when all of `old` must be full again, `old` is dropped and `young` becomes old, so nothing is ever
@@ -33,7 +32,7 @@ def monotonic_us() -> int:
 class Table:
     """The buckets of one limit. Moments are in the limit's units."""
 
-    __slots__ = ("evictions", "generation_keys", "limit", "old", "old_until", "young", "young_until")
+    __slots__ = ("evictions", "generation_keys", "limit", "old", "old_until", "young")
 
     def __init__(self, limit: Limit, max_keys: int) -> None:
         self.limit = limit
@@ -41,7 +40,6 @@ class Table:
         self.young: dict[bytes, int] = {}  # key -> full_at
         self.old: dict[bytes, int] = {}  # no key is in both
         self.old_until = 0  # all of old are full again by then
-        self.young_until = 0  # a bound for young that an earlier, slower rate left behind
         self.evictions = 0
 
     def __len__(self) -> int:
@@ -69,9 +67,8 @@ class Table:
         if now < self.old_until:
             self.evictions += sum([full_at > now for full_at in self.old.values()])
         self.old = self.young
-        self.old_until = max(now + self.limit.burst_units, self.young_until)
+        self.old_until = max(self.old.values(), default=0)
         self.young = {}
-        self.young_until = 0
 
     def reconfigure(self, limit: Limit, max_keys: int) -> None:
         """Every bucket stays full at the same moment as before."""
@@ -81,7 +78,6 @@ class Table:
             scale, new_scale = old_limit.scale, limit.scale
             self.young = {key: rescaled(full_at, scale, new_scale) for key, full_at in self.young.items()}
             self.old = {key: rescaled(full_at, scale, new_scale) for key, full_at in self.old.items()}
-        self.young_until = max(self.young.values(), default=0)
         self.old_until = max(self.old.values(), default=0)
 
 
@@ -152,7 +148,7 @@ class MemoryStore:
         clock_us = self._clock_us()
         for limit, table in self._tables.items():
             now = clock_us * limit.scale
-            if now >= table.old_until and (table.old or table.young):
+            while len(table) and now >= table.old_until:
                 table.turn(now)
 
     async def start(self) -> None:

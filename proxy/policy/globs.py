@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _ANY_SEGMENTS = b"**"
+INNER_MAX = 4  # `**` beside other characters of their segment: each doubles the patterns
 
 
 def paths_pattern(globs: Iterable[str]) -> re.Pattern[bytes]:
@@ -36,11 +37,15 @@ def _variants(glob: bytes) -> Iterable[tuple[bytes, ...]]:
     `a**b` is either within one segment, `a*b`, or goes across: `a*/**/*b`.
     """
     choices: list[list[tuple[bytes, ...]]] = []
+    inner = 0
     for segment in re.sub(rb"\*{3,}", _ANY_SEGMENTS, glob).removeprefix(b"/").split(b"/"):
         parts = segment.split(_ANY_SEGMENTS)
         if segment == _ANY_SEGMENTS or len(parts) == 1:
             choices.append([(segment,)])
             continue
+        inner += len(parts) - 1
+        if inner > INNER_MAX:
+            raise ValueError(f"{glob.decode()} has more than {INNER_MAX} ** that are not a whole segment")
         splits = product((False, True), repeat=len(parts) - 1)
         choices.append([_split(parts, crosses) for crosses in splits])
     for chosen in product(*choices):

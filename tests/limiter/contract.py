@@ -1,0 +1,339 @@
+"""What every store of buckets keeps, as one suite of tests.
+
+A store's test file makes a class of it and says how to get one, on a clock of its own or the real one:
+
+    class TestMemoryStore(StoreContract):
+        @pytest.fixture
+        def bench(self): ...  # a Bench
+
+On a real clock time goes by between two lines of a test: limits that must not refill meanwhile are counted by the hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import Protocol
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from proxy.limiter.store import Store
+from proxy.policy.decision import Charge, Decision
+from proxy.policy.limits import Limits
+from tests.policy.heads import limits
+from tests.policy.model import Model, as_told
+
+PATIENCE_SECONDS = 10.0
+# All examples of a class ask one store, each with users of its own; and each class has another store.
+SHARED_BENCH = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+_users = count()
+
+
+class Bench(Protocol):
+    """A store that is started, and its clock."""
+
+    store: Store
+
+    async def advance(self, seconds: float) -> None:
+        """At least so much time passes."""
+
+
+class Waiting:
+    """A waiter, with all that it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Decision] = []
+        self._is_told = asyncio.Event()
+
+    def decided(self, decision: Decision) -> None:
+        self.told.append(decision)
+        self._is_told.set()
+
+    async def decision(self) -> Decision:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self._is_told.wait()
+        return self.told[0]
+
+
+async def take_together(store: Store, requests: list[list[Charge]]) -> list[Decision]:
+    """The decisions of requests that become ready at the same moment."""
+    waiters = [Waiting() for _ in requests]
+    at_once = [store.take(charges, waiter) for charges, waiter in zip(requests, waiters, strict=True)]
+    assert not any(waiter.told for waiter in waiters), "told within take"
+    return [now or await waiter.decision() for now, waiter in zip(at_once, waiters, strict=True)]
+
+
+async def take(store: Store, *charges: Charge) -> Decision:
+    (decision,) = await take_together(store, [list(charges)])
+    return decision
+
+
+def new_user() -> bytes:
+    """A key that nobody has used, in whatever store."""
+    return b"%016d" % next(_users)
+
+
+def configured(bench: Bench, *each) -> Limits:
+    compiled = limits(*each)
+    bench.store.configure(compiled)
+    return compiled
+
+
+@st.composite
+def limit_settings(draw: st.DrawFn, rates: st.SearchStrategy[str]) -> list[dict]:
+    """One to three limits, some in shadow."""
+    made = []
+    for number in range(draw(st.integers(1, 3))):
+        burst = draw(st.integers(1, 12))
+        made.append(
+            {
+                "name": f"random-{number}",
+                "rate": draw(rates),
+                "burst": burst,
+                "cost": draw(st.integers(1, burst)),
+                "mode": draw(st.sampled_from(["enforce", "enforce", "shadow"])),
+            }
+        )
+    return made
+
+
+# Which of the limits a request is charged to, and which of three users it comes from.
+REQUESTS = st.tuples(st.sets(st.integers(0, 2), min_size=1), st.integers(0, 2))
+
+
+class StoreContract:
+    @pytest.fixture
+    def bench(self) -> Bench:
+        raise NotImplementedError
+
+    # --- one limit ---
+
+    async def test_burst_of_exactly_burst_at_one_moment_passes(self, bench):
+        """And the next is refused: no drift within a batch."""
+        (limit,) = configured(bench, {"rate": "15/h", "burst": 15})
+        user = new_user()
+        decisions = await take_together(bench.store, [[Charge(limit, user)] for _ in range(16)])
+
+        assert [decision.is_admitted for decision in decisions] == [True] * 15 + [False]
+        assert [decision.verdicts[0].remaining for decision in decisions] == [*range(14, -1, -1), 0]
+
+    async def test_burst_of_one_second_passes_at_one_moment(self, bench):
+        """The default limit, whose token costs 66 666.6 microseconds."""
+        (limit,) = configured(bench, {"rate": "15/s"})
+        user = new_user()
+        decisions = await take_together(bench.store, [[Charge(limit, user)] for _ in range(16)])
+
+        assert [decision.is_admitted for decision in decisions] == [True] * 15 + [False]
+
+    async def test_refused_request_takes_nothing(self, bench):
+        """However often it is tried, the token comes back when it was due."""
+        (limit,) = configured(bench, {"rate": "2/s", "burst": 1})
+        user = new_user()
+        await take(bench.store, Charge(limit, user))
+        refused = [await take(bench.store, Charge(limit, user)) for _ in range(20)]
+        await bench.advance(0.5)
+
+        assert not any(decision.is_admitted for decision in refused)
+        assert (await take(bench.store, Charge(limit, user))).is_admitted
+
+    async def test_after_retry_after_the_request_passes_and_only_once(self, bench):
+        (limit,) = configured(bench, {"rate": "2/s", "burst": 4, "cost": 3})
+        user = new_user()
+        await take(bench.store, Charge(limit, user))
+        refused = await take(bench.store, Charge(limit, user))
+        (verdict,) = refused.refusals
+        await bench.advance(verdict.retry_after)
+
+        assert 0.5 < verdict.retry_after <= 1.0
+        assert (await take(bench.store, Charge(limit, user))).is_admitted
+        assert not (await take(bench.store, Charge(limit, user))).is_admitted
+
+    async def test_bucket_never_holds_more_than_its_burst(self, bench):
+        """Who waits long is not paid for it."""
+        (limit,) = configured(bench, {"rate": "10/s", "burst": 2})
+        user = new_user()
+        await take(bench.store, Charge(limit, user))
+        await bench.advance(1.0)
+        decisions = await take_together(bench.store, [[Charge(limit, user)] for _ in range(3)])
+
+        assert [decision.is_admitted for decision in decisions] == [True, True, False]
+
+    async def test_cost_takes_so_many_tokens(self, bench):
+        """What is too little for it stays."""
+        (limit,) = configured(bench, {"rate": "1/h", "burst": 10, "cost": 4})
+        user = new_user()
+        decisions = [await take(bench.store, Charge(limit, user)) for _ in range(4)]
+
+        assert [decision.is_admitted for decision in decisions] == [True, True, False, False]
+        assert [decision.verdicts[0].remaining for decision in decisions] == [6, 2, 2, 2]
+
+    async def test_users_have_buckets_of_their_own(self, bench):
+        (limit,) = configured(bench, {"rate": "1/h"})
+        alice, bob = new_user(), new_user()
+        await take(bench.store, Charge(limit, alice))
+
+        assert not (await take(bench.store, Charge(limit, alice))).is_admitted
+        assert (await take(bench.store, Charge(limit, bob))).is_admitted
+
+    async def test_decision_is_told_once(self, bench):
+        """At once or later, never both."""
+        (limit,) = configured(bench, {"rate": "1/h"})
+        waiter = Waiting()
+        decision = bench.store.take([Charge(limit, new_user())], waiter)
+        if decision is None:
+            decision = await waiter.decision()
+            assert waiter.told == [decision]
+        else:
+            await asyncio.sleep(0)
+            assert waiter.told == []
+
+        assert decision.via == "store"
+
+    # --- several limits ---
+
+    async def test_limits_count_apart(self, bench):
+        """Also for the same key."""
+        narrow, wide = configured(bench, {"rate": "1/h"}, {"rate": "1/h", "burst": 3})
+        user = new_user()
+        both = await take(bench.store, Charge(narrow, user), Charge(wide, user))
+
+        assert both.is_admitted
+        assert [verdict.remaining for verdict in both.verdicts] == [0, 2]
+        assert not (await take(bench.store, Charge(narrow, user))).is_admitted
+        assert (await take(bench.store, Charge(wide, user))).is_admitted
+
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    async def test_refusal_of_one_limit_takes_nothing_from_the_others(self, bench, order):
+        """Whichever is asked first."""
+        compiled = list(configured(bench, {"rate": "1/h"}, {"rate": "1/h", "burst": 3}))
+        user = new_user()
+        narrow, wide = compiled
+        charges = [Charge(compiled[number], user) for number in order]
+        await take(bench.store, Charge(narrow, user))
+        refused = [await take(bench.store, *charges) for _ in range(5)]
+        after = await take(bench.store, Charge(wide, user))
+
+        assert not any(decision.is_admitted for decision in refused)
+        assert [[verdict.limit for verdict in decision.refusals] for decision in refused] == [[narrow]] * 5
+        assert after.verdicts[0].remaining == 2
+
+    async def test_requests_of_one_moment_see_each_other(self, bench):
+        """Requests with other limits in the same batch share the bucket they have in common."""
+        narrow, wide = configured(bench, {"rate": "1/h", "burst": 2}, {"rate": "1/h", "burst": 9})
+        user = new_user()
+        one, both = [Charge(narrow, user)], [Charge(narrow, user), Charge(wide, user)]
+        decisions = await take_together(bench.store, [one, both, one, both, [Charge(wide, user)]])
+
+        assert [decision.is_admitted for decision in decisions] == [True, True, False, False, True]
+        assert decisions[-1].verdicts[0].remaining == 7
+
+    # --- shadow ---
+
+    async def test_shadow_limit_never_refuses_a_request(self, bench):
+        """It says that it would; what does not fit takes nothing from it."""
+        (shadow,) = configured(bench, {"rate": "1/h", "burst": 3, "cost": 2, "mode": "shadow"})
+        user = new_user()
+        decisions = [await take(bench.store, Charge(shadow, user)) for _ in range(3)]
+
+        assert all(decision.is_admitted for decision in decisions)
+        assert [decision.verdicts[0].is_admitted for decision in decisions] == [True, False, False]
+        assert [decision.verdicts[0].remaining for decision in decisions] == [1, 1, 1]
+        assert not any(decision.refusals for decision in decisions)
+
+    async def test_shadow_refusal_lets_the_enforced_limits_count(self, bench):
+        shadow, enforced = configured(bench, {"rate": "1/h", "mode": "shadow"}, {"rate": "1/h", "burst": 5})
+        user = new_user()
+        decisions = [await take(bench.store, Charge(shadow, user), Charge(enforced, user)) for _ in range(3)]
+
+        assert [decision.verdicts[1].remaining for decision in decisions] == [4, 3, 2]
+
+    async def test_refused_request_takes_nothing_from_a_shadow_limit(self, bench):
+        """A shadow limit counts what passed, as it would if it were enforced."""
+        shadow, enforced = configured(bench, {"rate": "1/h", "burst": 5, "mode": "shadow"}, {"rate": "1/h"})
+        user = new_user()
+        decisions = [await take(bench.store, Charge(shadow, user), Charge(enforced, user)) for _ in range(3)]
+
+        assert [decision.is_admitted for decision in decisions] == [True, False, False]
+        assert [decision.verdicts[0].remaining for decision in decisions] == [4, 4, 4]
+
+    # --- reload and rest ---
+
+    async def test_reload_keeps_what_was_taken(self, bench):
+        """Also when another limit is put in front."""
+        (limit,) = configured(bench, {"name": "kept", "rate": "1/h", "burst": 3})
+        user = new_user()
+        await take(bench.store, Charge(limit, user))
+        _, limit = configured(bench, {"name": "new"}, {"name": "kept", "rate": "1/h", "burst": 3})
+
+        assert (await take(bench.store, Charge(limit, user))).verdicts[0].remaining == 1
+
+    async def test_reload_of_the_rate_keeps_the_moment_a_bucket_is_full(self, bench):
+        """Four tokens at 60/h take four minutes; at 120/h these are eight tokens."""
+        (limit,) = configured(bench, {"name": "changed", "rate": "60/h", "burst": 4})
+        user = new_user()
+        for _ in range(4):
+            await take(bench.store, Charge(limit, user))
+        (limit,) = configured(bench, {"name": "changed", "rate": "120/h", "burst": 10})
+        decisions = [await take(bench.store, Charge(limit, user)) for _ in range(3)]
+
+        assert [decision.is_admitted for decision in decisions] == [True, True, False]
+
+    async def test_reload_to_a_smaller_burst_gives_nothing(self, bench):
+        (limit,) = configured(bench, {"name": "smaller", "rate": "60/h", "burst": 10})
+        user = new_user()
+        for _ in range(8):
+            await take(bench.store, Charge(limit, user))
+        (limit,) = configured(bench, {"name": "smaller", "rate": "60/h", "burst": 5})
+        refused = await take(bench.store, Charge(limit, user))
+
+        assert not refused.is_admitted
+        assert refused.verdicts[0].remaining == 0
+        assert refused.verdicts[0].retry_after > 0
+
+    async def test_sweep_forgets_nothing_that_counts(self, bench):
+        (limit,) = configured(bench, {"rate": "1/h", "burst": 2})
+        user = new_user()
+        await take(bench.store, Charge(limit, user))
+        for _ in range(5):
+            bench.store.sweep()
+
+        assert (await take(bench.store, Charge(limit, user))).verdicts[0].remaining == 0
+
+    async def test_status_shows_no_key(self, bench):
+        (limit,) = configured(bench, {"rate": "1/h"})
+        user = new_user()
+        await take(bench.store, Charge(limit, user))
+        status = repr(bench.store.status())
+
+        assert bench.store.is_up
+        assert user.decode() not in status
+        assert user.hex() not in status
+
+    # --- any history ---
+
+    @given(limit_settings(st.sampled_from(["1/d", "2/d"])), st.lists(REQUESTS, max_size=30))
+    @settings(max_examples=40, deadline=None, suppress_health_check=SHARED_BENCH)
+    async def test_any_history_agrees_with_the_model(self, bench, each, requests):
+        """One moment, some limits, some users: as if each request came alone. Half of them come together."""
+        compiled = list(configured(bench, *each))
+        users = [new_user() for _ in range(3)]
+        charged = [charges_of(compiled, users, numbers, user) for numbers, user in requests]
+        model = Model()
+        expected = [short(model.take(charges, 0)) for charges in charged]
+        half = len(charged) // 2
+        decisions = [await take(bench.store, *charges) for charges in charged[:half]]
+        decisions += await take_together(bench.store, charged[half:])
+
+        assert [short(as_told(decision)) for decision in decisions] == expected
+
+
+def charges_of(compiled, users, numbers, user):
+    return [Charge(compiled[number], users[user]) for number in sorted({n % len(compiled) for n in numbers})]
+
+
+def short(told):
+    """Without moments, which differ by what the clock went on meanwhile."""
+    is_admitted, verdicts = told
+    return is_admitted, [verdict[:3] for verdict in verdicts]

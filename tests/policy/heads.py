@@ -1,0 +1,28 @@
+"""Request heads and limits for tests, as the gateway and the config would make them."""
+
+from __future__ import annotations
+
+from proxy.config.settings import LimitSettings
+from proxy.http1.head import RequestHead
+from proxy.policy.limits import Limit, compile_limits
+
+
+def head(method="GET", target="/api/entities/10657", headers=()):
+    made = RequestHead()
+    made.method = method.encode()
+    made.on_url(target.encode())
+    for name, value in dict(headers).items() if isinstance(headers, dict) else headers:
+        made.on_header(name.encode(), value if isinstance(value, bytes) else value.encode())
+    return made
+
+
+def limit(name="per-user", rate="15/s", secret=b"", **settings):
+    return Limit(LimitSettings(name=name, rate=rate, **settings), secret)
+
+
+def limits(*settings, secret=b""):
+    """Each given as the arguments of a limit."""
+    return compile_limits(
+        [LimitSettings(**({"name": f"limit-{n}", "rate": "15/s"} | each)) for n, each in enumerate(settings)],
+        secret,
+    )

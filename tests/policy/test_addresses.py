@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.policy import addresses
+from proxy.policy.addresses import Networks, partition_of
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"),
+        ("2001:db8:1:2::1", "2001:DB8:1:2:0:0:0:9"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("::ffff:c000:207", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::1%eth1"),
+        ("fe80::1%eth0", "fe80::2"),
+    ],
+)
+def test_addresses_of_one_subscriber_share_a_bucket(one, other):
+    """IPv6 by /64, IPv4 within IPv6 is IPv4, zones do not count."""
+    assert partition_of(one) == partition_of(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("192.0.2.7", "192.0.2.8"),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1"),
+        ("::192.0.2.7", "192.0.2.7"),  # deprecated form, an IPv6 address of its own
+        ("unix:/run/a.sock", "unix:/run/b.sock"),
+        ("192.0.2.7", "unix:"),
+        ("", "0.0.0.0"),
+        ("1.2.3.4", "\x01\x02\x03\x04"),
+    ],
+)
+def test_other_clients_have_buckets_of_their_own(one, other):
+    assert partition_of(one) != partition_of(other)
+
+
+@pytest.mark.parametrize(
+    "client", ["", "unix:", "/run/weir.sock", "1.2.3", "1.2.3.4.5", "01.2.3.4", ":::", "%", "\udcff"]
+)
+def test_what_is_no_address_stands_for_itself(client):
+    """Peers of Unix sockets have no address; nothing crashes."""
+    assert partition_of(client) == b"=" + client.encode("utf-8", "surrogatepass")
+    assert not Networks((ip_network("0.0.0.0/0"), ip_network("::/0"))).covers(client)
+
+
+@given(st.ip_addresses(v=6))
+def test_every_ipv6_address_is_its_network(address):
+    """The first 64 bits decide, but for IPv4 within IPv6."""
+    network = ip_network((int(address) >> 64 << 64, 64))
+    expected = (
+        b"4" + address.ipv4_mapped.packed
+        if address.ipv4_mapped
+        else b"6" + network.network_address.packed[:8]
+    )
+
+    assert partition_of(str(address)) == expected
+    assert partition_of(address.exploded) == expected
+
+
+def test_networks_cover_what_is_in_them():
+    networks = Networks((ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
+
+    assert networks.covers("10.255.0.1")
+    assert networks.covers("::ffff:10.0.0.1")
+    assert networks.covers("2001:db8::1%eth0")
+    assert not networks.covers("11.0.0.1")
+    assert not networks.covers("2001:db9::1")
+    assert not networks.covers("::a00:1")
+
+
+def test_no_networks_are_false():
+    assert not Networks(())
+    assert Networks((ip_network("10.0.0.0/8"),))
+
+
+def test_flood_of_clients_is_remembered_within_bounds():
+    """Two answers a client are kept, for 4096 clients at most."""
+    networks = Networks((ip_network("10.0.0.0/8"),))
+    for number in range(3 * addresses.CLIENTS_KNOWN):
+        client = str(ip_address(number))
+        networks.covers(client)
+        partition_of(client)
+
+    assert len(networks._known) <= addresses.CLIENTS_KNOWN
+    assert partition_of.cache_info().currsize <= addresses.CLIENTS_KNOWN
+    assert networks.covers("10.0.0.1")
+    assert not networks.covers("11.0.0.1")

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy import faults
+from proxy.policy.decision import Decision, Verdict
+from tests.policy.heads import limit
+
+
+def test_admitted_verdict_says_what_is_left():
+    """After 11 of 15 tokens: 4 left, a fifteenth of a second until the next."""
+    verdict = Verdict(limit(), True, 11 * 200_000)
+
+    assert (verdict.remaining, verdict.retry_after) == (4, 0.0)
+    assert verdict.next_token == pytest.approx(1 / 15)
+    assert repr(verdict) == "Verdict(per-user, admitted, 4 of 15 left)"
+
+
+def test_refused_verdict_says_when_its_cost_fits():
+    """A cost of 5, 3 tokens and a half there: a tenth of a second for one and a half more."""
+    verdict = Verdict(limit(cost=5), False, 23 * 100_000)
+
+    assert verdict.remaining == 3
+    assert verdict.retry_after == pytest.approx(0.1)
+    assert verdict.next_token == pytest.approx(0.5 / 15)
+    assert repr(verdict) == "Verdict(per-user, refused for 0.100000 s, 3 of 15 left)"
+
+
+def test_full_bucket_has_no_next_token():
+    verdict = Verdict(limit(), True, 0)
+
+    assert (verdict.remaining, verdict.next_token) == (15, 0.0)
+
+
+def test_refusals_are_those_of_enforced_limits():
+    """A shadow limit never stands in the way."""
+    shadow = Verdict(limit("shadow", mode="shadow"), False, 3_000_000)
+    refused = Verdict(limit("a"), False, 3_000_000)
+    admitted = Verdict(limit("b"), True, 0)
+    decision = Decision(False, [shadow, refused, admitted])
+
+    assert decision.refusals == [refused]
+    assert decision.fault is faults.LIMITED
+    assert decision.via == "store"
+    assert repr(decision).startswith(
+        "Decision(refused via store, [Verdict(shadow, refused for 0.066667 s, 0 of 15 left)"
+    )

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from tests.policy.heads import head, limit, limits
+
+
+def test_limit_counts_in_whole_numbers():
+    one = limit(rate="15/s", burst=30, cost=2, mode="shadow", on_store_error="deny")
+
+    assert (one.interval, one.scale, one.burst_units, one.cost_units) == (200_000, 3, 6_000_000, 400_000)
+    assert (one.count, one.period_us, one.burst, one.cost) == (15, 1_000_000, 30, 2)
+    assert one.is_shadow
+    assert one.on_store_error == "deny"
+    assert [str(spec) for spec in one.key_spec] == [
+        "header:X-Auth-Token",
+        "header:Authorization",
+        "client-ip",
+    ]
+    assert repr(one) == "Limit(per-user, 15 in 1 s, burst 30)"
+
+
+# --- what matches ---
+
+
+def test_limit_without_match_counts_everything():
+    assert limit().matches(head("BREW", "*"))
+
+
+def test_methods_match_exactly():
+    one = limit(match={"methods": ["POST", "PUT"]})
+
+    assert [one.matches(head(method)) for method in ("POST", "PUT", "GET", "post")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "matches"),
+    [
+        ("/api/entities", True),
+        ("/api/entities?x=/other", True),
+        ("/api/../api/entities", True),
+        ("/%61pi/entities", True),
+        ("//api//entities", True),
+        ("/api%2Fentities", True),
+        ("/other/../api/x", True),
+        ("/api/../other", False),
+        ("/other?/api/x", False),
+        ("/API/entities", False),
+    ],
+)
+def test_paths_match_on_the_normalised_path(target, matches):
+    """No spelling of a path evades its limit."""
+    assert limit(match={"paths": ["/api/**"]}).matches(head(target=target)) is matches
+
+
+@pytest.mark.parametrize(
+    ("headers", "matches"),
+    [
+        ({"X-Client": "mobile-7", "X-Plan": ""}, True),
+        ({"x-client": " mobile- ", "x-plan": "gold"}, True),
+        ({"X-Client": "mobile-7"}, False),
+        ({"X-Client": "Mobile-7", "X-Plan": "gold"}, False),
+        ({"X-Plan": "gold"}, False),
+        ({}, False),
+    ],
+)
+def test_all_headers_must_match(headers, matches):
+    """`*` is satisfied by any value, also an empty one, but not by none."""
+    one = limit(match={"headers": {"X-Client": "mobile-*", "X-Plan": "*"}})
+
+    assert one.matches(head(headers=headers)) is matches
+
+
+def test_method_path_and_headers_must_all_match():
+    one = limit(match={"methods": ["GET"], "paths": ["/a"], "headers": {"X": "1"}})
+
+    assert one.matches(head("GET", "/a", {"X": "1"}))
+    assert not one.matches(head("PUT", "/a", {"X": "1"}))
+    assert not one.matches(head("GET", "/b", {"X": "1"}))
+    assert not one.matches(head("GET", "/a", {"X": "2"}))
+
+
+# --- who is exempt ---
+
+
+def test_any_exemption_is_enough():
+    exempt = {
+        "cidrs": [ip_network("10.0.0.0/8")],
+        "paths": ["/health"],
+        "headers": {"X-Probe": "yes", "X-Key": "k*"},
+    }
+    one = limit(exempt=exempt)
+
+    assert one.is_exempt(head(), "10.1.2.3")
+    assert one.is_exempt(head(), "::ffff:10.1.2.3")
+    assert one.is_exempt(head(target="/health"), "192.0.2.7")
+    assert one.is_exempt(head(headers={"x-probe": "yes"}), "192.0.2.7")
+    assert one.is_exempt(head(headers={"X-Key": "k1"}), "192.0.2.7")
+    assert not one.is_exempt(head(headers={"X-Probe": "no"}), "192.0.2.7")
+    assert not one.is_exempt(head(), "unix:")
+
+
+def test_exempt_limit_is_named_and_not_charged():
+    both = limits({"name": "a", "exempt": {"paths": ["/health"]}}, {"name": "b"})
+    charges, exempt = both.charges(head(target="/health"), "192.0.2.7")
+
+    assert [charge.limit.name for charge in charges] == ["b"]
+    assert [each.name for each in exempt] == ["a"]
+
+
+def test_limit_that_does_not_match_exempts_nobody():
+    one = limits({"match": {"methods": ["POST"]}, "exempt": {"paths": ["/health"]}})
+
+    assert one.charges(head(target="/health"), "192.0.2.7") == ([], [])
+
+
+# --- charges ---
+
+
+def test_every_matching_limit_is_charged_in_order():
+    three = limits(
+        {"name": "a"}, {"name": "b", "match": {"methods": ["POST"]}}, {"name": "c", "key": ["const"]}
+    )
+
+    def names(request):
+        return [charge.limit.name for charge in three.charges(request, "192.0.2.7")[0]]
+
+    assert names(head("POST")) == ["a", "b", "c"]
+    assert names(head("GET")) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"match": {"methods": ["GET"]}}, {"exempt": {"paths": ["/health"]}}]
+)
+def test_charge_is_the_same_on_the_short_way(settings):
+    """One limit for everything is charged on a way of its own: with the same key."""
+    request = head(headers={"X-Auth-Token": "alice"})
+    (charge,), exempt = limits({"name": "a"} | settings).charges(request, "192.0.2.7")
+    (first, _), _ = limits({"name": "a"}, {"name": "b"}).charges(request, "192.0.2.7")
+
+    assert charge.limit.name == "a"
+    assert charge.key == first.key
+    assert exempt == []
+
+
+def test_one_limit_for_everything_takes_the_short_way(monkeypatch):
+    """The path is not normalised and nothing is matched."""
+    one = limits({})
+    monkeypatch.setattr("proxy.policy.limits.Limit.matches", None)
+    monkeypatch.setattr("proxy.http1.head.RequestHead.path", None)
+
+    assert len(one.charges(head(), "192.0.2.7")[0]) == 1
+
+
+def test_limits_with_equal_entries_charge_the_same_key(monkeypatch):
+    """They are told apart by their names; it is hashed once."""
+    both = limits(
+        {"name": "a", "key": ["const"]}, {"name": "b", "key": ["const"]}, {"name": "c", "key": ["client-ip"]}
+    )
+    charges, _ = both.charges(head(), "192.0.2.7")
+
+    assert charges[0].key == charges[1].key != charges[2].key
+    assert charges[0].limit.partition is charges[1].limit.partition
+
+
+def test_key_does_not_move_when_other_limits_come_and_go():
+    request = head(headers={"X-Auth-Token": "alice"})
+    (alone,), _ = limits({"name": "b"}, secret=b"s").charges(request, "")
+    (_, second, _), _ = limits(
+        {"name": "a", "key": ["const"]}, {"name": "b"}, {"name": "c"}, secret=b"s"
+    ).charges(request, "")
+
+    assert alone.key == second.key
+
+
+def test_no_limits_charge_nothing():
+    none = limits()
+
+    assert none.charges(head(), "") == ([], [])
+    assert none.credential_names == frozenset()
+    assert len(none) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_static"),
+    [
+        ({}, True),
+        ({"match": {"headers": {"X": "1"}}}, True),
+        ({"exempt": {"headers": {"X": "1"}}}, True),
+        ({"match": {"methods": ["GET"]}}, False),
+        ({"match": {"paths": ["/a"]}}, False),
+        ({"exempt": {"paths": ["/a"]}}, False),
+    ],
+)
+def test_limits_are_static_if_neither_method_nor_path_matters(settings, is_static):
+    """Then a connection that repeats its header fields is charged the same again."""
+    assert limits({"name": "a"}, {"name": "b"} | settings).is_static is is_static
+
+
+def test_fields_of_all_limits_name_the_user():
+    both = limits({"key": ["header:X-A", "client-ip"]}, {"key": ["cookie:sid", "jwt:sub"]})
+
+    assert both.credential_names == {b"x-a", b"cookie", b"authorization"}
+    assert [each.name for each in both] == ["limit-0", "limit-1"]
+
+
+def test_no_representation_shows_a_credential():
+    (charge,), _ = limits({"name": "a"}).charges(head(headers={"X-Auth-Token": "hunter2"}), "")
+
+    assert repr(charge) == f"Charge(a, {charge.key.hex()})"
