@@ -395,9 +395,7 @@ class Lane:
         known, downstream = self._known, self._downstream
         if known is None or known.wants_close or self._gateway.is_draining:
             return False
-        return not downstream.is_body_pending or (
-            downstream.can_discard_body and b"expect" not in head.fields
-        )
+        return not downstream.is_body_pending or (downstream.can_discard_body and not self._awaits_continue())
 
     def _awaits_continue(self) -> bool:
         return self._head is not None and b"expect" in self._head.fields

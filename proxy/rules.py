@@ -90,9 +90,7 @@ class Rules:
         public_url = settings.contract.public_url
         self._public_origin = public_url.encode() if public_url else b""
         self._origins = tuple(server.origin.encode() for server in settings.upstream.servers)
-        self._response_drops = (
-            RESPONSE_DROPS | _LEGACY_FIELDS if self._dialect == "legacy" else RESPONSE_DROPS
-        )
+        self._response_drops = RESPONSE_DROPS_LIMITED if self._dialect == "legacy" else RESPONSE_DROPS
 
     # --- the request ---
 

@@ -89,8 +89,7 @@ class Downstream(Connection):
         hall.connections.add(self)
         hall.sweeper.add(self)
         self.deadline = hall.sweeper.now + hall.limits.idle_timeout
-        connections_max = hall.limits.connections_max
-        if connections_max is not None and len(hall.connections) > connections_max:
+        if len(hall.connections) > hall.limits.connections_max:
             self.lane.refuse_head(faults.TOO_MANY_CONNECTIONS)
 
     def data_received(self, data: bytes) -> None:

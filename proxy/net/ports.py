@@ -54,4 +54,4 @@ class DownstreamLimits(Protocol):
     head_timeout: float
     body_timeout: float
     idle_timeout: float
-    connections_max: int | None
+    connections_max: int

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from proxy.config.loader import ConfigError, load
-from proxy.config.watcher import watch
+from proxy.config.watcher import fingerprint, watch
 from proxy.runtime.worker import StartError, Worker
 from proxy.telemetry import log
 
@@ -30,16 +30,17 @@ _log = logging.getLogger("weir.run")
 
 def run(config_path: str) -> int:
     """Serves until a signal; the exit code."""
+    seen = fingerprint(config_path)
     try:
         settings = load(config_path)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_CONFIG
     log.configure(settings.log.level)
-    return uvloop.run(_serve(settings, config_path))
+    return uvloop.run(_serve(settings, config_path, seen))
 
 
-async def _serve(settings: Settings, config_path: str) -> int:
+async def _serve(settings: Settings, config_path: str, seen: str | None) -> int:
     stops = Stops()
     stops.listen()
     try:
@@ -48,16 +49,16 @@ async def _serve(settings: Settings, config_path: str) -> int:
     except StartError as error:
         _log.error("cannot start", extra={"fields": {"error": str(error)}})  # noqa: TRY400 - one line, no traceback
         return EXIT_START
-    reloads = asyncio.create_task(_follow(worker, config_path))
+    reloads = asyncio.create_task(_follow(worker, config_path, seen))
     await stops.first.wait()
     reloads.cancel()
-    await asyncio.wait(
-        [asyncio.create_task(_wind_down(worker)), second := asyncio.create_task(stops.second.wait())],
-        return_when=asyncio.FIRST_COMPLETED,
-    )
-    if second.done():
+    ending = asyncio.create_task(_wind_down(worker))
+    impatience = asyncio.create_task(stops.second.wait())
+    await asyncio.wait((ending, impatience), return_when=asyncio.FIRST_COMPLETED)
+    if not ending.done():
         _log.warning("stopped at once by a second signal")
-    second.cancel()
+        ending.cancel()
+    impatience.cancel()
     return EXIT_OK
 
 
@@ -85,8 +86,8 @@ async def _wind_down(worker: Worker) -> None:
     _log.info("stopped")
 
 
-async def _follow(worker: Worker, config_path: str) -> None:
-    """Reloads when the file's content changes and at SIGHUP."""
+async def _follow(worker: Worker, config_path: str, seen: str | None) -> None:
+    """Reloads when the file's content is no longer what was `seen` at the start, and at SIGHUP."""
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
 
@@ -98,7 +99,7 @@ async def _follow(worker: Worker, config_path: str) -> None:
             _reload(worker, config_path)
 
     async def at_change() -> None:
-        async for _ in watch(config_path):
+        async for _ in watch(config_path, since=seen):
             _reload(worker, config_path)
 
     await asyncio.gather(at_hangup(), at_change())

@@ -47,7 +47,10 @@ class Worker:
         self.settings = settings
         self.config_path = config_path
         self.metrics = Metrics()
-        self.access_log = AccessLog(settings.log.access, self.metrics)
+        try:
+            self.access_log = AccessLog(settings.log.access, self.metrics)
+        except OSError as error:
+            raise StartError(f"log.access: cannot write to {settings.log.access}: {_why(error)}") from None
         self.store: Store = new_store(settings)
         self.sweeper = Sweeper(_sweep_seconds(settings), (self._every_sweep,))
         self.outbox = Outbox()
@@ -231,11 +234,9 @@ def new_store(settings: Settings) -> Store:
 
 def _sweep_seconds(settings: Settings) -> float:
     """Short timeouts get a finer sweep."""
-    timeouts = (
-        *vars(settings.downstream.timeouts).values(),
-        *vars(settings.upstream.timeouts).values(),
-    )
-    return max(0.02, min([SWEEP_SECONDS, *(timeout / 8 for timeout in timeouts if timeout)]))
+    down, up = settings.downstream.timeouts, settings.upstream.timeouts
+    shortest = min(down.head, down.body, down.idle, up.connect, up.response, up.idle)
+    return max(0.02, min(SWEEP_SECONDS, shortest / 8))
 
 
 def _why(error: OSError) -> str:
