@@ -16,6 +16,7 @@ from proxy.limiter.books import SHARDS
 from proxy.limiter.link import DOWN, Link
 from proxy.limiter.servers import shown
 from proxy.limiter.trouble import TroubleError, connect_trouble
+from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -157,10 +158,7 @@ class Cluster:
     def _note(self, trouble: TroubleError) -> None:
         if self.trouble is None or str(self.trouble) != str(trouble):
             self._owner.count_error(trouble.reason)
-            _log.warning(
-                "store: the cluster cannot be surveyed",
-                extra={"fields": {"reason": trouble.reason, "error": str(trouble)}},
-            )
+            event(_log, logging.WARNING, "cluster not found", reason=trouble.reason, detail=str(trouble))
         self.trouble = trouble
         self._wanted.set()
 

@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 from proxy.limiter.clock import ServerClock
 from proxy.limiter.trouble import TroubleError, connect_trouble, reply_trouble
 from proxy.limiter.wire import Wire
+from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -136,8 +137,8 @@ class Link:
         was_down = self.state == DOWN
         if not was_down or self.trouble is None or str(self.trouble) != str(trouble):
             self._owner.count_error(trouble.reason)
-            fields = {"server": self.name, "reason": trouble.reason, "error": str(trouble)}
-            _log.warning("store is still down" if was_down else "store is down", extra={"fields": fields})
+            word = "store still down" if was_down else "store down"
+            event(_log, logging.WARNING, word, server=self.name, reason=trouble.reason, detail=str(trouble))
         self.trouble = trouble
         self._take_down()
 
@@ -254,6 +255,8 @@ class Link:
                 connection = await self._dial()
         except (RedisError, OSError, TimeoutError) as error:
             raise connect_trouble(error, self.name) from None
+        except RuntimeError:  # uvloop's, when the server closes while redis-py still talks
+            raise TroubleError("connection", f"store.url: {self.name} closed the connection") from None
         self._wire = Wire(connection, self._lost)
         await self._owner.introduce(self)
         outage, waited = self.seconds, self.state == WAITING

@@ -1,0 +1,77 @@
+"""What the tests of stores share: limits, buckets, and asking a store."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from proxy.config.addresses import parse_store
+from proxy.config.settings import LimitSettings
+from proxy.limiter.redis import RedisStore
+from proxy.policy.decision import Charge
+from proxy.policy.limits import Limit, compile_limits
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from proxy.policy.decision import Decision
+    from proxy.policy.limits import Limits
+
+
+def limits_of(*settings: dict[str, Any]) -> Limits:
+    """Limits with a constant key each; the tests bring their own hashes."""
+    return compile_limits([LimitSettings(**({"key": ["const"]} | each)) for each in settings], b"secret")
+
+
+def limit_of(rate: str = "15/s", **settings: Any) -> Limit:
+    return next(iter(limits_of({"name": "per-user", "rate": rate} | settings)))
+
+
+def bucket(name: object) -> bytes:
+    """The hash of a partition key."""
+    return blake2b(str(name).encode(), digest_size=16).digest()
+
+
+def charge(limit: Limit, name: object = "ada") -> Charge:
+    return Charge(limit, bucket(name))
+
+
+class Asker:
+    """Waits for one decision."""
+
+    def __init__(self) -> None:
+        self.decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+
+    def decided(self, decision: Decision) -> None:
+        self.decision.set_result(decision)  # a second call raises
+
+
+async def ask(store: Any, *charges: Charge) -> Decision:
+    asker = Asker()
+    decision = store.take(list(charges), asker)
+    return decision if decision is not None else await asyncio.wait_for(asker.decision, 5)
+
+
+async def ask_all(store: Any, requests: Iterable[Sequence[Charge]]) -> list[Decision]:
+    """All in one loop tick."""
+    return await asyncio.gather(*(ask(store, *charges) for charges in requests))
+
+
+def admitted(decisions: Iterable[Decision]) -> int:
+    return sum(decision.is_admitted for decision in decisions)
+
+
+@asynccontextmanager
+async def store_at(
+    url: str, limits: Limits, timeout: float = 0.05, **options: Any
+) -> AsyncIterator[RedisStore]:
+    """Started, and closed at the end."""
+    store = RedisStore(parse_store(url), timeout, **options)
+    store.configure(limits)
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.close()

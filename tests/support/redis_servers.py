@@ -1,0 +1,286 @@
+"""Real Redis servers in every form: alone, with TLS and users, as a cluster, with a replica and a sentinel. And a relay.
+
+Each server runs on a free port in a folder of its own and is ended by its process id. A relay stands between a client and
+a server and can hold or delay what passes: what a switch, a firewall or a busy link does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from tests.support.patience import until_now
+from tests.support.ports import free_port
+from tests.support.programs import program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SLOTS = 16384
+
+
+class Redis:
+    """One redis-server without persistence. `options` are those of redis.conf; underscores stand for dashes."""
+
+    def __init__(self, folder: Path, *, sentinel: bool = False, port: int = 0, **options: object) -> None:
+        self.port = port or free_port()
+        self.folder = folder / f"redis-{self.port}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sentinel = sentinel
+        self._options = {"port": self.port, "bind": "127.0.0.1", "dir": str(self.folder), **options}
+        if not sentinel:
+            self._options = {"save": "", "appendonly": "no", **self._options}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client: dict[str, Any] = {"socket_timeout": 5, "protocol": 2}
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> Redis:
+        config = self.folder / "redis.conf"
+        lines = []
+        for name, value in self._options.items():
+            values = value if isinstance(value, list) else [value]
+            lines += [f"{name.replace('_', '-')} {each if each != '' else chr(34) * 2}" for each in values]
+        config.write_text("\n".join(lines) + "\n")
+        command = [program("redis-server"), str(config), *(["--sentinel"] if self._sentinel else [])]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        until_now(self._answers, f"redis-server {self.folder.name} answers")
+        return self
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def ask(self, *words: object) -> Any:
+        """The reply to one command, on a connection of its own."""
+        with self.client() as client:
+            return client.execute_command(*words)
+
+    def client(self, **options: Any) -> redis.Redis:
+        return redis.Redis(port=self.port, **(self._client | options))
+
+    def log_in(self, **client: Any) -> Redis:
+        """How `ask` connects, where that is not as anybody."""
+        self._client |= client
+        return self
+
+    def keys(self) -> list[bytes]:
+        """Of buckets."""
+        return [key for key in self.ask("KEYS", "weir:*") if not key.endswith(b":replicas")]
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
+        try:
+            self.ask("PING")
+        except redis.exceptions.ResponseError:
+            return True  # it wants a password, and says so
+        except (redis.exceptions.RedisError, OSError):
+            return False
+        return True
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def _end(self, number: int) -> None:
+        if self._process is None:
+            return
+        self._signal(signal.SIGCONT)
+        self._signal(number)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+        self._process = None
+
+
+@contextmanager
+def running(*servers: Redis) -> Iterator[None]:
+    try:
+        for server in servers:
+            server.start()
+        yield
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@contextmanager
+def cluster(folder: Path, primaries: int = 3, replicas: int = 0) -> Iterator[list[Redis]]:
+    """Primaries that share the slots evenly, then their replicas, one each."""
+    options = {"cluster_enabled": "yes", "cluster_node_timeout": 1000, "cluster_require_full_coverage": "no",
+               "cluster_replica_validity_factor": 0}  # fmt: skip
+    ports = []
+    while len(ports) < primaries + replicas:
+        ports.append(free_port())
+    nodes = [Redis(folder, port=port, cluster_port=free_port(), **options) for port in ports]
+    with running(*nodes):
+        for number, node in enumerate(nodes[:primaries]):
+            first, last = SLOTS * number // primaries, SLOTS * (number + 1) // primaries - 1
+            node.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for node in nodes[1:]:
+            node.ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, nodes[0]._options["cluster_port"])
+        until_now(lambda: all(_knows(node, len(nodes)) for node in nodes), "the cluster has met")
+        for number, node in enumerate(nodes[primaries:]):
+            node.ask("CLUSTER", "REPLICATE", nodes[number].ask("CLUSTER", "MYID").decode())
+        until_now(lambda: all(_is_whole(node) for node in nodes), "the cluster is whole")
+        yield nodes
+
+
+def _knows(node: Redis, count: int) -> bool:
+    return len(node.ask("CLUSTER", "NODES").splitlines()) == count
+
+
+def _is_whole(node: Redis) -> bool:
+    info = node.ask("CLUSTER", "INFO")
+    text = info if isinstance(info, str) else str(info)
+    return "cluster_state" in text and "ok" in text and len(node.ask("CLUSTER", "SLOTS")) >= 1
+
+
+@contextmanager
+def watched(folder: Path, **options: object) -> Iterator[tuple[Redis, Redis, Redis]]:
+    """A master, its replica and a sentinel that watches the group `mymaster`."""
+    master = Redis(folder, **options)
+    replica = Redis(folder, replicaof=f"127.0.0.1 {master.port}", repl_diskless_sync_delay=0, **options)
+    sentinel = Redis(
+        folder,
+        sentinel=True,
+        sentinel_monitor=f"mymaster 127.0.0.1 {master.port} 1",
+        sentinel_down_after_milliseconds="mymaster 500",
+        sentinel_failover_timeout="mymaster 2000",
+    )
+    sentinel._options = {
+        (name.replace("sentinel_", "sentinel ", 1)): value for name, value in sentinel._options.items()
+    }
+    with running(master, replica, sentinel):
+        until_now(
+            lambda: replica.client().info("replication")["master_link_status"] == "up", "the replica follows"
+        )
+        until_now(lambda: sentinel.ask("SENTINEL", "REPLICAS", "mymaster"), "the sentinel knows the replica")
+        yield master, replica, sentinel
+
+
+class Relay:
+    """Passes bytes between clients and a server; `hold` keeps them, `delay` passes them later."""
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        self.delay = 0.0  # seconds, each way
+        self._target = port
+        self._open = asyncio.Event()
+        self._open.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> Relay:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", free_port())
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def hold(self) -> None:
+        """A black hole: nothing comes back, nothing is refused. What is sent waits in the dark."""
+        self._open.clear()
+
+    def release(self) -> None:
+        self._open.set()
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        writers = [writer]
+        try:
+            await self._open.wait()
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            writers.append(far_writer)
+            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            for each in writers:
+                each.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """In order, each piece `delay` after it came."""
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def send() -> None:
+            while True:
+                due, data = await pieces.get()
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                await self._open.wait()
+                if writer.is_closing():
+                    return
+                if not data:
+                    writer.close()
+                    return
+                writer.write(data)
+
+        sending = asyncio.create_task(send())
+        try:
+            while data := await reader.read(65536):
+                pieces.put_nowait((loop.time() + self.delay, data))
+            pieces.put_nowait((loop.time() + self.delay, b""))
+            await sending
+        finally:
+            sending.cancel()
+
+
+class Papers:
+    """A certificate authority of one's own, and certificates in a name. PEM files, by openssl."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ca = folder / "ca.pem"
+        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                      "-subj", "/CN=test authority", "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key; `name` as in subjectAltName, such as IP:127.0.0.1."""
+        stem = name.replace(":", "-")
+        (self.folder / f"{stem}.ext").write_text(f"subjectAltName={name}\n")
+        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=server",
+                      "-keyout", f"{stem}.key", "-out", f"{stem}.csr")  # fmt: skip
+        self._openssl("x509", "-req", "-in", f"{stem}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                      "-days", "2", "-extfile", f"{stem}.ext", "-out", f"{stem}.pem")  # fmt: skip
+        return self.folder / f"{stem}.pem", self.folder / f"{stem}.key"
+
+    def _openssl(self, *words: str) -> None:
+        subprocess.run([program("openssl"), *words], cwd=self.folder, check=True, capture_output=True)
