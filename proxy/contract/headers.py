@@ -59,7 +59,7 @@ _TELLING_VALUE = re.compile(
     rb"Traceback|[Ee]xception|[Ss]tack ?[Tt]race|\b[Ee]rror\b.*(?: at | in |line )"
     rb"|(?:^|[\s\"'(=])/(?:home|usr|var|opt|srv|app|etc|tmp|root|proc|mnt|data|workspace)/|[A-Za-z]:\\|\.(?:py|php|rb|java|cs|go|js|ts):\d"
     rb"|\b(?:SELECT\b.*\bFROM|INSERT\s+INTO|UPDATE\b.*\bSET|DELETE\s+FROM)\b"
-    rb"|(?<![\d.])(?:10|127|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.\d{1,3}\.\d{1,3}(?![\d.])"
+    rb"|(?<![\d.])(?:(?:10|127)\.\d{1,3}|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.\d{1,3}\.\d{1,3}(?!\d)"
 )
 
 # Names whose values are credentials: never in a log.

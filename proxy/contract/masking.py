@@ -24,57 +24,64 @@ def _rule(anchors: str | tuple[str, ...], pattern: str, flags: int = 0) -> Rule:
 
 
 # What may stand between a name and its value, in JSON (also in a string), HTML, XML, Python, PHP, YAML, SQL.
-_QUOTE = r"""(?: \\{0,3}+["'`] | &quot; | &\#0?3[49]; | &\#x2[27]; )"""
+_QUOTE = r"""(?: \\{0,3}+["'`]{1,2}+ | &quot; | &\#0?3[49]; | &\#x2[27]; )"""
 _TAG = r"</?[a-z][^<>]{0,80}+>"
-_BETWEEN = rf"""
-    (?: {_QUOTE}?+ \]?+ [\ \t]{{0,8}}+ (?: ==?>? | := | : ) (?: \s | {_TAG} ){{0,8}}+
-      | (?: \s{{0,8}}+ {_TAG} ){{1,6}}+ \s{{0,8}}+
-      | [\ \t]{{1,4}}+ (?=["'])
-    )
-    (?: string\(\d{{1,9}}\)[\ ] )?+ [\[(]?+"""
-# A value in quotes, one that a semicolon ends (connection strings), one word.
-_VALUE = r"""(?P<secret>
-      "(?:[^"\\\r\n]|\\.)*+"?+ | '(?:[^'\\\r\n]|\\.)*+'?+
-    | (?:\\{1,3}+["']|&quot;|&\#0?3[49];|&\#x2[27];) (?: [^"'\\&\r\n] | &(?!quot;|\#0?3[49];|\#x2[27];) )++
-    | [^;&<>"'\r\n]{1,256}+(?=;)
-    | [^\s;,&<>"'`]++ )"""
-# To the end of the line, as in a dump of a request's header.
-_LINE = r"""(?P<secret> "(?:[^"\\\r\n]|\\.)*+"?+ | '(?:[^'\\\r\n]|\\.)*+'?+ | [^\r\n"'<>]++ )"""
-_REST_OF_NAME = r"[\w.\-]{0,40}+"
-_CHALLENGE = (
-    r"(?:realm|charset|error|scope|authorization_uri|resource|nonce|qop|stale|algorithm|domain|client_id)"
-)
+_ASSIGNED = rf"""(?:
+      (?: {_QUOTE}?+ \]?+ [\ \t]{{0,8}}+ (?:==?>?|:=|[:>]) | \ [^<>]{{0,80}}+> )
+      (?: \s | {_TAG} ){{0,8}}+
+    | {_QUOTE} [\ \t]{{0,4}}+ , \s{{0,4}}+ (?=[bru]?["'])
+    | (?: \s{{0,8}}+ {_TAG} ){{1,6}}+ \s{{0,8}}+
+    ) (?: string\(\d{{1,9}}\)[\ ] | [bru]{{1,2}}(?=["']) )?+"""
+_FOLLOWED = rf"""(?: {_ASSIGNED} | [\ \t]{{1,4}}+ (?=["']) )"""
+# A value in quotes (doubled, plain or escaped), a list, one that a semicolon ends (connection strings), one
+# word, which may be a call.
+_QUOTED = r"""
+      "{2,3}+[^"\r\n]++ | '{2,3}+[^'\r\n]++ | "(?:[^"\\\r\n]|\\.)*+"?+ | '(?:[^'\\\r\n]|\\.)*+'?+
+    | (?:\\{1,3}+["']|&quot;|&\#0?3[49];|&\#x2[27];)
+      (?: [^"'\\&\r\n] | &(?!quot;|\#0?3[49];|\#x2[27];) )++
+    | [\[(][^\])]{0,2048}+"""
+_VALUE = rf"""(?P<secret> {_QUOTED}
+    | [^;&<>"'\r\n]{{1,256}}+(?=;)
+    | [^\s;,&<>"'`]++ (?: (?<=\()[^)\r\n]{{0,512}}+ )?+ )"""
+# The rest of the line, as in a dump of a request's header.
+_LINE = rf"""(?P<secret> {_QUOTED} | [^\r\n<>]++ )"""
+_REST = r"[\w.\-]{0,40}+"
+_CHALLENGE = r"(?:realm|charset|error|scope|authorization_uri|resource|nonce|qop|stale|algorithm|domain)"
 
 RULES: tuple[Rule, ...] = (
+    # Values by their names.
+    _rule("pwd secret token credential", rf"{_REST} {_FOLLOWED} {_VALUE}"),
+    _rule("pass", rf"(?: (?:w(?:or)?d|phrase|code) {_REST} {_FOLLOWED} | {_ASSIGNED} ) {_VALUE}"),
+    _rule("key otp", rf"s?{_ASSIGNED} {_VALUE}"),
+    _rule("sig", rf"(?:nature{_REST})?+ {_ASSIGNED} {_VALUE}"),
+    _rule("sess", rf"(?:ion)?+[_\-.]?+id{_REST} {_ASSIGNED} {_VALUE}"),
+    _rule("sid ?code &code", rf"{_ASSIGNED} {_VALUE}"),
+    _rule("connection", rf"[_\-]?+string{_REST} {_ASSIGNED} {_VALUE}"),
+    _rule("auth", rf"(?: orization{_REST} )?+ {_ASSIGNED} {_LINE}"),
+    _rule("cookie", rf"{_REST} {_ASSIGNED} {_LINE}"),
+    _rule("--", r"(?:pass|token|secret|api-key)[\w\-]{0,40}+[\ =]{1,4}+(?P<secret>[^\s\"']++)"),
+    _rule("identified", rf"\ (?:by|with\ \w{{1,40}}+\ (?:as|by))\ (?:password\ )?+ {_VALUE}"),
+    # Credentials behind the name of their scheme; neither challenges nor plain English.
     _rule(
-        "password passwd passphrase passcode pwd secret token credential signature api_key apikey"
-        " api-key api.key access_key accesskey access-key account_key accountkey private_key"
-        " privatekey private-key shared_key sharedkey encryption_key signing_key machinekey sessionid"
-        " session_id session-id sessid connectionstring connection_string _auth",
-        rf"{_REST_OF_NAME} {_BETWEEN} {_VALUE}",
-    ),
-    _rule("pass otp sid sig key ?code &code", rf"(?=[\"'\]\\=\ ]) {_BETWEEN} {_VALUE}"),
-    _rule("authorization cookie", rf"{_REST_OF_NAME} {_BETWEEN} {_LINE}"),
-    _rule(
-        "--password --passwd --token --secret --api-key --pass",
-        r"[\w\-]{0,40}+[\ =]{1,4}+(?P<secret>[^\s\"']++)",
-    ),
-    _rule(("identified by", "identified with", "with password"), rf"[^'\"\r\n]{{0,40}}+ {_VALUE}"),
-    # A URL with a user and a password in it.
-    _rule("://", r"[^\s/?\#@:\"'<>]{0,128}+:(?P<secret>[^\s\"'<>]{1,256})@"),
-    # Words of an authentication scheme; not a challenge, nor plain English.
-    _rule(
-        ("bearer", "basic", "negotiate", "ntlm", "apikey", "digest"),
+        "bearer basic",
         rf"[\ +]{{1,4}}+(?!{_CHALLENGE}\w*=)(?!(?-i:[a-z]++)(?![\w.~+/=\-]))(?P<secret>[\w.~+/=\-]{{8,}}+)",
     ),
-    # What can be told by its own shape.
+    # A password in a URL; a slash in it should have been escaped, but often is not.
+    _rule(
+        "://",
+        r"""[^\s/?\#@:"'<>]{0,128}+:(?!\d{1,5}[/?\#])
+        (?P<secret> [^\s"'<>/]{1,128} (?: /[^\s"'<>/]{1,64} ){0,2} )@""",
+    ),
+    # By its own shape: JWTs, keys of AWS, GitHub, GitLab, Slack, Stripe, Google, npm, PyPI ...
     _rule("eyj", r"[\w\-]{8,}+(?:\.[\w\-]*+){0,4}+"),
-    _rule("akia asia abia acca", r"[A-Z0-9]{12,}+"),
-    _rule("ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- npm_ pypi- hf_ dop_v1_ shpat_", r"[\w\-]{16,}+"),
-    _rule("xoxa- xoxb- xoxe- xoxp- xoxr- xoxs- xapp-", r"[\w\-]{8,}+"),
-    _rule("sk_live_ sk_test_ rk_live_ rk_test_ whsec_ sk-", r"[\w\-]{16,}+"),
-    _rule("aiza ya29.", r"[\w.\-]{16,}+"),
-    _rule("$2a$ $2b$ $2y$ $argon2 pbkdf2_ scrypt:", r"[\w.$/+=,:\-]{20,}+"),
+    _rule("akia asia", r"[A-Z0-9]{12,}+"),
+    _rule("gh", r"[pousr]_[A-Z0-9]{16,}+"),
+    _rule("pat", r"[_\-][\w\-]{16,}+"),
+    _rule("xox", r"[abeoprs]-[\w\-]{8,}+"),
+    _rule("_live_ _test_", r"[A-Z0-9]{16,}+"),
+    _rule("sk- npm_ aiza ya29. pypi-", r"[\w.\-]{16,}+"),
+    # ... hashes of passwords, private keys.
+    _rule("$2 $argon2 pbkdf2", r"[\w.$/+=,:\-]{20,}+"),
     _rule(
         "-----begin",
         r"[A-Z0-9\ ]{0,32}?PRIVATE\ KEY(?:\ BLOCK)?----- .*? (?: -----END[A-Z0-9\ ]{0,40}+----- | \Z )",

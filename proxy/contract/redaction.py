@@ -64,14 +64,14 @@ class Original:
             self._data += data[:room]
         self.size += len(data)
 
-    def kept_lines(self, drops: Container[bytes] = RESPONSE_DROPS) -> bytes:
-        """The header lines that go to the client as they came; `drops` names those of this hop."""
-        named = named_by(self._head.fields.get(b"connection", b""))
+    def kept_lines(self, drops: Container[bytes] = ()) -> bytes:
+        """The header lines that go to the client as they came; `drops` names more that do not."""
+        of_this_hop = RESPONSE_DROPS | named_by(self._head.fields.get(b"connection", b""))
         return b"".join(
             [
                 b"%b: %b\r\n" % (name, value)
                 for name, value in kept_headers(self._head.headers)
-                if (lower := name.lower()) not in drops and lower not in named
+                if (lower := name.lower()) not in drops and lower not in of_this_hop
             ]
         )
 

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import gzip
+import random
+import zlib
+
+import brotli
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.contract.capture import _DECODERS, CAPTURE_BYTES, captured, decoded
+
+TEXT = b'Traceback: password="hunter2" at /srv/app/db.py\n'
+
+
+def raw_deflated(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+PACKED = [
+    (TEXT, b""),
+    (TEXT, b"identity"),
+    (gzip.compress(TEXT), b"gzip"),
+    (gzip.compress(TEXT), b"X-GZIP"),
+    (gzip.compress(TEXT[:20]) + gzip.compress(TEXT[20:]), b"gzip"),
+    (zlib.compress(TEXT), b"deflate"),
+    (raw_deflated(TEXT), b"deflate"),
+    (brotli.compress(TEXT), b"br"),
+    (brotli.compress(gzip.compress(TEXT)), b"gzip, br"),
+]
+
+
+@pytest.mark.parametrize(("data", "coding"), PACKED)
+def test_the_text_is_readable_and_without_secrets(data, coding):
+    """Whatever the coding, also several."""
+    said = captured(data, coding, b"text/html; charset=utf-8")
+
+    assert said == "Traceback: password=*** at /srv/app/db.py\n"
+
+
+@pytest.mark.parametrize(
+    ("packed", "coding"),
+    [
+        (gzip.compress(bytes(50_000_000)), b"gzip"),
+        (zlib.compress(b"a" * 50_000_000), b"deflate"),
+        (raw_deflated(b"a" * 50_000_000), b"deflate"),
+        (gzip.compress(gzip.compress(b"a" * 50_000_000)), b"gzip, gzip"),
+        (brotli.compress(b"a" * 50_000_000), b"br"),
+        (gzip.compress(b"a") * 800, b"gzip"),
+    ],
+)
+def test_a_bomb_stays_within_the_bound(packed, coding):
+    """Fifty megabytes in a few bytes give what the bound lets through, and no more."""
+    assert len(captured(packed, coding)) <= CAPTURE_BYTES
+    assert len(decoded(packed[:CAPTURE_BYTES], coding) or b"") <= CAPTURE_BYTES
+
+
+def test_a_long_body_is_cut():
+    """The first 16 KiB of it, also when it is compressed."""
+    lines = b"".join(b"line %d\n" % number for number in range(20_000))
+
+    assert captured(lines) == lines[:CAPTURE_BYTES].decode()
+    assert captured(gzip.compress(lines), b"gzip") == lines[:CAPTURE_BYTES].decode()
+
+
+def test_a_compressed_body_that_breaks_off_gives_its_beginning():
+    """Of incompressible data more than the bound was sent; what is there can be read."""
+    numbers = random.Random(1)
+    lines = b"".join(b"%x\n" % numbers.getrandbits(200) for _ in range(2000))
+    said = captured(gzip.compress(lines)[:CAPTURE_BYTES], b"gzip")
+
+    assert said == lines[:CAPTURE_BYTES].decode()
+
+
+def test_a_secret_at_the_end_of_the_bound_is_masked():
+    """What is cut off is masked as far as it is there."""
+    data = b"x" * (CAPTURE_BYTES - 14) + b" password=hunter2hunter2"
+
+    assert "hunt" not in captured(data)
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br", b"lzma", b"gzip,gzip,gzip,gzip", b"\xff"])
+def test_what_cannot_be_decoded_says_so(coding):
+    """Neither an exception nor bytes that nobody can read."""
+    assert captured(b"\x00\x01no such coding", coding) == "<16 bytes that cannot be decoded>"
+
+
+def test_bytes_that_are_no_text_say_so():
+    """An image in the log helps nobody."""
+    assert captured(random.Random(1).randbytes(900)) == "<900 bytes that are no text>"
+
+
+@pytest.mark.parametrize(
+    ("charset", "declared"),
+    [
+        ("utf-8", b""),
+        ("utf-8", b"; charset=utf-8"),
+        ("iso-8859-1", b"; charset=ISO-8859-1"),
+        ("windows-1252", b'; charset="windows-1252"'),
+        ("utf-16", b""),
+        ("utf-16-le", b"; charset=utf-16le"),
+    ],
+)
+def test_charsets_of_old_services_are_read(charset, declared):
+    """And secrets found in them."""
+    said = captured("Übel: password=hunter2".encode(charset), b"", b"text/plain" + declared)
+
+    assert said == "Übel: password=***"
+
+
+def test_utf_16_that_nobody_declared_hides_no_secret():
+    """Zeros between the letters do not help."""
+    assert "hunter2" not in captured("password=hunter2".encode("utf-16-le"))
+
+
+def test_an_odd_charset_is_not_looked_up():
+    """Python knows codecs that are no charsets."""
+    assert captured(b"abc", b"", b"text/plain; charset=unicode_escape") == "abc"
+    assert captured(b"abc", b"", b"text/plain; charset=zip") == "abc"
+
+
+def test_zstandard_is_decoded_where_a_library_is_there():
+    """It is optional; without one the log says that the body cannot be decoded."""
+    empty_frame = b"\x28\xb5\x2f\xfd\x20\x00\x01\x00\x00"
+    expected = "" if b"zstd" in _DECODERS else "<9 bytes that cannot be decoded>"
+
+    assert captured(empty_frame, b"zstd") == expected
+
+
+CODINGS = st.lists(st.sampled_from([b"gzip", b"deflate", b"br", b"zstd", b"identity", b"", b"x"]), max_size=4)
+
+
+@given(st.binary(max_size=300) | st.binary(max_size=300).map(gzip.compress), CODINGS, st.binary(max_size=40))
+def test_never_raises_and_never_exceeds_its_bound(data, codings, content_type):
+    """Any bytes, any codings, any type."""
+    said = captured(data * 60, b", ".join(codings), content_type)
+
+    assert len(said) <= CAPTURE_BYTES
+    said.encode()
+
+
+@given(st.binary(max_size=2000), st.integers(0, 60), st.integers(0, 255), st.sampled_from(PACKED))
+def test_damage_never_raises(junk, place, value, packed):
+    """A compressed body with a byte of it changed, and junk behind it."""
+    data, coding = packed
+    damaged = data[:place] + bytes((value,)) + data[place + 1 :] + junk
+
+    assert len(captured(damaged, coding)) <= CAPTURE_BYTES

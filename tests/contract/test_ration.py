@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from proxy.contract.ration import Ration
+
+
+def test_a_burst_passes_then_so_many_a_second():
+    """Three at once, two a second from there."""
+    ration = Ration(2.0, 3)
+
+    assert [ration.admits(10.0) for _ in range(5)] == [True, True, True, False, False]
+    assert [ration.admits(10.5) for _ in range(2)] == [True, False]
+    assert [ration.admits(100.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_what_was_passed_over_is_told_once():
+    """The next line that is written can say how many are missing before it."""
+    ration = Ration(1.0, 1)
+    admitted = [ration.admits(5.0) for _ in range(4)]
+
+    assert admitted == [True, False, False, False]
+    assert ration.take_passed_over() == 3
+    assert ration.take_passed_over() == 0
+
+
+def test_a_clock_that_steps_back_gives_nothing():
+    """Nor does it take anything."""
+    ration = Ration(1.0, 1)
+    first, back, later = ration.admits(50.0), ration.admits(10.0), ration.admits(51.0)
+
+    assert (first, back, later) == (True, False, True)

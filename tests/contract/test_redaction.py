@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.config.loader import loads
+from proxy.config.settings import ErrorSettings
+from proxy.contract.redaction import CAPTURE_BYTES, Original, Redaction
+from proxy.http1.head import ResponseHead, response_head
+
+FAILURE = {"errorCode": "E-17", "message": "no such table: users", "password": "hunter2"}
+
+
+def head(*lines: str, status: str = "500 NullReferenceException in Db.cs") -> ResponseHead:
+    section = "".join(f"{line}\r\n" for line in lines)
+    parsed = response_head(f"HTTP/1.1 {status}\r\n{section}\r\n".encode(), b"GET")
+    assert isinstance(parsed, ResponseHead)
+    return parsed
+
+
+def original(body: bytes, *lines: str, keep: tuple[str, ...] = ()) -> Original:
+    made = Original(head(*lines), keep)
+    made.feed(body)
+    return made
+
+
+def test_failures_are_replaced_and_nothing_else():
+    """500 to 599 by default."""
+    redaction = Redaction.from_settings(ErrorSettings())
+
+    assert [status for status in range(100, 1000) if redaction.covers(status)] == list(range(500, 600))
+
+
+def test_the_config_says_which():
+    """Ranges and single statuses."""
+    config = "upstream: {servers: ['http://127.0.0.1:9']}\nerrors: {redact: ['400', 502-503]}\n"
+    redaction = Redaction.from_settings(loads(config, "weir.yaml").errors)
+
+    assert [status for status in range(100, 1000) if redaction.covers(status)] == [400, 502, 503]
+
+
+def test_what_a_client_acts_on_goes_on():
+    """Leaking and describing fields do not, nor those of this hop or named by Connection."""
+    made = original(
+        b"",
+        "Server: Kestrel",
+        "Retry-After: 7",
+        "Content-Type: text/html",
+        "Connection: close, X-Hop",
+        "X-Hop: 1",
+        "X-Request-Id: abc",
+        "Vary: Origin",
+        "vary: Accept",
+    )
+
+    assert made.kept_lines() == b"Retry-After: 7\r\nVary: Origin\r\nvary: Accept\r\n"
+    assert made.kept_lines(frozenset((b"vary",))) == b"Retry-After: 7\r\n"
+
+
+def test_the_log_gets_the_truth_without_secrets():
+    """Status, reason, headers and body as they came, as far as they may be written down."""
+    body = json.dumps(FAILURE).encode()
+    made = original(
+        gzip.compress(body), "Content-Encoding: gzip", "Set-Cookie: sid=hunter2", "X-Powered-By: PHP/8.1"
+    )
+
+    logged = made.for_log()
+
+    assert logged["status"] == 500
+    assert logged["reason"] == "NullReferenceException in Db.cs"
+    assert logged["headers"] == ["Content-Encoding: gzip", "Set-Cookie: ***", "X-Powered-By: PHP/8.1"]
+    assert "no such table: users" in str(logged["body"])
+    assert "hunter2" not in str(logged)
+    assert logged["body_bytes"] == len(gzip.compress(body))
+
+
+@given(st.lists(st.binary(max_size=9000), max_size=8))
+def test_a_body_is_kept_to_the_bound_and_counted_whole(pieces):
+    """However it is cut into pieces."""
+    made = original(b"")
+    for piece in pieces:
+        made.feed(piece)
+
+    assert made.size == sum(map(len, pieces))
+    assert made._data == b"".join(pieces)[:CAPTURE_BYTES]
+
+
+def test_listed_members_stay():
+    """Of a JSON error object, compressed or not."""
+    body = json.dumps(FAILURE).encode()
+    keep = ("errorCode", "password", "absent")
+
+    plain = original(body, "Content-Type: application/problem+json; charset=utf-8", keep=keep)
+    packed = original(
+        gzip.compress(body), "Content-Type: application/json", "Content-Encoding: gzip", keep=keep
+    )
+
+    assert plain.members() == packed.members() == {"errorCode": "E-17"}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "keep"),
+    [
+        (b'{"errorCode": "E"}', "text/html", ("errorCode",)),
+        (b'{"errorCode": "E"}', "application/json", ()),
+        (b'{"errorCode": "E"}'.ljust(CAPTURE_BYTES + 1), "application/json", ("errorCode",)),
+    ],
+)
+def test_no_member_stays_of_anything_else(body, content_type, keep):
+    """Not JSON, none asked for, or too long to be read whole."""
+    assert original(body, f"Content-Type: {content_type}", keep=keep).members() == {}
