@@ -16,7 +16,9 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--config", "-c", "config_path", metavar="FILE", required=True, help="The YAML file with the settings.")
+@click.option(
+    "--config", "-c", "config_path", metavar="FILE", required=True, help="The YAML file with the settings."
+)
 def run(config_path: str) -> None:
     """Serve until SIGTERM."""
     from proxy.runtime.run import run as serve  # noqa: PLC0415 - see the top of the file
@@ -36,7 +38,9 @@ def check(config_path: str) -> None:
         click.echo(str(error), err=True)
         sys.exit(2)
     limits = len(settings.limits)
-    click.echo(f"{config_path}: good ({limits} limit{'' if limits == 1 else 's'}, store {settings.store.url})")
+    click.echo(
+        f"{config_path}: good ({limits} limit{'' if limits == 1 else 's'}, store {settings.store.url})"
+    )
 
 
 @main.command()

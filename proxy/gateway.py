@@ -126,14 +126,17 @@ class Lane:
         else:
             self._refuse(decision.fault)
 
-    def refuse_head(self, fault: Fault) -> None:
-        """Refused at the door: there is no request that could be told apart from the rest of the bytes."""
+    def refuse_head(self, fault: Fault, *, has_body: bool = True) -> None:
+        """Refused at the door: there is no request that could be told apart from the rest of the bytes.
+
+        `has_body` is false for what looks like a HEAD, whose answer has none.
+        """
         self._head = self._known = None
         self._rules = self._gateway.rules
         self._exchange = Exchange(b"", b"", self._downstream.peer, monotonic())
         self._exchange.request_id = new_request_id()
         self._phase = NEXT[self._phase][ASK]
-        self._refuse(fault, keep=False)
+        self._refuse(fault, keep=False, has_body=has_body)
 
     # --- 2. It may: a connection to a server, the head, then the body as it comes ---
 
@@ -266,7 +269,7 @@ class Lane:
 
     # --- 4. What the client is told when it is not the upstream's answer ---
 
-    def _refuse(self, fault: Fault, *, keep: bool = True) -> None:
+    def _refuse(self, fault: Fault, *, keep: bool = True, has_body: bool = True) -> None:
         """An answer of our own, by the fault's row. With nothing to answer, the connection just closes."""
         exchange, head = self._exchange, self._head
         exchange.fault = fault
@@ -275,7 +278,7 @@ class Lane:
         if fault.status:
             exchange.status = fault.status
             lines, body = self._rules.problem(fault, exchange)
-            self._write_answer(lines, body, keep=keep)
+            self._write_answer(lines, body if has_body else b"", keep=keep)
         self._finish(exchange.outcome, keep=keep)
 
     def _write_answer(self, lines: bytes, body: bytes, *, keep: bool) -> None:

@@ -44,6 +44,7 @@ _TRACE_ID = re.compile("(?!0{32})[0-9a-f]{32}")
 _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
+_TRACE_FIELDS = frozenset((b"traceparent", b"tracestate"))  # without a valid parent the state means nothing
 _ALLOW = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
@@ -107,9 +108,10 @@ class Rules:
         client = client_address(head, peer, self._trust)
         host = fields.get(b"host") if self._keeps_host else None
         upgrade = asks_upgrade(head)
+        has_trace = bool(_TRACEPARENT.fullmatch(fields.get(b"traceparent", b"")))
         lines = [
             b"Host: %b\r\n" % host if host else b"",
-            request_lines(head, REQUEST_DROPS),
+            request_lines(head, REQUEST_DROPS if has_trace else REQUEST_DROPS | _TRACE_FIELDS),
             forwarded_lines(head, peer, scheme, is_trusted=self._trust.covers(peer)),
             b"Transfer-Encoding: chunked\r\n" if head.body_length == CHUNKED else b"",
             b"Expect: 100-continue\r\n" if b"expect" in fields and head.minor == 1 else b"",
@@ -122,7 +124,7 @@ class Rules:
             lines=b"".join(lines),
             has_host=bool(host),
             request_id=_given_id(fields),
-            has_trace=bool(_TRACEPARENT.fullmatch(fields.get(b"traceparent", b""))),
+            has_trace=has_trace,
             wants_close=head.wants_close,
             upgrade=upgrade,
         )

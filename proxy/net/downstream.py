@@ -180,7 +180,7 @@ class Downstream(Connection):
         self._is_head_begun = False
         head = request_head(data[:end], limits.line_bytes, limits.headers_max, self._last)
         if isinstance(head, Fault):
-            self.lane.refuse_head(head)
+            self.lane.refuse_head(head, has_body=not data.startswith(b"HEAD "))
             return False
         self.deadline = NEVER
         self._state = _BUSY
@@ -206,7 +206,7 @@ class Downstream(Connection):
             self.lane.refuse_head(faults.LINE_TOO_LONG)
         elif end > limits.head_bytes or len(data) > limits.head_bytes:
             self.lane.refuse_head(faults.HEAD_TOO_LARGE)
-        elif not 0x21 <= data[0] <= 0x7E and data != b"\r":  # TLS or junk: no need to wait for more of it
+        elif _cannot_become_head(data):
             self.lane.refuse_head(faults.MALFORMED_HEAD)
         elif not self._is_head_begun:
             self._is_head_begun = True
@@ -361,3 +361,10 @@ class Downstream(Connection):
 
     def _idle_deadline(self) -> float:
         return self._hall.sweeper.now + self._hall.limits.idle_timeout
+
+
+def _cannot_become_head(data: bytes) -> bool:
+    """TLS, junk, or lines that end in a bare LF: there is no need to wait for more of it."""
+    if not 0x21 <= data[0] <= 0x7E:
+        return data != b"\r"
+    return data.count(b"\n") != data.count(b"\r\n")
