@@ -18,6 +18,7 @@ from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
 from proxy.gateway import Gateway
 from proxy.limiter.memory import MemoryStore
+from proxy.limiter.redis import RedisStore
 from proxy.net.connection import Outbox
 from proxy.net.hall import Hall, HallRunner
 from proxy.net.pool import Pool
@@ -30,6 +31,7 @@ from proxy.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from proxy.config.settings import ListenTls, Settings
     from proxy.limiter.store import Store
+    from proxy.telemetry.metrics import StoreFigures
 
 SWEEP_SECONDS = 0.25  # a deadline may be met this much late; a sweep over 10 000 connections costs 0.6 ms
 BACKLOG = 1024  # connections that wait to be accepted
@@ -51,7 +53,7 @@ class Worker:
             self.access_log = AccessLog(settings.log.access, self.metrics)
         except OSError as error:
             raise StartError(f"log.access: cannot write to {settings.log.access}: {_why(error)}") from None
-        self.store: Store = new_store(settings)
+        self.store: Store = new_store(settings, self.metrics.store)
         self.sweeper = Sweeper(_sweep_seconds(settings), (self._every_sweep,))
         self.outbox = Outbox()
         rules = Rules(settings)
@@ -112,6 +114,8 @@ class Worker:
             retired.retire()
         gateway.rules = rules
         self.hall.limits = rules
+        if isinstance(self.store, RedisStore):
+            self.store.timeout = settings.store.timeout
         self.store.configure(rules.limits)
         self.metrics.configure(limit.name for limit in settings.limits)
         self.settings = settings
@@ -226,10 +230,11 @@ async def _open_site(runner: web.BaseRunner, spot: Spot, tls: ListenTls | None, 
         raise StartError(f"{setting}: cannot listen on {where}: {_why(error)}") from None
 
 
-def new_store(settings: Settings) -> Store:
-    if settings.store.url.kind == "memory":
-        return MemoryStore(max_keys=settings.store.max_keys)
-    raise StartError("store.url: only memory is there yet")
+def new_store(settings: Settings, figures: StoreFigures) -> Store:
+    store = settings.store
+    if store.url.kind == "memory":
+        return MemoryStore(max_keys=store.max_keys)
+    return RedisStore(store.url, store.timeout, max_keys=store.max_keys, figures=figures)
 
 
 def _sweep_seconds(settings: Settings) -> float:
