@@ -196,6 +196,6 @@ def claim_of(authorization: bytes, claim: str) -> bytes:
 
 def _base64url(text: bytes) -> bytes:
     """RFC 7515 section 2: the URL's alphabet, without padding."""
-    if b"+" in text or b"/" in text:
+    if b"+" in text or b"/" in text or b"=" in text:
         raise NotBase64
     return a2b_base64(text.translate(_TO_BASE64) + b"=" * (-len(text) % 4), strict_mode=True)

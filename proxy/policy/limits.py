@@ -81,8 +81,6 @@ class Limit:
         self._exempt_networks = Networks(exempt.cidrs)
         self._exempt_paths = paths_pattern(exempt.paths) if exempt.paths else None
         self._exempt_headers = _header_patterns(exempt.headers)
-        # Whether it applies is the same for every method and path.
-        self.is_static = not (match.methods or match.paths or exempt.paths)
         # Whether it applies depends on the client and the header fields only ...
         self.is_static = not (match.methods or match.paths or exempt.paths)
         # ... or on nothing at all.
@@ -126,7 +124,6 @@ class Limits:
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._all = tuple(limits)
-        self.is_static = all(limit.is_static for limit in self._all)
         # The usual config, one limit for everything, takes a short way (measured: 0.35 us of 1.0 us).
         self._only = self._all[0] if len(self._all) == 1 and self._all[0].is_universal else None
         # The same client with the same header fields is charged the same, whatever it asks for.

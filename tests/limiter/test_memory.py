@@ -258,6 +258,19 @@ def test_buckets_of_an_earlier_rate_are_forgotten_when_they_are_full():
     assert bench.admits(limit, b"k")
 
 
+def test_reload_to_a_finer_rate_forgets_no_bucket_early():
+    """Moments in the new rate's units are larger numbers: those of the old must not stay."""
+    bench = MemoryBench()
+    (limit,) = configured(bench, {"name": "a", "rate": "1/h"})
+    bench.admits(limit, b"k")
+    bench.store.sweep()
+    (limit,) = configured(bench, {"name": "a", "rate": "7/s"})
+    bench.now_us = 1800 * US
+    bench.store.sweep()
+
+    assert not bench.admits(limit, b"k")
+
+
 def test_one_charge_takes_the_short_way(monkeypatch):
     """The store's hot path; its verdicts are those of the long way."""
     bench = MemoryBench()

@@ -156,6 +156,7 @@ def test_one_limit_for_everything_takes_the_short_way(monkeypatch):
     monkeypatch.setattr("proxy.policy.limits.Limit.matches", None)
     monkeypatch.setattr("proxy.http1.head.RequestHead.path", None)
 
+    assert one._only
     assert len(one.charges(head(), "192.0.2.7")[0]) == 1
 
 
