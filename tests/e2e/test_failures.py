@@ -1,0 +1,511 @@
+"""An origin that dies, lies or lags, and a client that leaves: failure is visible, and nothing is sent twice unasked."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.messages import answer, get, post
+from tests.support.patience import until
+from tests.support.ports import free_port
+from tests.support.wire import CLEAN, RESET, Broken
+
+HALF_HEAD = b"HTTP/1.1 200 OK\r\nContent-Le"
+ENDS = pytest.mark.parametrize("is_reset", [False, True], ids=["closes", "resets"])
+
+
+def dying(sent: bytes, *, is_reset: bool):
+    """An origin that reads a request, sends so much and dies."""
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(sent)
+        if is_reset:
+            await asyncio.sleep(0.05)  # lets Weir read what was sent before it meets the reset
+            visit.abort()
+
+    return script
+
+
+def assert_problem(response, status):
+    assert response.status == status
+    assert response.value("Content-Type") == b"application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem["requestId"].encode() == response.value("X-Request-Id")
+    assert b"127.0.0.1" not in response.body  # nothing about the inside
+
+
+# --- before the response's head is whole: 502 ---
+
+
+@ENDS
+@pytest.mark.parametrize(
+    "sent", [b"", HALF_HEAD, b"H"], ids=["before the head", "within the head", "after a byte"]
+)
+@pytest.mark.parametrize("request_", [get(), post()], ids=["GET", "POST"])
+async def test_origin_that_dies_before_its_answer_is_a_502(weir, origin, ask, request_, sent, is_reset):
+    """Asked once: a fresh connection that dies may have done the work."""
+    before = weir.metrics()
+    origin.script = dying(sent, is_reset=is_reset)
+    response = await ask(weir, request_)
+
+    assert_problem(response, 502)
+    assert len(origin.requests) == 1
+    failures = weir.metrics().total("weir_upstream_failures_total") - before.total(
+        "weir_upstream_failures_total"
+    )
+    assert failures == 1
+
+
+async def test_client_connection_outlives_a_502(weir, origin, connect):
+    """The next request on it is served."""
+    origin.script = dying(b"", is_reset=False)
+    wire = await connect(weir)
+    for _ in range(3):
+        await wire.send(get())
+        assert (await wire.response()).status == 502
+
+
+async def test_refused_connection_is_a_502(weir, ask):
+    """Nobody listens: said at once, with the reason in the access log and a counter."""
+    before = weir.metrics()
+    response = await ask(weir, get(target="/refused"), within=3.0)
+    line = await weir.access_line(target="/refused")
+
+    assert_problem(response, 502)
+    assert (line["status"], line["source"], line["outcome"]) == (502, "weir", "faulted")
+    assert line["fault"]
+    after = weir.metrics()
+    assert after.total("weir_upstream_failures_total") - before.total("weir_upstream_failures_total") == 1
+    assert (
+        after.total("weir_requests_total", status="502", source="weir")
+        - before.total("weir_requests_total", status="502", source="weir")
+        == 1
+    )
+
+
+async def test_unknown_host_is_a_502(start_weir, ask):
+    """A name that cannot be resolved is a server that cannot be reached."""
+    weir = start_weir({"upstream": {"servers": ["http://nowhere.invalid:80"]}})
+    response = await ask(weir, get(), within=15.0)
+
+    assert_problem(response, 502)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"garbage\r\n\r\n",
+        b"\x16\x03\x01\x00\x00\r\n\r\n",
+        b"HTTP/1.1 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"ICY 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-\0: 0\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X-Fill: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n" * 30_000 + b"\r\n",
+    ],
+    ids=lambda sent: repr(sent[:60]),
+)
+async def test_junk_from_the_origin_is_a_502(weir, origin, ask, sent):
+    """What cannot be read in one way only is not passed on; the connection it came on is used no more."""
+
+    async def script(visit):
+        await visit.request()
+        try:
+            await visit.send(sent)
+        except ConnectionError:
+            pass  # Weir has seen enough
+        await visit.left()
+
+    origin.script = script
+    response = await ask(weir, get())
+
+    assert_problem(response, 502)
+    visit = await origin.visit(0)
+    async with asyncio.timeout(5):
+        await visit.is_over.wait()
+
+
+async def test_second_answer_to_one_request_is_nobodys(weir, origin, connect):
+    """An origin that says more than it was asked cannot answer somebody else's request with it."""
+
+    async def script(visit):
+        while (request := await visit.request()) is not None:
+            extra = answer(200, b"for nobody") if request.target == b"/first" else b""
+            await visit.send(answer(200, request.target) + extra)
+
+    origin.script = script
+    first, second = await connect(weir), await connect(weir)
+    await first.send(get(target="/first"))
+    assert (await first.response()).body == b"/first"
+    for wire in (first, second):
+        await wire.send(get(target="/second"))
+        assert (await wire.response()).body == b"/second"
+
+
+# --- within the response's body: never a clean end ---
+
+CUT_BODIES = {
+    "length": answer(200, b"x" * 100)[:-40],
+    "length, no byte": answer(200, b"x" * 100)[:-100],
+    "within a chunk": answer(200, b"64\r\n" + b"x" * 60, "Transfer-Encoding: chunked", length=False),
+    "within a chunk's size": answer(200, b"5\r\nhello\r\n6", "Transfer-Encoding: chunked", length=False),
+    "after a chunk": answer(200, b"5\r\nhello\r\n", "Transfer-Encoding: chunked", length=False),
+    "before the first chunk": answer(200, b"", "Transfer-Encoding: chunked", length=False),
+    "within the last chunk": answer(200, b"5\r\nhello\r\n0\r\n", "Transfer-Encoding: chunked", length=False),
+    "within the trailers": answer(
+        200, b"5\r\nhello\r\n0\r\nX: y\r\n", "Transfer-Encoding: chunked", length=False
+    ),
+    "bad chunk": answer(200, b"5\r\nhello\r\nzz\r\n", "Transfer-Encoding: chunked", length=False),
+}
+
+
+@ENDS
+@pytest.mark.parametrize("sent", CUT_BODIES.values(), ids=CUT_BODIES.keys())
+async def test_truncated_body_is_an_error_to_the_client(weir, origin, connect, sent, is_reset):
+    """The client's connection ends before the promised end of the message."""
+    origin.script = dying(sent, is_reset=is_reset)
+    wire = await connect(weir)
+    await wire.send(get(target="/truncated"))
+    with pytest.raises(Broken):
+        await wire.response()
+
+    assert wire.received.startswith(b"HTTP/1.1 200 ")
+    assert len(origin.requests) == 1
+
+
+@ENDS
+@pytest.mark.parametrize("sent", CUT_BODIES.values(), ids=CUT_BODIES.keys())
+async def test_truncated_body_is_an_error_to_an_old_client(weir, origin, connect, sent, is_reset):
+    """In HTTP/1.0 the end of the connection ends a body of unknown length: so it must be a reset."""
+    origin.script = dying(sent, is_reset=is_reset)
+    wire = await connect(weir)
+    await wire.send(get(version="HTTP/1.0"))
+    with pytest.raises(Broken) as broken:
+        await wire.response()
+
+    if b"chunked" in sent:
+        assert broken.value.end == RESET
+
+
+async def test_reset_of_a_body_that_ends_with_its_connection_is_seen(weir, origin, connect):
+    """A close-delimited body that ends by a reset is not whole."""
+    origin.script = dying(answer(200, b"x" * 100, length=False), is_reset=True)
+    wire = await connect(weir)
+    await wire.send(get())
+    with pytest.raises(Broken):
+        await wire.response()
+
+
+async def test_truncation_is_recorded(weir, origin, connect):
+    """As a fault of the upstream, in the access log and the metrics."""
+    before = weir.metrics().total("weir_upstream_failures_total")
+    origin.script = dying(CUT_BODIES["length"], is_reset=False)
+    wire = await connect(weir)
+    await wire.send(get(target="/recorded"))
+    await wire.rest()
+    line = await weir.access_line(target="/recorded")
+
+    assert (line["outcome"], line["status"], line["bytes_out"]) == ("faulted", 200, 60)
+    assert line["fault"]
+    assert weir.metrics().total("weir_upstream_failures_total") == before + 1
+
+
+async def test_large_body_that_breaks_off_is_an_error(weir, origin, connect):
+    """Also when megabytes are on their way: what was sent arrives or not, but never as the whole."""
+    body = b"x" * 5_000_000
+    origin.script = dying(answer(200, body)[:-1], is_reset=False)
+    wire = await connect(weir)
+    await wire.send(get())
+    with pytest.raises(Broken) as broken:
+        await wire.response()
+
+    assert len(broken.value.received) < len(body)
+
+
+# --- stale pooled connections ---
+
+
+def forgetful(*, first_answer: bytes = answer()):
+    """An origin whose first connection dies at its second request, as if it had just closed it; the others work."""
+
+    async def script(visit):
+        if visit.number == 0:
+            await visit.request()
+            await visit.send(first_answer)
+            await visit.request()
+            return
+        while await visit.request() is not None:
+            await visit.send(answer(200, b"from a fresh connection"))
+
+    return script
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
+async def test_idempotent_request_on_a_stale_connection_is_sent_again(weir, origin, connect, method):
+    """Once, on a fresh connection: nothing of it can have been processed."""
+    origin.script = forgetful()
+    wire = await connect(weir)
+    await wire.send(get(target="/warm"))
+    await wire.response()
+    await wire.send(get(target="/again", method=method))
+    response = await wire.response(method)
+
+    assert response.status == 200
+    assert [r.target for r in origin.requests] == [b"/warm", b"/again", b"/again"]
+    assert [len(visit.received) > 0 for visit in origin.visits] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "request_", [post(target="/again"), get(target="/again", method="PATCH")], ids=["POST", "PATCH"]
+)
+async def test_other_request_on_a_stale_connection_is_not_sent_again(weir, origin, connect, request_):
+    """It may have been processed: the client decides."""
+    origin.script = forgetful()
+    wire = await connect(weir)
+    await wire.send(get(target="/warm"))
+    await wire.response()
+    await wire.send(request_)
+    response = await wire.response()
+
+    assert_problem(response, 502)
+    assert [r.target for r in origin.requests] == [b"/warm", b"/again"]
+
+
+async def test_request_is_sent_again_once_only(weir, origin, connect):
+    """If the fresh connection dies too, that is the answer."""
+
+    async def script(visit):
+        if await visit.request() and visit.number == 0:
+            await visit.send(answer())
+            await visit.request()
+
+    origin.script = script
+    wire = await connect(weir)
+    await wire.send(get(target="/warm"))
+    await wire.response()
+    await wire.send(get(target="/again"))
+    response = await wire.response()
+
+    assert_problem(response, 502)
+    assert [r.target for r in origin.requests] == [b"/warm", b"/again", b"/again"]
+
+
+async def test_request_is_not_sent_again_once_an_answer_began(weir, origin, connect):
+    """A byte of an answer says that the request was processed."""
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(answer())
+        await visit.request()
+        await visit.send(b"H")
+
+    origin.script = script
+    wire = await connect(weir)
+    await wire.send(get(target="/warm"))
+    await wire.response()
+    await wire.send(get(target="/again"))
+    response = await wire.response()
+
+    assert_problem(response, 502)
+    assert [r.target for r in origin.requests] == [b"/warm", b"/again"]
+
+
+async def test_connection_that_the_origin_closed_at_rest_is_forgotten(weir, origin, connect):
+    """Even a POST goes well: Weir saw the end before it needed the connection."""
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(answer())
+        if visit.number == 0:
+            visit.finish_sending()
+            await visit.left()
+
+    origin.script = script
+    wire = await connect(weir)
+    await wire.send(get())
+    await wire.response()
+    visit = await origin.visit(0)
+    await asyncio.wait_for(visit.is_over.wait(), 5)
+    await wire.send(post())
+
+    assert (await wire.response()).status == 200
+    assert visit.end == CLEAN
+
+
+# --- the client leaves ---
+
+
+@ENDS
+async def test_client_that_leaves_aborts_its_request(weir, origin, connect, is_reset):
+    """While the origin thinks: it sees its connection end, so that it need not work for nobody."""
+
+    async def script(visit):
+        await visit.request()
+        await visit.left()
+
+    origin.script = script
+    wire = await connect(weir)
+    await wire.send(get(target=f"/leaves/{is_reset}"))
+    visit = await origin.visit(0)
+    await until(lambda: origin.requests, "the request is with the origin")
+    wire.abort() if is_reset else wire.close()
+    await asyncio.wait_for(visit.is_over.wait(), 5)
+    line = await weir.access_line(target=f"/leaves/{is_reset}")
+
+    assert (line["outcome"], line["status"]) == ("abandoned", 0)
+
+
+@pytest.mark.parametrize(
+    "half",
+    [post(b"x" * 1000)[:-500], get("Transfer-Encoding: chunked", method="POST") + b"5\r\nhello\r\n"],
+    ids=["length", "chunked"],
+)
+@ENDS
+async def test_client_that_leaves_within_its_request_is_seen_by_the_origin(
+    weir, origin, connect, half, is_reset
+):
+    """As a broken request, never as a whole one."""
+    wire = await connect(weir)
+    await wire.send(half)
+    visit = await origin.visit(0)
+    await until(
+        lambda: b"x" * 500 in visit.received or b"hello" in visit.received, "the half is with the origin"
+    )
+    wire.abort() if is_reset else wire.close()
+    await asyncio.wait_for(visit.is_over.wait(), 5)
+
+    assert origin.requests == []
+    assert isinstance(visit.broken, Broken | ConnectionError)
+
+
+@ENDS
+async def test_client_that_leaves_within_the_answer_is_seen_by_the_origin(weir, origin, connect, is_reset):
+    """An endless answer ends when nobody reads it."""
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(answer(200, b"", "Transfer-Encoding: chunked", length=False))
+        while True:
+            await visit.send(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+
+    origin.script = script
+    wire = await connect(weir)
+    await wire.send(get())
+    await wire.until(b"x" * 4096)
+    wire.abort() if is_reset else wire.close()
+    visit = await origin.visit(0)
+    await asyncio.wait_for(visit.is_over.wait(), 10)
+
+    assert visit.broken is not None
+
+
+async def test_gone_client_costs_no_connection_of_others(weir, origin, connect):
+    """The aborted upstream connection is not used again with half a request on it."""
+    wire = await connect(weir)
+    await wire.send(post(b"x" * 1000)[:-500])
+    await origin.visit(0)
+    wire.close()
+    other = await connect(weir)
+    await other.send(get(target="/other"))
+
+    assert (await other.response()).status == 200
+    assert [r.target for r in origin.requests] == [b"/other"]
+
+
+# --- uploads that are answered early ---
+
+
+@pytest.mark.parametrize("status", [200, 401, 413])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_early_answer_to_a_large_upload_arrives(weir, origin, connect, status, framing):
+    """The origin answers after the head, drains a little and closes: the client, still sending, reads the answer."""
+
+    async def script(visit):
+        await visit.request_head()
+        await visit.send(answer(status, b"enough", "Connection: close"))
+        visit.finish_sending()
+        await visit.left()
+
+    origin.script = script
+    wire = await connect(weir)
+    sending = asyncio.create_task(upload(wire, framing))
+    response = await wire.response()
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+    assert (response.status, response.body) == (status, b"enough")
+
+
+async def test_early_answer_does_not_let_the_body_become_a_request(weir, origin, connect):
+    """What is left of a body is never read as the next request."""
+
+    async def script(visit):
+        if (await visit.request_head()) is not None:
+            await visit.send(answer(403, b"no"))
+            await visit.left()
+
+    origin.script = script
+    wire = await connect(weir)
+    smuggled = get(target="/smuggled")
+    await wire.send(get(f"Content-Length: {len(smuggled) + 10}", method="POST") + b"x" * 10)
+    response = await wire.response()
+    try:
+        await wire.send(smuggled)
+        await wire.send(get(target="/next", method="POST"))
+    except ConnectionError:
+        pass  # closed: fine too
+    await asyncio.sleep(0.2)  # time to do it wrong
+
+    assert response.status == 403
+    assert b"/smuggled HTTP" not in origin.received.replace(b"x" * 10 + smuggled, b"")
+
+
+async def test_origin_that_dies_within_an_upload_is_a_502(weir, origin, connect):
+    """Without an answer there is ours."""
+
+    async def script(visit):
+        await visit.request_head()
+        await visit.exactly(1000)
+        visit.abort()
+
+    origin.script = script
+    wire = await connect(weir)
+    sending = asyncio.create_task(upload(wire, "length"))
+    response = await wire.response()
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+    assert_problem(response, 502)
+
+
+async def upload(wire, framing):
+    piece = b"x" * 65536
+    length = "Transfer-Encoding: chunked" if framing == "chunked" else "Content-Length: 100000000"
+    try:
+        await wire.send(get(length, method="PUT"))
+        for _ in range(100):
+            await wire.send(b"10000\r\n" + piece + b"\r\n" if framing == "chunked" else piece)
+    except ConnectionError:
+        pass  # the answer has come and the connection is closed
+
+
+async def test_two_servers_share_the_work_and_a_dead_one_is_an_error_or_passed_over(
+    start_weir, start_origin, ask
+):
+    """With one of two servers down, requests still succeed on the other: a refused connection is not processed."""
+    origin = await start_origin()
+    weir = start_weir({"upstream": {"servers": [origin.url, f"http://127.0.0.1:{free_port()}"]}})
+    statuses = [(await ask(weir, get())).status for _ in range(20)]
+
+    assert 200 in statuses
+    assert set(statuses) <= {200, 502}
+    assert len(origin.requests) == statuses.count(200)
