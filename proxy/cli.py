@@ -1,4 +1,4 @@
-"""The commands. Each imports what it needs when it runs, so that `weir check` does not pay for the gateway."""
+"""The commands. Each imports what it needs when it runs, so `weir check` does not pay for the gateway."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Everything that can go wrong with an exchange, in one table: side x phase x reason.
 
-A fault says what the client is answered, whether the request may be sent again, and the words for log, metric and
-Proxy-Status (RFC 9209 section 2.3). Knows nothing of sockets or messages.
+A fault says what the client is answered, whether the request may be sent again, and the words for log,
+metric and Proxy-Status (RFC 9209 section 2.3). Knows nothing of sockets or messages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 DOWNSTREAM = "downstream"
 UPSTREAM = "upstream"
 
-CLOSE = 0  # status of a fault that is answered by closing only: the client sent nothing that could be answered
+CLOSE = (
+    0  # status of a fault that is answered by closing only: the client sent nothing that could be answered
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,9 @@ class Fault:
 FAULTS: dict[str, Fault] = {}
 
 
-def _row(side: str, phase: str, reason: str, status: int, detail: str, *, retry: bool = False, error: str = "") -> Fault:
+def _row(  # noqa: PLR0913 - the columns of the table
+    side: str, phase: str, reason: str, status: int, detail: str, *, retry: bool = False, error: str = ""
+) -> Fault:
     fault = Fault(side, phase, reason, status, detail, retry, error)
     assert reason not in FAULTS, reason
     FAULTS[reason] = fault
@@ -42,7 +46,9 @@ def _door(reason: str, status: int, detail: str, phase: str = "head") -> Fault:
 # Refused at the door: nothing is forwarded, the connection closes (design: data plane).
 MALFORMED_HEAD = _door("malformed_head", 400, "The request is not valid HTTP/1.1.")
 UNSUPPORTED_VERSION = _door("unsupported_version", 400, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-AMBIGUOUS_LENGTH = _door("ambiguous_length", 400, "The length of the request body is stated twice or not at all clearly.")
+AMBIGUOUS_LENGTH = _door(
+    "ambiguous_length", 400, "The length of the request body is stated twice or not at all clearly."
+)
 CHUNKED_IN_HTTP10 = _door("chunked_in_http10", 400, "HTTP/1.0 has no Transfer-Encoding.")
 UNKNOWN_CODING = _door("unknown_coding", 501, "The only transfer coding understood is chunked.")
 BAD_HOST = _door("bad_host", 400, "The request needs exactly one valid Host field.")
@@ -64,24 +70,61 @@ READ_TIMEOUT = _row(DOWNSTREAM, "response_body", "read_timeout", CLOSE, "The cli
 CLIENT_GONE = _row(DOWNSTREAM, "response_head", "client_gone", CLOSE, "The client left before the end.")
 
 # Admission.
-LIMITED = _row(DOWNSTREAM, "admission", "limited", 429, "The quota of this client is used up.", error="http_request_denied")
+LIMITED = _row(
+    DOWNSTREAM,
+    "admission",
+    "limited",
+    429,
+    "The quota of this client is used up.",
+    error="http_request_denied",
+)
 METHOD_NOT_ALLOWED = _row(
-    DOWNSTREAM, "admission", "method_not_allowed", 405, "This method is not allowed.", error="http_request_denied"
+    DOWNSTREAM,
+    "admission",
+    "method_not_allowed",
+    405,
+    "This method is not allowed.",
+    error="http_request_denied",
 )
 STORE_DOWN = _row(
-    DOWNSTREAM, "admission", "store_down", 503, "The request cannot be accounted for now.", error="proxy_internal_response"
+    DOWNSTREAM,
+    "admission",
+    "store_down",
+    503,
+    "The request cannot be accounted for now.",
+    error="proxy_internal_response",
 )
 
 # The upstream cannot be reached: nothing was processed.
 CONNECT_REFUSED = _row(
-    UPSTREAM, "connect", "connect_refused", 502, "The service cannot be reached.", retry=True, error="connection_refused"
+    UPSTREAM,
+    "connect",
+    "connect_refused",
+    502,
+    "The service cannot be reached.",
+    retry=True,
+    error="connection_refused",
 )
 CONNECT_TIMEOUT = _row(
-    UPSTREAM, "connect", "connect_timeout", 504, "The service cannot be reached.", retry=True, error="connection_timeout"
+    UPSTREAM,
+    "connect",
+    "connect_timeout",
+    504,
+    "The service cannot be reached.",
+    retry=True,
+    error="connection_timeout",
 )
-DNS_FAILED = _row(UPSTREAM, "connect", "dns_failed", 502, "The service cannot be reached.", retry=True, error="dns_error")
+DNS_FAILED = _row(
+    UPSTREAM, "connect", "dns_failed", 502, "The service cannot be reached.", retry=True, error="dns_error"
+)
 TLS_FAILED = _row(
-    UPSTREAM, "connect", "tls_failed", 502, "The service cannot be reached.", retry=True, error="tls_certificate_error"
+    UPSTREAM,
+    "connect",
+    "tls_failed",
+    502,
+    "The service cannot be reached.",
+    retry=True,
+    error="tls_certificate_error",
 )
 STALE_CONNECTION = _row(
     UPSTREAM, "response_head", "stale_connection", 502, "The service closed the connection.",
@@ -90,26 +133,56 @@ STALE_CONNECTION = _row(
 
 # The upstream answered badly or not at all.
 CONNECTION_LOST = _row(
-    UPSTREAM, "response_head", "connection_lost", 502, "The service closed the connection.", error="connection_terminated"
+    UPSTREAM,
+    "response_head",
+    "connection_lost",
+    502,
+    "The service closed the connection.",
+    error="connection_terminated",
 )
 RESPONSE_TIMEOUT = _row(
-    UPSTREAM, "response_head", "response_timeout", 504, "The service did not answer in time.", error="http_response_timeout"
+    UPSTREAM,
+    "response_head",
+    "response_timeout",
+    504,
+    "The service did not answer in time.",
+    error="http_response_timeout",
 )
 MALFORMED_RESPONSE = _row(
-    UPSTREAM, "response_head", "malformed_response", 502, "The service gave no valid answer.", error="http_protocol_error"
+    UPSTREAM,
+    "response_head",
+    "malformed_response",
+    502,
+    "The service gave no valid answer.",
+    error="http_protocol_error",
 )
 RESPONSE_HEAD_TOO_LARGE = _row(
     UPSTREAM, "response_head", "response_head_too_large", 502, "The service gave no valid answer.",
     error="http_response_header_section_size",
 )  # fmt: skip
 UNASKED_UPGRADE = _row(
-    UPSTREAM, "response_head", "unasked_upgrade", 502, "The service gave no valid answer.", error="http_upgrade_failed"
+    UPSTREAM,
+    "response_head",
+    "unasked_upgrade",
+    502,
+    "The service gave no valid answer.",
+    error="http_upgrade_failed",
 )
 TRUNCATED = _row(
-    UPSTREAM, "response_body", "truncated", 502, "The answer of the service broke off.", error="http_response_incomplete"
+    UPSTREAM,
+    "response_body",
+    "truncated",
+    502,
+    "The answer of the service broke off.",
+    error="http_response_incomplete",
 )
 RESPONSE_STALLED = _row(
-    UPSTREAM, "response_body", "response_stalled", 504, "The answer of the service broke off.", error="http_response_timeout"
+    UPSTREAM,
+    "response_body",
+    "response_stalled",
+    504,
+    "The answer of the service broke off.",
+    error="http_response_timeout",
 )
 MALFORMED_RESPONSE_BODY = _row(
     UPSTREAM, "response_body", "malformed_response_body", 502, "The answer of the service broke off.",
@@ -117,8 +190,15 @@ MALFORMED_RESPONSE_BODY = _row(
 )  # fmt: skip
 
 # A mistake of ours: the one bare except ends the exchange with this.
-INTERNAL = _row(DOWNSTREAM, "admission", "internal", 500, "An internal error occurred.", error="proxy_internal_error")
+INTERNAL = _row(
+    DOWNSTREAM, "admission", "internal", 500, "An internal error occurred.", error="proxy_internal_error"
+)
 DRAINING = _row(DOWNSTREAM, "idle", "draining", CLOSE, "The proxy is stopping.")
 TOO_MANY_CONNECTIONS = _row(
-    DOWNSTREAM, "idle", "too_many_connections", 503, "Too many connections are open.", error="connection_limit_reached"
+    DOWNSTREAM,
+    "idle",
+    "too_many_connections",
+    503,
+    "Too many connections are open.",
+    error="connection_limit_reached",
 )

@@ -1,9 +1,10 @@
 """THE STORY of one exchange: who, which limits, may it pass, forward, answer, finish.
 
-A `Lane` belongs to one client connection and lives through its exchanges one after the other. Its methods stand in the
-order in which they happen; each is called by the connection on which it happens and acts at once, so that no exchange
-costs a task. The phases and what may follow them are `http1.lifecycle`; what can go wrong is `faults`; `_finish` is called
-exactly once for each exchange, whatever happened. docs/life-of-an-exchange.md tells the same in prose.
+A `Lane` belongs to one client connection and lives through its exchanges one after the other. Its methods
+stand in the order in which they happen; each is called by the connection on which it happens and acts at
+once, so that no exchange costs a task. The phases and what may follow them are `http1.lifecycle`; what can
+go wrong is `faults`; `_finish` is called exactly once for each exchange, whatever happened.
+docs/life-of-an-exchange.md tells the same in prose.
 """
 
 from __future__ import annotations

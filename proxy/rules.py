@@ -65,7 +65,7 @@ class Known(NamedTuple):
 
 
 class Rules:
-    """One config, compiled. Also what downstream connections must know of it (`net.ports.DownstreamLimits`)."""
+    """One config, compiled. It is also what connections must know of it (`net.ports`)."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -155,7 +155,7 @@ class Rules:
         return limit_fields.fields(decision, self._dialect) if decision is not None else b""
 
     def response(self, head: ResponseHead, exchange: Exchange, request: RequestHead, ending: bytes) -> bytes:
-        """The head of the server's response to the client; `ending` is its Connection field and the empty line."""
+        """The head of the server's response to the client; `ending` is its Connection field and empty line."""
         status = head.status
         if status == 204:
             lines = response_lines(head, self._response_drops | {b"content-length"})
@@ -224,10 +224,10 @@ def _given_id(fields: dict[bytes, bytes]) -> str | None:
 
 def new_request_id() -> str:
     """Random, 32 hexadecimal digits: also a W3C trace id."""
-    return "%032x" % getrandbits(128)
+    return f"{getrandbits(128):032x}"
 
 
 def new_traceparent(request_id: str) -> str:
     """A further header line: flag 01, so that the service samples as if it had begun the trace itself."""
     trace_id = request_id if _TRACE_ID.fullmatch(request_id) else new_request_id()
-    return "\r\ntraceparent: 00-%s-%016x-01" % (trace_id, getrandbits(64) | 1)
+    return f"\r\ntraceparent: 00-{trace_id}-{getrandbits(64) | 1:016x}-01"

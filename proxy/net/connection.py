@@ -1,8 +1,9 @@
-"""What both kinds of connection share: output that leaves once a loop tick, reading that pauses, a deadline.
+"""What both kinds of connection share: output that leaves once a loop tick, reading that pauses, a
+deadline.
 
-Everything that is written while one poll's events are worked off goes out together at its end, a single system call for
-each connection. Measured at 32 connections: half the CPU a request of writing at once, since the peers are woken once a
-tick instead of once a write (docs/decisions/0002-write-once-a-tick.md).
+Everything that is written while one poll's events are worked off goes out together at its end, a single
+system call for each connection. Measured at 32 connections: half the CPU a request of writing at once,
+since the peers are woken once a tick instead of once a write (docs/decisions/0002-write-once-a-tick.md).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 from typing import cast
 
 from proxy.net.sweep import NEVER
-
 
 LARGE_BYTES = (
     16 * 1024

@@ -1,8 +1,9 @@
-"""A client's connection: cuts the byte stream into heads and bodies and tells its lane, one exchange at a time.
+"""A client's connection: cuts the byte stream into heads and bodies and tells its lane, one exchange at a
+time.
 
-What a pipelining client sends ahead waits unread in `_buffer`; past READ_AHEAD_BYTES the socket is not read any more, so
-memory for each connection is bounded by that and one read. A body is given on only while the lane wants it. Knows
-nothing of limits, upstreams or what an answer means.
+What a pipelining client sends ahead waits unread in `_buffer`; past READ_AHEAD_BYTES the socket is not read
+any more, so memory for each connection is bounded by that and one read. A body is given on only while the
+lane wants it. Knows nothing of limits, upstreams or what an answer means.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class Downstream(Connection):
             self._advance()
 
     def eof_received(self) -> bool:
-        return False  # a client that stops sending has left: its upstream request is aborted (docs/supported-http.md)
+        return False  # a client that stops sending has left (docs/supported-http.md)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
         self._state = _CLOSED
@@ -197,7 +198,7 @@ class Downstream(Connection):
         return self._state != _BUSY or self._body_wanted
 
     def _unusual_head(self, data: bytes, end: int) -> bool:
-        """A head that is not whole, too large, or behind empty lines (RFC 9112 section 2.2: those are skipped)."""
+        """A head that is not whole, too large, or behind empty lines, which are skipped (RFC 9112, 2.2)."""
         if data.startswith(b"\r\n"):
             self._buffer = data[2:]
             return bool(self._buffer)
@@ -308,7 +309,9 @@ class Downstream(Connection):
             self._advance()
 
     def linger(self) -> None:
-        """The exchange is over and so is the connection: the answer goes out, input is read and dropped for a while."""
+        """The exchange is over and so is the connection: the answer goes out, input is read and dropped for a
+        while.
+        """
         self._buffer = b""
         self._body_wanted = False
         if self._state == _CLOSED:

@@ -1,6 +1,7 @@
 """What all client connections of a worker share, and the server object that aiohttp's runner hosts.
 
-aiohttp's sites call it for each accepted connection and, when the runner is cleaned up, `pre_shutdown` and `shutdown`.
+aiohttp's sites call it for each accepted connection and, when the runner is cleaned up, `pre_shutdown` and
+`shutdown`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The servers of the upstream and the connections to them: which server, which connection, and when to let go of one.
+"""The servers of the upstream and the connections to them: which server, which connection, and when to let
+go of one.
 
-The last one used is the next one used, so that the rest can age and be closed before the server closes them. A server is
-the less loaded of two taken at random. Knows nothing of requests beyond who waits.
+The last one used is the next one used, so that the rest can age and be closed before the server closes
+them. A server is the less loaded of two taken at random. Knows nothing of requests beyond who waits.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class Pool:
         ]
 
     def acquire(self, lane: Lane, avoid: Server | None = None, *, fresh: bool = False) -> Upstream | None:
-        """A connection that is ready, or none: then `lane.connected` or `lane.upstream_failed` is called later."""
+        """A connection that is ready, or none: then `lane.connected` or `.connect_failed` is called later."""
         server = self._choose(avoid)
         if not fresh:
             upstream = server.take_idle()

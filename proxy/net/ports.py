@@ -1,6 +1,7 @@
 """What the sockets and the story of an exchange ask of each other.
 
-The floors below the gateway know it only by these interfaces: the object itself is handed in when a connection is made.
+The floors below the gateway know it only by these interfaces: the object itself is handed in when a
+connection is made.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Lane(Protocol):
 
 
 class DownstreamLimits(Protocol):
-    """What a downstream connection must know of the settings; read anew at each use, so that a reload reaches it."""
+    """What a downstream connection must know of the settings; read anew at each use, so that a reload reaches
+    it.
+    """
 
     line_bytes: int
     head_bytes: int

@@ -1,6 +1,7 @@
 """One coarse clock for every deadline: a sweep over the open connections instead of a timer per request.
 
-A connection says what happens at its deadline; the sweep only compares. A deadline is met late by at most one interval.
+A connection says what happens at its deadline; the sweep only compares. A deadline is met late by at most
+one interval.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A connection to a server: sends what its lane gives it and cuts the answer into head, data and end.
 
-Between exchanges it rests in its pool, where any byte or close from the server ends it. An answer is over only by its own
-framing; whatever breaks off before is a fault. Knows nothing of limits, clients or what an answer means.
+Between exchanges it rests in its pool, where any byte or close from the server ends it. An answer is over
+only by its own framing; whatever breaks off before is a fault. Knows nothing of limits, clients or what an
+answer means.
 """
 
 from __future__ import annotations
@@ -247,7 +248,7 @@ class Upstream(Connection):
             self._end(lane, decoder.rest, decoder.trailers)
 
     def _end(self, lane: Lane, rest: bytes, trailers: list[tuple[bytes, bytes]]) -> None:
-        """The answer is whole: the connection goes back to its pool, if nothing speaks against it, and the lane goes on."""
+        """The answer is whole: the connection goes back to its pool, if nothing speaks against it."""
         if self.lane is not lane:  # the lane let go of it while it was told of the last bytes
             return
         self.lane = None

@@ -47,7 +47,7 @@ async def _serve(settings: Settings, config_path: str, seen: str | None) -> int:
         worker = Worker(settings, config_path)
         await worker.start()
     except StartError as error:
-        _log.error("cannot start", extra={"fields": {"error": str(error)}})  # noqa: TRY400 - one line, no traceback
+        _log.error("cannot start", extra={"fields": {"error": str(error)}})
         return EXIT_START
     reloads = asyncio.create_task(_follow(worker, config_path, seen))
     await stops.first.wait()

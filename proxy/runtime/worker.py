@@ -1,6 +1,7 @@
 """One process of Weir: puts the parts together, serves, reloads, drains.
 
-Decode, compile, provision, use, clean up: everything that can fail at a reload fails before anything is swapped.
+Decode, compile, provision, use, clean up: everything that can fail at a reload fails before anything is
+swapped.
 """
 
 from __future__ import annotations
