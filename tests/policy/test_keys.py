@@ -65,6 +65,18 @@ def test_white_space_around_a_value_does_not_count(value):
     )
 
 
+@pytest.mark.parametrize("name", ["X-Auth-Token", "Authorization"])
+def test_white_space_that_a_head_left_does_not_count(name):
+    """Whoever read the head, the key is the same."""
+    partition = Partition([parse_key(f"header:{name}")], b"")
+
+    def of(value):
+        return partition.key({name.lower().encode(): value}, "")
+
+    assert of(b" \talice ") == of(b"alice")
+    assert of(b" \t ") == partition.key({}, "")
+
+
 def test_case_of_a_header_name_does_not_count():
     assert key("header:x-auth-token", {"X-AUTH-TOKEN": "alice"}) == key(
         "header:X-Auth-Token", {"x-auth-token": "alice"}
