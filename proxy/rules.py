@@ -155,7 +155,7 @@ class Rules:
         return limit_fields.fields(decision, self._dialect) if decision is not None else b""
 
     def response(self, head: ResponseHead, exchange: Exchange, request: RequestHead, ending: bytes) -> bytes:
-        """The head of the server's response to the client; `ending` is its Connection field and empty line."""
+        """The head of the response to the client; `ending` is its Connection field and the empty line."""
         status = head.status
         if status == 204:
             lines = response_lines(head, self._response_drops | {b"content-length"})
