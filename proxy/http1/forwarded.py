@@ -73,8 +73,8 @@ def client_address(head: RequestHead, peer: str, trust: Trust) -> str:
 def bare_address(hop: str) -> str:
     """The address within `1.2.3.4:567` or `[2001:db8::1]:567`, in its one spelling; empty if it is none."""
     if hop.startswith("["):
-        hop, _, port = hop[1:].partition("]")
-        if port and not port.startswith(":"):
+        hop, bracket, port = hop[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")):
             return ""
     elif hop.count(":") == 1:
         hop = hop.partition(":")[0]

@@ -18,13 +18,16 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 # One quantifier for a byte: with the spaces around a value in it, a line of them took cubic time to refuse.
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
 
-# What must not be in a trailer section: it frames, routes, modifies or authenticates (RFC 9110, 6.5.1).
+# Nobody sends these behind a body but to see who believes them: llhttp and h11 refuse them too.
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+
+# Dropped from a trailer section: what routes, modifies or authenticates (RFC 9110 section 6.5.1).
 _NEVER_IN_TRAILERS = frozenset(
-    b"age authorization cache-control connection content-encoding content-length content-range content-type "
+    b"age authorization cache-control connection content-encoding content-range content-type "
     b"cookie date expect expires forwarded host http2-settings if-match if-modified-since if-none-match "
     b"if-range if-unmodified-since keep-alive location max-forwards pragma proxy-authenticate "
     b"proxy-authorization proxy-connection range ratelimit ratelimit-policy retry-after set-cookie te "
-    b"trailer transfer-encoding upgrade vary via www-authenticate x-auth-token x-real-ip x-request-id".split()
+    b"trailer upgrade vary via www-authenticate x-auth-token x-real-ip x-request-id".split()
 )
 
 _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
@@ -113,14 +116,16 @@ class ChunkedDecoder:
                 self.is_malformed = True
                 return -1
             return self._wait(data, at)
+        trailers = []
         for line in data[at:end].split(b"\r\n"):
             match = _TRAILER.fullmatch(line)
-            if match is None:
+            if match is None or match[1].lower() in _FRAMING:
                 self.is_malformed = True
                 return -1
             name, value = match.groups()
             if _is_harmless(name.lower()):
-                self.trailers.append((name, value.strip(b" \t")))
+                trailers.append((name, value.strip(b" \t")))
+        self.trailers = trailers
         return self._finish(data, end + 4)
 
     def _finish(self, data: bytes, at: int) -> int:

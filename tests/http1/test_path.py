@@ -1,0 +1,108 @@
+"""The path that limits match on: no spelling of it leads round them."""
+
+import posixpath
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.http1.path import normalised
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/", b"/"),
+        (b"/a/b", b"/a/b"),
+        (b"/a/b/", b"/a/b/"),
+        (b"/a?b=/../c", b"/a"),
+        (b"/?", b"/"),
+        (b"/a//b", b"/a/b"),
+        (b"//a", b"/a"),
+        (b"///", b"/"),
+        (b"/a/./b", b"/a/b"),
+        (b"/a/../b", b"/b"),
+        (b"/../../a", b"/a"),
+        (b"/a/..", b"/"),
+        (b"/a/b/..", b"/a/"),
+        (b"/a/.", b"/a/"),
+        (b"/.", b"/"),
+        (b"/..", b"/"),
+        (b"/...", b"/..."),
+        (b"/.a/..b/c.", b"/.a/..b/c."),
+        (b"/%61", b"/a"),
+        (b"/a%2Fb", b"/a/b"),
+        (b"/a%2f..%2fb", b"/b"),
+        (b"/%2e%2E/a", b"/a"),
+        (b"/a/%2e", b"/a/"),
+        (b"/a\\..\\b", b"/b"),
+        (b"/a%5C..%5cb", b"/b"),
+        (b"/a%3Fb", b"/a?b"),
+        (b"/%252e%252e/a", b"/%2e%2e/a"),
+        (b"/100%", b"/100%"),
+        (b"/%zz", b"/%zz"),
+        (b"/a%00b", b"/a\0b"),
+        (b"/caf%C3%A9", b"/caf\xc3\xa9"),
+        (b"/A;v=1,2:@&=+$!~*'()", b"/A;v=1,2:@&=+$!~*'()"),
+        (b"*", b"*"),
+    ],
+)
+def test_path_has_one_spelling(target, path):
+    """Escapes are decoded once, a backslash is a slash, runs of slashes are one, dot segments are resolved."""
+    assert normalised(target) == path
+
+
+PIECES = [
+    b"/",
+    b"//",
+    b".",
+    b"..",
+    b"a",
+    b"bc",
+    b"%2e",
+    b"%2F",
+    b"%5c",
+    b"\\",
+    b"%61",
+    b"%",
+    b"%25",
+    b"~",
+    b"?",
+    b"%3f",
+]
+targets = st.lists(st.sampled_from(PIECES), max_size=12).map(lambda pieces: b"/" + b"".join(pieces))
+
+
+@given(targets)
+def test_normalised_path_holds_no_tricks(target):
+    path = normalised(target)
+
+    assert path.startswith(b"/")
+    assert b"//" not in path
+    assert b"\\" not in path
+    assert not {b".", b".."} & set(path.split(b"/"))
+
+
+@given(targets)
+def test_normalised_path_is_what_posix_makes_of_it(target):
+    """But for the slash at the end, which stays where there was a folder."""
+    decoded = unquote_to_bytes(target.partition(b"?")[0]).replace(b"\\", b"/")
+
+    assert normalised(target).rstrip(b"/") == posixpath.normpath(b"/" + decoded.lstrip(b"/")).rstrip(b"/")
+
+
+@given(targets)
+def test_escaping_leads_to_the_same_path(target):
+    """However a client escapes a path, the same limits match."""
+    path = target.partition(b"?")[0]
+    if b"%" not in path:
+        escaped = b"/" + b"".join(b"%%%02x" % byte for byte in path[1:])
+
+        assert normalised(escaped) == normalised(path)
+
+
+def test_long_path_is_normalised_in_linear_time():
+    """Nothing in here backtracks: it would take hours."""
+    assert normalised(b"/a" * 4000 + b"\xff") == b"/a" * 4000 + b"\xff"
+    assert normalised(b"/" + b"." * 8000 + b"/../") == b"/"
