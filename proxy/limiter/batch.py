@@ -46,6 +46,8 @@ class Desk(Protocol):
 
     def rejected(self, batch: Batch, link: Link, error: Exception) -> None: ...
 
+    def count_error(self, reason: str) -> None: ...
+
     def again(self, batch: Batch, link: Link) -> None:
         """Redis found it late before it was: the clocks were apart, and now are not."""
 
@@ -158,6 +160,7 @@ class Batch:
         if now < self.deadline:
             self._desk.again(self, self._link)
         else:
+            self._desk.count_error("late")  # not Redis's doing alone: this process may have been busy
             self._desk.unanswered(self)
 
     def _answer(self, answers: list[int], sent_us: int) -> None:

@@ -263,9 +263,7 @@ class Link:
         self._enter(UP)
         self.tried.set()
         if not waited or self.trouble is None:
-            _log.info(
-                "store is up", extra={"fields": {"server": self.name, "after_seconds": round(outage, 3)}}
-            )
+            event(_log, logging.INFO, "store up", server=self.name, after_seconds=round(outage, 3))
         self.trouble = None
         held, self._held = self._held, deque()
         for message in held:

@@ -17,7 +17,7 @@ from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from proxy.limiter.books import SHARDS, shard_tag
-from proxy.limiter.trouble import TroubleError, reply_trouble
+from proxy.limiter.trouble import TroubleError, connect_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +109,7 @@ class Dialler:
                 return _primaries(await connection.read_response(), seed)
             except ResponseError as error:
                 if "cluster support disabled" not in str(error):
-                    raise reply_trouble(error, shown(seed)) from None
+                    raise connect_trouble(error, shown(seed)) from None
                 raise TroubleError(
                     "cluster",
                     f"store.url: {shown(seed)} is not part of a cluster: write redis:// in store.url",

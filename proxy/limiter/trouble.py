@@ -43,7 +43,8 @@ class TroubleError(Exception):
 def reply_trouble(error: Exception, server: str) -> TroubleError:
     """An error that Redis replied."""
     text = str(error)
-    reason, meaning = _REPLIES.get(text.partition(" ")[0], ("error", f"answered: {text}"))
+    word = "NOPERM" if "user executing the script can't" in text else text.partition(" ")[0]
+    reason, meaning = _REPLIES.get(word, ("error", f"answered: {text}"))
     return TroubleError(reason, f"store.url: {server} {meaning}")
 
 
@@ -73,6 +74,8 @@ def _transport_trouble(error: BaseException, server: str) -> TroubleError | None
             why = cause.reason or "broken off"
             return TroubleError("tls", f"store.url: no TLS with {server}: {why}")
         if isinstance(cause, TimeoutError):
-            return TroubleError("timeout", f"store.url: {server} does not answer")
+            return TroubleError(
+                "timeout", f"store.url: {server} does not answer, or not the way of redis:// or rediss://"
+            )
         cause = cause.__cause__ or cause.__context__
     return None

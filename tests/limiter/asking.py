@@ -38,6 +38,9 @@ def charge(limit: Limit, name: object = "ada") -> Charge:
     return Charge(limit, bucket(name))
 
 
+PATIENCE = 1.0  # seconds for a store where the machine's own pauses are not the subject
+
+
 class Asker:
     """Waits for one decision."""
 
@@ -65,7 +68,7 @@ def admitted(decisions: Iterable[Decision]) -> int:
 
 @asynccontextmanager
 async def store_at(
-    url: str, limits: Limits, timeout: float = 0.05, **options: Any
+    url: str, limits: Limits, timeout: float = PATIENCE, **options: Any
 ) -> AsyncIterator[RedisStore]:
     """Started, and closed at the end."""
     store = RedisStore(parse_store(url), timeout, **options)

@@ -108,7 +108,7 @@ async def _with_local_limits(name: str, fault: Fault, redis: Redis) -> None:
     relay = await Relay(redis.port).start()
     limits = limits_of({"name": "per-user", "rate": "15/s"})
     (limit,) = limits
-    async with store_at(relay.url, limits) as store:
+    async with store_at(relay.url, limits, timeout=0.05) as store:
         begun = perf_counter()
         polite = Client(store, [charge(limit, "polite")], 10)
         greedy = Client(store, [charge(limit, "greedy")], 150)

@@ -147,7 +147,7 @@ def cluster(folder: Path, primaries: int = 3, replicas: int = 0) -> Iterator[lis
         until_now(lambda: all(_knows(node, len(nodes)) for node in nodes), "the cluster has met")
         for number, node in enumerate(nodes[primaries:]):
             node.ask("CLUSTER", "REPLICATE", nodes[number].ask("CLUSTER", "MYID").decode())
-        until_now(lambda: all(_is_whole(node) for node in nodes), "the cluster is whole")
+        until_now(lambda: all(_is_whole(node, primaries) for node in nodes), "the cluster is whole")
         yield nodes
 
 
@@ -155,10 +155,12 @@ def _knows(node: Redis, count: int) -> bool:
     return len(node.ask("CLUSTER", "NODES").splitlines()) == count
 
 
-def _is_whole(node: Redis) -> bool:
+def _is_whole(node: Redis, primaries: int) -> bool:
+    """It would serve, and it has heard of every slot."""
     info = node.ask("CLUSTER", "INFO")
-    text = info if isinstance(info, str) else str(info)
-    return "cluster_state" in text and "ok" in text and len(node.ask("CLUSTER", "SLOTS")) >= 1
+    ranges = node.ask("CLUSTER", "SLOTS")
+    covered = sum(last - first + 1 for first, last, *_ in ranges)
+    return b"cluster_state:ok" in info and len(ranges) == primaries and covered == SLOTS
 
 
 @contextmanager

@@ -1,0 +1,159 @@
+"""Getting to Redis: by every kind of URL; and what is said when it does not work."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.limiter.servers import TlsFiles
+from tests.limiter.asking import ask, charge, limits_of, store_at
+from tests.support.ports import free_port
+from tests.support.redis_servers import Papers, Redis, cluster, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PASSWORD = "open-sesame-4711"
+# What docs/limits.md says a user of Redis must be allowed.
+RIGHTS = "~weir:* +eval +evalsha +time +get +set +del +zadd +zrem +zremrangebyscore +zcard +pexpire"
+LIMITS = limits_of({"name": "per-user", "rate": "15/s"})
+(LIMIT,) = LIMITS
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
+    return Papers(tmp_path_factory.mktemp("papers"))
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, papers: Papers) -> Iterator[Guarded]:
+    """Redis with TLS beside plain TCP, a Unix socket, a user with the rights it needs and one without."""
+    folder = tmp_path_factory.mktemp("guarded")
+    cert, key = papers.issue("IP:127.0.0.1")
+    server = Guarded(
+        folder,
+        tls_port=free_port(),
+        tls_cert_file=cert,
+        tls_key_file=key,
+        tls_ca_cert_file=papers.ca,
+        tls_auth_clients="no",
+        requirepass=PASSWORD,
+        unixsocket=folder / "redis.sock",
+        user=[f"weir on >{PASSWORD} {RIGHTS}", f"reader on >{PASSWORD} ~weir:* +get +time +eval"],
+    ).log_in(password=PASSWORD)
+    with running(server):
+        yield server
+
+
+class Guarded(Redis):
+    def secure(self, user: str = "weir", password: str = PASSWORD, host: str = "127.0.0.1") -> str:
+        return f"rediss://{user}:{password}@{host}:{self._options['tls_port']}"
+
+    def plain(self, user: str = "weir", password: str = PASSWORD) -> str:
+        return f"redis://{user}:{password}@127.0.0.1:{self.port}"
+
+    @property
+    def socket(self) -> str:
+        return f"redis+unix://weir:{PASSWORD}@{self._options['unixsocket']}"
+
+
+async def is_exact(url: str, **options: object) -> bool:
+    async with store_at(url, LIMITS, **options) as store:
+        decision = await ask(store, charge(LIMIT, url))
+        return store.is_up and decision.is_admitted and decision.via == "store"
+
+
+async def test_tls_with_a_user_of_few_rights(guarded: Guarded, papers: Papers) -> None:
+    """These rights are enough, and a certificate of one's own authority is accepted."""
+    assert await is_exact(guarded.secure(), tls=TlsFiles(ca=str(papers.ca)))
+
+
+async def test_password_without_tls(guarded: Guarded) -> None:
+    assert await is_exact(guarded.plain())
+
+
+async def test_unix_socket(guarded: Guarded) -> None:
+    assert await is_exact(guarded.socket)
+
+
+async def test_database_of_the_url_is_used(redis: Redis) -> None:
+    assert await is_exact(f"{redis.url}/3")
+    assert [key for key in redis.client(db=3).keys() if b":per-user:" in key]
+
+
+MISTAKES = {
+    "nobody listens": (lambda g: "redis://127.0.0.1:1", "store.url: no connection to 127.0.0.1:1"),
+    "no such host": (
+        lambda g: "redis://no-such-host.invalid:6379",
+        "store.url: no connection to no-such-host.invalid",
+    ),
+    "wrong password": (
+        lambda g: g.plain(password="guessed-0815"),
+        "does not accept the user name and password",
+    ),
+    "no password": (lambda g: g.url, "asks for a password, and store.url has none"),
+    "too few rights": (lambda g: g.plain("reader"), "does not let the user of store.url do what Weir needs"),
+    "stranger's certificate": (lambda g: g.secure(), "is not accepted: self-signed certificate"),
+    "TLS to a plain port": (
+        lambda g: g.plain().replace("redis:", "rediss:"),
+        "or not the way of redis:// or rediss://",
+    ),
+    "no TLS to a TLS port": (lambda g: g.secure().replace("rediss:", "redis:"), "store.url:"),
+    "cluster that is none": (
+        lambda g: g.plain("").replace("redis:", "redis+cluster:"),
+        "is not part of a cluster: write redis:// in store.url",
+    ),
+    "no such socket": (
+        lambda g: "redis+unix:///nowhere/redis.sock",
+        "store.url: no connection to /nowhere/redis.sock",
+    ),
+    "sentinel that is none": (lambda g: f"redis+sentinel://{g.address}/mymaster", "store.url"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+async def test_mistake_is_named_in_one_line(
+    mistake: str, guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line names the setting, never the password, and limits work locally meanwhile."""
+    caplog.set_level(logging.INFO, "weir")
+    url, expected = MISTAKES[mistake]
+    async with store_at(url(guarded), LIMITS) as store:
+        decision = await ask(store, charge(LIMIT, mistake))
+        status = str(store.status())
+
+    lines = [
+        record.fields["detail"]
+        for record in caplog.records
+        if hasattr(record, "fields") and "detail" in record.fields
+    ]
+    assert not store.is_up
+    assert (decision.is_admitted, decision.via) == (True, "local")
+    assert len(lines) == 1
+    assert expected in lines[0]
+    assert "store.url" in lines[0]
+    assert "\n" not in lines[0]
+    for told in (lines[0], status):
+        assert PASSWORD not in told
+        assert "guessed" not in told
+
+
+async def test_name_in_the_certificate_must_be_the_hosts(
+    guarded: Guarded, papers: Papers, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with store_at(guarded.secure(host="localhost"), LIMITS, tls=TlsFiles(ca=str(papers.ca))) as store:
+        assert not store.is_up
+
+    assert "is not accepted: Hostname mismatch" in str([record.fields for record in caplog.records])
+
+
+async def test_node_of_a_cluster_is_no_lone_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with cluster(tmp_path) as nodes:
+        async with store_at(nodes[0].url, LIMITS) as store:
+            await ask(store, *[charge(LIMIT, "x")])
+
+            assert not store.is_up
+    assert "write redis+cluster:// in store.url" in str([record.fields for record in caplog.records])
