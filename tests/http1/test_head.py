@@ -418,3 +418,39 @@ def _assert_h11_agrees_on_response(raw, head, method):
 )
 def test_list_has_its_members(value, members):
     assert listed(value) == members
+
+
+# --- heads that are made to cost time ---
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"a:\r\n" * 8000,
+        b"".join(b"%x:\r\n" % name for name in range(2500)) * 2,
+        b"X:" + b" " * 32000 + b"\x01\r\n",
+        b"Connection: " + b"a," * 15000 + b"\r\n",
+        b"Transfer-Encoding: " + b"gzip," * 6000 + b"chunked\r\n",
+    ],
+    ids=["one name", "many names", "spaces", "options", "codings"],
+)
+def test_large_head_is_judged_in_linear_time(fields):
+    """What costs more than its bytes would hang here; too many fields are refused before they are gathered."""
+    head = request_head(get(fields), 8192, 100)
+
+    assert head is not None
+
+
+def test_spaces_within_a_response_field_are_read_in_linear_time():
+    """A pattern that backtracks over them took two seconds."""
+    value = b"x" + b" " * 60000 + b"y"
+
+    assert answer(b"HTTP/1.1 200 OK\r\nX: %b \r\n\r\n" % value).fields == {b"x": value}
+
+
+def test_fields_of_a_response_are_told_apart_for_who_asks():
+    head = answer(b"HTTP/1.1 200 OK\r\nX-a: B \r\nx-A:\tC\r\nServer: Z\r\n\r\n")
+
+    assert head.headers == [(b"X-a", b"B"), (b"x-A", b"C"), (b"Server", b"Z")]
+    assert head.fields == {b"x-a": b"B, C", b"server": b"Z"}
+    assert head.found == {b"x-a": b"b, c", b"server": b"z"}

@@ -48,7 +48,7 @@ END_TO_END = [
     b"X-Dup: 2",
     b"Authorization: Bearer abc",
     b"X-Dup: 1",
-    b"x-DUP:",
+    b"x-DUP: a,  b",
     b'ETag: W/"a", "b"',
     b"Trailer: X-Sum",
     b"X-Latin: caf\xe9",
@@ -58,10 +58,37 @@ END_TO_END = [
 
 
 def test_fields_keep_case_order_duplicates_and_value():
-    expected = [field if field[-1:] != b":" else field + b" " for field in END_TO_END]
+    assert passed(*END_TO_END) == END_TO_END
+    assert answered(*END_TO_END) == END_TO_END
+    assert answered(*END_TO_END, b"Keep-Alive: 5") == END_TO_END
 
-    assert passed(*END_TO_END) == expected
-    assert answered(*END_TO_END) == expected
+
+def test_empty_field_passes():
+    assert passed(b"X-Empty:") == [b"X-Empty: "]
+    assert [line.strip() for line in answered(b"X-Empty:")] == [b"X-Empty:"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [b"Connection: keep-alive", b"X: y"],
+        [b"X: y", b"CONNECTION: Keep-Alive"],
+        [b"Connection:keep-alive", b"X: y"],
+        [b"Connection: keep-alive ", b"X: y"],
+        [b"Connection: keep-alive", b"X: y", b"Connection: keep-alive"],
+        [b"Connection: keep-alive, X-Hop", b"X: y", b"X-Hop: connection: keep-alive"],
+    ],
+)
+def test_keep_alive_is_cut_out_of_a_response(fields):
+    """Wherever it stands and however it is written; the fast way and the slow one give the same."""
+    assert answered(*fields) == [b"X: y"]
+
+
+@pytest.mark.parametrize("near", [b"X: connection: keep-alive", b"X-Connection: keep-alive"])
+def test_only_the_field_itself_is_cut_out_of_a_response(near):
+    assert answered(near, b"Connection: keep-alive") == [near]
+    assert answered(b"Connection: keep-alive", near) == [near]
+    assert answered(near) == [near]
 
 
 def test_no_fields_make_no_lines():
