@@ -24,16 +24,16 @@ LOGGED_BYTES = 512  # of one name, of one value
 
 # What the client acts on: never dropped for its name.
 _STAYS = frozenset(
-    b"retry-after allow www-authenticate vary date strict-transport-security x-global-identifier"
+    b"retry-after allow www-authenticate vary strict-transport-security x-global-identifier"
     b" x-content-type-options x-frame-options referrer-policy permissions-policy content-security-policy"
     b" cross-origin-resource-policy cross-origin-opener-policy cross-origin-embedder-policy"
     b" x-request-id x-correlation-id deprecation sunset clear-site-data connection upgrade".split()
 )
 _STAYS_PREFIXES = (b"access-control-", b"ratelimit", b"x-ratelimit-")
 
-# Of the body that went (RFC 9110 section 8, RFC 9530), and of what may be done with it.
+# Of the body that went (RFC 9110 section 8, RFC 9530), of what may be done with it, and of when it was made.
 _DESCRIBES = frozenset(
-    b"etag last-modified digest want-digest trailer accept-ranges link location refresh age expires"
+    b"date etag last-modified digest want-digest trailer accept-ranges link location refresh age expires"
     b" cache-control pragma warning repr-digest transfer-encoding sourcemap x-sourcemap content-length"
     b" x-content-duration preference-applied delta-base im accept-patch accept-post allow-csp-from".split()
 )

@@ -41,7 +41,7 @@ _QUOTED = r"""
       (?: [^"'\\&\r\n] | &(?!quot;|\#0?3[49];|\#x2[27];) )++
     | [\[(][^\])]{0,2048}+"""
 _VALUE = rf"""(?P<secret> {_QUOTED}
-    | [^;&<>"'\r\n]{{1,256}}+(?=;)
+    | [^;<>"'\r\n]{{1,256}}+(?=;)
     | [^\s;,&<>"'`]++ (?: (?<=\()[^)\r\n]{{0,512}}+ )?+ )"""
 # The rest of the line, as in a dump of a request's header.
 _LINE = rf"""(?P<secret> {_QUOTED} | [^\r\n<>]++ )"""

@@ -31,6 +31,7 @@ mysql --password=hunter2
 Server=db;User ID=sa;Password=hunter2;
 Server=db;User ID=sa;Password=long hunter2 secret;Encrypt=true
 Server=db;Password='hunter2;x';Encrypt=1
+Server=db;User Id=sa;Password=a&hunter2;Encrypt=1
 <add name="X" connectionString="Server=db;Password=hunter2;" />
 AccountKey=hunter2==;EndpointSuffix=core
 SharedAccessKey=hunter2=

@@ -9,7 +9,7 @@ from proxy.contract.headers import LOGGED_HEADERS, kept_headers, leaking, logged
 DESCRIBING = (
     "Content-Type Content-Length Content-Encoding Content-Language Content-Location Content-Range Content-Disposition"
     " ETag Last-Modified Digest Content-Digest Repr-Digest Content-MD5 Trailer Accept-Ranges Link Cache-Control Expires"
-    " Age Location Transfer-Encoding"
+    " Age Location Transfer-Encoding Date"
 ).split()
 LEAKING = (
     "Server X-Powered-By X-AspNet-Version X-AspNetMvc-Version X-Debug-Token X-Debug-Token-Link X-Debug-Exception"
@@ -22,7 +22,7 @@ LEAKING = (
 ).split()
 STAYING = (
     "Retry-After Allow WWW-Authenticate RateLimit RateLimit-Policy X-RateLimit-Remaining RateLimit-Reset"
-    " Access-Control-Allow-Origin Access-Control-Expose-Headers Vary Date Strict-Transport-Security X-Global-Identifier"
+    " Access-Control-Allow-Origin Access-Control-Expose-Headers Vary Strict-Transport-Security X-Global-Identifier"
     " X-Content-Type-Options X-Frame-Options X-Correlation-Id X-Tenant X-Robots-Tag"
 ).split()
 

@@ -1,0 +1,140 @@
+"""`weir demo`: the sample service and the gateway in one process on loopback, a tour, then service until
+Ctrl-C.
+
+The gateway's own log is not printed into the tour: it is kept (journal.py), the access log goes to a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
+from aiohttp import web
+from rich.console import Console
+
+from proxy.config.loader import ConfigError, loads
+from proxy.demo.journal import Journal
+from proxy.demo.service import sample_service
+from proxy.demo.tour import tour
+from proxy.runtime.worker import StartError, Worker
+
+if TYPE_CHECKING:
+    from proxy.config.settings import Settings
+
+LOOPBACK = "127.0.0.1"
+ACCESS_LOG = "access.log"
+CONFIG = """\
+listen: {listen}
+upstream: {{servers: ["{service}"]}}
+limits:
+  - name: per-user
+    key: ["header:X-Auth-Token", "header:Authorization", client-ip]
+    rate: 15/s
+"""
+# What a demo needs besides: any port for the admin plane, a quick end, nothing printed.
+MORE = """\
+admin: {{listen: "{admin}"}}
+drain: {{delay: 0s, timeout: 2s}}
+log: {{access: {access}}}
+"""
+
+
+def run_demo(*, once: bool, port: int | None) -> int:
+    """0 if the tour came as it should, 1 if not or if the demo cannot start."""
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory(prefix="weir-demo-") as folder:
+        return uvloop.run(_demo(console, Path(folder), once=once, port=port))
+
+
+async def _demo(console: Console, folder: Path, *, once: bool, port: int | None) -> int:
+    stopped = _stopped()
+    journal = Journal(lambda line: console.print(line, style="red", markup=False))
+    service = web.AppRunner(sample_service(), access_log=None, shutdown_timeout=1.0)
+    worker: Worker | None = None
+    try:
+        await service.setup()
+        await web.TCPSite(service, LOOPBACK, 0).start()
+        shown = CONFIG.format(
+            listen=f"{LOOPBACK}:{port or 0}", service=f"http://{LOOPBACK}:{service.addresses[0][1]}"
+        )
+        worker = Worker(_settings(shown, folder))
+        with journal:
+            await worker.start()
+            _introduce(console, shown.replace(f"{LOOPBACK}:0", worker.addresses[0]))
+            return await _serve(console, worker, journal, stopped, once=once)
+    except (StartError, ConfigError) as error:
+        console.print(f"weir demo: {error}", style="red", markup=False, soft_wrap=True)
+        return 1
+    finally:
+        if worker is not None:
+            await worker.stop()
+        await service.cleanup()
+
+
+def _settings(shown: str, folder: Path) -> Settings:
+    more = MORE.format(admin=f"{LOOPBACK}:0", access=json.dumps(str(folder / ACCESS_LOG)))
+    return loads(shown + more, "the config of the demo", environ={})
+
+
+def _stopped() -> asyncio.Event:
+    """Set by Ctrl-C or SIGTERM."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped
+
+
+async def _serve(
+    console: Console, worker: Worker, journal: Journal, stopped: asyncio.Event, *, once: bool
+) -> int:
+    """The tour, then service until it is stopped."""
+    base_url = f"http://{worker.addresses[0]}"
+    stop = asyncio.create_task(stopped.wait())
+    touring = asyncio.create_task(tour(base_url, console, journal.original))
+    await asyncio.wait((touring, stop), return_when=asyncio.FIRST_COMPLETED)
+    if not touring.done():
+        touring.cancel()
+        return 1
+    result = touring.result()
+    _conclude(console, result)
+    if not once:
+        _invite(console, worker)
+        await stop
+    stop.cancel()
+    return result
+
+
+# --- what is printed around the tour ---
+
+
+def _introduce(console: Console, config: str) -> None:
+    console.print("[bold]Weir[/bold] stands in front of a sample service. This is the whole config:\n")
+    for line in config.splitlines():
+        console.print(f"   {line}", style="cyan", markup=False, soft_wrap=True)
+
+
+def _conclude(console: Console, result: int) -> None:
+    if result:
+        console.print("\n[bold red]Not everything came as it should: see the lines with ✗.[/bold red]")
+    else:
+        console.print("\n[bold green]Everything came as it should.[/bold green]")
+
+
+def _invite(console: Console, worker: Worker) -> None:
+    admin = f"http://{worker.admin_addresses[0]}"
+    lines = (
+        ("what the service offers", f"curl http://{worker.addresses[0]}/"),
+        ("how often each limit refused", f"curl -s {admin}/metrics | grep weir_limit_decisions"),
+        ("the state of it all", f"curl -s {admin}/status"),
+        ("a line for each exchange", f"tail -f {worker.settings.log.access}"),
+    )
+    console.print("\nStill serving; the tokens above are good. Ctrl-C ends.\n")
+    for what, line in lines:
+        console.print(f"   {what}", style="dim")
+        console.print(f"   $ {line}", style="cyan", markup=False, soft_wrap=True)
