@@ -11,6 +11,7 @@ import hashlib
 import json
 from base64 import b64encode
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -273,11 +274,12 @@ async def slow(request: web.Request) -> web.StreamResponse:
         )
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
-    for line in range(1, lines + 1):
-        await response.write(f'{{"line": {line}, "of": {lines}}}\n'.encode())
-        if line < lines:
-            await asyncio.sleep(seconds)
-    await response.write_eof()
+    with suppress(ConnectionResetError):  # the client has left: nobody to write to
+        for line in range(1, lines + 1):
+            await response.write(f'{{"line": {line}, "of": {lines}}}\n'.encode())
+            if line < lines:
+                await asyncio.sleep(seconds)
+        await response.write_eof()
     return response
 
 
