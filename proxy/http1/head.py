@@ -24,7 +24,7 @@ UNTIL_CLOSE = -2  # body_length of a response that ends with its connection
 
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-# Of a section that llhttp has judged. Spaces around a value are not in it: backtracking over them is quadratic.
+# Of a section that llhttp has judged. Without the spaces around a value: backtracking over them is quadratic.
 _FIELD = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,18}")  # as many digits as surely fit into anybody's 64 bits
 # A request line with nothing to judge: its method was good before, its target is plain origin-form.

@@ -191,6 +191,7 @@ def test_trusted_peer_is_believed_and_appended():
         b"X-Real-IP: 1.1.1.1",
         b"X-Forwarded-Prefix: /a",
         b"X_Forwarded_User: admin",
+        b"X-Forwarded-User_Name: admin",
     ]
 
     assert told(*claims, b"X-Forwarded-Host: b.example", *others, is_trusted=True) == [

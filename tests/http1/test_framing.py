@@ -160,6 +160,7 @@ def test_size_line_has_a_limit():
         assert decode(*pieces)[0] == b"x"
     for pieces in every_cut(b"1;x" + longest[2:] + b"x\r\n"):
         assert decode(*pieces)[4]
+    assert decode(longest[:-2] + b"xx")[4]  # also one that never ends
 
 
 def test_trailers_have_a_limit():
