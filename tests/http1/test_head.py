@@ -166,6 +166,7 @@ def test_path_is_normalised_and_the_target_is_not():
     head = head_of(get(target=b"/a/%2e%2e//b?c=/../d"))
 
     assert head.path == b"/b"
+    assert head.path is head.path
     assert head.target == b"/a/%2e%2e//b?c=/../d"
 
 
