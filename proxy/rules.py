@@ -187,14 +187,17 @@ class Rules:
     def problem(self, fault: Fault, exchange: Exchange) -> tuple[bytes, bytes]:
         """The header lines and the body of a refusal."""
         decision = exchange.decision
-        refusals = decision.refusals if decision is not None else ()
-        violated = tuple(verdict.limit.name for verdict in refusals) if fault is faults.LIMITED else ()
-        lines, body = self.problems.answer(fault.status, fault.detail, exchange.request_id, violated)
+        violated: tuple[str, ...] = ()
+        if decision is None or decision.is_admitted:
+            lines = self.limit_lines(decision)
+        else:
+            lines, violated = limit_fields.refusal(decision, self._dialect)
         if fault.status == 405:
             lines += self._allow_line
-        elif decision is not None and not decision.is_admitted:
-            lines += b"Retry-After: %d\r\n" % limit_fields.retry_after(decision)
-        return self._own_head(fault.status, lines, exchange), body
+        if fault is not faults.LIMITED:
+            violated = ()
+        head, body = self.problems.answer(fault.status, fault.detail, exchange.request_id, violated)
+        return self._own_head(fault.status, head + lines, exchange), body
 
     def redacted(self, original: Original, exchange: Exchange) -> tuple[bytes, bytes]:
         """The header lines and the body that stand for an answer whose details must not leave."""
@@ -204,16 +207,11 @@ class Rules:
             lines = problem_head_lines(content_type, body)
         else:
             lines, body = self.problems.answer(status, WITHHELD, exchange.request_id)
-        return self._own_head(status, original.kept_lines(self._response_drops) + lines, exchange), body
+        lines += original.kept_lines(self._response_drops) + self.limit_lines(exchange.decision)
+        return self._own_head(status, lines, exchange), body
 
     def _own_head(self, status: int, lines: bytes, exchange: Exchange) -> bytes:
-        limits = self.limit_lines(exchange.decision)
-        return b"%b%b%bX-Request-Id: %b\r\n" % (
-            status_line(status),
-            lines,
-            limits,
-            exchange.request_id.encode(),
-        )
+        return b"%b%bX-Request-Id: %b\r\n" % (status_line(status), lines, exchange.request_id.encode())
 
 
 def _given_id(fields: dict[bytes, bytes]) -> str | None:

@@ -58,6 +58,24 @@ def retry_after(decision: Decision) -> int:
     return seconds
 
 
+def refusal(decision: Decision, dialect: str) -> tuple[bytes, tuple[str, ...]]:
+    """The lines of a refusal, Retry-After among them, and the names of the limits that refused."""
+    verdicts = decision.verdicts
+    if len(verdicts) == 1:
+        limit, _, wait = _shown(verdicts[0])
+        return _refused_by(limit, wait, dialect)
+    lines = fields(decision, dialect) + b"Retry-After: %d\r\n" % retry_after(decision)
+    return lines, tuple([verdict.limit.name for verdict in decision.refusals])
+
+
+@lru_cache(TEXTS_KNOWN)
+def _refused_by(limit: Limit, wait: int, dialect: str) -> tuple[bytes, tuple[str, ...]]:
+    """Of a single limit: nearly all refusals are the same few texts."""
+    lines = {DRAFT10: _draft10_lines, LEGACY: _legacy_lines}
+    told = lines[dialect](limit, 0, wait) if dialect in lines else b""
+    return told + b"Retry-After: %d\r\n" % wait, (limit.name,)
+
+
 def _shown(verdict: Verdict) -> tuple[Limit, int, int]:
     """Tokens, and seconds to one more. A refused client has none, and waits until its charge fits."""
     limit = verdict.limit

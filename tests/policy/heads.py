@@ -10,7 +10,7 @@ from proxy.policy.limits import Limit, compile_limits
 def head(method="GET", target="/api/entities/10657", headers=()):
     made = RequestHead()
     made.method = method.encode()
-    made.on_url(target.encode())
+    made.target = target.encode()
     for name, value in dict(headers).items() if isinstance(headers, dict) else headers:
         made.on_header(name.encode(), value if isinstance(value, bytes) else value.encode())
     return made
