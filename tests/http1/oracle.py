@@ -8,6 +8,8 @@ import h11
 import httptools
 from hypothesis import strategies as st
 
+from proxy.http1.head import CHUNKED
+
 # --- messages as h11 reads them ---
 
 
@@ -73,6 +75,11 @@ def lowered(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [
         (n, v.lower() if n == b"transfer-encoding" else v) for n, v in ((n.lower(), v) for n, v in headers)
     ]
+
+
+def body_for(length: int) -> bytes:
+    """A body that ends where we say, to see whether h11 ends it there too; chunked, it holds `abc`."""
+    return b"3\r\nabc\r\n0\r\n\r\n" if length == CHUNKED else b"x" * length
 
 
 # --- chunked bodies as llhttp reads them ---
