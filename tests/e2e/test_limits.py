@@ -61,7 +61,6 @@ async def test_fifteen_of_forty_at_once_are_admitted(weir, origin, connect):
         15 <= len(admitted) <= 15 + int(15 * seconds)
     )  # tokens that came back meanwhile, if the machine is slow
     assert len(origin.requests) == len(admitted)
-    assert b"429" not in origin.received
 
 
 async def test_refusal_says_when_why_and_under_which_id(weir, origin, connect):
