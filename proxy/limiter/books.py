@@ -90,12 +90,10 @@ class Book:
         self.known.put(key, sent_us + debt // self._scale)
         return Verdict(self.limit, answer >= 0, debt)
 
-    def denial(self, full_at_us: int, now_us: int) -> Verdict | None:
-        """The refusal that Redis would give for a bucket that is known to be full at `full_at_us`."""
-        debt = (full_at_us - now_us) * self._scale
-        if debt + self._cost <= self._room:
-            return None
-        return Verdict(self.limit, False, debt)  # noqa: FBT003 - hot
+    def known_verdict(self, key: bytes, now_us: int) -> Verdict:
+        """What Redis would say, as far as it is known; a refusal is certain."""
+        debt = max((self.known.get(key) - now_us) * self._scale, 0)
+        return Verdict(self.limit, debt + self._cost <= self._room, debt)
 
     # --- without Redis ---
 

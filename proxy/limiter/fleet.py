@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from redis.exceptions import RedisError
 
 from proxy.limiter.books import SHARDS
-from proxy.limiter.link import DOWN, Link
+from proxy.limiter.link import DOWN, Link, end
 from proxy.limiter.servers import shown
 from proxy.limiter.trouble import TroubleError, connect_trouble
 from proxy.telemetry.log import event
@@ -107,8 +107,7 @@ class Cluster:
 
     async def close(self) -> None:
         if self._surveying is not None:
-            self._surveying.cancel()
-            await asyncio.wait([self._surveying])
+            await end(self._surveying)
         await asyncio.gather(*(link.close() for link in self._known.values()), *self._closing)
 
     def all(self) -> list[Link]:

@@ -99,8 +99,7 @@ class Link:
 
     async def close(self) -> None:
         if self._tending is not None:
-            self._tending.cancel()
-            await asyncio.wait([self._tending])
+            await end(self._tending)
         self._take_down()
         if self._timer is not None:
             self._timer.cancel()
@@ -283,6 +282,13 @@ class Link:
         except TroubleError as trouble:
             if not self._broken.is_set():
                 self.fail(trouble)
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancels for good: redis-py 8 swallows a cancellation that comes while it connects."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
 
 
 class _Question:

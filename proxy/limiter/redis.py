@@ -84,11 +84,8 @@ class RedisStore:
         place = key[0] & self._mask
         if self._links[place].state is DOWN:
             return outage.decide((book,), charges, monotonic_us(), self.replicas.count)
-        full_at = book.known.get(key)
-        if full_at and self.caches_denials and not charge.limit.is_shadow:
-            verdict = book.denial(full_at, monotonic_us())
-            if verdict is not None:
-                return Decision(False, [verdict], DENIAL_CACHE)  # noqa: FBT003 - hot
+        if self.caches_denials and book.known.get(key) and (denial := self.denial(charges)) is not None:
+            return denial
         batch = self._open.get(place)
         if batch is None or len(batch.keys) >= CALL_KEYS:
             batch = self._begin(place)
@@ -109,17 +106,14 @@ class RedisStore:
         return None
 
     def denial(self, charges: Sequence[Charge]) -> Decision | None:
-        """The refusal of a limit that is known to refuse; what the others hold is not asked."""
+        """The refusal of a limit that is known to refuse; the others are told as they are known."""
         if not self.caches_denials:
             return None
         now_us = monotonic_us()
-        for charge in charges:
-            book = self._books[charge.limit]
-            full_at = book.known.get(charge.key)
-            if full_at and not charge.limit.is_shadow:
-                verdict = book.denial(full_at, now_us)
-                if verdict is not None:
-                    return Decision(False, [verdict], DENIAL_CACHE)  # noqa: FBT003
+        verdicts = [self._books[charge.limit].known_verdict(charge.key, now_us) for charge in charges]
+        for verdict in verdicts:
+            if not verdict.is_admitted and not verdict.limit.is_shadow:
+                return Decision(False, verdicts, DENIAL_CACHE)  # noqa: FBT003
         return None
 
     def enqueue(self, charges: Sequence[Charge], waiter: Waiter, *, back: bool = False) -> None:

@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Redis]]:
-    with cluster(tmp_path_factory.mktemp("cluster")) as nodes:
-        yield nodes
-
-
 def url(nodes: list[Redis]) -> str:
     return "redis+cluster://" + ",".join(node.address for node in nodes)
 
