@@ -33,6 +33,7 @@ Server=db;User ID=sa;Password=long hunter2 secret;Encrypt=true
 Server=db;Password='hunter2;x';Encrypt=1
 Server=db;User Id=sa;Password=a&hunter2;Encrypt=1
 <add name="X" connectionString="Server=db;Password=hunter2;" />
+ConnectionString=hunter2
 AccountKey=hunter2==;EndpointSuffix=core
 SharedAccessKey=hunter2=
 ["password"]=>  string(7) "hunter2"
@@ -64,6 +65,7 @@ Authorization: token hunter2
 sent Bearer hunter2hunter2 and failed
 Cookie: a=b; sid=hunter2
 Set-Cookie: sessionid=hunter2; Path=/
+Cookie: token=a; other=hunter2
 'HTTP_COOKIE': 'a=b; c=hunter2'
 PHPSESSID=hunter2
 JSESSIONID=hunter2
@@ -82,6 +84,11 @@ aws_secret_access_key = hunter2
 AKIAhunter2000000AAA
 ghp_abcdefghij0123456789hunter2
 sk_live_hunter2hunter2hunter2
+sk-proj-hunter2hunter2hunter2
+npm_hunter2hunter2hunter2
+AIzahunter2hunter2hunter2
+github_pat_hunter2hunter2hunter2
+glpat-hunter2hunter2hunter2
 xoxb-123456-hunter2
 $2b$12$abcdefghijklmnopqrhunter2
 eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.hunter2

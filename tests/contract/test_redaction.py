@@ -4,7 +4,7 @@ import gzip
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.config.loader import loads
@@ -79,6 +79,8 @@ def test_the_log_gets_the_truth_without_secrets():
 
 
 @given(st.lists(st.binary(max_size=9000), max_size=8))
+@example([b"a" * (CAPTURE_BYTES + 5000), b"b" * 9000])
+@example([b"a" * (CAPTURE_BYTES - 1), b"bc", b"d"])
 def test_a_body_is_kept_to_the_bound_and_counted_whole(pieces):
     """However it is cut into pieces."""
     made = original(b"")
