@@ -70,14 +70,17 @@ class Table:
         self.old_until = max(self.old.values(), default=0)
         self.young = {}
 
-    def reconfigure(self, limit: Limit, max_keys: int) -> None:
-        """Every bucket stays full at the same moment as before."""
-        old_limit, self.limit = self.limit, limit
+    def reconfigure(self, limit: Limit, max_keys: int, clock_us: int) -> None:
+        """Every bucket stays full at the same moment as before, but none is emptier than empty."""
+        scale = self.limit.scale
+        latest = clock_us * limit.scale + limit.burst_units
+
+        def moved(table: dict[bytes, int]) -> dict[bytes, int]:
+            return {key: min(rescaled(at, scale, limit.scale), latest) for key, at in table.items()}
+
+        self.limit = limit
         self.generation_keys = max(1, max_keys // 2)
-        if limit.scale != old_limit.scale:
-            scale, new_scale = old_limit.scale, limit.scale
-            self.young = {key: rescaled(full_at, scale, new_scale) for key, full_at in self.young.items()}
-            self.old = {key: rescaled(full_at, scale, new_scale) for key, full_at in self.old.items()}
+        self.young, self.old = moved(self.young), moved(self.old)
         self.old_until = max(self.old.values(), default=0)
 
 
@@ -136,12 +139,13 @@ class MemoryStore:
     def configure(self, limits: Limits) -> None:
         before = {limit.name: table for limit, table in self._tables.items()}
         self._tables = {}
+        clock_us = self._clock_us()
         for limit in limits:
             table = before.get(limit.name)
             if table is None:
                 table = Table(limit, self.max_keys)
             else:
-                table.reconfigure(limit, self.max_keys)
+                table.reconfigure(limit, self.max_keys, clock_us)
             self._tables[limit] = table
 
     def sweep(self) -> None:
