@@ -1,7 +1,7 @@
 """Error objects: what a client gets where it does not get the service's own answer (RFC 9457, or a template).
 
 Two answers of the same kind differ in the request id only, so a kind is rendered once, as the pieces between
-the places of the id; an answer joins them: 0.6 us with its header lines. A request id consists of characters
+the places of the id; an answer joins them: 0.5 us with its header lines. A request id consists of characters
 that may stand in a URI; whatever else comes is escaped for JSON. Never given data of the request or of the
 service, except members of its error object that the config lets through. Knows nothing of where an answer
 goes.

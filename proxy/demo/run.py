@@ -7,8 +7,10 @@ The gateway's own log is not printed into the tour: it is kept (journal.py), the
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,9 +48,20 @@ log: {{access: {access}}}
 
 def run_demo(*, once: bool, port: int | None) -> int:
     """0 if the tour came as it should, 1 if not or if the demo cannot start."""
-    console = Console(highlight=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ticks gets question marks
+    console = Terminal(highlight=False)
     with tempfile.TemporaryDirectory(prefix="weir-demo-") as folder:
         return uvloop.run(_demo(console, Path(folder), once=once, port=port))
+
+
+class Terminal(Console):
+    def on_broken_pipe(self) -> None:
+        """rich would leave the process from within a task."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise BrokenPipeError from None
 
 
 async def _demo(console: Console, folder: Path, *, once: bool, port: int | None) -> int:
@@ -67,6 +80,8 @@ async def _demo(console: Console, folder: Path, *, once: bool, port: int | None)
             await worker.start()
             _introduce(console, shown.replace(f"{LOOPBACK}:0", worker.addresses[0]))
             return await _serve(console, worker, journal, stopped, once=once)
+    except BrokenPipeError:  # nobody reads any more: `weir demo | head`
+        return 1
     except (StartError, ConfigError) as error:
         console.print(f"weir demo: {error}", style="red", markup=False, soft_wrap=True)
         return 1

@@ -38,7 +38,8 @@ async def tour(base_url: str, console: Console, originals: Originals | None = No
         try:
             await _steps(stage, originals)
         except (aiohttp.ClientError, TimeoutError) as error:
-            stage.expect(is_so=False, what=f"an answer, but the client says: {error or type(error).__name__}")
+            what = str(error) or type(error).__name__
+            stage.expect(is_so=False, what=f"an answer, but the client says: {what}")
     return 0 if stage.is_good else 1
 
 

@@ -96,3 +96,33 @@ def test_stopped_in_the_middle_of_the_tour_it_ends_at_once(tmp_path):
     assert code == 1
     assert "Everything" not in output.read_text()
     assert "Traceback" not in output.read_text()
+
+
+def test_a_reader_that_leaves_is_no_traceback():
+    """As with `weir demo | head`: it ends by itself, in silence."""
+    process = subprocess.Popen(
+        weir.command("demo"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=weir.ROOT,
+        env=weir.environment(),
+    )
+    with process:
+        try:
+            first = process.stdout.readline()
+            process.stdout.close()
+            complaints = process.stderr.read()
+            code = process.wait(TOUR_SECONDS)
+        finally:
+            process.kill()
+
+    assert first.startswith(b"Weir stands in front")
+    assert (code, complaints) == (1, b"")
+
+
+def test_a_terminal_without_unicode_is_enough():
+    """The ticks become question marks."""
+    ended = weir.run("demo", "--once", within=TOUR_SECONDS, PYTHONIOENCODING="ascii")
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "? the next one passes" in ended.stdout
