@@ -205,7 +205,8 @@ class StoreSettings(Section):
         restart=True,
     )
     max_keys: Count = setting(
-        "Most buckets held in memory by one process; beyond it the fullest are forgotten.", 100000
+        "Most buckets of one limit held in memory; beyond it those not asked for the longest are forgotten.",
+        100000,
     )
 
 
