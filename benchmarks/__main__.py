@@ -141,7 +141,7 @@ def check(case: Case, name: str, done: load.Load) -> None:
 
 
 def idle_memory(place: peers.Field, names: list[str]) -> dict[str, dict[str, float]]:
-    """What a proxy takes at rest and for each connection that has had one answer and now waits."""
+    """What a proxy takes at rest, and for each connection that has had one answer and now waits."""
     print(f"\n{IDLE_CONNECTIONS} idle connections")
     found = {}
     for name in names:

@@ -1,7 +1,8 @@
 """The proxies that are measured, the origin behind them and Redis: how each is written down and started.
 
-All listen on loopback, on ports that were free a moment ago, and end with the benchmark. Each peer does the same work: one
-limit for each X-Auth-Token, keep-alive on both sides, an access-log line, a request id, X-Forwarded-For.
+All listen on loopback, on ports that were free a moment ago, and end with the benchmark. Each peer does the
+same work: one limit for each X-Auth-Token, keep-alive on both sides, an access-log line, a request id,
+X-Forwarded-For.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Field:
 
     def start(self, name: str, command: list[str], port: int, core: int) -> Server:
         log = (self.folder / f"{name}.log").open("wb")
-        process = subprocess.Popen(  # noqa: S603 - our own commands
+        process = subprocess.Popen(
             ["taskset", "-c", str(core), *command], stdout=log, stderr=subprocess.STDOUT, cwd=HERE.parent
         )
         server = Server(name, port, process)
@@ -106,7 +107,9 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     location /files/ {{ alias {files}/; }}
-    location / {{ default_type application/json; add_header ETag '"KEWz1VCr0123456789="'; return 200 '{BODY}'; }}
+    location / {{
+      default_type application/json; add_header ETag '"KEWz1VCr0123456789="'; return 200 '{BODY}';
+    }}
   }}
 }}
 """

@@ -19,21 +19,25 @@ Rounds = list[dict[str, float]]
 INTRODUCTION = """\
 # What Weir costs
 
-Measured by `make bench`, which writes this file; every figure is the median of its rounds, the peers of a case taking
-turns. The proxy has one core to itself, load (wrk), origin (nginx) and Redis share the other. CPU is user and system
-time of the proxy's whole process tree, from /proc, divided by the requests answered. Every proxy keeps one limit for each
-X-Auth-Token, keeps connections alive on both sides, writes an access log line for each request, adds a request id and X-Forwarded-For;
-Weir also has its metrics and RateLimit fields on. A connection keeps its user, as clients do, unless the case says otherwise.
+Measured by `make bench`, which writes this file; every figure is the median of its rounds, the peers of a
+case taking turns. The proxy has one core to itself, load (wrk), origin (nginx) and Redis share the other.
+CPU is user and system time of the proxy's whole process tree, from /proc, divided by the requests answered.
+Every proxy keeps one limit for each X-Auth-Token, keeps connections alive on both sides, writes an access
+log line for each request, adds a request id and X-Forwarded-For; Weir also has its metrics and RateLimit
+fields on. A connection keeps its user, as clients do, unless the case says otherwise.
 """
 
 CAVEATS = """\
 ## What these figures do not show
 
-- A request through a network: everything is loopback on one machine, so system calls cost less than a wire would.
-- Fairness of the limits: nginx's and HAProxy's counters here are per process and not shared; only the Redis cases compare
-  limits that hold across replicas. HAProxy counts a sliding window, nginx a leaky bucket, Weir a token bucket.
-- A proxy that is faster than its load generator is measured with the other core busy, which makes waking it cheap; a slower one
-  pays for waking an idle core at each batch of writes. That is in favour of the faster ones.
+- A request through a network: everything is loopback on one machine, so system calls cost less than a wire
+  would.
+- Fairness of the limits: nginx's and HAProxy's counters here are per process and not shared; only the Redis
+  cases compare limits that hold across replicas. HAProxy counts a sliding window, nginx a leaky bucket,
+  Weir a token bucket.
+- A proxy that is faster than its load generator is measured with the other core busy, which makes waking it
+  cheap; a slower one pays for waking an idle core at each batch of writes. That is in favour of the faster
+  ones.
 - TLS.
 """
 
