@@ -10,8 +10,9 @@ docs/life-of-an-exchange.md tells the same in prose.
 from __future__ import annotations
 
 import logging
+from functools import wraps
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from proxy import faults
 from proxy.exchange import ABANDONED, FAULTED, REFUSED, SERVED, TUNNELLED, UPSTREAM, Exchange
@@ -23,6 +24,8 @@ from proxy.http1.serialise import connection_line, interim_head, switching_head
 from proxy.rules import new_request_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.contract.redaction import Original
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
@@ -41,6 +44,20 @@ REDACT_SECONDS = 1.0  # and how long: the client waits for its error object mean
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # RFC 9110 section 9.2.2
 
 _log = logging.getLogger("weir.gateway")
+_P = ParamSpec("_P")
+
+
+def _ends_here(step: Callable[Concatenate[Lane, _P], None]) -> Callable[Concatenate[Lane, _P], None]:
+    """For steps that the loop itself asks for: what they raise ends the exchange and goes no further."""
+
+    @wraps(step)
+    def guarded(lane: Lane, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            step(lane, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the same fence that the connections have around their input
+            lane.crashed(error)
+
+    return guarded
 
 
 class Gateway:
@@ -70,6 +87,7 @@ class Lane:
         "_head",
         "_is_chunked_in",
         "_is_chunked_out",
+        "_is_endless",
         "_keep",
         "_known",
         "_original",
@@ -91,6 +109,7 @@ class Lane:
         self._upstream: Upstream | None = None
         self._is_chunked_in = False
         self._is_chunked_out = False
+        self._is_endless = False  # the answer ends with the client's connection
         self._keep = True  # the client's connection outlives the exchange
         self._original: Original | None = None  # the answer that is being replaced
 
@@ -98,13 +117,13 @@ class Lane:
 
     def begin(self, head: RequestHead) -> None:
         gateway, downstream = self._gateway, self._downstream
+        self._phase = NEXT[self._phase][ASK]
+        self._head = head
+        exchange = self._exchange = Exchange(head.method, head.target, downstream.peer, monotonic())
         rules = self._rules = gateway.rules
         known = self._known = rules.known(head, downstream.peer, downstream.scheme)
-        exchange = self._exchange = Exchange(head.method, head.target, downstream.peer, monotonic())
         exchange.client = known.client
         exchange.request_id = known.request_id or new_request_id()
-        self._head = head
-        self._phase = NEXT[self._phase][ASK]
         fault = rules.refusal(head)
         if fault is not None:
             self._refuse(fault)
@@ -115,18 +134,22 @@ class Lane:
             return
         decision = gateway.store.take(charges, self)
         if decision is not None:
-            self.decided(decision)
+            self._judge(decision)
 
+    @_ends_here
     def decided(self, decision: Decision) -> None:
-        """The store's answer: at once, or later from the loop."""
-        if self._phase != life.DECIDING:  # the client has left meanwhile
-            return
+        """The store's answer, if it did not come at once."""
+        if self._phase == life.DECIDING:  # else the client has left meanwhile
+            self._judge(decision)
+
+    def _judge(self, decision: Decision) -> None:
         self._exchange.decision = decision
         if decision.is_admitted:
             self._forward()
         else:
             self._refuse(decision.fault)
 
+    @_ends_here
     def refuse_head(self, fault: Fault, *, has_body: bool = True) -> None:
         """Refused at the door: there is no request that could be told apart from the rest of the bytes.
 
@@ -145,12 +168,24 @@ class Lane:
         self._phase = NEXT[self._phase][ADMIT]
         upstream = self._gateway.pool.acquire(self)
         if upstream is not None:
-            self.connected(upstream)
+            self._send_request(upstream)
 
+    def _forward_again(self, avoid: Server | None = None) -> None:
+        """By another server, if there is one to avoid, else on a fresh connection."""
+        self._phase = NEXT[self._phase][RETRY]
+        upstream = self._gateway.pool.acquire(self, avoid, fresh=avoid is None)
+        if upstream is not None:
+            self._send_request(upstream)
+
+    @_ends_here
     def connected(self, upstream: Upstream) -> None:
-        if self._phase != life.CONNECTING:  # the client has left meanwhile
+        """The pool's answer, if it did not come at once."""
+        if self._phase == life.CONNECTING:
+            self._send_request(upstream)
+        else:  # the client has left meanwhile
             upstream.hand_back()
-            return
+
+    def _send_request(self, upstream: Upstream) -> None:
         self._phase = NEXT[self._phase][CONNECT]
         self._upstream = upstream
         head, known, exchange = self._head, self._known, self._exchange
@@ -159,26 +194,27 @@ class Lane:
         server = upstream.server
         exchange.server = server.name
         exchange.upstream_started = monotonic()
-        upstream.send_head(self, head.method, self._rules.request(known, exchange, server.authority))
-        if head.body_length:
-            self._is_chunked_in = head.body_length == CHUNKED
+        data = self._rules.request(known, exchange, server.authority)
+        length = head.body_length
+        upstream.send_head(self, head.method, data, is_whole=length == 0)
+        if self._downstream.is_write_paused:  # since the answer before this one
+            upstream.pause_reading()
+        if length:
+            self._is_chunked_in = length == CHUNKED
             self._downstream.want_body()
-        else:
-            upstream.is_request_sent = True
 
     def request_data(self, data: bytes) -> None:
         upstream = self._upstream
-        if upstream is None:
-            return  # answered before the body was whole: the rest is of no use
+        assert upstream is not None
         self._exchange.bytes_in += len(data)
-        upstream.send(chunk(data) if self._is_chunked_in else data)
+        upstream.write(chunk(data) if self._is_chunked_in else data)
 
     def request_end(self, trailers: Trailers) -> None:
         upstream = self._upstream
-        if upstream is not None:
-            if self._is_chunked_in:
-                upstream.send(last_chunk(trailers))
-            upstream.is_request_sent = True
+        assert upstream is not None
+        if self._is_chunked_in:
+            upstream.write(last_chunk(trailers))
+        upstream.request_sent()
 
     # --- 3. The answer: judged by its head, then passed on as it comes ---
 
@@ -191,8 +227,7 @@ class Lane:
         exchange, request = self._exchange, self._head
         assert request is not None
         exchange.upstream_seconds = monotonic() - exchange.upstream_started
-        status = exchange.status = head.status
-        exchange.source = UPSTREAM
+        status = head.status
         if status == 101:
             self._switch(head)
             return
@@ -200,11 +235,15 @@ class Lane:
             self._begin_redaction(head)
             return
         self._phase = NEXT[self._phase][ANSWER]
+        exchange.status = status
+        exchange.source = UPSTREAM
         for rule in self._rules.violations(head):
             self._gateway.metrics.count_violation(status, rule)
         is_http11 = request.minor == 1
-        self._is_chunked_out = is_http11 and head.body_length < 0
-        keep = self._keep = (is_http11 or head.body_length >= 0) and self._may_keep()
+        if head.body_length < 0:
+            self._is_chunked_out = is_http11
+            self._is_endless = not is_http11
+        keep = self._keep = not self._is_endless and self._may_keep()
         self._downstream.write(
             self._rules.response(head, exchange, request, connection_line(request, keep=keep))
         )
@@ -244,7 +283,8 @@ class Lane:
         original, exchange = self._original, self._exchange
         assert original is not None
         self._original = None
-        exchange.redacted_status = original.status
+        exchange.status = exchange.redacted_status = original.status
+        exchange.source = UPSTREAM
         self._gateway.metrics.count_redaction(original.status)
         _log.warning("redacted", extra={"fields": {"request_id": exchange.request_id, **original.for_log()}})
         head = self._head
@@ -262,9 +302,11 @@ class Lane:
             self.upstream_failed(faults.UNASKED_UPGRADE)
             return
         self._phase = NEXT[self._phase][SWITCH]
-        upstream = self._upstream
+        upstream, exchange = self._upstream, self._exchange
         assert upstream is not None
-        self._downstream.write(switching_head(head, self._exchange.request_id))
+        exchange.status = head.status
+        exchange.source = UPSTREAM
+        self._downstream.write(switching_head(head, exchange.request_id))
         upstream.become_tunnel()
         self._downstream.become_tunnel()
 
@@ -293,60 +335,73 @@ class Lane:
 
     # --- 5. What may go wrong on the way ---
 
+    @_ends_here
     def fail(self, fault: Fault) -> None:
-        """The client's side broke a rule or ran out of time while the exchange was under way."""
+        """The client's side broke a rule or ran out of time."""
         self._drop_upstream()
-        if self._phase in (life.DECIDING, life.CONNECTING, life.WAITING, life.REDACTING):
-            self._refuse(fault, keep=False)
-        else:
+        if self._phase in (life.ANSWERING, life.TUNNELLING):
             self._break_off(fault)
+        elif self._phase not in (life.IDLE, life.OVER):
+            self._refuse(fault, keep=False)
 
+    @_ends_here
     def connect_failed(self, server: Server, fault: Fault) -> None:
         """No connection to the server could be had: nothing of the request has left."""
-        self._exchange.server = server.name
         self._count_failure(server.name, fault)
-        if self._phase == life.CONNECTING:
+        if self._phase != life.CONNECTING:  # the client has left meanwhile
+            return
+        gateway, exchange = self._gateway, self._exchange
+        is_first = not exchange.server
+        exchange.server = server.name
+        if is_first and fault.is_retryable and gateway.pool.has_other(server) and gateway.retries.spend():
+            self._forward_again(avoid=server)
+        else:
             self._refuse(fault)
 
+    @_ends_here
     def upstream_failed(self, fault: Fault) -> None:
         """The connection to the server is no more."""
-        server = self._exchange.server
         self._upstream = None
         phase = self._phase
         if phase == life.REDACTING:
             self._answer_redacted()
-        elif phase == life.WAITING and self._may_retry(fault):
-            self._phase = NEXT[self._phase][RETRY]
-            self._gateway.pool.acquire(self, fresh=True)
-        elif phase == life.WAITING:
-            self._count_failure(server, fault)
-            self._refuse(fault)
         elif phase == life.TUNNELLING:
             self._finish(TUNNELLED, keep=False)
+        elif phase == life.WAITING and self._may_retry(fault):
+            self._forward_again()
+        elif phase == life.WAITING:
+            self._count_failure(self._exchange.server, fault)
+            self._refuse(fault)
         elif phase == life.ANSWERING:
-            self._count_failure(server, fault)
+            self._count_failure(self._exchange.server, fault)
             self._break_off(fault)
 
     def _break_off(self, fault: Fault) -> None:
         """The client has part of an answer: it must see that there is no more, never a clean end."""
         self._exchange.fault = fault
-        is_endless = self._phase == life.ANSWERING and not self._is_chunked_out and not self._keep
-        self._finish(FAULTED, keep=False, broken=True)
-        self._downstream.break_off(reset=is_endless)
+        if self._is_endless:
+            self._downstream.reset()
+        self._finish(FAULTED, keep=False)
 
+    @_ends_here
     def client_left(self) -> None:
+        exchange, upstream = self._exchange, self._upstream
         if self._phase in (life.IDLE, life.OVER):
             self._phase = life.OVER
-            return
-        tunnelled = self._phase == life.TUNNELLING
-        self._drop_upstream()
-        self._exchange.fault = None if tunnelled else faults.CLIENT_GONE
-        self._finish(TUNNELLED if tunnelled else ABANDONED, keep=False)
+        elif self._phase == life.TUNNELLING and upstream is not None:
+            upstream.linger()
+            self._finish(TUNNELLED, keep=False)
+        else:
+            self._drop_upstream()
+            outcome = FAULTED if exchange.fault else ABANDONED  # a mistake of ours may have come before
+            exchange.fault = exchange.fault or faults.CLIENT_GONE
+            self._finish(outcome, keep=False)
 
     def crashed(self, error: Exception) -> None:
         """A mistake of ours: the one place where any exception ends up. The client learns nothing of it."""
         _log.error("internal error", exc_info=error)
         if self._phase in (life.IDLE, life.OVER) or self._exchange.fault is faults.INTERNAL:
+            self._drop_upstream()
             self._downstream.abort()
         else:
             self._exchange.fault = faults.INTERNAL
@@ -376,20 +431,20 @@ class Lane:
 
     # --- 7. The end ---
 
-    def _finish(self, outcome: str, *, keep: bool, broken: bool = False) -> None:
-        exchange = self._exchange
+    def _finish(self, outcome: str, *, keep: bool) -> None:
+        exchange, gateway = self._exchange, self._gateway
+        keep = keep and not gateway.is_draining
         exchange.outcome = outcome
         exchange.finished = monotonic()
         self._phase = NEXT[self._phase][FINISH if keep else CLOSE]
         self._upstream = None
         self._original = None
-        self._is_chunked_in = self._is_chunked_out = False
-        gateway = self._gateway
+        self._is_chunked_in = self._is_chunked_out = self._is_endless = False
         gateway.metrics.record(exchange)
         gateway.access_log.write(exchange)
         if keep:
             self._downstream.finish()
-        elif not broken:
+        else:
             self._downstream.linger()
 
     # --- ---

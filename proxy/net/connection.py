@@ -1,5 +1,5 @@
-"""What both kinds of connection share: output that leaves once a loop tick, reading that pauses, a
-deadline.
+"""What both kinds of connection share: output that leaves once a loop tick, reading that pauses, a deadline,
+and an end that loses nothing.
 
 Everything that is written while one poll's events are worked off goes out together at its end, a single
 system call for each connection. Measured at 32 connections: half the CPU a request of writing at once,
@@ -9,13 +9,17 @@ since the peers are woken once a tick instead of once a write (docs/decisions/00
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from proxy.net.sweep import NEVER
+
+if TYPE_CHECKING:
+    from proxy.net.sweep import Sweeper
 
 LARGE_BYTES = (
     16 * 1024
 )  # goes out at once: libuv may read 32 times in a tick, and back-pressure must be felt between
+LINGER_SECONDS = 2.0  # how long an ended connection is read, so that no reset overtakes its last bytes
 
 
 class Outbox:
@@ -41,15 +45,26 @@ class Outbox:
 
 
 class Connection(asyncio.Protocol):
-    __slots__ = ("_held", "_is_read_paused", "_outbox", "deadline", "is_write_paused", "transport")
+    __slots__ = (
+        "_held",
+        "_is_read_paused",
+        "_outbox",
+        "_sweeper",
+        "_unsent",
+        "deadline",
+        "is_write_paused",
+        "transport",
+    )
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, sweeper: Sweeper) -> None:
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
         self.deadline = NEVER
         self.is_write_paused = False
         self._is_read_paused = False
         self._outbox = outbox
+        self._sweeper = sweeper
         self._held: list[bytes] = []  # written in this tick
+        self._unsent = 0  # bytes that the other side had not taken when we last looked
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -58,7 +73,8 @@ class Connection(asyncio.Protocol):
         held = self._held
         if not held:
             if len(data) >= LARGE_BYTES:
-                self.transport.write(data)
+                if not self.transport.is_closing():
+                    self.transport.write(data)
                 return
             self._outbox.add(self)
         held.append(data)
@@ -67,9 +83,10 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         held = self._held
-        if held and not self.transport.is_closing():
+        if held:
             self._held = []
-            self.transport.write(held[0] if len(held) == 1 else b"".join(held))
+            if not self.transport.is_closing():  # else nobody is there to read it
+                self.transport.write(held[0] if len(held) == 1 else b"".join(held))
 
     def pause_reading(self) -> None:
         if not self._is_read_paused and not self.transport.is_closing():
@@ -81,3 +98,35 @@ class Connection(asyncio.Protocol):
             self._is_read_paused = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()
+
+    # --- the end ---
+
+    def _end_output(self, patience: float) -> None:
+        """What was written goes out, then the other side sees the end (RFC 9112 section 9.6).
+
+        Whatever still comes must be read and dropped until `_may_linger` says no. `patience` is how long,
+        in seconds, the other side may take nothing of what it was sent.
+        """
+        self.flush()
+        self.resume_reading()
+        transport = self.transport
+        if not transport.is_closing():
+            if transport.can_write_eof():
+                transport.write_eof()
+            else:
+                transport.close()  # TLS: sends what there is and its own end
+        self._unsent = transport.get_write_buffer_size()
+        is_patient = self._unsent or transport.is_closing()  # which ends by itself when all is sent
+        self.deadline = self._sweeper.now + (patience if is_patient else LINGER_SECONDS)
+
+    def _may_linger(self, patience: float) -> bool:
+        """Whether the other side still takes what it was sent; a new deadline is set then."""
+        if not self._takes_output():
+            return False
+        self.deadline = self._sweeper.now + (patience if self._unsent else LINGER_SECONDS)
+        return True
+
+    def _takes_output(self) -> bool:
+        """Whether some of the output has gone since we last looked."""
+        unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        return self._unsent < unsent

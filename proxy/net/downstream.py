@@ -8,6 +8,8 @@ lane wants it. Knows nothing of limits, upstreams or what an answer means.
 
 from __future__ import annotations
 
+import asyncio
+import re
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -20,8 +22,6 @@ from proxy.net.connection import Connection
 from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
-    import asyncio
-
     from proxy.http1.head import RequestHead
     from proxy.net.hall import Hall
     from proxy.net.ports import Lane
@@ -30,11 +30,10 @@ READ_AHEAD_BYTES = 64 * 1024  # unread input that is held before the socket is p
 DISCARD_BYTES = (
     64 * 1024
 )  # of a refused request's body, read and dropped to keep the connection (nginx: lingering)
-LINGER_SECONDS = (
-    2.0  # how long a closed connection is read, so that the answer is not lost to a reset (RFC 9112 9.6)
-)
 LAST_BYTES = 4 * 1024  # a longer head is not kept for the next request to be compared with
-LINGER_BYTES = 8 * 1024 * 1024
+LINGER_BYTES = 8 * 1024 * 1024  # read and dropped at most once the connection has ended
+TURN = range(32)  # heads and pieces of bodies that are worked off before others have their turn
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
 _HEADS, _BUSY, _DISCARDING, _TUNNEL, _LINGERING, _CLOSED = range(6)
@@ -60,7 +59,7 @@ class Downstream(Connection):
     )
 
     def __init__(self, hall: Hall) -> None:
-        super().__init__(hall.outbox)
+        super().__init__(hall.outbox, hall.sweeper)
         self._hall = hall
         # connection
         self.lane: Lane = None  # type: ignore[assignment]
@@ -68,7 +67,7 @@ class Downstream(Connection):
         self.peer = ""
         self._state = _HEADS
         self._buffer = b""
-        self._is_advancing = False
+        self._is_advancing = False  # or will go on in the next tick
         self._last: RequestHead | None = None  # what the next head may repeat
         # request
         self._is_head_begun = False  # its deadline runs from its first byte, however slowly the rest comes
@@ -83,13 +82,13 @@ class Downstream(Connection):
         super().connection_made(transport)
         hall = self._hall
         peername = transport.get_extra_info("peername")
-        self.peer = peername[0] if peername else ""  # a Unix socket has none
+        self.peer = peername[0] if isinstance(peername, tuple) else ""  # a Unix socket has none
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = b"https"
         self.lane = hall.new_lane(self)
         hall.connections.add(self)
-        hall.sweeper.add(self)
-        self.deadline = hall.sweeper.now + hall.limits.idle_timeout
+        self._sweeper.add(self)
+        self._wait()
         if len(hall.connections) > hall.limits.connections_max:
             self.lane.refuse_head(faults.TOO_MANY_CONNECTIONS)
 
@@ -106,60 +105,96 @@ class Downstream(Connection):
             self._advance()
 
     def eof_received(self) -> bool:
-        return False  # a client that stops sending has left (docs/supported-http.md)
+        """A client that stops sending has left (docs/supported-http.md)."""
+        self.lane.client_left()
+        self.linger()
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
         self._state = _CLOSED
+        self._buffer = b""
         self._hall.left(self)
-        self._hall.sweeper.discard(self)
+        self._sweeper.discard(self)
         self.lane.client_left()
+        self.lane = None  # type: ignore[assignment]  # each holds the other; nothing happens here any more
 
     def pause_writing(self) -> None:
         self.is_write_paused = True
-        self.deadline = self._hall.sweeper.now + self._hall.limits.body_timeout
+        self._takes_output()
+        self.deadline = self._sweeper.now + self._hall.limits.body_timeout
         self.lane.client_paused()
 
     def resume_writing(self) -> None:
         self.is_write_paused = False
-        now, limits = self._hall.sweeper.now, self._hall.limits
-        if self._state == _BUSY:
-            self.deadline = now + limits.body_timeout if self._body_wanted else NEVER
-        elif self._state == _HEADS:
-            self.deadline = now + limits.idle_timeout
+        if self._state == _LINGERING:
+            return
+        self._wait()
         self.lane.client_resumed()
-        self._advance()
+        if self._state != _TUNNEL:
+            self._advance()
 
     def expire(self) -> None:
         """The deadline has passed: what that means depends on what was waited for."""
         self.deadline = NEVER
         if self._state == _LINGERING:
-            self.transport.abort()
+            if not self._may_linger(self._hall.limits.body_timeout):
+                self.abort()
         elif self.is_write_paused:
-            self.lane.fail(faults.READ_TIMEOUT)
+            self._expire_writing()
         elif self._state == _BUSY:
             self.lane.fail(faults.BODY_TIMEOUT)
         elif self._state == _HEADS and self._buffer:
             self.lane.refuse_head(faults.HEAD_TIMEOUT)
         else:
-            self.transport.close()
+            self.close()
+
+    def _expire_writing(self) -> None:
+        if self._takes_output():
+            self.deadline = self._sweeper.now + self._hall.limits.body_timeout
+            return
+        self.lane.fail(faults.READ_TIMEOUT)
+        self.abort()
+
+    def _wait(self) -> None:
+        """Sets the deadline for what the client must do next; while it does not read, that comes first."""
+        if self.is_write_paused:
+            return
+        limits, state = self._hall.limits, self._state
+        patience = NEVER
+        if state == _HEADS:
+            patience = limits.head_timeout if self._is_head_begun else limits.idle_timeout
+        elif state == _DISCARDING or (state == _BUSY and self._body_wanted):
+            patience = limits.body_timeout
+        self.deadline = self._sweeper.now + patience
 
     # --- cutting the stream ---
 
     def _advance(self) -> None:
-        """Gives on all that can be given on; never runs inside itself, however the lane answers."""
+        """Gives on what can be given on; never runs inside itself, however the lane answers."""
         if self._is_advancing:
+            self._bound_read_ahead()
             return
         self._is_advancing = True
         try:
-            while self._step():
-                pass
+            for _ in TURN:
+                if not self._step():
+                    self._is_advancing = False
+                    break
+            else:
+                asyncio.get_running_loop().call_soon(self._take_turn)
         except Exception as error:  # noqa: BLE001 - the one bare except of this side: it ends the exchange
-            self.lane.crashed(error)
-        finally:
             self._is_advancing = False
+            self.lane.crashed(error)
+        self._bound_read_ahead()
+
+    def _take_turn(self) -> None:
+        self._is_advancing = False
+        self._advance()
+
+    def _bound_read_ahead(self) -> None:
         if len(self._buffer) > READ_AHEAD_BYTES:
             self.pause_reading()
-        else:
+        elif self._is_read_paused:
             self.resume_reading()
 
     def _step(self) -> bool:
@@ -199,8 +234,9 @@ class Downstream(Connection):
 
     def _unusual_head(self, data: bytes, end: int) -> bool:
         """A head that is not whole, too large, or behind empty lines, which are skipped (RFC 9112, 2.2)."""
-        if data.startswith(b"\r\n"):
-            self._buffer = data[2:]
+        empty_lines = _EMPTY_LINES.match(data)
+        if empty_lines is not None:
+            self._buffer = data[empty_lines.end() :]
             return bool(self._buffer)
         limits = self._hall.limits
         if b"\r\n" not in data[: limits.line_bytes + 2] and len(data) > limits.line_bytes:
@@ -211,7 +247,7 @@ class Downstream(Connection):
             self.lane.refuse_head(faults.MALFORMED_HEAD)
         elif not self._is_head_begun:
             self._is_head_begun = True
-            self.deadline = self._hall.sweeper.now + limits.head_timeout
+            self._wait()
         return False
 
     def _body(self) -> bool:
@@ -228,11 +264,11 @@ class Downstream(Connection):
             data = data[:left]
         self._left = left - len(data)
         if self._left:
-            self.deadline = self._hall.sweeper.now + self._hall.limits.body_timeout
+            self._wait()
             self.lane.request_data(data)
         else:
             self._body_wanted = False
-            self.deadline = NEVER
+            self._wait()
             self.lane.request_data(data)
             self.lane.request_end([])
         return True
@@ -257,10 +293,10 @@ class Downstream(Connection):
             self._decoder = None
             self._left = 0
             self._body_wanted = False
-            self.deadline = NEVER
+            self._wait()
             self.lane.request_end(decoder.trailers)
         else:
-            self.deadline = self._hall.sweeper.now + self._hall.limits.body_timeout
+            self._wait()
         return True
 
     def _discard(self) -> bool:
@@ -290,66 +326,56 @@ class Downstream(Connection):
 
     def want_body(self) -> None:
         self._body_wanted = True
-        self.deadline = self._hall.sweeper.now + self._hall.limits.body_timeout
+        self._wait()
         self._advance()
 
     def pause_body(self) -> None:
         self._body_wanted = False
-        self.deadline = NEVER  # the server is the slow one now
+        self._wait()  # the server is the slow one now
 
     def finish(self) -> None:
         """The exchange is over and the connection stays: on to the next request."""
         self._body_wanted = False
         if self._left:
             self._state = _DISCARDING
-            self.deadline = self._hall.sweeper.now + self._hall.limits.body_timeout
+            self._wait()
         else:
             self._become_idle()
         if self._buffer and not self._is_advancing:
             self._advance()
 
     def linger(self) -> None:
-        """The exchange is over and so is the connection: the answer goes out, input is read and dropped for a
-        while.
+        """The exchange is over and so is the connection: what was written goes out, input is read and dropped
+        for a while.
         """
+        if self._state in (_LINGERING, _CLOSED):
+            return
+        self._state = _LINGERING
         self._buffer = b""
         self._body_wanted = False
-        if self._state == _CLOSED:
-            return
-        self.flush()
-        self._state = _LINGERING
         self._left = LINGER_BYTES
-        self.deadline = self._hall.sweeper.now + LINGER_SECONDS
-        self.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
+        self._end_output(self._hall.limits.body_timeout)
+
+    def close(self) -> None:
+        """Nothing is under way, so nothing can be lost but what was written just now."""
+        self.linger()
+        self.transport.close()
 
     def abort(self) -> None:
         self._state = _CLOSED
         self._buffer = b""
         self.transport.abort()
 
-    def break_off(self, *, reset: bool) -> None:
-        """Closes in the midst of an answer, so that it cannot look whole.
-
-        What was written before still goes out; an answer that would end with its connection is reset instead.
-        """
-        if reset:
+    def reset(self) -> None:
+        """Ends an answer that would look whole if its connection just closed."""
+        if not self.transport.is_closing():
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.abort()
-            return
-        self.flush()
-        self._state = _LINGERING
-        self._left = LINGER_BYTES
-        self._buffer = b""
-        self.deadline = self._hall.sweeper.now + LINGER_SECONDS
-        self.transport.close()
+        self.abort()
 
     def become_tunnel(self) -> None:
         self._state = _TUNNEL
-        self.deadline = NEVER
+        self._wait()
+        self.resume_reading()
         if self._buffer:
             early, self._buffer = self._buffer, b""
             self.lane.request_data(early)
@@ -360,10 +386,8 @@ class Downstream(Connection):
         self._state = _HEADS
         self._left = 0
         self._decoder = None
-        self.deadline = self._idle_deadline()
-
-    def _idle_deadline(self) -> float:
-        return self._hall.sweeper.now + self._hall.limits.idle_timeout
+        if not self.is_write_paused:
+            self.deadline = self._sweeper.now + self._hall.limits.idle_timeout
 
 
 def _cannot_become_head(data: bytes) -> bool:

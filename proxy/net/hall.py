@@ -47,7 +47,7 @@ class Hall:
     def close_idle(self) -> None:
         for connection in list(self.connections):
             if connection.is_idle:
-                connection.transport.close()
+                connection.close()
 
     def pre_shutdown(self) -> None:
         self.close_idle()
@@ -62,6 +62,7 @@ class Hall:
             except TimeoutError:
                 for connection in list(self.connections):
                     connection.abort()
+                await self._emptied.wait()  # each is recorded as it ends
 
     def counts(self) -> dict[str, int]:
         idle = sum(1 for connection in self.connections if connection.is_idle)

@@ -71,18 +71,23 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, lane: Lane) -> None:
+        fault = None
         try:
             async with asyncio.timeout(self.connect_timeout):
                 upstream = await self._open()
         except (OSError, TimeoutError) as error:
-            self.connecting -= 1
+            fault = fault_of(error)
             _log.warning(
                 "connect failed", extra={"fields": {"server": self.name, "error": str(error) or "timeout"}}
             )
-            lane.connect_failed(self, fault_of(error))
-            return
-        self.connecting -= 1
-        lane.connected(upstream)
+        finally:
+            self.connecting -= 1
+        if fault is not None:
+            lane.connect_failed(self, fault)
+        elif upstream.transport.is_closing():
+            lane.connect_failed(self, faults.CONNECTION_LOST)  # accepted and closed at once
+        else:
+            lane.connected(upstream)
 
     async def _open(self) -> Upstream:
         loop = asyncio.get_running_loop()
@@ -146,6 +151,9 @@ class Pool:
             return candidates[0]
         one, other = random.sample(candidates, 2)
         return one if one.load <= other.load else other
+
+    def has_other(self, server: Server) -> bool:
+        return any(other is not server for other in self.servers)
 
     def retire(self) -> None:
         for server in self.servers:

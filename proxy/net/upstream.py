@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HEAD_BYTES = 64 * 1024  # of an answer; nginx: proxy_buffer_size 8k, HAProxy 16k, Envoy 60k
 INTERIM_MAX = 16  # 1xx heads before the answer
 
-_IDLE, _HEAD, _BODY, _TUNNEL, _CLOSED = range(5)
+_IDLE, _HEAD, _BODY, _TUNNEL, _LINGERING, _CLOSED = range(6)
 
 
 class Upstream(Connection):
@@ -37,25 +37,27 @@ class Upstream(Connection):
         "_decoder",
         "_has_answered",
         "_interims",
+        "_is_deadline_final",
+        "_is_request_sent",
         "_left",
         "_method",
         "_server",
         "_state",
         "_will_close",
-        "is_request_sent",
         "is_reused",
         "lane",
     )
 
     def __init__(self, server: Server) -> None:
-        super().__init__(server.outbox)
+        super().__init__(server.outbox, server.sweeper)
         self._server = server
         # connection
         self.is_reused = False  # it has carried an exchange before
         self._state = _IDLE
         # exchange
         self.lane: Lane | None = None
-        self.is_request_sent = False
+        self._is_request_sent = False
+        self._is_deadline_final = False  # nothing that happens gives more time
         self._method = b""
         self._buffer = b""
         self._has_answered = False  # a byte has come
@@ -66,36 +68,48 @@ class Upstream(Connection):
 
     # --- what the lane asks for ---
 
-    def send_head(self, lane: Lane, method: bytes, data: bytes) -> None:
-        """Starts an exchange: the request's head goes out."""
+    def send_head(self, lane: Lane, method: bytes, data: bytes, *, is_whole: bool) -> None:
+        """Starts an exchange: the request's head goes out. `is_whole`: there is no body to follow."""
         self.lane = lane
-        self.is_request_sent = False
+        self._is_request_sent = is_whole
+        self._is_deadline_final = False
         self._method = method
         self._buffer = b""
         self._has_answered = False
         self._interims = 0
         self._will_close = False
         self._state = _HEAD
-        self.deadline = self._server.sweeper.now + self._server.response_timeout
+        self.deadline = self._sweeper.now + self._server.response_timeout if is_whole else NEVER
         self.write(data)
 
-    def send(self, data: bytes) -> None:
-        self.deadline = self._server.sweeper.now + self._server.response_timeout
-        self.write(data)
+    def request_sent(self) -> None:
+        """The body is whole: from now on the server is the one that is waited for."""
+        self._is_request_sent = True
+        self._wait()
 
     def pause_reading(self) -> None:
-        if not self._is_read_paused and not self.transport.is_closing():
-            self.deadline = NEVER  # the client is the slow one now
-            super().pause_reading()
+        super().pause_reading()
+        self._wait()
 
     def resume_reading(self) -> None:
         if self._is_read_paused:
-            self.deadline = self._server.sweeper.now + self._server.response_timeout
             super().resume_reading()
+            self._wait()
 
     def expect_within(self, seconds: float) -> None:
-        """Bounds the wait for the rest of the answer."""
-        self.deadline = min(self.deadline, self._server.sweeper.now + seconds)
+        """Bounds the wait for the rest of the answer, however it comes."""
+        self.deadline = min(self.deadline, self._sweeper.now + seconds)
+        self._is_deadline_final = True
+
+    def _wait(self) -> None:
+        """Sets the deadline for what the server must do next: take the request, or answer."""
+        if self._is_deadline_final:
+            return
+        is_answer_due = self._state == _BODY or (self._state == _HEAD and self._is_request_sent)
+        if self.is_write_paused or (is_answer_due and not self._is_read_paused):
+            self.deadline = self._sweeper.now + self._server.response_timeout
+        else:
+            self.deadline = NEVER  # the client is the slow one, or it is a tunnel, which may rest
 
     @property
     def server(self) -> Server:
@@ -107,7 +121,13 @@ class Upstream(Connection):
 
     def become_tunnel(self) -> None:
         self._state = _TUNNEL
-        self.deadline = NEVER
+        self._wait()
+
+    def linger(self) -> None:
+        """Nothing more will be sent, but what was sent must arrive: the end of a tunnel."""
+        self.lane = None
+        self._state = _LINGERING
+        self._end_output(self._server.response_timeout)
 
     def close(self) -> None:
         """Of no more use, whatever may still come."""
@@ -124,7 +144,8 @@ class Upstream(Connection):
     def data_received(self, data: bytes) -> None:
         lane = self.lane
         if lane is None:
-            self.close()  # bytes nobody asked for: the next answer could not be told from them
+            if self._state != _LINGERING:
+                self.close()  # bytes nobody asked for: the next answer could not be told from them
             return
         try:
             self._read(lane, data)
@@ -132,19 +153,24 @@ class Upstream(Connection):
             lane.crashed(error)
 
     def eof_received(self) -> bool:
+        if self._state != _LINGERING:
+            self._ended(is_clean=True)
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        lane, state = self.lane, self._state
-        self.lane = None
-        self._state = _CLOSED
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - without an end before it, it broke
         self._server.closed(self)
+        self._ended(is_clean=False)
+
+    def _ended(self, *, is_clean: bool) -> None:
+        """Nothing more will come."""
+        lane, state = self.lane, self._state
+        self.close()
         if lane is None:
             return
         if state == _HEAD:
-            untouched = self.is_reused and not self._has_answered
-            lane.upstream_failed(faults.STALE_CONNECTION if untouched else faults.CONNECTION_LOST)
-        elif state == _BODY and self._left == UNTIL_CLOSE and exc is None:
+            is_untouched = self.is_reused and not self._has_answered
+            lane.upstream_failed(faults.STALE_CONNECTION if is_untouched else faults.CONNECTION_LOST)
+        elif state == _BODY and self._left == UNTIL_CLOSE and is_clean:
             lane.response_end([])
         else:
             lane.upstream_failed(faults.TRUNCATED)
@@ -152,20 +178,22 @@ class Upstream(Connection):
     def pause_writing(self) -> None:
         self.is_write_paused = True
         if self.lane is not None:
+            self._wait()
             self.lane.upstream_paused()
 
     def resume_writing(self) -> None:
         self.is_write_paused = False
         if self.lane is not None:
+            self._wait()
             self.lane.upstream_resumed()
 
     def expire(self) -> None:
         """The deadline has passed."""
         self.deadline = NEVER
-        if self.lane is None:
-            self.close()
-        else:
+        if self.lane is not None:
             self._fail(faults.RESPONSE_TIMEOUT if self._state == _HEAD else faults.RESPONSE_STALLED)
+        elif self._state != _LINGERING or not self._may_linger(self._server.response_timeout):
+            self.close()
 
     # --- cutting the answer ---
 
@@ -177,8 +205,9 @@ class Upstream(Connection):
             while self._state == _HEAD and self._head(lane):
                 pass
         elif state == _BODY:
-            self.deadline = self._server.sweeper.now + self._server.response_timeout
             self._body(lane, data)
+            if self._state == _BODY:
+                self._wait()
         elif state == _TUNNEL:
             lane.response_data(data)
 
@@ -219,9 +248,12 @@ class Upstream(Connection):
                 lane.response_data(early)
         elif length == 0:
             self._end(lane, self._buffer, [])
-        elif self._buffer:
-            data, self._buffer = self._buffer, b""
-            self._body(lane, data)
+        else:
+            if self._buffer:
+                data, self._buffer = self._buffer, b""
+                self._body(lane, data)
+            if self._state == _BODY:
+                self._wait()
 
     def _body(self, lane: Lane, data: bytes) -> None:
         left = self._left
@@ -253,7 +285,7 @@ class Upstream(Connection):
             return
         self.lane = None
         self._buffer = b""
-        if rest or self._will_close or not self.is_request_sent:
+        if rest or self._will_close or self.is_write_paused or not self._is_request_sent:
             self.close()
         else:
             self.resume_reading()
