@@ -214,32 +214,30 @@ async def test_running_requests_are_unharmed(start_weir, start_origin, connect, 
 
 
 async def test_many_reloads_under_load_lose_no_request(start_weir, start_origin, connect):
-    """Twenty reloads while requests go on: every one is answered, and each by one config or the other."""
+    """Twenty reloads while requests go on: every one is answered, by one config or the other."""
     origin = await start_origin()
     weir = start_weir(limited("1000000/s"), upstream=origin)
-    is_over = False
+    seen = []
 
     async def load(wire):
-        count = 0
-        while not is_over:
+        while True:
             await wire.send(get())
             response = await wire.response()
-            assert response.status == 200
-            assert response.value("RateLimit-Policy").split(b";")[0] in (b'"one"', b'"other"')
-            count += 1
-        return count
+            seen.append((response.status, response.value("RateLimit-Policy").split(b";")[0]))
 
     loads = [asyncio.create_task(load(await connect(weir))) for _ in range(4)]
     for number in range(20):
-        before = last_reload(weir)[1]
+        before, answered = last_reload(weir)[1], len(seen)
         weir.write_config(limited("1000000/s", name="other" if number % 2 else "one"))
         weir.signal(signal.SIGHUP)
         await until(lambda: last_reload(weir)[1] != before, "a reload")  # noqa: B023
-    is_over = True
-    counts = await asyncio.gather(*loads)
+        await until(lambda: len(seen) > answered + 8, "answers")  # noqa: B023
+    for task in loads:
+        task.cancel()
+    ends = await asyncio.gather(*loads, return_exceptions=True)
 
-    assert min(counts) > 0
-    assert len(origin.requests) == sum(counts)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+    assert set(seen) == {(200, b'"one"'), (200, b'"other"')}
 
 
 async def test_what_needs_a_restart_says_so(start_weir, start_origin, ask):
