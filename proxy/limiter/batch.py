@@ -5,6 +5,7 @@ Knows the order of charges in a call; what to do with an error or a late reply i
 
 from __future__ import annotations
 
+import logging
 from struct import pack
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Charge, Decision
 
     Request = tuple[Book | Shape, Sequence[Charge], Waiter]
+
+_log = logging.getLogger("weir.store")
 
 TAKE = Script("take.lua")
 ASKING = b"*1\r\n$6\r\nASKING\r\n"
@@ -39,7 +42,7 @@ NOBODY = Nobody()
 class Desk(Protocol):
     """The store, as a batch sees it."""
 
-    def answered(self, batch: Batch, seconds: float) -> None: ...
+    def answered(self, batch: Batch, received_us: int, seconds: float) -> None: ...
 
     def unanswered(self, batch: Batch) -> None:
         """Came too late, or not at all: its requests are decided without Redis."""
@@ -54,6 +57,8 @@ class Desk(Protocol):
 
 class Batch:
     """`keys` are packed for a call; runs are requests in a row that are charged to the same limits."""
+
+    can_wait = True
 
     __slots__ = (
         "_columns",
@@ -142,11 +147,12 @@ class Batch:
         if type(reply) is list:
             received = monotonic()
             sent_us = int(self._sent * 1e6)
-            self._link.clock.learn(sent_us, int(received * 1e6), reply[-1])
+            received_us = int(received * 1e6)
+            self._link.clock.learn(sent_us, received_us, reply[-1])
             if len(reply) == 1:
                 self._late(received)
             else:
-                self._desk.answered(self, received - self._sent)
+                self._desk.answered(self, received_us, received - self._sent)
                 self._answer(reply, sent_us)
         elif self.is_asking and reply == b"OK":
             self._link.expect(self)  # the reply to ASKING; the one that counts is next
@@ -168,4 +174,7 @@ class Batch:
         for shape, charges, waiter in self.requests:
             decision = shape.decision(charges, answers, at, sent_us)
             at += shape.width
-            waiter.decided(decision)
+            try:
+                waiter.decided(decision)
+            except Exception:  # noqa: BLE001 - a mistake of one must not leave the others without an answer
+                _log.exception("internal error")

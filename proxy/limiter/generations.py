@@ -12,50 +12,57 @@ if TYPE_CHECKING:
 
 
 class Generations:
-    """Moments by key. An entry stays for `seconds` at least, unless `max_keys` drive it out before."""
+    """Moments by key. An entry stays for `seconds` at least, unless `max_keys` drive it out before.
 
-    __slots__ = ("_half", "_next_us", "_old", "_period_us", "_young", "evicted")
+    Hot code writes into `young` itself, and calls `turn` when it holds more than `half`.
+    """
+
+    __slots__ = ("_next_us", "_old", "_period_us", "evicted", "half", "young")
 
     def __init__(self, seconds: float, max_keys: int) -> None:
-        self._young: dict[bytes, int] = {}
+        self.young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
-        self._half = max(max_keys // 2, 1)
+        self.half = max(max_keys // 2, 1)
         self._period_us = max(int(seconds * 1e6), 1_000_000)
         self._next_us = 0
         self.evicted = 0  # entries that were driven out
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self._old)
 
     def get(self, key: bytes) -> int:
         """The moment, or 0."""
-        moment = self._young.get(key)
+        moment = self.young.get(key)
         if moment is None:
             return self._old.get(key, 0) if self._old else 0
         return moment
 
     def put(self, key: bytes, moment: int) -> None:
-        young = self._young
+        young = self.young
         young[key] = moment
-        if len(young) > self._half:
-            self.evicted += len(self._old)
-            self._old, self._young = young, {}
+        if len(young) > self.half:
+            self.turn()
+
+    def turn(self) -> None:
+        """Makes room: the older entries are driven out."""
+        self.evicted += len(self._old)
+        self._old, self.young = self.young, {}
 
     def pop(self, key: bytes) -> int:
         old = self._old.pop(key, 0)
-        return self._young.pop(key, old)
+        return self.young.pop(key, old)
 
     def items(self) -> Iterator[tuple[bytes, int]]:
-        yield from self._young.items()
+        yield from self.young.items()
         for key, moment in self._old.items():
-            if key not in self._young:
+            if key not in self.young:
                 yield key, moment
 
     def sweep(self, now_us: int) -> None:
         """Called now and then: what was written a whole period ago goes."""
         if now_us >= self._next_us:
             self._next_us = now_us + self._period_us
-            self._old, self._young = self._young, {}
+            self._old, self.young = self.young, {}
 
     def clear(self) -> None:
-        self._young, self._old = {}, {}
+        self.young, self._old = {}, {}

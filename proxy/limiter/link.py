@@ -61,6 +61,7 @@ class Message(Protocol):
     """A call that packs itself when it is sent, since a deadline is in the server's time."""
 
     deadline: float
+    can_wait: bool  # for another connection
 
     def data(self, link: Link) -> bytes: ...
 
@@ -73,7 +74,7 @@ class Message(Protocol):
 class Link:
     def __init__(self, name: str, dial: Callable[[], Awaitable[AbstractConnection]], owner: Owner) -> None:
         self.name = name  # for logs and status: where it leads
-        self.state = DOWN
+        self.state = DOWN  # until it is started
         self.clock = ServerClock()
         self.trouble: TroubleError | None = None
         self._dial = dial
@@ -90,6 +91,7 @@ class Link:
     # --- what the owner asks for ---
 
     def start(self) -> None:
+        self._enter(WAITING)
         self._tending = asyncio.create_task(self._tend())
 
     @property
@@ -172,8 +174,11 @@ class Link:
         self._owner.count_error("connection")
         self.trouble = TroubleError("connection", "the connection was lost")
         self._enter(WAITING)
-        self._held.extend(calls)
+        self._held.extend(message for message in calls if message.can_wait)
         self._broken.set()
+        for message in calls:
+            if not message.can_wait:
+                message.failed()
 
     def _abandon(self) -> list[Any]:
         """Lets go of the connection; what it and we still held."""
@@ -293,6 +298,8 @@ async def end(task: asyncio.Task[None]) -> None:
 
 class _Question:
     """A call of the owner's own whose reply is awaited."""
+
+    can_wait = False
 
     def __init__(self, data: Callable[[Link], bytes], deadline: float) -> None:
         self.deadline = deadline

@@ -72,6 +72,7 @@ class RedisStore:
         self._mask = self._fleet.mask
         self._open: dict[int, Batch] = {}  # the batches of this tick, by shard & mask
         self._full: list[tuple[int, Batch]] = []
+        self._past_us = 0  # a moment not long ago: spares the clock where nothing is to be denied
 
     # --- every request ---
 
@@ -84,8 +85,10 @@ class RedisStore:
         place = key[0] & self._mask
         if self._links[place].state is DOWN:
             return outage.decide((book,), charges, monotonic_us(), self.replicas.count)
-        if self.caches_denials and book.known.get(key) and (denial := self.denial(charges)) is not None:
-            return denial
+        if book.known.get(key) > self._past_us + book.ample_us:
+            denial = self.denial(charges)
+            if denial is not None:
+                return denial
         batch = self._open.get(place)
         if batch is None or len(batch.keys) >= CALL_KEYS:
             batch = self._begin(place)
@@ -110,7 +113,7 @@ class RedisStore:
         if not self.caches_denials:
             return None
         now_us = monotonic_us()
-        verdicts = [self._books[charge.limit].known_verdict(charge.key, now_us) for charge in charges]
+        verdicts = [self._book(charge.limit).known_verdict(charge.key, now_us) for charge in charges]
         for verdict in verdicts:
             if not verdict.is_admitted and not verdict.limit.is_shadow:
                 return Decision(False, verdicts, DENIAL_CACHE)  # noqa: FBT003
@@ -127,12 +130,16 @@ class RedisStore:
 
     def _shape(self, charges: Sequence[Charge]) -> Book | Shape:
         if len(charges) == 1:
-            return self._books[charges[0].limit]
+            return self._book(charges[0].limit)
         limits = tuple([charge.limit for charge in charges])
         shape = self._shapes.get(limits)
         if shape is None:
-            shape = self._shapes[limits] = Shape([self._books[limit] for limit in limits])
+            shape = self._shapes[limits] = Shape([self._book(limit) for limit in limits])
         return shape
+
+    def _book(self, limit: Limit) -> Book:
+        """Also of a limit that a reload has taken away while a request was on its way from place to place."""
+        return self._books.get(limit) or Book(limit, self._max_keys)
 
     def _begin(self, place: int) -> Batch:
         if not self._open and not self._full:
@@ -152,7 +159,8 @@ class RedisStore:
 
     # --- what becomes of a batch ---
 
-    def answered(self, batch: Batch, seconds: float) -> None:
+    def answered(self, batch: Batch, received_us: int, seconds: float) -> None:
+        self._past_us = received_us
         self.figures.batch_size.observe(len(batch.keys))
         self.figures.seconds.observe(seconds)
 
@@ -184,11 +192,11 @@ class RedisStore:
             self.unanswered(batch)
 
     def decide_locally(self, charges: Sequence[Charge]) -> Decision:
-        books = [self._books[charge.limit] for charge in charges]
+        books = [self._book(charge.limit) for charge in charges]
         return outage.decide(books, charges, monotonic_us(), self.replicas.count)
 
     def give_back_locally(self, charges: Sequence[Charge]) -> None:
-        books = [self._books[charge.limit] for charge in charges]
+        books = [self._book(charge.limit) for charge in charges]
         outage.give_back(books, charges, monotonic_us(), self.replicas.count)
 
     def is_down(self, charges: Sequence[Charge]) -> bool:
@@ -200,9 +208,8 @@ class RedisStore:
     async def introduce(self, link: Link) -> None:
         """Says who we are, which proves that the server writes; leaves the script there; settles."""
         shards = self._fleet.shards_of(link)
-        if not shards:
-            raise TroubleError("cluster", f"store.url: {link.name} owns no shard now")
-        await self.replicas.announce(link, shards[0])
+        if shards:  # else it has been named by ASK, and owns none yet
+            await self.replicas.announce(link, shards[0])
         await link.ask(lambda _: TAKE.full_call([], b""))
         await settle(link, list(self._books.values()), Places(shards, self._mask), self.replicas.count)
 

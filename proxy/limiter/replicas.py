@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.limiter.books import shard_tag
+from proxy.limiter.link import UP
 from proxy.limiter.memory import monotonic_us
 from proxy.limiter.resp import Script, key_prefix
 
@@ -31,11 +32,16 @@ class Replicas:
         return max(self._counts.values(), default=1)
 
     async def announce(self, link: Link, shard: int) -> None:
-        """Tells the server that we live, and learns how many do. Raises TroubleError."""
+        """Tells the server that we live, and learns how many do. Raises TroubleError.
+
+        A server that has just come back may not have heard of all again: for a lifetime no smaller number
+        is believed.
+        """
         sent_us = monotonic_us()
         count, server_us = await link.ask(lambda _: self._call(shard, LIFETIME_US))
         link.clock.learn(sent_us, monotonic_us(), server_us)
-        self._counts[link.name] = max(count, 1)
+        is_settled = link.state == UP and link.seconds * 1e6 > LIFETIME_US
+        self._counts[link.name] = count if is_settled else max(count, self._counts.get(link.name, 1))
 
     async def withdraw(self, link: Link, shard: int) -> None:
         """Raises TroubleError; then the server forgets us when our lifetime is over."""

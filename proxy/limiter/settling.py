@@ -64,6 +64,8 @@ class Places:
 class _Round:
     """Some buckets, settled when they are sent."""
 
+    can_wait = False
+
     def __init__(self, buckets: Sequence[Bucket], replicas: int, timeout: float) -> None:
         self.deadline = monotonic() + timeout
         self._buckets = buckets

@@ -10,7 +10,7 @@
 -- A bucket's debt is in units: `scale` of them drain every microsecond and a token costs `interval` (see policy/gcra.py),
 -- all of them whole numbers below 2^53, so nothing drifts. Kept is the moment at which the bucket is full again:
 -- <d> microseconds and <I4> units beyond them. Its key lives exactly until then; a full bucket is no key.
--- A negative cost gives tokens back. Refusals write nothing. Writes come after all reads of a run, so an error takes nothing.
+-- A negative cost gives tokens back. Refusals write nothing. What a run takes is written after all of its reads.
 
 local call, floor, pack, unpack = redis.call, math.floor, struct.pack, struct.unpack
 
@@ -21,24 +21,27 @@ local plan = ARGV[1]
 local deadline, at = unpack('<d', plan)
 if now > deadline then return {now} end
 
+local function put(key, debt, scale)
+  local wait = floor(debt / scale)
+  call('SET', key, pack('<dI4', now + wait, debt - wait * scale), 'PX', floor(wait / 1000) + 1)
+end
+
 local function debt_of(key, scale, burst)
   local bucket = call('GET', key)
   if not bucket then return 0 end
   local full_at, rest = unpack('<dI4', bucket)
   local debt = (full_at - now) * scale + rest
   if debt <= 0 then return 0 end
-  if debt > burst then return burst end -- the clock went back, or the limit became smaller
+  if debt > burst then -- more than empty: the clock went back, or the limit became smaller
+    debt = burst
+    put(key, debt, scale)
+  end
   return debt
 end
 
 local function write(debts, scale)
   for key, debt in pairs(debts) do
-    if debt > 0 then
-      local wait = floor(debt / scale)
-      call('SET', key, pack('<dI4', now + wait, debt - wait * scale), 'PX', floor(wait / 1000) + 1)
-    else
-      call('DEL', key)
-    end
+    if debt > 0 then put(key, debt, scale) else call('DEL', key) end
   end
 end
 

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
+from time import perf_counter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.limiter.redis import RedisStore
-from tests.limiter.asking import (
-    PATIENCE,
-    Asker,
-    admitted,
-    ask,
-    ask_all,
-    bucket,
-    charge,
-    limit_of,
-    limits_of,
-    store_at,
-)
+from proxy.config.settings import LimitSettings
+from proxy.limiter.resp import CALL_KEYS
+from proxy.limiter.settling import ROUND_KEYS
+from proxy.policy.limits import compile_limits
+from tests.limiter.asking import admitted, ask, ask_all, charge, limits_of, store_at
 from tests.limiter.contract import (
     REQUESTS,
     SHARED_BENCH,
@@ -34,10 +29,13 @@ from tests.limiter.contract import (
 )
 from tests.policy.model import Model
 from tests.support.patience import until
-from tests.support.redis_servers import Redis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from proxy.limiter.redis import RedisStore
+    from proxy.policy.limits import Limits
+    from tests.support.redis_servers import Redis, Relay
 
 
 class Bench:
@@ -86,3 +84,345 @@ class TestRedisCluster(StoreContract):
         url = "redis+cluster://" + ",".join(node.address for node in nodes)
         async with store_at(url, limits_of(), caches_denials=False) as store:
             yield Bench(store)
+
+
+# --- batches ---
+
+
+async def test_requests_of_one_tick_are_one_command(redis: Redis) -> None:
+    """Whatever their limits, however many users."""
+    limits = limits_of({"name": "one", "rate": "15/s"}, {"name": "two", "rate": "100/m"})
+    one, two = limits
+    async with store_at(redis.url, limits) as store:
+        before = commands(redis, "evalsha")
+        requests = [[charge(one, n), charge(two, n)] if n % 3 else [charge(one, n)] for n in range(30)]
+        decisions = await ask_all(store, requests)
+
+        assert admitted(decisions) == 30
+        assert commands(redis, "evalsha") - before == 1
+        assert store.figures.batch_size.total == 50
+        assert sum(store.figures.seconds.counts) == 1
+
+
+async def test_batches_do_not_wait_for_each_other(redis: Redis, relay: Relay) -> None:
+    """Ten ticks under way at once take one round trip, not ten."""
+    limits = limits_of({"rate": "15/s", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(relay.url, limits) as store:
+        relay.delay = 0.05
+        begun = perf_counter()
+        asked = []
+        for n in range(10):
+            asked.append(asyncio.create_task(ask(store, charge(limit, n))))
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*asked)
+
+        assert perf_counter() - begun < 0.3
+        assert sum(store.figures.batch_size.counts) == 10
+
+
+async def test_batch_holds_up_redis_for_a_moment_only(redis: Redis) -> None:
+    """A thousand requests at once are two commands."""
+    limits = limits_of({"rate": "15/s", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store:
+        before = commands(redis, "evalsha")
+        decisions = await ask_all(store, [[charge(limit, n)] for n in range(CALL_KEYS + 1)])
+
+        assert admitted(decisions) == CALL_KEYS + 1
+        assert commands(redis, "evalsha") - before == 2
+
+
+async def test_mistake_of_one_waiter_is_not_the_others(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and who comes after it is told all the same."""
+    limits = limits_of({"rate": "15/s", "name": "per-user"})
+    (limit,) = limits
+
+    class Broken:
+        def decided(self, decision: object) -> None:
+            raise ZeroDivisionError
+
+    async with store_at(redis.url, limits) as store:
+        store.take([charge(limit, "broken")], Broken())
+        decision = await ask(store, charge(limit, "whole"))
+
+        assert decision.is_admitted
+        assert "ZeroDivisionError" in caplog.text
+
+
+# --- what lies in Redis ---
+
+
+async def test_redis_holds_hashes_only(redis: Redis) -> None:
+    """No credential, no address, no cookie: not in a key, not in a value."""
+    secrets = [b"sesame-token-17", b"Bearer eyJhbGciOiJIUzI1NiJ9.e30.x", b"203.0.113.77", b"session-4711"]
+    limits = compile_limits(
+        [
+            LimitSettings(name="token", rate="15/s", key=["header:X-Auth-Token"]),
+            LimitSettings(name="bearer", rate="15/h", key=["header:Authorization"]),
+            LimitSettings(name="address", rate="15/h", key=["client-ip"]),
+            LimitSettings(name="session", rate="15/h", key=["cookie:sid"]),
+        ],
+        b"",
+    )
+    fields = {b"x-auth-token": secrets[0], b"authorization": secrets[1], b"cookie": b"sid=" + secrets[3]}
+    async with store_at(redis.url, limits) as store:
+        charges, _ = limits.charges(
+            SimpleNamespace(method=b"GET", path=b"/", fields=fields), secrets[2].decode()
+        )
+        await ask(store, *charges)
+        held = b"".join(key + (redis.ask("GET", key) or b"") for key in redis.keys())
+        status = str(store.status()).encode()
+
+    assert len(charges) == 4
+    assert held
+    for secret in secrets:
+        assert secret not in held
+        assert secret not in status
+
+
+async def test_full_buckets_are_gone(redis: Redis) -> None:
+    """Nothing is left of a thousand users once their buckets are full again; until then a bucket is small."""
+    limits = limits_of({"rate": "15/s", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store:
+        await ask_all(store, [[charge(limit, n)] for n in range(1000)] * 5)
+        held = redis.keys()
+        size = redis.ask("MEMORY", "USAGE", held[0])
+        await asyncio.sleep(0.45)
+
+        assert len(held) == 1000
+        assert size <= 128
+        assert redis.keys() == []
+
+
+# --- denials ---
+
+
+async def test_denial_is_remembered_until_the_token_returns(redis: Redis) -> None:
+    """No command for a refusal that is certain; and not a moment longer than Redis would refuse."""
+    limits = limits_of({"rate": "10/s", "name": "per-user", "burst": 1})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store:
+        await ask(store, charge(limit))
+        before = commands(redis, "evalsha")
+        refused = await ask_all(store, [[charge(limit)]] * 20)
+        asked = commands(redis, "evalsha") - before
+        await asyncio.sleep(refused[-1].verdicts[0].retry_after)
+        after = await ask(store, charge(limit))
+
+        assert {decision.via for decision in refused} == {"denial_cache"}
+        assert asked == 0
+        assert 0 < refused[-1].verdicts[0].retry_after <= 0.1
+        assert after.is_admitted
+
+
+async def test_denial_cache_can_be_turned_off(redis: Redis) -> None:
+    limits = limits_of({"rate": "1/h", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits, caches_denials=False) as store:
+        decisions = [await ask(store, charge(limit)) for _ in range(3)]
+
+        assert [(decision.is_admitted, decision.via) for decision in decisions] == [
+            (True, "store"),
+            (False, "store"),
+            (False, "store"),
+        ]
+
+
+async def test_denials_are_forgotten_with_the_config(redis: Redis) -> None:
+    """And at a reset: a bucket that was emptied in Redis counts at once."""
+    settings = {"rate": "1/h", "name": "per-user"}
+    async with store_at(redis.url, limits_of(settings)) as store:
+        (limit,) = configure(store, settings)
+        await ask(store, charge(limit))
+        denied = await ask(store, charge(limit))
+        redis.ask("FLUSHALL")
+        (limit,) = configure(store, settings)
+        reloaded = await ask(store, charge(limit))
+        redis.ask("FLUSHALL")
+        store.forget()
+        reset = await ask(store, charge(limit))
+
+        assert denied.via == "denial_cache"
+        assert (reloaded.is_admitted, reset.is_admitted) == (True, True)
+
+
+async def test_memory_of_denials_is_bounded(redis: Redis) -> None:
+    """Those that are driven out are asked again."""
+    limits = limits_of({"rate": "1/h", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits, max_keys=100) as store:
+        await ask_all(store, [[charge(limit, n)] for n in range(1000)])
+
+        assert 50 <= store.status()["keys"]["per-user"] <= 100
+        assert (await ask(store, charge(limit, 0))).via == "store"
+        assert (await ask(store, charge(limit, 999))).via == "denial_cache"
+
+
+# --- replicas ---
+
+
+async def test_replicas_are_counted(redis: Redis) -> None:
+    """Who comes is known within a beat, who leaves at once."""
+    async with store_at(redis.url, limits_of()) as first:
+        alone = first.replicas.count
+        async with store_at(redis.url, limits_of()) as second:
+            assert second.replicas.count == 2
+            await until(lambda: first.replicas.count == 2, within=3.0)
+        await until(lambda: first.replicas.count == 1, within=8.0)
+
+    assert alone == 1
+
+
+async def test_replicas_share_one_bucket(redis: Redis) -> None:
+    """Four of them admit a burst together, to the token."""
+    limits = limits_of({"rate": "100/h", "name": "per-user"})
+    (limit,) = limits
+    async with AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(store_at(redis.url, limits)) for _ in range(4)]
+        groups = await asyncio.gather(*(ask_all(store, [[charge(limit)]] * 40) for store in stores))
+
+        assert sum(admitted(group) for group in groups) == 100
+
+
+# --- life without Redis ---
+
+
+async def test_start_without_redis_is_a_start(redis: Redis) -> None:
+    """Limits are local, the state says so, and Redis is taken up when it comes."""
+    limits = limits_of({"rate": "2/h", "name": "per-user"})
+    (limit,) = limits
+    redis.stop()
+    async with store_at(redis.url, limits) as store:
+        decisions = [await ask(store, charge(limit)) for _ in range(3)]
+        was_up, status = store.is_up, store.status()
+        redis.start()
+        await until(lambda: store.is_up, within=2.0)
+        late = await ask(store, charge(limit, "late"))
+
+        assert [(decision.is_admitted, decision.via) for decision in decisions] == [
+            (True, "local"),
+            (True, "local"),
+            (False, "local"),
+        ]
+        assert not was_up
+        assert status["up"] is False
+        assert "no connection" in str(status["servers"])
+        assert late.via == "store"
+
+
+async def test_what_was_spent_locally_is_charged_on_return(redis: Redis) -> None:
+    """Neither twice nor never: also of requests that waited in vain for a Redis that was frozen."""
+    limits = limits_of({"rate": "100/h", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits, timeout=0.05) as store:
+        await ask_all(store, [[charge(limit)]] * 10)
+        redis.freeze()
+        waited = await ask_all(store, [[charge(limit)]] * 5)
+        at_once = await ask_all(store, [[charge(limit)]] * 5)
+        redis.thaw()
+        await until(lambda: store.is_up, within=2.0)
+        after = await ask(store, charge(limit))
+
+        assert {decision.via for decision in (*waited, *at_once)} == {"local"}
+        assert after.via == "store"
+        assert after.verdicts[0].remaining == 100 - 10 - 5 - 5 - 1
+
+
+async def test_what_redis_forgot_is_restored(redis: Redis) -> None:
+    """A restart without persistence gives nobody a new burst."""
+    limits = limits_of({"rate": "100/h", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store:
+        await ask_all(store, [[charge(limit)]] * 30)
+        redis.kill()
+        await until(lambda: not store.is_up)
+        redis.start()
+        await until(lambda: store.is_up, within=2.0)
+        after = await ask(store, charge(limit))
+
+        assert after.via == "store"
+        assert after.verdicts[0].remaining == 100 - 30 - 1
+
+
+async def test_many_buckets_are_settled_before_requests_go_to_redis_again(redis: Redis) -> None:
+    """More than fit into one round."""
+    limits = limits_of({"rate": "10/h", "name": "per-user"})
+    (limit,) = limits
+    users = range(ROUND_KEYS * 3 + 7)
+    async with store_at(redis.url, limits) as store:
+        await ask_all(store, [[charge(limit, user)] for user in users])
+        redis.kill()
+        await until(lambda: not store.is_up)
+        await ask_all(store, [[charge(limit, user)] for user in users])
+        redis.start()
+        await until(lambda: store.is_up, within=2.0)
+        after = await ask_all(store, [[charge(limit, user)] for user in users])
+
+        assert {(decision.via, decision.verdicts[0].remaining) for decision in after} == {("store", 7)}
+
+
+async def test_replicas_divide_the_limit_in_an_outage(redis: Redis) -> None:
+    """Two of them admit a burst together, no more; and what both spent counts when Redis is back."""
+    limits = limits_of({"rate": "100/h", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as first, store_at(redis.url, limits) as second:
+        await until(lambda: first.replicas.count == 2, within=3.0)
+        redis.kill()
+        await until(lambda: not first.is_up and not second.is_up)
+        greedy = [
+            admitted(await ask_all(store, [[charge(limit, "greedy")]] * 80)) for store in (first, second)
+        ]
+        for store in (first, second):
+            await ask_all(store, [[charge(limit, "modest")]] * 5)
+        redis.start()
+        await until(lambda: first.is_up and second.is_up, within=2.0)
+        modest = await ask(first, charge(limit, "modest"))
+
+        assert greedy == [50, 50]
+        assert modest.verdicts[0].remaining == 100 - 5 - 5 - 1
+
+
+async def test_reload_in_an_outage_keeps_what_was_spent(redis: Redis) -> None:
+    settings = {"rate": "10/h", "name": "per-user"}
+    async with store_at(redis.url, limits_of(settings)) as store:
+        (limit,) = configure(store, settings)
+        redis.kill()
+        await until(lambda: not store.is_up)
+        await ask_all(store, [[charge(limit)]] * 7)
+        (limit,) = configure(store, settings)
+        left = await ask(store, charge(limit))
+
+        assert left.verdicts[0].remaining == 2
+
+
+@pytest.mark.parametrize(("mode", "is_admitted", "fault"), [("allow", True, None), ("deny", False, 503)])
+async def test_limit_may_allow_or_deny_while_redis_is_down(
+    redis: Redis, mode: str, is_admitted: bool, fault: int
+) -> None:
+    """A shadow limit that would deny does not."""
+    limits = limits_of(
+        {"rate": "1/h", "name": "per-user", "on_store_error": mode},
+        {"rate": "1/h", "name": "shadow", "on_store_error": "deny", "mode": "shadow"},
+    )
+    limit, shadow = limits
+    redis.kill()
+    async with store_at(redis.url, limits) as store:
+        decisions = await ask_all(store, [[charge(limit)]] * 5 + [[charge(shadow)]])
+
+        assert [decision.is_admitted for decision in decisions] == [is_admitted] * 5 + [True]
+        assert fault is None or {decision.fault.status for decision in decisions[:5]} == {fault}
+        assert {decision.via for decision in decisions} == {"local"}
+
+
+def configure(store: RedisStore, *settings: dict[str, object]) -> Limits:
+    limits = limits_of(*settings)
+    store.configure(limits)
+    return limits
+
+
+def commands(redis: Redis, name: str) -> int:
+    return redis.client().info("commandstats").get(f"cmdstat_{name}", {"calls": 0})["calls"]
