@@ -176,9 +176,8 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> None:
         for name, rounds in found.items():
             old = before["cases"].get(case, {}).get(name)
             if old:
-                print(
-                    f"  {case:18} {name:16} {report.middle(rounds, 'cpu_us') / report.middle(old, 'cpu_us'):.3f}"
-                )
+                ratio = report.middle(rounds, "cpu_us") / report.middle(old, "cpu_us")
+                print(f"  {case:18} {name:16} {ratio:.3f}")
 
 
 def _brief(run: dict[str, float]) -> str:
