@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from time import perf_counter
+from time import perf_counter, sleep
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -150,6 +150,22 @@ async def test_mistake_of_one_waiter_is_not_the_others(
 
         assert decision.is_admitted
         assert "ZeroDivisionError" in caplog.text
+
+
+async def test_busy_loop_is_not_taken_for_a_slow_redis(redis: Redis) -> None:
+    """Replies that came while this process did something else are read before anybody is called late."""
+    limits = limits_of({"rate": "15/s", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits, timeout=0.05) as store:
+        asked = asyncio.create_task(ask(store, charge(limit)))
+        while not commands(redis, "evalsha"):
+            await asyncio.sleep(0)
+            sleep(0.02)  # the loop stands still, and Redis answers
+        sleep(0.1)
+        decision = await asked
+
+        assert decision.via == "store"
+        assert store.is_up
 
 
 # --- what lies in Redis ---

@@ -1,0 +1,144 @@
+"""Limits in different slots, decided by a counter of the test's own: in order, and given back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.limiter.batch import NOBODY
+from proxy.limiter.spread import Spread
+from proxy.policy.decision import DENIAL_CACHE, LOCAL, STORE, Charge, Decision, Verdict
+from tests.limiter.asking import limits_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.limiter.store import Waiter
+
+
+class Counter:
+    """Writes down what is asked; refuses the limits it is told to, and has no Redis for others."""
+
+    def __init__(self, refuses: str = "", down: str = "", denies: str = "") -> None:
+        self.log: list[str] = []
+        self._refuses, self._down, self._denies = refuses.split(), down.split(), denies.split()
+        self._asked: list[tuple[Sequence[Charge], Waiter]] = []
+
+    def denial(self, charges: Sequence[Charge]) -> Decision | None:
+        denied = [charge for charge in charges if charge.limit.name in self._denies]
+        return Decision(False, [Verdict(denied[0].limit, False, 0)], DENIAL_CACHE) if denied else None
+
+    def is_down(self, charges: Sequence[Charge]) -> bool:
+        return charges[0].limit.name in self._down
+
+    def enqueue(self, charges: Sequence[Charge], waiter: Waiter, *, back: bool = False) -> None:
+        self.log.append(f"{'back' if back else 'take'} {names(charges)}")
+        assert back is (waiter is NOBODY)
+        if not back:
+            self._asked.append((charges, waiter))
+
+    def decide_locally(self, charges: Sequence[Charge]) -> Decision:
+        self.log.append(f"local {names(charges)}")
+        return self._decision(charges, LOCAL)
+
+    def give_back_locally(self, charges: Sequence[Charge]) -> None:
+        self.log.append(f"local back {names(charges)}")
+
+    def answer(self) -> None:
+        """The reply to what was asked first."""
+        charges, waiter = self._asked.pop(0)
+        waiter.decided(self._decision(charges, STORE))
+
+    def _decision(self, charges: Sequence[Charge], via: str) -> Decision:
+        verdicts = [Verdict(charge.limit, charge.limit.name not in self._refuses, 0) for charge in charges]
+        is_admitted = all(verdict.is_admitted or verdict.limit.is_shadow for verdict in verdicts)
+        return Decision(is_admitted, verdicts, via)
+
+
+class Client:
+    def __init__(self) -> None:
+        self.told: list[Decision] = []
+
+    def decided(self, decision: Decision) -> None:
+        self.told.append(decision)
+
+
+def names(charges: Sequence[Charge]) -> str:
+    return " ".join(charge.limit.name for charge in charges)
+
+
+def asked(counter: Counter, shadow: str = "") -> Decision:
+    """The decision on a request with limits a and c in one slot, b and d in two others."""
+    limits = limits_of(
+        *(
+            {"name": name, "rate": "15/s", "mode": "shadow" if name in shadow else "enforce"}
+            for name in "abcd"
+        )
+    )
+    places = {"a": b"\1", "b": b"\2", "c": b"\1", "d": b"\3"}
+    client = Client()
+    spread = Spread(counter, [Charge(limit, places[limit.name] * 16) for limit in limits], client)
+    decision = spread.begin()
+    while decision is None and not client.told:
+        counter.answer()
+    assert len(client.told) == (decision is None)
+    return decision or client.told[0]
+
+
+def test_places_are_asked_in_order() -> None:
+    """Limits that share a place share a call; the verdicts come in the order of the limits."""
+    counter = Counter()
+    decision = asked(counter)
+
+    assert counter.log == ["take a c", "take b", "take d"]
+    assert decision.is_admitted
+    assert [verdict.limit.name for verdict in decision.verdicts] == ["a", "b", "c", "d"]
+
+
+def test_refusal_gives_back_what_was_taken() -> None:
+    """And asks no further."""
+    counter = Counter(refuses="b")
+    decision = asked(counter)
+
+    assert counter.log == ["take a c", "take b", "back a c"]
+    assert not decision.is_admitted
+    assert [verdict.limit.name for verdict in decision.refusals] == ["b"]
+
+
+def test_what_a_shadow_limit_refused_is_not_given_back() -> None:
+    counter = Counter(refuses="c d")
+    asked(counter, shadow="c")
+
+    assert counter.log == ["take a c", "take b", "take d", "back a", "back b"]
+
+
+def test_shadow_limits_come_last() -> None:
+    """They refuse nobody, so nothing is taken from them in vain."""
+    counter = Counter(refuses="d")
+    asked(counter, shadow="b")
+
+    assert counter.log == ["take a c", "take d", "back a c"]
+
+
+def test_place_without_redis_is_decided_locally() -> None:
+    counter = Counter(refuses="d", down="b")
+    decision = asked(counter)
+
+    assert counter.log == ["take a c", "local b", "take d", "back a c", "local back b"]
+    assert not decision.is_admitted
+
+
+def test_nothing_is_waited_for_when_all_places_are_without_redis() -> None:
+    counter = Counter(down="a b d")
+    decision = asked(counter)
+
+    assert counter.log == ["local a c", "local b", "local d"]
+    assert (decision.is_admitted, decision.via) == (True, LOCAL)
+
+
+def test_known_refusal_asks_nobody() -> None:
+    """But not of a place that is without Redis: there the limit may allow."""
+    counter = Counter(denies="d")
+
+    assert asked(counter).via == DENIAL_CACHE
+    assert counter.log == []
+    assert asked(Counter(denies="d", down="d")).is_admitted
