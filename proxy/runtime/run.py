@@ -45,7 +45,7 @@ async def _serve(settings: Settings, config_path: str, seen: str | None) -> int:
     stops.listen()
     try:
         worker = Worker(settings, config_path)
-        await worker.start()
+        await _started(worker)
     except StartError as error:
         _log.error("cannot start", extra={"fields": {"error": str(error)}})
         return EXIT_START
@@ -60,6 +60,15 @@ async def _serve(settings: Settings, config_path: str, seen: str | None) -> int:
         ending.cancel()
     impatience.cancel()
     return EXIT_OK
+
+
+async def _started(worker: Worker) -> None:
+    """Serves, or has let go of everything that was begun."""
+    try:
+        await worker.start()
+    except StartError:
+        await worker.stop()
+        raise
 
 
 class Stops:
