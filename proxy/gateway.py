@@ -15,6 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from proxy import faults
+from proxy.contract.ration import Ration
 from proxy.exchange import ABANDONED, FAULTED, REFUSED, SERVED, TUNNELLED, UPSTREAM, Exchange
 from proxy.http1 import lifecycle as life
 from proxy.http1.framing import chunk, last_chunk
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 REDACT_BYTES = 256 * 1024  # of an answer that is replaced, read before its connection is dropped
 REDACT_SECONDS = 1.0  # and how long: the client waits for its error object meanwhile
+ORIGINALS_PER_SECOND, ORIGINALS_BURST = 20, 200  # replaced answers that the log takes, 16 KiB each at most
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # RFC 9110 section 9.2.2
 
 _log = logging.getLogger("weir.gateway")
@@ -72,6 +74,7 @@ class Gateway:
         self.metrics = metrics
         self.access_log = access_log
         self.retries = RetryBudget()
+        self.originals = Ration(ORIGINALS_PER_SECOND, ORIGINALS_BURST)
         self.date_line = b""  # for answers of our own, renewed by the sweep
         self.is_draining = False  # every answer is the last one of its connection
 
@@ -286,13 +289,20 @@ class Lane:
         exchange.status = exchange.redacted_status = original.status
         exchange.source = UPSTREAM
         self._gateway.metrics.count_redaction(original.status)
-        _log.warning("redacted", extra={"fields": {"request_id": exchange.request_id, **original.for_log()}})
-        head = self._head
-        assert head is not None
+        self._log_original(original)
         keep = self._may_keep()
         lines, body = self._rules.redacted(original, exchange)
         self._write_answer(lines, body, keep=keep)
         self._finish(SERVED, keep=keep)
+
+    def _log_original(self, original: Original) -> None:
+        """Once, with the request id the client was given; a storm of failures must not fill the disk."""
+        originals = self._gateway.originals
+        if originals.admits(monotonic()):
+            fields = {"request_id": self._exchange.request_id, **original.for_log()}
+            if passed_over := originals.take_passed_over():
+                fields["passed_over"] = passed_over
+            _log.warning("redacted", extra={"fields": fields})
 
     # --- 3b. ... or turned into a tunnel ---
 
