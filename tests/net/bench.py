@@ -1,0 +1,137 @@
+"""A gateway in this process, on real sockets: what the tests of connections and of the story stand on.
+
+Whatever a test does, it must leave nothing behind: every exchange recorded once, no connection, no deadline
+and no task left, nothing told to the loop's exception handler. `stop` holds it to that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import yaml
+from aiohttp import web
+
+from proxy.config.loader import loads
+from proxy.gateway import Gateway
+from proxy.limiter.memory import MemoryStore
+from proxy.net.connection import Outbox
+from proxy.net.hall import Hall, HallRunner
+from proxy.net.pool import Pool
+from proxy.net.sweep import Sweeper
+from proxy.rules import Rules
+from proxy.telemetry.metrics import Metrics
+from tests.support.patience import until
+from tests.support.weir import overlaid
+
+SWEEP = 0.02
+
+
+def settings(changes=None, *, servers=("http://127.0.0.1:1",)):
+    base = {"listen": "127.0.0.1:0", "upstream": {"servers": list(servers)}, "limits": []}
+    return loads(yaml.safe_dump(overlaid(base, changes or {})), "bench.yaml", {})
+
+
+def limit(rate="2/h", burst=2):
+    return {"limits": [{"name": "few", "key": ["header:X-Auth-Token", "client-ip"], "rate": rate, "burst": burst}]}
+
+
+class Ledger(Metrics):
+    """The metrics, and every exchange that was recorded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exchanges = []
+        self.logged = []
+
+    def record(self, exchange):
+        self.exchanges.append(exchange)
+        super().record(exchange)
+
+    def write(self, exchange):
+        self.logged.append(exchange)
+
+    @property
+    def outcomes(self):
+        return [exchange.outcome for exchange in self.exchanges]
+
+    @property
+    def reasons(self):
+        return [exchange.fault and exchange.fault.reason for exchange in self.exchanges]
+
+    def check(self):
+        assert len({id(exchange) for exchange in self.exchanges}) == len(self.exchanges), "recorded twice"
+        assert self.logged == self.exchanges
+        assert all(exchange.outcome and exchange.finished >= exchange.started for exchange in self.exchanges)
+
+
+class Bench:
+    def __init__(self, given, store=None) -> None:
+        self.ledger = Ledger()
+        self.sweeper = Sweeper(SWEEP)
+        self.outbox = Outbox()
+        self.store = store or MemoryStore()
+        rules = Rules(given)
+        self.store.configure(rules.limits)
+        self.pools = [Pool(given.upstream, self.sweeper, self.outbox)]
+        self.gateway = Gateway(rules, self.pools[0], self.store, self.ledger, self.ledger)
+        self.hall = Hall(self.sweeper, self.outbox, rules, self.gateway.lane)
+        self.runner = HallRunner(self.hall, shutdown_timeout=5.0)
+        self.complaints = []  # what the loop was told
+        self.port = 0
+
+    @property
+    def server(self):
+        return self.gateway.pool.servers[0]
+
+    @property
+    def exchanges(self):
+        return self.ledger.exchanges
+
+    def reload(self, given):
+        """As the worker does it."""
+        rules = Rules(given)
+        self.gateway.pool.retire()
+        self.pools.append(Pool(given.upstream, self.sweeper, self.outbox))
+        self.gateway.pool = self.pools[-1]
+        self.gateway.rules = self.hall.limits = rules
+        self.store.configure(rules.limits)
+
+    async def start(self, send_bytes=0):
+        """`send_bytes` makes the kernel's send buffers small, so that Weir soon feels who does not read."""
+        sock = socket.create_server(("127.0.0.1", 0), backlog=256)
+        if send_bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: self.complaints.append(context))
+        self.sweeper.start()
+        await self.runner.setup()
+        await web.SockSite(self.runner, sock).start()
+        self.port = sock.getsockname()[1]
+
+    async def recorded(self, count=1):
+        await until(lambda: len(self.exchanges) >= count, f"{count} exchanges are recorded")
+        return self.exchanges[count - 1]
+
+    async def is_empty(self):
+        """No client and no exchange is left."""
+        await until(lambda: not self.hall.connections, "every client's connection ended")
+        await until(lambda: all(server.load == 0 for server in self.servers), "no server's connection is busy")
+
+    @property
+    def servers(self):
+        return [server for pool in self.pools for server in pool.servers]
+
+    async def stop(self):
+        with contextlib.suppress(AssertionError):
+            await self.runner.cleanup()
+        for pool in self.pools:
+            pool.retire()
+        await self.is_empty()
+        for server in self.servers:
+            await until(lambda server=server: not server.open, "every server's connection ended")
+            assert (server.idle, server.connecting) == ({}, 0)
+        assert self.sweeper._members == set()
+        self.sweeper.stop()
+        self.ledger.check()
+        assert self.complaints == []
