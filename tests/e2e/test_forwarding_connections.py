@@ -11,7 +11,6 @@ from tests.support.messages import answer, chunked, get
 from tests.support.origin import answering
 from tests.support.wire import CLEAN, Broken
 
-
 # --- interim responses and expectations ---
 
 
