@@ -237,9 +237,6 @@ class Lane:
         if self._rules.redaction.covers(status):
             self._begin_redaction(head)
             return
-        self._phase = NEXT[self._phase][ANSWER]
-        exchange.status = status
-        exchange.source = UPSTREAM
         for rule in self._rules.violations(head):
             self._gateway.metrics.count_violation(status, rule)
         is_http11 = request.minor == 1
@@ -247,9 +244,11 @@ class Lane:
             self._is_chunked_out = is_http11
             self._is_endless = not is_http11
         keep = self._keep = not self._is_endless and self._may_keep()
-        self._downstream.write(
-            self._rules.response(head, exchange, request, connection_line(request, keep=keep))
-        )
+        data = self._rules.response(head, exchange, request, connection_line(request, keep=keep))
+        self._phase = NEXT[self._phase][ANSWER]  # from here on nothing else can be answered
+        exchange.status = status
+        exchange.source = UPSTREAM
+        self._downstream.write(data)
 
     def response_data(self, data: bytes) -> None:
         if self._original is not None:
