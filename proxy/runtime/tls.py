@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from proxy.config.settings import ListenTls
 
 
+class TlsError(Exception):
+    """A file of a listener's TLS cannot be used; the message names the setting below `tls`."""
+
+
 def server_context(tls: ListenTls) -> ssl.SSLContext:
-    """Raises OSError (a missing file, a key that does not fit)."""
+    """Raises TlsError."""
+    for name, path in (("cert", tls.cert), ("key", tls.key), ("client_ca", tls.client_ca)):
+        if path is not None:
+            _must_be_readable(name, path)
+    try:
+        return _context(tls)
+    except ssl.SSLError as error:
+        raise TlsError(
+            f"cert: {tls.cert} and {tls.key} are no certificate with its key: {error.reason}"
+        ) from None
+
+
+def _must_be_readable(name: str, path: str) -> None:
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        raise TlsError(f"{name}: cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _context(tls: ListenTls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(tls.cert, tls.key)

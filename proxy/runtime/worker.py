@@ -25,7 +25,7 @@ from proxy.net.hall import Hall, HallRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
 from proxy.rules import Rules
-from proxy.runtime.tls import server_context
+from proxy.runtime.tls import TlsError, server_context
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.metrics import Metrics
 
@@ -221,6 +221,9 @@ async def _open_site(runner: web.BaseRunner, spot: Spot, tls: ListenTls | None, 
     site: web.BaseSite
     try:
         context = server_context(tls) if tls is not None else None
+    except TlsError as error:
+        raise StartError(f"{setting}.tls.{error}") from None
+    try:
         if spot.unix_path is not None:
             site = web.UnixSite(runner, spot.unix_path, ssl_context=context, backlog=BACKLOG)
         else:
