@@ -76,7 +76,9 @@ PHASES = {
 
 @pytest.mark.parametrize("how", ["closes", "resets", "ends its side"])
 @pytest.mark.parametrize("phase", PHASES)
-async def test_client_that_leaves_in_any_phase_is_recorded_once(start_bench, start_origin, connect, phase, how):
+async def test_client_that_leaves_in_any_phase_is_recorded_once(
+    start_bench, start_origin, connect, phase, how
+):
     """Its request is aborted, whatever the phase; nothing is left of it."""
     sent, script, expected = PHASES[phase]
     store = LateStore()
@@ -172,7 +174,16 @@ async def test_connection_that_fails_for_a_client_that_left_is_nobodys(start_ben
         (answer(500, b"half")[:-2], get(), ("served", 500)),
         (SWITCH, UPGRADE, ("tunnelled", 101)),
     ],
-    ids=["accepted", "asked", "within its body", "half a head", "1xx", "half a body", "redacting", "tunnelling"],
+    ids=[
+        "accepted",
+        "asked",
+        "within its body",
+        "half a head",
+        "1xx",
+        "half a body",
+        "redacting",
+        "tunnelling",
+    ],
 )
 async def test_server_that_leaves_in_any_phase_is_recorded_once(
     start_bench, start_origin, connect, said, request_, expected, is_reset
@@ -306,7 +317,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("part", BROKEN)
-async def test_mistake_of_ours_is_a_500_without_details(start_bench, start_origin, connect, monkeypatch, part):
+async def test_mistake_of_ours_is_a_500_without_details(
+    start_bench, start_origin, connect, monkeypatch, part
+):
     """Wherever it happens; the exchange is recorded once, the upstream's connection is not used again."""
     owner, name = BROKEN[part]
     bench = await start_bench(await start_origin(), **LIMITED)
@@ -380,7 +393,9 @@ async def test_mistake_on_a_new_connection_does_not_lose_it(
     await until(lambda: not bench.server.open)
 
 
-async def test_broken_telemetry_ends_connections_not_the_process(start_bench, start_origin, connect, monkeypatch):
+async def test_broken_telemetry_ends_connections_not_the_process(
+    start_bench, start_origin, connect, monkeypatch
+):
     """Others are served once it works again."""
     bench = await start_bench(await start_origin())
     with monkeypatch.context() as patch:
@@ -430,7 +445,9 @@ async def test_reload_leaves_running_exchanges_alone(start_bench, start_origin, 
         assert (await wire.response()).body == b"from the new one"
 
 
-async def test_reload_while_a_connection_opens_is_served_by_the_old_server(start_bench, start_origin, connect):
+async def test_reload_while_a_connection_opens_is_served_by_the_old_server(
+    start_bench, start_origin, connect
+):
     """Which is let go of then."""
     old, new = await start_origin(answering(answer(200, b"old"))), await start_origin()
     bench = await start_bench(old)
@@ -492,7 +509,9 @@ async def test_answer_during_a_drain_says_close(start_bench, start_origin, conne
 
 async def test_what_was_sent_is_what_is_recorded(start_bench, start_origin, connect):
     """Bytes of bodies, both ways, without their framing."""
-    origin = await start_origin(answering(answer(200, b"5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked", length=False)))
+    origin = await start_origin(
+        answering(answer(200, b"5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked", length=False))
+    )
     bench = await start_bench(origin)
     wire = await connect(bench)
     await wire.send(post(b"seven b"))

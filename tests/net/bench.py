@@ -34,7 +34,9 @@ def settings(changes=None, *, servers=("http://127.0.0.1:1",)):
 
 
 def limit(rate="2/h", burst=2):
-    return {"limits": [{"name": "few", "key": ["header:X-Auth-Token", "client-ip"], "rate": rate, "burst": burst}]}
+    return {
+        "limits": [{"name": "few", "key": ["header:X-Auth-Token", "client-ip"], "rate": rate, "burst": burst}]
+    }
 
 
 class Ledger(Metrics):
@@ -103,7 +105,9 @@ class Bench:
         sock = socket.create_server(("127.0.0.1", 0), backlog=256)
         if send_bytes:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: self.complaints.append(context))
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: self.complaints.append(context)
+        )
         self.sweeper.start()
         await self.runner.setup()
         await web.SockSite(self.runner, sock).start()
@@ -116,7 +120,9 @@ class Bench:
     async def is_empty(self):
         """No client and no exchange is left."""
         await until(lambda: not self.hall.connections, "every client's connection ended")
-        await until(lambda: all(server.load == 0 for server in self.servers), "no server's connection is busy")
+        await until(
+            lambda: all(server.load == 0 for server in self.servers), "no server's connection is busy"
+        )
 
     @property
     def servers(self):

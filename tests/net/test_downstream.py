@@ -50,13 +50,18 @@ async def test_thousands_of_requests_in_one_write_are_answered_in_order(start_be
     kinds = [
         lambda target: (get(target=target), "GET", target),
         lambda target: (post(b"abc", target=target), "POST", target + b"abc"),
-        lambda target: (get("Transfer-Encoding: chunked", target=target, method="POST") + chunked(b"a", b"bc"),
-                        "POST", target + b"abc"),
+        lambda target: (
+            get("Transfer-Encoding: chunked", target=target, method="POST") + chunked(b"a", b"bc"),
+            "POST",
+            target + b"abc",
+        ),
         lambda target: (get(target=target, method="HEAD"), "HEAD", b""),
         lambda target: (post(b"not allowed", target=target, method="PUT"), "PUT", None),
     ]
     work = [kinds[n % len(kinds)](b"/%d" % n) for n in range(3000)]
-    sending = asyncio.create_task(wire.send(b"".join(data for data, _, _ in work) + get(target=b"/half")[:-5]))
+    sending = asyncio.create_task(
+        wire.send(b"".join(data for data, _, _ in work) + get(target=b"/half")[:-5])
+    )
     for _, method, body in work:
         response = await wire.response(method)
         if body is None:
@@ -92,7 +97,9 @@ async def test_refusals_that_are_pipelined_do_not_starve_others(start_bench, con
     await until(lambda: counts[-1] == 2001)
 
     assert between < 1000
-    assert max(after - before for before, after in zip(counts, counts[1:], strict=False)) <= 2 * len(downstream.TURN)
+    assert max(after - before for before, after in zip(counts, counts[1:], strict=False)) <= 2 * len(
+        downstream.TURN
+    )
 
 
 async def test_answers_to_pipelined_refusals_do_not_pile_up(start_bench, connect):
@@ -111,7 +118,9 @@ async def test_answers_to_pipelined_refusals_do_not_pile_up(start_bench, connect
     wire.abort()
 
 
-@pytest.mark.parametrize("junk", [b"\r\n" * 500_000, b"\r\n" * 500_000 + get()], ids=["only", "before a request"])
+@pytest.mark.parametrize(
+    "junk", [b"\r\n" * 500_000, b"\r\n" * 500_000 + get()], ids=["only", "before a request"]
+)
 async def test_empty_lines_cost_nothing_much(start_bench, start_origin, connect, junk):
     """They are skipped before a request (RFC 9112 section 2.2), not one by one through a copy of the rest."""
     bench = await start_bench(await start_origin())
@@ -128,7 +137,11 @@ async def test_byte_by_byte_is_the_same_request(start_bench, start_origin, conne
     origin = await start_origin(answering(lambda request: answer(200, request.body)))
     bench = await start_bench(origin)
     wire = await connect(bench)
-    data = b"\r\n" + get("Transfer-Encoding: chunked", method="PUT") + chunked(b"ab", b"cde", trailers=b"X: y\r\n")
+    data = (
+        b"\r\n"
+        + get("Transfer-Encoding: chunked", method="PUT")
+        + chunked(b"ab", b"cde", trailers=b"X: y\r\n")
+    )
     data += post(b"fgh")
     await wire.send_pieces([data[n : n + 1] for n in range(len(data))], gap=0.0)
 
@@ -189,7 +202,9 @@ async def test_body_that_never_comes_ends_a_refused_connection(start_bench, conn
 # --- a client that does not read ---
 
 
-async def test_answer_to_a_client_that_does_not_read_stays_with_the_origin(start_bench, start_origin, connect):
+async def test_answer_to_a_client_that_does_not_read_stays_with_the_origin(
+    start_bench, start_origin, connect
+):
     """Two hundred megabytes; what Weir holds of them is bounded."""
     sent = 0
 
@@ -228,7 +243,9 @@ async def test_client_that_stops_reading_is_left(start_bench, start_origin, conn
     await bench.is_empty()
 
 
-async def test_client_that_stops_reading_after_its_answer_was_whole_is_left(start_bench, start_origin, connect):
+async def test_client_that_stops_reading_after_its_answer_was_whole_is_left(
+    start_bench, start_origin, connect
+):
     """The exchange is recorded already; the connection has its own end."""
     origin = await start_origin(answering(answer(200, b"x" * 200_000)))
     bench = await start_bench(origin, send_bytes=4096, **PATIENT)
@@ -327,7 +344,8 @@ async def test_client_that_ends_its_side_while_it_is_not_reading_is_gone(start_b
 
 
 @pytest.mark.parametrize(
-    ("sent", "status"), [(b"", None), (b"GET", 408), (get("Content-Length: 2", method="POST") + b"a", 408)],
+    ("sent", "status"),
+    [(b"", None), (b"GET", 408), (get("Content-Length: 2", method="POST") + b"a", 408)],
     ids=["nothing", "half a head", "half a body"],
 )
 async def test_every_wait_for_a_client_has_an_end(start_bench, start_origin, connect, sent, status):

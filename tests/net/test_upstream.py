@@ -51,7 +51,9 @@ def saying(sent, *, then="waits", after=0.0):
         ("GET", answer(204, b"", "Content-Length: 4", length=False)),
     ],
 )
-async def test_connection_that_cannot_be_trusted_is_used_once(start_bench, start_origin, connect, method, sent):
+async def test_connection_that_cannot_be_trusted_is_used_once(
+    start_bench, start_origin, connect, method, sent
+):
     """Bytes after an answer, or its own word: the next request goes out on another one."""
     origin = await start_origin(saying(sent))
     bench = await start_bench(origin)
@@ -189,11 +191,11 @@ async def test_server_that_does_not_take_a_request_is_a_504(start_bench, start_o
     async def script(visit):
         await is_over.wait()
 
-    bench = await start_bench(
-        await start_origin(script), downstream={"timeouts": {"body": "200ms"}}, **QUICK
-    )
+    bench = await start_bench(await start_origin(script), downstream={"timeouts": {"body": "200ms"}}, **QUICK)
     wire = await connect(bench)
-    sending = asyncio.create_task(wire.send(get("Content-Length: 50000000", method="PUT") + b"x" * 50_000_000))
+    sending = asyncio.create_task(
+        wire.send(get("Content-Length: 50000000", method="PUT") + b"x" * 50_000_000)
+    )
     response = await wire.response()
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
@@ -232,7 +234,9 @@ async def test_early_end_of_a_closing_answer_is_its_end(start_bench, start_origi
 
 
 @pytest.mark.parametrize("request_", [get("Connection: close"), get(version="HTTP/1.0")], ids=["1.1", "1.0"])
-async def test_broken_answer_with_a_length_is_delivered_and_then_ends(start_bench, start_origin, connect, request_):
+async def test_broken_answer_with_a_length_is_delivered_and_then_ends(
+    start_bench, start_origin, connect, request_
+):
     """What came is the client's; the missing rest shows."""
     bench = await start_bench(await start_origin(saying(answer(200, b"x" * 50_000)[:-1], then="closes")))
     wire = await connect(bench)
@@ -244,7 +248,9 @@ async def test_broken_answer_with_a_length_is_delivered_and_then_ends(start_benc
 
 
 @pytest.mark.parametrize(
-    "sent", [CHUNKED_HEAD + b"5\r\nhello\r\n", answer(200, b"hello", length=False)], ids=["chunked", "until close"]
+    "sent",
+    [CHUNKED_HEAD + b"5\r\nhello\r\n", answer(200, b"hello", length=False)],
+    ids=["chunked", "until close"],
 )
 async def test_broken_answer_without_a_length_is_a_reset_to_an_old_client(
     start_bench, start_origin, connect, sent

@@ -1,0 +1,114 @@
+"""Output that leaves once a tick: in order, once, and never kept for somebody who has gone."""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.net.connection import LARGE_BYTES, Connection, Outbox
+from proxy.net.sweep import Sweeper
+from tests.support.patience import until
+from tests.support.wire import CLEAN, Wire
+
+
+class Host:
+    """Listens and gives out one connection."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.sweeper = Sweeper(0.02)
+        self.connection = None
+
+    async def meet(self):
+        def accepted():
+            self.connection = Connection(self.outbox, self.sweeper)
+            return self.connection
+
+        self.listener = await asyncio.get_running_loop().create_server(accepted, "127.0.0.1", 0)
+        wire = await Wire.open(self.listener.sockets[0].getsockname()[1])
+        await until(lambda: self.connection and self.connection.transport)
+        return self.connection, wire
+
+    async def close(self, wire):
+        wire.close()
+        self.listener.close()
+        await self.listener.wait_closed()
+
+
+async def test_pieces_of_any_size_arrive_in_order():
+    """Large ones go out at once, but never before what was written earlier."""
+    host = Host()
+    connection, wire = await host.meet()
+    sizes = [1, LARGE_BYTES, 5, LARGE_BYTES - 1, LARGE_BYTES * 3, LARGE_BYTES, 2, 3]
+    expected = b""
+    for _ in range(20):
+        for number, size in enumerate(sizes):
+            piece = bytes([number]) * size
+            expected += piece
+            connection.write(piece)
+        await asyncio.sleep(0)
+
+    assert await wire.exactly(len(expected)) == expected
+    await host.close(wire)
+
+
+async def test_what_is_written_in_a_tick_goes_out_in_one_piece():
+    """However many small pieces it came in."""
+    host = Host()
+    connection, wire = await host.meet()
+    sent = []
+    write = connection.transport.write
+
+    class Transport:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def write(self, data):
+            sent.append(data)
+            write(data)
+
+    real, connection.transport = connection.transport, Transport()
+    for piece in (b"a", b"b", b"c"):
+        connection.write(piece)
+    assert sent == []
+    await wire.exactly(3)
+
+    assert sent == [b"abc"]
+    await host.close(wire)
+
+
+async def test_nothing_is_kept_for_somebody_who_has_gone():
+    """An answer that goes on meanwhile does not pile up."""
+    host = Host()
+    connection, wire = await host.meet()
+    connection.transport.abort()
+    for _ in range(3):
+        connection.write(b"x")
+        connection.write(b"x" * LARGE_BYTES)
+    await asyncio.sleep(0)
+
+    assert connection._held == []
+    await host.close(wire)
+
+
+async def test_end_follows_what_was_written():
+    """In the same tick."""
+    host = Host()
+    connection, wire = await host.meet()
+    connection.write(b"last words")
+    connection._end_output(1.0)
+
+    assert (await wire.rest(), wire.end) == (b"last words", CLEAN)
+    await host.close(wire)
+
+
+async def test_reading_pauses_and_goes_on_however_often_it_is_asked():
+    """Twice is once."""
+    host = Host()
+    connection, wire = await host.meet()
+    connection.pause_reading()
+    connection.pause_reading()
+    assert connection.transport.is_reading() is False
+    connection.resume_reading()
+    connection.resume_reading()
+    assert connection.transport.is_reading() is True
+    await host.close(wire)

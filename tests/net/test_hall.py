@@ -1,0 +1,82 @@
+"""All clients' connections: how many, which are at rest, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.support.messages import answer, get
+from tests.support.origin import answering
+from tests.support.patience import until
+from tests.support.wire import CLEAN
+
+
+async def silent(visit):
+    await visit.request_head()
+    await visit.left()
+
+
+async def test_one_connection_too_many_is_a_503(start_bench, start_origin, connect):
+    """Said before it asks, and closed; the others live on, and a place that becomes free is given again."""
+    bench = await start_bench(await start_origin(), downstream={"limits": {"connections": 2}})
+    first, second = await connect(bench), await connect(bench)
+    for wire in (first, second):
+        await wire.send(get())
+        await wire.response()
+    third = await connect(bench)
+    response = await third.response()
+    assert (response.status, response.value("Connection")) == (503, b"close")
+    assert (await third.rest(), third.end) == (b"", CLEAN)
+    third.close()
+    first.close()
+    await until(lambda: len(bench.hall.connections) == 1)
+    fourth = await connect(bench)
+    for wire in (second, fourth):
+        await wire.send(get())
+        assert (await wire.response()).status == 200
+
+
+async def test_counts_tell_the_active_from_the_idle(start_bench, start_origin, connect):
+    """Half a head is no rest."""
+    bench = await start_bench(await start_origin(silent))
+    idle, half, active = await connect(bench), await connect(bench), await connect(bench)
+    await half.send(b"GET")
+    await active.send(get())
+    await until(lambda: bench.hall.counts() == {"active": 2, "idle": 1})
+    for wire in (idle, half, active):
+        wire.close()
+    await until(lambda: bench.hall.counts() == {"active": 0, "idle": 0})
+
+
+async def test_answer_that_was_just_written_survives_the_end_of_the_idle(start_bench, start_origin, connect):
+    """It may still wait for the end of the tick."""
+    bench = await start_bench(await start_origin(answering(answer(200, b"whole"))))
+    wire = await connect(bench)
+    await wire.send(get())
+    while not any(connection.is_idle and connection._held for connection in bench.hall.connections):
+        await asyncio.sleep(0)
+    bench.hall.close_idle()
+
+    assert (await wire.response()).body == b"whole"
+    assert (await wire.rest(), wire.end) == (b"", CLEAN)
+
+
+async def test_shutdown_ends_what_does_not_end_by_itself(start_bench, start_origin, connect):
+    """After its time; and everything is recorded by then."""
+    bench = await start_bench(await start_origin(silent))
+    wires = [await connect(bench) for _ in range(20)]
+    for wire in wires:
+        await wire.send(get())
+    await until(lambda: bench.server.load == 20)
+    begin = asyncio.get_running_loop().time()
+    await bench.hall.shutdown(0.2)
+    took = asyncio.get_running_loop().time() - begin
+
+    assert bench.ledger.outcomes == ["abandoned"] * 20
+    assert bench.hall.connections == set()
+    assert 0.2 <= took < 2.0
+
+
+async def test_shutdown_of_an_empty_hall_takes_no_time(start_bench):
+    """Nobody is waited for."""
+    bench = await start_bench()
+    await asyncio.wait_for(bench.hall.shutdown(10.0), 0.5)

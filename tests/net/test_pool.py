@@ -1,0 +1,155 @@
+"""Connections to servers: which one is taken, how many there are, and when they are let go of."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+import pytest
+
+from proxy import faults
+from proxy.net.pool import fault_of
+from tests.net.bench import settings
+from tests.support.messages import answer, get
+from tests.support.origin import answering
+from tests.support.patience import until
+from tests.support.ports import free_port
+
+
+async def held(visit):
+    await visit.request()
+    await visit.origin.go_on.wait()
+    await visit.send(answer())
+    await visit.request()
+
+
+async def test_last_connection_used_is_the_next_one_used(start_bench, start_origin, connect):
+    """The rest can age and go, before the server closes them."""
+    origin = await start_origin(held)
+    origin.go_on = asyncio.Event()
+    bench = await start_bench(origin, upstream={"timeouts": {"idle": "500ms"}})
+    wires = [await connect(bench) for _ in range(5)]
+    for wire in wires:
+        await wire.send(get())
+    await until(lambda: len(origin.visits) == 5)
+    assert bench.gateway.pool.counts() == {"active": 5, "idle": 0}
+    assert bench.gateway.pool.status() == [{"server": origin.url, "active": 5, "idle": 0}]
+    origin.go_on.set()
+    for wire in wires:
+        await wire.response()
+    assert bench.gateway.pool.counts() == {"active": 0, "idle": 5}
+    last = next(reversed(bench.server.idle))
+
+    assert bench.server.take_idle() is last
+    bench.server.release(last)
+    await until(lambda: bench.server.idle == {})
+
+
+async def test_one_request_at_a_time_needs_one_connection(start_bench, start_origin, connect):
+    """Whichever client asks."""
+    origin = await start_origin()
+    bench = await start_bench(origin)
+    for _ in range(20):
+        wire = await connect(bench)
+        await wire.send(get())
+        await wire.response()
+    assert len(origin.visits) == 1
+
+
+async def test_connection_that_is_closing_is_not_taken(start_bench, start_origin, connect):
+    """Its end has not been told yet."""
+    origin = await start_origin()
+    bench = await start_bench(origin)
+    wire = await connect(bench)
+    await wire.send(get())
+    await wire.response()
+    (upstream,) = bench.server.idle
+    upstream.close()
+
+    assert bench.server.take_idle() is None
+    assert bench.gateway.pool.counts()["idle"] == 0
+
+
+async def test_retired_server_keeps_no_connection(start_bench, start_origin, connect):
+    """Those at rest close at once, the others after their exchange."""
+    origin = await start_origin(held)
+    origin.go_on = asyncio.Event()
+    bench = await start_bench(origin)
+    busy = await connect(bench)
+    await busy.send(get())
+    await origin.visit()
+    old = bench.gateway.pool
+    bench.reload(settings(servers=[origin.url]))
+    assert old.counts() == {"active": 1, "idle": 0}
+    origin.go_on.set()
+    assert (await busy.response()).status == 200
+    await until(lambda: old.counts() == {"active": 0, "idle": 0})
+
+
+async def test_less_loaded_server_is_chosen(start_bench, start_origin, connect):
+    """Slow requests on one send the next ones to the other."""
+    slow, quick = await start_origin(held), await start_origin(answering(answer(200, b"quick")))
+    slow.go_on = asyncio.Event()
+    bench = await start_bench(slow, quick)
+    waiting = []
+    while not slow.visits:
+        waiting.append(await connect(bench))
+        await waiting[-1].send(get())
+        await until(
+            lambda: (
+                sum(s.load for s in bench.servers) - len(slow.visits) == 0
+                and not any(s.connecting for s in bench.servers)
+            )
+        )
+    for _ in range(10):
+        wire = await connect(bench)
+        await wire.send(get())
+        assert (await wire.response()).body == b"quick"
+    slow.go_on.set()
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (ConnectionRefusedError(), faults.CONNECT_REFUSED),
+        (FileNotFoundError(), faults.CONNECT_REFUSED),
+        (TimeoutError(), faults.CONNECT_TIMEOUT),
+        (socket.gaierror(), faults.DNS_FAILED),
+        (ssl.SSLCertVerificationError(), faults.TLS_FAILED),
+        (ssl.SSLError(), faults.TLS_FAILED),
+    ],
+)
+def test_every_error_of_connecting_has_a_row(error, fault):
+    """So that the log says why."""
+    assert fault_of(error) is fault
+
+
+async def test_connection_count_is_right_after_failures(start_bench, connect):
+    """Nothing is left of attempts that failed."""
+    bench = await start_bench(f"http://127.0.0.1:{free_port()}")
+    wire = await connect(bench)
+    await wire.send(get() * 50)
+    for _ in range(50):
+        assert (await wire.response()).status == 502
+    assert bench.server.load == 0
+    assert bench.ledger.upstream_failures == {(bench.server.name, "connect_refused"): 50}
+
+
+async def test_unix_socket_is_a_server_too(start_bench, connect, tmp_path):
+    """By its path."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(200, b"from a path"))
+        writer.close()
+
+    path = str(tmp_path / "s")
+    server = await asyncio.start_unix_server(serve, path)
+    bench = await start_bench(f"http+unix://{path}")
+    wire = await connect(bench)
+    await wire.send(get())
+
+    assert (await wire.response()).body == b"from a path"
+    server.close()
+    await server.wait_closed()
