@@ -135,9 +135,9 @@ class Link:
 
     def fail(self, trouble: TroubleError) -> None:
         """Takes the link down: what is on its way fails now, the probe begins."""
+        self._owner.count_error(trouble.reason)
         was_down = self.state == DOWN
-        if not was_down or self.trouble is None or str(self.trouble) != str(trouble):
-            self._owner.count_error(trouble.reason)
+        if not was_down or self.trouble is None or self.trouble.reason != trouble.reason:
             word = "store still down" if was_down else "store down"
             event(_log, logging.WARNING, word, server=self.name, reason=trouble.reason, detail=str(trouble))
         self.trouble = trouble
