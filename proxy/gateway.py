@@ -446,8 +446,8 @@ class Lane:
         exchange.outcome = outcome
         exchange.finished = monotonic()
         self._phase = NEXT[self._phase][FINISH if keep else CLOSE]
-        self._upstream = None
-        self._original = None
+        # What rests must be small: a head may take 100 KiB.
+        self._head = self._known = self._upstream = self._original = None
         self._is_chunked_in = self._is_chunked_out = self._is_endless = False
         gateway.metrics.record(exchange)
         gateway.access_log.write(exchange)

@@ -111,10 +111,12 @@ class Connection(asyncio.Protocol):
         self.resume_reading()
         transport = self.transport
         if not transport.is_closing():
-            if transport.can_write_eof():
+            try:
                 transport.write_eof()
-            else:
+            except NotImplementedError:
                 transport.close()  # TLS: sends what there is and its own end
+            except OSError:
+                transport.abort()  # a reset that nobody has told us yet
         self._unsent = transport.get_write_buffer_size()
         is_patient = self._unsent or transport.is_closing()  # which ends by itself when all is sent
         self.deadline = self._sweeper.now + (patience if is_patient else LINGER_SECONDS)

@@ -30,9 +30,11 @@ READ_AHEAD_BYTES = 64 * 1024  # unread input that is held before the socket is p
 DISCARD_BYTES = (
     64 * 1024
 )  # of a refused request's body, read and dropped to keep the connection (nginx: lingering)
-LAST_BYTES = 4 * 1024  # a longer head is not kept for the next request to be compared with
+LAST_BYTES = 2 * 1024  # a longer head is not kept for the next request to be compared with ...
+LAST_HEADERS = 32  # ... nor one of more fields: 300 bytes each, and the connection may rest
 LINGER_BYTES = 8 * 1024 * 1024  # read and dropped at most once the connection has ended
-TURN = range(32)  # heads and pieces of bodies that are worked off before others have their turn
+TURN = 32  # heads and pieces of bodies that are worked off before others have theirs
+CHUNKED_BYTES = 32 * 1024  # of a chunked body, a turn: 10 ms if its chunks are of one byte
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
@@ -176,10 +178,13 @@ class Downstream(Connection):
             return
         self._is_advancing = True
         try:
-            for _ in TURN:
-                if not self._step():
+            taken = 0
+            while taken < TURN:
+                step = self._step()
+                if not step:
                     self._is_advancing = False
                     break
+                taken += step
             else:
                 asyncio.get_running_loop().call_soon(self._take_turn)
         except Exception as error:  # noqa: BLE001 - the one bare except of this side: it ends the exchange
@@ -197,8 +202,11 @@ class Downstream(Connection):
         elif self._is_read_paused:
             self.resume_reading()
 
-    def _step(self) -> bool:
-        """One head or one piece of a body; false when more bytes, or the lane's leave, are needed."""
+    def _step(self) -> int:
+        """One head or one piece of a body: how much of a turn it took.
+
+        Nothing is done, 0, when more bytes, or the lane's leave, are needed.
+        """
         state = self._state
         if state == _HEADS:
             return bool(self._buffer) and not self.is_write_paused and self._head()
@@ -228,7 +236,7 @@ class Downstream(Connection):
             self._left = length
             self._decoder = ChunkedDecoder() if length == CHUNKED else None
             self._body_read = 0
-        self._last = head if end <= LAST_BYTES else None
+        self._last = head if end <= LAST_BYTES and len(head.headers) <= LAST_HEADERS else None
         self.lane.begin(head)
         return self._state != _BUSY or self._body_wanted
 
@@ -250,7 +258,7 @@ class Downstream(Connection):
             self._wait()
         return False
 
-    def _body(self) -> bool:
+    def _body(self) -> int:
         data = self._buffer
         if self._decoder is not None:
             return self._chunked_body(self._decoder, data)
@@ -273,11 +281,11 @@ class Downstream(Connection):
             self.lane.request_end([])
         return True
 
-    def _chunked_body(self, decoder: ChunkedDecoder, data: bytes) -> bool:
+    def _chunked_body(self, decoder: ChunkedDecoder, data: bytes) -> int:
         if not data:
             return False
-        self._buffer = b""
-        payload = decoder.decode(data)
+        self._buffer = data[CHUNKED_BYTES:]
+        payload = decoder.decode(data[:CHUNKED_BYTES])
         if decoder.is_malformed:
             self.lane.fail(faults.MALFORMED_CHUNK)
             return False
@@ -289,7 +297,7 @@ class Downstream(Connection):
         if payload:
             self.lane.request_data(payload)
         if decoder.is_done:
-            self._buffer = decoder.rest
+            self._buffer = decoder.rest + self._buffer
             self._decoder = None
             self._left = 0
             self._body_wanted = False
@@ -297,7 +305,7 @@ class Downstream(Connection):
             self.lane.request_end(decoder.trailers)
         else:
             self._wait()
-        return True
+        return TURN if len(data) > CHUNKED_BYTES else True
 
     def _discard(self) -> bool:
         data = self._buffer

@@ -97,8 +97,8 @@ async def test_refusals_that_are_pipelined_do_not_starve_others(start_bench, con
     await until(lambda: counts[-1] == 2001)
 
     assert between < 1000
-    assert max(after - before for before, after in zip(counts, counts[1:], strict=False)) <= 2 * len(
-        downstream.TURN
+    assert (
+        max(after - before for before, after in zip(counts, counts[1:], strict=False)) <= 2 * downstream.TURN
     )
 
 
