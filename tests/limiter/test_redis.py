@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from socket import socketpair
 from time import perf_counter, sleep
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -160,18 +161,28 @@ def test_busy_loop_is_not_taken_for_a_slow_redis(redis: Redis) -> None:
     async def story() -> None:
         limits = limits_of({"rate": "15/s", "name": "per-user"})
         (limit,) = limits
+        near, far = socketpair()
         async with store_at(redis.url, limits, timeout=0.05) as store:
-            asked = asyncio.create_task(ask(store, charge(limit)))
-            while not commands(redis, "evalsha"):
-                await asyncio.sleep(0)
-                sleep(0.02)  # the loop stands still, and Redis answers
-            sleep(0.1)
-            decision = await asked
+
+            def stand_still() -> None:
+                """While a request is on its way, and its answer comes."""
+                if store._links[0]._wire.calls:
+                    near.recv(1)
+                    redis.thaw()
+                    sleep(0.1)
+
+            redis.freeze()
+            asyncio.get_running_loop().add_reader(near, stand_still)
+            far.send(b"!")
+            decision = await ask(store, charge(limit))
+            asyncio.get_running_loop().remove_reader(near)
 
             assert decision.via == "store"
             assert store.is_up
+        near.close()
+        far.close()
 
-    uvloop.run(story())  # unlike asyncio's, its timers come before what has arrived
+    uvloop.run(story())  # its timers come before what has arrived
 
 
 async def test_step_of_redis_clock_costs_one_more_round_trip(redis: Redis) -> None:
