@@ -64,7 +64,7 @@ class RedisStore:
         self.figures = figures or StoreFigures()
         self.replicas = Replicas(secrets.token_hex(8).encode())
         self._url = url
-        self._max_keys = max_keys
+        self.max_keys = max_keys
         self._books: dict[Limit, Book] = {}
         self._shapes: dict[tuple[Limit, ...], Shape] = {}
         dialler = Dialler(url, tls or TlsFiles())
@@ -140,7 +140,7 @@ class RedisStore:
 
     def _book(self, limit: Limit) -> Book:
         """Also of a limit that a reload has taken away while a request was on its way from place to place."""
-        return self._books.get(limit) or Book(limit, self._max_keys)
+        return self._books.get(limit) or Book(limit, self.max_keys)
 
     def _begin(self, place: int) -> Batch:
         if not self._open and not self._full:
@@ -235,7 +235,7 @@ class RedisStore:
         before = {} if self.is_up else {book.limit.name: book for book in self._books.values()}
         self._books = {}
         for limit in limits:
-            book = self._books[limit] = Book(limit, self._max_keys)
+            book = self._books[limit] = Book(limit, self.max_keys)
             if limit.name in before:
                 book.inherit(before[limit.name])
         self._shapes = {}

@@ -23,6 +23,8 @@ class Waiter(Protocol):
 
 
 class Store(Protocol):
+    max_keys: int  # buckets of a limit that are held in memory; a change counts from the next `configure` on
+
     @property
     def is_up(self) -> bool:
         """Decisions are exact: the buckets can be reached."""

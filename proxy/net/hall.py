@@ -78,6 +78,10 @@ class HallRunner(web.BaseRunner):
         super().__init__(shutdown_timeout=shutdown_timeout)
         self._hall = hall
 
+    def finish_within(self, seconds: float) -> None:
+        """How long running exchanges have at the end."""
+        self._shutdown_timeout = seconds
+
     async def shutdown(self) -> None:
         pass
 

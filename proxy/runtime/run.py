@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from proxy.config.loader import ConfigError, load
+from proxy.config.mistakes import ConfigError
 from proxy.config.watcher import fingerprint, watch
+from proxy.runtime.available import load_honoured
 from proxy.runtime.worker import StartError, Worker
 from proxy.telemetry import log
+from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
@@ -32,7 +34,7 @@ def run(config_path: str) -> int:
     """Serves until a signal; the exit code."""
     seen = fingerprint(config_path)
     try:
-        settings = load(config_path)
+        settings = load_honoured(config_path)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_CONFIG
@@ -47,7 +49,7 @@ async def _serve(settings: Settings, config_path: str, seen: str | None) -> int:
         worker = Worker(settings, config_path)
         await _started(worker)
     except StartError as error:
-        _log.error("cannot start", extra={"fields": {"error": str(error)}})
+        event(_log, logging.ERROR, "cannot_start", reason=str(error))
         return EXIT_START
     reloads = asyncio.create_task(_follow(worker, config_path, seen))
     await stops.first.wait()
@@ -56,8 +58,8 @@ async def _serve(settings: Settings, config_path: str, seen: str | None) -> int:
     impatience = asyncio.create_task(stops.second.wait())
     await asyncio.wait((ending, impatience), return_when=asyncio.FIRST_COMPLETED)
     if not ending.done():
-        _log.warning("stopped at once by a second signal")
         ending.cancel()
+        await worker.halt()
     impatience.cancel()
     return EXIT_OK
 
@@ -92,7 +94,7 @@ class Stops:
 async def _wind_down(worker: Worker) -> None:
     await worker.drain()
     await worker.stop()
-    _log.info("stopped")
+    event(_log, logging.INFO, "stopped")
 
 
 async def _follow(worker: Worker, config_path: str, seen: str | None) -> None:
@@ -116,7 +118,7 @@ async def _follow(worker: Worker, config_path: str, seen: str | None) -> None:
 
 def _reload(worker: Worker, config_path: str) -> None:
     try:
-        settings = load(config_path)
+        settings = load_honoured(config_path)
     except ConfigError as error:
         worker.refuse_reload(str(error))
         return

@@ -26,7 +26,9 @@ from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
 from proxy.rules import Rules
 from proxy.runtime.tls import TlsError, server_context
+from proxy.telemetry import log
 from proxy.telemetry.access_log import AccessLog
+from proxy.telemetry.log import event
 from proxy.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class Worker:
             await _open_site(self._runner, listen, listen.tls, setting)
         await self._start_admin()
         self.is_ready = True
-        _log.info("serving", extra={"fields": {"listen": self.addresses, "admin": self.admin_addresses}})
+        event(_log, logging.INFO, "serving", listen=self.addresses, admin=self.admin_addresses)
 
     async def _start_admin(self) -> None:
         token = self.settings.admin.token
@@ -115,23 +117,24 @@ class Worker:
             retired.retire()
         gateway.rules = rules
         self.hall.limits = rules
+        self.store.max_keys = settings.store.max_keys
         if isinstance(self.store, RedisStore):
             self.store.timeout = settings.store.timeout
         self.store.configure(rules.limits)
         self.metrics.configure(limit.name for limit in settings.limits)
         self.settings = settings
-        logging.getLogger("weir").setLevel(settings.log.level.upper())
+        self.sweeper.interval = _sweep_seconds(settings)
+        self._runner.finish_within(settings.drain.timeout)
+        log.configure(settings.log.level)
         self._note_reload(error=None)
         if stays:
-            _log.warning(
-                "these settings change at the next start only", extra={"fields": {"settings": list(stays)}}
-            )
-        _log.info("config reloaded", extra={"fields": {"config_hash": config_hash(settings)}})
+            event(_log, logging.WARNING, "restart_needed", settings=list(stays))
+        event(_log, logging.INFO, "reloaded", config_hash=config_hash(settings))
 
     def refuse_reload(self, error: str) -> None:
         """A bad file changes nothing."""
         self._note_reload(error=error)
-        _log.error("config not reloaded", extra={"fields": {"mistakes": error.splitlines()}})
+        event(_log, logging.ERROR, "reload_refused", mistakes=error.splitlines())
 
     def _note_reload(self, *, error: str | None) -> None:
         now = time.time()
@@ -143,7 +146,7 @@ class Worker:
     async def drain(self) -> None:
         """Unready but serving for `drain.delay`, then idle connections close and running exchanges finish."""
         self.is_ready = False
-        _log.info("draining", extra={"fields": {"delay": self.settings.drain.delay}})
+        event(_log, logging.INFO, "draining", delay=self.settings.drain.delay)
         await asyncio.sleep(self.settings.drain.delay)
         self.gateway.is_draining = True
 
@@ -161,6 +164,14 @@ class Worker:
             self._flush_timer.cancel()
         self.access_log.flush()
         self.access_log.close()
+
+    async def halt(self) -> None:
+        """Ends at once; what was under way is logged as what it is."""
+        for connection in list(self.hall.connections):
+            connection.abort()
+        await asyncio.sleep(0.05)  # the connections are told of their end by the loop
+        self.access_log.close()
+        event(_log, logging.WARNING, "halted")
 
     # --- what happens at intervals ---
 

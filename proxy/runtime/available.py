@@ -1,0 +1,32 @@
+"""Settings that a file may hold but this version cannot honour: refused, not passed over in silence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.config.loader import load
+from proxy.config.mistakes import ConfigError, Mistake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.config.settings import Settings
+
+
+def load_honoured(path: str) -> Settings:
+    """The settings of a file; raises ConfigError for mistakes and for what is not available."""
+    settings = load(path)
+    lines = [f"{name}: not available in this version; {instead}" for name, instead in _unavailable(settings)]
+    if lines:
+        raise ConfigError([Mistake(path, 0, 0, line) for line in lines])
+    return settings
+
+
+def _unavailable(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.workers != 1:
+        yield "workers", "leave it at 1 and start more replicas with one Redis"
+    for number, listen in enumerate(settings.listen):
+        if listen.proxy_protocol:
+            yield f"listen[{number}].proxy_protocol", "leave it out and use forwarded.trust"
+    if settings.contract.edge_etags:
+        yield "contract.edge_etags", "leave it out; the service's own ETags pass"
