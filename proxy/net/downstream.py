@@ -190,7 +190,8 @@ class Downstream(Connection):
         except Exception as error:  # noqa: BLE001 - the one bare except of this side: it ends the exchange
             self._is_advancing = False
             self.lane.crashed(error)
-        self._bound_read_ahead()
+        if self._is_read_paused or len(self._buffer) > READ_AHEAD_BYTES:
+            self._bound_read_ahead()
 
     def _take_turn(self) -> None:
         self._is_advancing = False
@@ -199,7 +200,7 @@ class Downstream(Connection):
     def _bound_read_ahead(self) -> None:
         if len(self._buffer) > READ_AHEAD_BYTES:
             self.pause_reading()
-        elif self._is_read_paused:
+        else:
             self.resume_reading()
 
     def _step(self) -> int:

@@ -288,7 +288,8 @@ class Upstream(Connection):
         if rest or self._will_close or self.is_write_paused or not self._is_request_sent:
             self.close()
         else:
-            self.resume_reading()
+            if self._is_read_paused:
+                self.resume_reading()
             self._state = _IDLE
             self._server.release(self)
         lane.response_end(trailers)

@@ -10,9 +10,7 @@ CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'
 
 
 def test_tree_holds_grandchildren():
-    parent = subprocess.Popen(
-        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    parent = subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         while len(found := accounting.tree(parent.pid)) < 2:
             assert parent.poll() is None

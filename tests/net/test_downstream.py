@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import tracemalloc
 
 import pytest
 
@@ -427,3 +429,43 @@ async def test_body_that_becomes_too_large_is_refused_while_it_streams(start_ben
     assert origin.requests == []
     with pytest.raises((Broken, ConnectionError)):
         await wire.exactly(1)
+
+
+async def test_chunks_of_one_byte_do_not_starve_others(start_bench, start_origin, connect, monkeypatch):
+    """Decoding them costs by the chunk, so a turn is bounded by bytes too."""
+    given = []
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(answer())
+
+    bench = await start_bench(await start_origin(script))
+    wire = await connect(bench)
+    await wire.send(get("Transfer-Encoding: chunked", method="POST"))
+    (connection,) = await until(lambda: [c for c in bench.hall.connections if c._decoder])
+    monkeypatch.setattr(connection.lane.__class__, "request_data", lambda lane, data: given.append(len(data)))
+    connection.data_received(b"1\r\nx\r\n" * 50_000)
+
+    assert given == [pytest.approx(downstream.CHUNKED_BYTES / 6, abs=2)]
+    await until(lambda: sum(given) == 50_000)
+    wire.abort()
+
+
+# --- what rests ---
+
+
+async def test_large_head_is_not_kept_by_a_connection_at_rest(start_bench, connect):
+    """Ten thousand idle connections may each have sent one."""
+    bench = await start_bench(contract={"allow_methods": ["POST"]})
+    wires = [await connect(bench) for _ in range(50)]
+    request = get(*[f"X-{n}: {'v' * 300}" for n in range(90)])
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for wire in wires:
+        await wire.send(request)
+        await wire.response()
+    gc.collect()
+    kept = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+
+    assert kept / 50 < 8 * 1024  # the client's end and the record of the exchange among it

@@ -92,16 +92,12 @@ async def test_less_loaded_server_is_chosen(start_bench, start_origin, connect):
     slow, quick = await start_origin(held), await start_origin(answering(answer(200, b"quick")))
     slow.go_on = asyncio.Event()
     bench = await start_bench(slow, quick)
-    waiting = []
-    while not slow.visits:
-        waiting.append(await connect(bench))
-        await waiting[-1].send(get())
-        await until(
-            lambda: (
-                sum(s.load for s in bench.servers) - len(slow.visits) == 0
-                and not any(s.connecting for s in bench.servers)
-            )
-        )
+    served = 0
+    while not slow.requests:
+        wire = await connect(bench)
+        await wire.send(get())
+        await until(lambda: slow.requests or len(bench.exchanges) > served)
+        served = len(bench.exchanges)
     for _ in range(10):
         wire = await connect(bench)
         await wire.send(get())
