@@ -46,7 +46,12 @@ def check(config_path: str) -> None:
 
 @main.command()
 @click.option("--once", is_flag=True, help="End after the tour.")
-@click.option("--port", type=int, default=None, help="The gateway's port (default: a free one).")
+@click.option(
+    "--port",
+    type=int,
+    default=None,
+    help="The gateway's port (default: 8080, or a free one if that is in use).",
+)
 def demo(*, once: bool, port: int | None) -> None:
     """Show Weir at work in front of a sample service."""
     from proxy.demo.run import run_demo  # noqa: PLC0415

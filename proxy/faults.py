@@ -193,7 +193,6 @@ MALFORMED_RESPONSE_BODY = _row(
 INTERNAL = _row(
     DOWNSTREAM, "admission", "internal", 500, "An internal error occurred.", error="proxy_internal_error"
 )
-DRAINING = _row(DOWNSTREAM, "idle", "draining", CLOSE, "The proxy is stopping.")
 TOO_MANY_CONNECTIONS = _row(
     DOWNSTREAM,
     "idle",

@@ -23,6 +23,7 @@ from proxy.http1.head import CHUNKED
 from proxy.http1.lifecycle import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, REDACT, RETRY, SWITCH
 from proxy.http1.serialise import connection_line, interim_head, switching_head
 from proxy.rules import new_request_id
+from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -408,7 +409,7 @@ class Lane:
 
     def crashed(self, error: Exception) -> None:
         """A mistake of ours: the one place where any exception ends up. The client learns nothing of it."""
-        _log.error("internal error", exc_info=error)
+        event(_log, logging.ERROR, "crashed", error=error)
         if self._phase in (life.IDLE, life.OVER) or self._exchange.fault is faults.INTERNAL:
             self._drop_upstream()
             self._downstream.abort()
@@ -456,7 +457,7 @@ class Lane:
         else:
             self._downstream.linger()
 
-    # --- ---
+    # --- what the steps ask ---
 
     def _may_keep(self) -> bool:
         """The client's connection can carry another request after this one."""

@@ -1,12 +1,20 @@
 #!/bin/sh
-# Installs the programs the tests start (redis-server, curl), or says what to install.
+# Installs the programs the tests start, or says what to install. Each line: the program, Debian's package of it.
+set -eu
 missing=""
-for program in redis-server curl openssl; do
-    command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
-done
+while read -r program package; do
+    command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
+done <<PROGRAMS
+redis-server redis-server
+curl curl
+openssl openssl
+promtool prometheus
+PROGRAMS
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing && exit 0
+    # RUNLEVEL=1: what comes with a service is installed, not started.
+    apt-get update -qq &&
+        RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing && exit 0
 fi
 echo "the tests need:$missing (Debian: apt-get install$missing)" >&2
 exit 1

@@ -10,6 +10,7 @@ import asyncio
 import io
 import json
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.config.settings import Settings
 
 LOOPBACK = "127.0.0.1"
+USUAL_PORT = 8080  # the README's lines name it
 ACCESS_LOG = "access.log"
 CONFIG = """\
 listen: {listen}
@@ -51,6 +53,7 @@ def run_demo(*, once: bool, port: int | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no ticks gets question marks
     console = Terminal(highlight=False)
+    port = _usual_or_any_port() if port is None else port
     with tempfile.TemporaryDirectory(prefix="weir-demo-") as folder:
         return uvloop.run(_demo(console, Path(folder), once=once, port=port))
 
@@ -64,7 +67,7 @@ class Terminal(Console):
             raise BrokenPipeError from None
 
 
-async def _demo(console: Console, folder: Path, *, once: bool, port: int | None) -> int:
+async def _demo(console: Console, folder: Path, *, once: bool, port: int) -> int:
     stopped = _stopped()
     journal = Journal(lambda line: console.print(line, style="red", markup=False))
     service = web.AppRunner(sample_service(), access_log=None, shutdown_timeout=1.0)
@@ -73,7 +76,7 @@ async def _demo(console: Console, folder: Path, *, once: bool, port: int | None)
         await service.setup()
         await web.TCPSite(service, LOOPBACK, 0).start()
         shown = CONFIG.format(
-            listen=f"{LOOPBACK}:{port or 0}", service=f"http://{LOOPBACK}:{service.addresses[0][1]}"
+            listen=f"{LOOPBACK}:{port}", service=f"http://{LOOPBACK}:{service.addresses[0][1]}"
         )
         worker = Worker(_settings(shown, folder))
         with journal:
@@ -94,6 +97,16 @@ async def _demo(console: Console, folder: Path, *, once: bool, port: int | None)
 def _settings(shown: str, folder: Path) -> Settings:
     more = MORE.format(admin=f"{LOOPBACK}:0", access=json.dumps(str(folder / ACCESS_LOG)))
     return loads(shown + more, "the config of the demo", environ={})
+
+
+def _usual_or_any_port() -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, USUAL_PORT))
+        except OSError:
+            return 0
+    return USUAL_PORT
 
 
 def _stopped() -> asyncio.Event:
@@ -145,11 +158,12 @@ def _invite(console: Console, worker: Worker) -> None:
     admin = f"http://{worker.admin_addresses[0]}"
     lines = (
         ("what the service offers", f"curl http://{worker.addresses[0]}/"),
+        ("what a client sees", f"curl -i http://{worker.addresses[0]}/api/entities -H 'X-Auth-Token: ana'"),
         ("how often each limit refused", f"curl -s {admin}/metrics | grep weir_limit_decisions"),
         ("the state of it all", f"curl -s {admin}/status"),
         ("a line for each exchange", f"tail -f {worker.settings.log.access}"),
     )
-    console.print("\nStill serving; the tokens above are good. Ctrl-C ends.\n")
+    console.print("\nStill serving, and the tokens `ana` and `ben` are good. Ctrl-C ends.\n")
     for what, line in lines:
         console.print(f"   {what}", style="dim")
         console.print(f"   $ {line}", style="cyan", markup=False, soft_wrap=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 USERS = {"ana": "demo", "ben": "demo"}
 ENTITIES_MAX = 1000
 TOKENS_MAX = 100
+SIGNED_IN = ("ana", "ben")  # from the start, by tokens that are their names
 BODY_BYTES_MAX = 16 * 1024
 LINES_MAX = 100
 LINE_SECONDS_MAX = 2.0
@@ -65,7 +66,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.entities: OrderedDict[int, Entity] = OrderedDict()
-        self.tokens: OrderedDict[str, str] = OrderedDict()
+        self.tokens: OrderedDict[str, str] = OrderedDict((user, user) for user in SIGNED_IN)
         self._last = 10_000
 
     def sign_in(self, user: str) -> str:

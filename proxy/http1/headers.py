@@ -44,9 +44,7 @@ RESPONSE_DROPS_LIMITED = RESPONSE_DROPS | _LIMIT_FIELDS
 _UNDERSCORE = 0x5F  # looked for by its number: that costs a tenth of `b"_" in name`
 
 
-def request_lines(
-    head: RequestHead, drops: frozenset[bytes] = REQUEST_DROPS, *, keep_underscores: bool = False
-) -> bytes:
+def request_lines(head: RequestHead, drops: frozenset[bytes] = REQUEST_DROPS) -> bytes:
     """The request's own header lines that go to the server."""
     drops = _with_named(drops, head.fields.get(b"connection"))
     lines = [
@@ -54,7 +52,7 @@ def request_lines(
         for header in head.headers
         if (name := header[0].lower()) not in drops
         and not name.startswith(CLAIM_PREFIX)
-        and (_UNDERSCORE not in name or keep_underscores)
+        and _UNDERSCORE not in name
     ]
     te = head.fields.get(b"te")
     if te is not None and b"trailers" in listed(te):

@@ -177,4 +177,4 @@ class Batch:
             try:
                 waiter.decided(decision)
             except Exception:  # noqa: BLE001 - a mistake of one must not leave the others without an answer
-                _log.exception("internal error")
+                _log.exception("crashed")

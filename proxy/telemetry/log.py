@@ -16,7 +16,6 @@ from proxy.telemetry.writer import LineWriter
 
 STDERR = 2
 TRACEBACK_CHARS = 16 * 1024  # the innermost frames of a deep recursion are enough
-LEVELS = ("debug", "info", "warning", "error")
 
 _RESERVED = frozenset(("time", "level", "logger", "event", "exception"))
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import subprocess
 from types import SimpleNamespace
 
@@ -140,7 +139,6 @@ def test_store_is_up_where_nobody_says_otherwise():
     assert found["weir_store_up",] == 1
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is in Debian's package prometheus")
 def test_promtool_finds_nothing_to_say(metrics):
     """Prometheus's own linter."""
     text = generate_latest(metrics.registry)
