@@ -9,7 +9,7 @@ run: .venv/installed
 
 test: .venv/tested programs
 	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/coverage run -m pytest
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
@@ -22,7 +22,8 @@ lint: .venv/tested
 check: lint test
 
 bench: .venv/tested
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --write
+	$(BIN)/python -m benchmarks.core
 
 # What the tests start besides Python: installed when we may, named when we may not.
 .PHONY: programs

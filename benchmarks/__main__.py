@@ -3,6 +3,7 @@
 python -m benchmarks                                     everything, results into benchmarks/out/
 python -m benchmarks --write                             and docs/performance.md
 python -m benchmarks --cases memory-32 --peers weir haproxy --rounds 3 --seconds 3
+python -m benchmarks --render benchmarks/out/before.json    docs/performance.md from earlier results
 python -m benchmarks --compare benchmarks/out/before.json --cases memory-32 --peers weir
 """
 
@@ -27,7 +28,12 @@ IDLE_CONNECTIONS = 5000
 
 def main() -> None:
     options = _options()
+    if options.render:
+        PAGE.write_text(report.render(json.loads(Path(options.render).read_text()), CASES))
+        return
     cases = tuple(case for case in CASES if not options.cases or case.name in options.cases)
+    if absent := peers.missing_tools(needs_redis=any(case.needs_redis for case in cases)):
+        sys.exit(f"the benchmarks need {absent} (Debian: apt-get install {absent})")
     results: dict[str, Any] = {"machine": report.machine(), "cases": {}, "memory": {}}
     with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
         place = peers.Field(Path(folder))
@@ -64,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--compare", metavar="FILE", help="results of before: prints the ratio of CPU, after to before"
     )
+    parser.add_argument("--render", metavar="FILE", help="render docs/performance.md from these results")
     parser.add_argument("--write", action="store_true", help="render docs/performance.md")
     return parser.parse_args()
 

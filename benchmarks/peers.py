@@ -269,6 +269,14 @@ PEERS = {
 }
 
 
+def missing_tools(*, needs_redis: bool) -> str:
+    """What no case can be measured without: the load, the origin, the cores. Empty if all is there."""
+    tools = {"wrk": "wrk", "nginx": "nginx", "taskset": "util-linux"}
+    if needs_redis:
+        tools["redis-server"] = "redis-server"
+    return " ".join(package for program, package in tools.items() if shutil.which(program) is None)
+
+
 def missing(peer: str) -> str:
     """What would have to be installed for a peer, or nothing."""
     programs = [program for program in PEERS[peer][1] if shutil.which(program) is None]

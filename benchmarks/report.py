@@ -75,10 +75,33 @@ def render(results: dict[str, Any], cases: tuple[Case, ...]) -> str:
         f"{name} {value}" for name, value in results["machine"].items() if name not in ("date", "cpu")
     )
     lines = [INTRODUCTION, f"{results['machine']['date']}; {results['machine']['cpu']}; {facts}.\n"]
+    lines.append(_summary(results["cases"], cases))
     lines += [_case(case, results["cases"][case.name]) for case in cases if case.name in results["cases"]]
     if results.get("memory"):
         lines.append(_memory(results["memory"]))
     return "\n".join([*lines, CAVEATS])
+
+
+def _summary(found: dict[str, dict[str, Rounds]], cases: tuple[Case, ...]) -> str:
+    """Every target, and whether it is met: what does not speak for Weir stands here too."""
+    lines = [
+        "## Targets\n",
+        _row(["", "against", "CPU, ratio", "target", ""]),
+        _row(["---", "---", "---:", "---:", "---"]),
+    ]
+    for case in cases:
+        rounds = found.get(case.name, {})
+        if case.target is not None and "weir" in rounds and case.against in rounds:
+            lines.append(_judged(case.title, case.against, rounds["weir"], rounds[case.against], case.target))
+    admitted, refused = found.get("memory-32", {}).get("weir"), found.get("refused-32", {}).get("weir")
+    if admitted and refused:
+        lines.append(_judged("refused with 429, limits in memory", "Weir, admitted", refused, admitted, 0.5))
+    return "\n".join(lines) + "\n"
+
+
+def _judged(title: str, against: str, rounds: Rounds, reference: Rounds, target: float) -> str:
+    ratio = round(middle(rounds, "cpu_us") / middle(reference, "cpu_us"), 2)
+    return _row([title, against, f"{ratio:.2f}", f"{target:.2f}", "met" if ratio <= target else "**missed**"])
 
 
 def _case(case: Case, peers: dict[str, Rounds]) -> str:
@@ -93,8 +116,6 @@ def _case(case: Case, peers: dict[str, Rounds]) -> str:
         cells += [f"{middle(rounds, 'p99_ms'):.2f}", f"{max(each['memory'] for each in rounds) / 2**20:.0f}"]
         cells += [f"{middle(rounds, 'redis_us'):.1f}" if "redis_us" in rounds[0] else ""] if has_redis else []
         lines.append(_row(cells))
-    if case.target is not None:
-        lines.append(f"\nTarget: CPU at most {case.target} x {case.against}.")
     return "\n".join(lines) + "\n"
 
 

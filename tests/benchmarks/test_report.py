@@ -22,7 +22,17 @@ def test_row_holds_the_median_and_the_ratio_to_the_named_peer():
     text = page({"weir": [run(30.0), run(90.0), run(36.0)], "haproxy": [run(18.0), run(18.0), run(20.0)]})
 
     assert "| weir | 36.0 | 2.00 |" in text
-    assert "Target: CPU at most 2.0 x haproxy." in text
+
+
+def test_target_that_is_missed_is_told():
+    """Met or missed, all in one table: also what a refusal costs beside an admitted request."""
+    peers = {"weir": [run(40.0)], "haproxy": [run(18.0)]}
+    machine = {"date": "2026-11-23", "cpu": "a CPU", "kernel": "6.1"}
+    cases = {"memory-32": peers, "refused-32": {"weir": [run(20.0)]}}
+    text = report.render({"machine": machine, "cases": cases}, CASES)
+
+    assert "| haproxy | 2.22 | 2.00 | **missed** |" in text
+    assert "| Weir, admitted | 0.50 | 0.50 | met |" in text
 
 
 def test_redis_has_a_column_where_it_was_measured():
