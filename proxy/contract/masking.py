@@ -2,7 +2,9 @@
 
 A rule is a pattern and its anchors, words in lower case; the pattern is tried right behind each anchor, so a
 text without anchors costs some searches and nothing else. Quantifiers are possessive or bounded, and what is
-masked is not searched again: no text makes the work quadratic. Knows nothing of where a text came from.
+masked is not searched again: no text makes the work quadratic. A group that is repeated for good is atomic,
+`(?>(?:...)*)`, never `(?:...)*+`: before Python 3.11.5 the latter may end one character short (CPython issue
+106052). Knows nothing of where a text came from.
 """
 
 from __future__ import annotations
@@ -27,22 +29,22 @@ def _rule(anchors: str | tuple[str, ...], pattern: str, flags: int = 0) -> Rule:
 _QUOTE = r"""(?: \\{0,3}+["'`]{1,2}+ | &quot; | &\#0?3[49]; | &\#x2[27]; )"""
 _TAG = r"</?[a-z][^<>]{0,80}+>"
 _ASSIGNED = rf"""(?:
-      (?: {_QUOTE}?+ \]?+ [\ \t]{{0,8}}+ (?:==?>?|:=|[:>]) | \ [^<>]{{0,80}}+> )
-      (?: \s | {_TAG} ){{0,8}}+
+      (?: (?>{_QUOTE}?) \]?+ [\ \t]{{0,8}}+ (?:==?>?|:=|[:>]) | \ [^<>]{{0,80}}+> )
+      (?> (?: \s | {_TAG} ){{0,8}} )
     | {_QUOTE} [\ \t]{{0,4}}+ , \s{{0,4}}+ (?=[bru]?["'])
-    | (?: \s{{0,8}}+ {_TAG} ){{1,6}}+ \s{{0,8}}+
-    ) (?: string\(\d{{1,9}}\)[\ ] | [bru]{{1,2}}(?=["']) )?+"""
+    | (?> (?: \s{{0,8}}+ {_TAG} ){{1,6}} ) \s{{0,8}}+
+    ) (?> (?: string\(\d{{1,9}}\)[\ ] | [bru]{{1,2}}(?=["']) )? )"""
 _FOLLOWED = rf"""(?: {_ASSIGNED} | [\ \t]{{1,4}}+ (?=["']) )"""
 # A value in quotes (doubled, plain or escaped), a list, one that a semicolon ends (connection strings), one
 # word, which may be a call.
 _QUOTED = r"""
-      "{2,3}+[^"\r\n]++ | '{2,3}+[^'\r\n]++ | "(?:[^"\\\r\n]|\\.)*+"?+ | '(?:[^'\\\r\n]|\\.)*+'?+
+      "{2,3}+[^"\r\n]++ | '{2,3}+[^'\r\n]++ | "(?>(?:[^"\\\r\n]|\\.)*)"?+ | '(?>(?:[^'\\\r\n]|\\.)*)'?+
     | (?:\\{1,3}+["']|&quot;|&\#0?3[49];|&\#x2[27];)
-      (?: [^"'\\&\r\n] | &(?!quot;|\#0?3[49];|\#x2[27];) )++
+      (?> (?: [^"'\\&\r\n] | &(?!quot;|\#0?3[49];|\#x2[27];) )+ )
     | [\[(][^\])]{0,2048}+"""
 _VALUE = rf"""(?P<secret> {_QUOTED}
     | [^;<>"'\r\n]{{1,256}}+(?=;)
-    | [^\s;,&<>"'`]++ (?: (?<=\()[^)\r\n]{{0,512}}+ )?+ )"""
+    | [^\s;,&<>"'`]++ (?> (?: (?<=\()[^)\r\n]{{0,512}}+ )? ) )"""
 # The rest of the line, as in a dump of a request's header.
 _LINE = rf"""(?P<secret> {_QUOTED} | [^\r\n<>]++ )"""
 _REST = r"[\w.\-]{0,40}+"
@@ -53,14 +55,14 @@ RULES: tuple[Rule, ...] = (
     _rule("pwd secret token credential", rf"{_REST} {_FOLLOWED} {_VALUE}"),
     _rule("pass", rf"(?: (?:w(?:or)?d|phrase|code) {_REST} {_FOLLOWED} | {_ASSIGNED} ) {_VALUE}"),
     _rule("key otp", rf"s?{_ASSIGNED} {_VALUE}"),
-    _rule("sig", rf"(?:nature{_REST})?+ {_ASSIGNED} {_VALUE}"),
-    _rule("sess", rf"(?:ion)?+[_\-.]?+id{_REST} {_ASSIGNED} {_VALUE}"),
+    _rule("sig", rf"(?>(?:nature{_REST})?) {_ASSIGNED} {_VALUE}"),
+    _rule("sess", rf"(?>(?:ion)?)[_\-.]?+id{_REST} {_ASSIGNED} {_VALUE}"),
     _rule("sid ?code &code", rf"{_ASSIGNED} {_VALUE}"),
     _rule("connection", rf"[_\-]?+string{_REST} {_ASSIGNED} {_VALUE}"),
-    _rule("auth", rf"(?: orization{_REST} )?+ {_ASSIGNED} {_LINE}"),
+    _rule("auth", rf"(?>(?: orization{_REST} )?) {_ASSIGNED} {_LINE}"),
     _rule("cookie", rf"{_REST} {_ASSIGNED} {_LINE}"),
     _rule("--", r"(?:pass|token|secret|api-key)[\w\-]{0,40}+[\ =]{1,4}+(?P<secret>[^\s\"']++)"),
-    _rule("identified", rf"\ (?:by|with\ \w{{1,40}}+\ (?:as|by))\ (?:password\ )?+ {_VALUE}"),
+    _rule("identified", rf"\ (?:by|with\ \w{{1,40}}+\ (?:as|by))\ (?>(?:password\ )?) {_VALUE}"),
     # Credentials behind the name of their scheme; neither challenges nor plain English.
     _rule(
         "bearer basic",
@@ -73,7 +75,7 @@ RULES: tuple[Rule, ...] = (
         (?P<secret> [^\s"'<>/]{1,128} (?: /[^\s"'<>/]{1,64} ){0,2} )@""",
     ),
     # By its own shape: JWTs, keys of AWS, GitHub, GitLab, Slack, Stripe, Google, npm, PyPI ...
-    _rule("eyj", r"[\w\-]{8,}+(?:\.[\w\-]*+){0,4}+"),
+    _rule("eyj", r"[\w\-]{8,}+(?>(?:\.[\w\-]*+){0,4})"),
     _rule("akia asia", r"[A-Z0-9]{12,}+"),
     _rule("gh", r"[pousr]_[A-Z0-9]{16,}+"),
     _rule("pat", r"[_\-][\w\-]{16,}+"),

@@ -76,7 +76,7 @@ def _path_source(segments: tuple[bytes, ...]) -> bytes:
         return sources[0]
     first, *middle, last = sources
     nearest = b"".join(rb"(?>(?:/[^/]*+)*?%b)" % source for source in middle if source)
-    return b"%b%b%b%b" % (first, nearest, rb"(?:/[^/]*+)*" if last else rb"(?:/[^/]*+)*+", last)
+    return b"%b%b%b%b" % (first, nearest, rb"(?:/[^/]*+)*" if last else rb"(?>(?:/[^/]*+)*)", last)
 
 
 def _wild_source(glob: bytes, any_byte: bytes) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.contract.masking import MASK, masked
+from proxy.contract.masking import MASK, RULES, masked
 from tests.contract.secrets import HOLDING, PLAIN, SECRET
 
 
@@ -102,3 +102,10 @@ def test_never_raises(text):
 def test_masks_wherever_a_secret_stands(text, before, behind):
     """On a line of its own, whatever the lines around it hold."""
     assert SECRET not in masked(f"{before}\n{text}\n{behind}")
+
+
+def test_no_group_is_possessive():
+    """Before Python 3.11.5 such a group may end one character short, and that character would be shown."""
+    possessive = re.compile(r"(?<!\\)\)(?:[*+?]|\{[\d,]+\})\+")
+
+    assert [rule.anchors for rule in RULES if possessive.search(rule.pattern.pattern)] == []
