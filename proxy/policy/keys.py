@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from proxy.config.names import KeySpec
 
     Fields = Mapping[bytes, bytes]
-    Reader = Callable[[Fields, str], bytes | None]  # the fields and the client's address in, the digest out
+    Reader = Callable[
+        [Fields, str], bytes
+    ]  # the fields and the client's address in, the value out; empty: absent
 
 KEY_BYTES = 16  # 2^64 keys until two are expected to meet
 TOKEN_BYTES = 8 * 1024  # of a JWT that is read; issuers stay below, since servers take 8 KiB of head
@@ -42,26 +44,27 @@ class Hasher(Protocol):
 class Partition:
     """A limit's list of key entries, ready to be asked."""
 
-    __slots__ = ("_none", "_readers", "credential_names")
+    __slots__ = ("_entries", "_none", "credential_names")
 
     def __init__(self, specs: Sequence[KeySpec], secret: bytes) -> None:
-        self._readers = [_reader(spec, secret) for spec in specs]
+        self._entries = [(_value_of(spec), _hasher_of(spec, secret)) for spec in specs]
         self._none = hasher(secret, "none").digest()
         self.credential_names = frozenset(filter(None, map(_credential_name, specs)))
 
     def key(self, fields: Fields, client: str) -> bytes:
-        for read in self._readers:
-            key = read(fields, client)
-            if key is not None:
-                return key
+        for value_of, base in self._entries:
+            value = value_of(fields, client)
+            if value:
+                hashed = base.copy()
+                hashed.update(value)
+                return hashed.digest()
         return self._none
 
 
 def hasher(secret: bytes, kind: str, name: bytes = b"") -> Hasher:
     """Has taken in everything but the value. Neither kinds nor names hold a zero byte."""
-    key = blake2b(
-        secret, digest_size=32, person=b"weir key"
-    ).digest()  # a secret may be longer than the 64 bytes of a key
+    # A secret may be longer than the 64 bytes that a key may have.
+    key = blake2b(secret, digest_size=32, person=b"weir key").digest()
     made = blake2b(key=key, digest_size=KEY_BYTES)
     made.update(b"%b\0%b\0" % (kind.encode(), name))
     return made
@@ -73,107 +76,65 @@ def _credential_name(spec: KeySpec) -> bytes | None:
     return fields.get(spec.kind)
 
 
-def _reader(spec: KeySpec, secret: bytes) -> Reader:
+def _hasher_of(spec: KeySpec, secret: bytes) -> Hasher:
+    name = spec.name.lower() if spec.kind == "header" else spec.name
+    return hasher(secret, spec.kind, name.encode())
+
+
+def _value_of(spec: KeySpec) -> Reader:
     if spec.kind == "header":
         name = spec.name.lower().encode()
-        make = _authorization if name == _AUTHORIZATION else _header
-        return make(name, hasher(secret, "header", name))
+        return _authorization if name == _AUTHORIZATION else _header(name)
     if spec.kind == "cookie":
-        name = spec.name.encode()
-        return _cookie(name, hasher(secret, "cookie", name))
+        return _cookie(spec.name.encode())
     if spec.kind == "jwt":
-        return _jwt(spec.name, hasher(secret, "jwt", spec.name.encode()))
+        return _jwt(spec.name)
     if spec.kind == "client-ip":
-        return _client_ip(hasher(secret, "client-ip"))
+        return _client_ip
     assert spec.kind == "const", spec.kind
-    return _const(hasher(secret, "const"))
+    return _const
 
 
-# Closures: a reader costs 0.1 us less than a bound method of an object that holds the same.
-
-
-def _header(name: bytes, base: Hasher) -> Reader:
-    def read(fields: Fields, _client: str) -> bytes | None:
-        value = fields.get(name)
-        if not value:
-            return None
-        value = value.strip(b" \t")
-        if not value:
-            return None
-        hashed = base.copy()
-        hashed.update(value)
-        return hashed.digest()
+def _header(name: bytes) -> Reader:
+    def read(fields: Fields, _client: str) -> bytes:
+        return fields.get(name, b"").strip(b" \t")
 
     return read
 
 
-def _authorization(name: bytes, base: Hasher) -> Reader:
+def _authorization(fields: Fields, _client: str) -> bytes:
     """The scheme is case-insensitive (RFC 9110 section 11.1): `bearer X` is `Bearer X`."""
-
-    def read(fields: Fields, _client: str) -> bytes | None:
-        value = fields.get(name)
-        if value is None:
-            return None
-        scheme, _, credentials = value.strip(b" \t").partition(b" ")
-        if not scheme:
-            return None
-        hashed = base.copy()
-        hashed.update(b"%b %b" % (scheme.lower(), credentials.lstrip(b" ")))
-        return hashed.digest()
-
-    return read
+    scheme, _, credentials = fields.get(_AUTHORIZATION, b"").strip(b" \t").partition(b" ")
+    return b"%b %b" % (scheme.lower(), credentials.lstrip(b" ")) if scheme else b""
 
 
-def _cookie(name: bytes, base: Hasher) -> Reader:
+def _cookie(name: bytes) -> Reader:
     """The first cookie of that exact name (RFC 6265 section 5.4), without quotes around its value."""
     search = re.compile(rb"(?:^|;)[ \t]*%b[ \t]*=([^;]*)" % re.escape(name)).search
 
-    def read(fields: Fields, _client: str) -> bytes | None:
-        cookies = fields.get(b"cookie")
-        found = search(cookies) if cookies is not None else None
-        if found is None:
-            return None
-        value = found[1].strip(b" \t")
+    def read(fields: Fields, _client: str) -> bytes:
+        found = search(fields.get(b"cookie", b""))
+        value = found[1].strip(b" \t") if found is not None else b""
         if len(value) >= 2 and value.startswith(b'"') and value.endswith(b'"'):
-            value = value[1:-1]
-        if not value:
-            return None
-        hashed = base.copy()
-        hashed.update(value)
-        return hashed.digest()
+            return value[1:-1]
+        return value
 
     return read
 
 
-def _jwt(claim: str, base: Hasher) -> Reader:
-    def read(fields: Fields, _client: str) -> bytes | None:
-        authorization = fields.get(_AUTHORIZATION)
-        value = claim_of(authorization, claim) if authorization is not None else b""
-        if not value:
-            return None
-        hashed = base.copy()
-        hashed.update(value)
-        return hashed.digest()
+def _jwt(claim: str) -> Reader:
+    def read(fields: Fields, _client: str) -> bytes:
+        return claim_of(fields.get(_AUTHORIZATION, b""), claim)
 
     return read
 
 
-def _client_ip(base: Hasher) -> Reader:
-    def read(_fields: Fields, client: str) -> bytes:
-        hashed = base.copy()
-        hashed.update(partition_of(client))
-        return hashed.digest()
-
-    return read
+def _client_ip(_fields: Fields, client: str) -> bytes:
+    return partition_of(client)
 
 
-def _const(base: Hasher) -> Reader:
-    key = base.digest()
-
-    def read(_fields: Fields, _client: str) -> bytes:
-        return key
-
-    return read
+def _const(_fields: Fields, _client: str) -> bytes:
+    return b"*"  # any one value
 
 
 def claim_of(authorization: bytes, claim: str) -> bytes:
