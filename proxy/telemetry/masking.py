@@ -16,6 +16,8 @@ TARGET_CHARS = 2048  # a line stays below 4 KiB, so that it is whole wherever li
 METHOD_CHARS = 32
 MASK = "***"
 CUT = "~"  # ends a target that was longer
+QUERIES_KNOWN = 1024  # paths differ, but the same few queries come again and again
+QUERY_CHARS = 128  # of those that are remembered
 NAMES_MAX = 1024  # parameter names whose judgement is remembered
 
 # What names of secrets hold or are; "auth" but not "author", "key" but not "keyword".
@@ -34,8 +36,10 @@ def target_text(target: bytes) -> str:
     text = target.decode("latin-1")
     if len(text) > TARGET_CHARS:
         text = text[: TARGET_CHARS - 1] + CUT
-    if "?" in text:
-        text = _masked(text)[:TARGET_CHARS]
+    path, mark, query = text.partition("?")
+    if mark:
+        masked = _masked if len(query) <= QUERY_CHARS else _masked.__wrapped__
+        text = f"{path}?{masked(query)}"[:TARGET_CHARS]
     return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escaped, text)
 
 
@@ -44,11 +48,11 @@ def method_text(method: bytes) -> str:
     return known if known is not None else _UNSAFE.sub(_escaped, method[:METHOD_CHARS].decode("latin-1"))
 
 
-def _masked(text: str) -> str:
-    path, _, query = text.partition("?")
+@lru_cache(QUERIES_KNOWN)
+def _masked(query: str) -> str:
     if ";" in query or "?" in query:  # old separators, and URLs in URLs
-        return f"{path}?{''.join(map(_parameter, _SEPARATORS.split(query)))}"
-    return f"{path}?{'&'.join(map(_parameter, query.split('&')))}"
+        return "".join(map(_parameter, _SEPARATORS.split(query)))
+    return "&".join(map(_parameter, query.split("&")))
 
 
 def _parameter(text: str) -> str:
