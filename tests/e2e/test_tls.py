@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
+from contextlib import suppress
 
 import pytest
 
 from tests.support.messages import answer, get
+from tests.support.patience import until
 from tests.support.ports import free_port
 from tests.support.programs import program
 
@@ -33,6 +35,8 @@ async def speak(port, context, data, *, name="localhost"):
             return await reader.read()
     finally:
         writer.close()
+        with suppress(ssl.SSLError, ConnectionError):
+            await writer.wait_closed()
 
 
 @pytest.fixture
@@ -122,8 +126,9 @@ async def test_truncated_answer_has_no_clean_end_over_tls(tls_weir, start_origin
     assert not said.endswith(b"0\r\n\r\n")
 
 
+@pytest.fixture
 async def tls_origin(certificate):
-    """A server that says how it was asked, and the port it has."""
+    """The port of a server that answers over TLS; at the end all of its connections are closed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
 
@@ -133,26 +138,25 @@ async def tls_origin(certificate):
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    return server, server.sockets[0].getsockname()[1]
-
-
-async def test_server_that_is_not_vouched_for_is_a_502(start_weir, certificate, ask):
-    """A self-signed certificate is not believed, and the client is told nothing of why."""
-    server, port = await tls_origin(certificate)
-    weir = start_weir(upstream=f"https://localhost:{port}")
-    response = await ask(weir, get())
+    yield server.sockets[0].getsockname()[1]
     server.close()
+    # `wait_closed` waits for connections from Python 3.12 on.
+    await until(lambda: server._active_count == 0, "the connections are closed")
+
+
+async def test_server_that_is_not_vouched_for_is_a_502(start_weir, tls_origin, ask):
+    """A self-signed certificate is not believed, and the client is told nothing of why."""
+    weir = start_weir(upstream=f"https://localhost:{tls_origin}")
+    response = await ask(weir, get())
 
     assert response.status == 502
     assert b"certificate" not in response.body.lower()
 
 
-async def test_server_that_is_vouched_for_is_asked(start_weir, certificate, ask):
+async def test_server_that_is_vouched_for_is_asked(start_weir, tls_origin, certificate, ask):
     """By the authorities of the system, which SSL_CERT_FILE names."""
-    server, port = await tls_origin(certificate)
-    weir = start_weir(upstream=f"https://localhost:{port}", SSL_CERT_FILE=str(certificate[0]))
+    weir = start_weir(upstream=f"https://localhost:{tls_origin}", SSL_CERT_FILE=str(certificate[0]))
     response = await ask(weir, get())
-    server.close()
 
     assert (response.status, response.body) == (200, b"by tls")
 
