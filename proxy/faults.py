@@ -70,7 +70,7 @@ READ_TIMEOUT = _row(DOWNSTREAM, "response_body", "read_timeout", CLOSE, "The cli
 CLIENT_GONE = _row(DOWNSTREAM, "response_head", "client_gone", CLOSE, "The client left before the end.")
 
 # Admission.
-LIMITED = _row(
+LIMITED: Fault = _row(
     DOWNSTREAM,
     "admission",
     "limited",

@@ -48,22 +48,6 @@ _TRACE_FIELDS = frozenset((b"traceparent", b"tracestate"))  # without a valid pa
 _ALLOW = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
-class Known(NamedTuple):
-    """What a header section says, whatever the target: the same for every request that repeats it."""
-
-    rules: Rules  # by which it was worked out
-    client: str  # the address that is charged
-    charges: (
-        tuple[list[Charge], list[Limit]] | None
-    )  # and exempt limits; None if they depend on method or target
-    lines: bytes  # what goes on to the server
-    has_host: bool  # ... Host among it
-    request_id: str | None  # the client's own
-    has_trace: bool
-    wants_close: bool
-    upgrade: bytes  # the protocol that the client wants to switch to
-
-
 class Rules:
     """One config, compiled. It is also what connections must know of it (`net.ports`)."""
 
@@ -212,6 +196,23 @@ class Rules:
 
     def _own_head(self, status: int, lines: bytes, exchange: Exchange) -> bytes:
         return b"%b%bX-Request-Id: %b\r\n" % (status_line(status), lines, exchange.request_id.encode())
+
+
+# Behind Rules: compiled ahead of time, a NamedTuple looks up what its annotations name.
+class Known(NamedTuple):
+    """What a header section says, whatever the target: the same for every request that repeats it."""
+
+    rules: Rules  # by which it was worked out
+    client: str  # the address that is charged
+    charges: (
+        tuple[list[Charge], list[Limit]] | None
+    )  # and exempt limits; None if they depend on method or target
+    lines: bytes  # what goes on to the server
+    has_host: bool  # ... Host among it
+    request_id: str | None  # the client's own
+    has_trace: bool
+    wants_close: bool
+    upgrade: bytes  # the protocol that the client wants to switch to
 
 
 def _given_id(fields: dict[bytes, bytes]) -> str | None:
