@@ -292,7 +292,10 @@ class Lane:
         self._log_original(original)
         keep = self._may_keep()
         lines, body = self._rules.redacted(original, exchange)
-        self._write_answer(lines, body, keep=keep)
+        if self._head is not None and self._head.method == b"HEAD":
+            body = b""
+        exchange.bytes_out = len(body)
+        self._downstream.write(b"%b%b%b" % (lines, self._ending(keep=keep), body))
         self._finish(SERVED, keep=keep)
 
     def _log_original(self, original: Original) -> None:
@@ -330,18 +333,15 @@ class Lane:
         keep = keep and head is not None and self._may_keep()
         if fault.status:
             exchange.status = fault.status
-            lines, body = self._rules.problem(fault, exchange)
-            self._write_answer(lines, body if has_body else b"", keep=keep)
+            has_body = has_body and not (head is not None and head.method == b"HEAD")
+            page = self._rules.page(fault, exchange, self._ending(keep=keep), has_body=has_body)
+            exchange.bytes_out = page.body_bytes
+            self._downstream.write(exchange.request_id.encode().join(page.pieces))
         self._finish(exchange.outcome, keep=keep)
 
-    def _write_answer(self, lines: bytes, body: bytes, *, keep: bool) -> None:
-        head, exchange = self._head, self._exchange
-        if head is not None and head.method == b"HEAD":
-            body = b""
-        exchange.bytes_out = len(body)
-        self._downstream.write(
-            b"%b%b%b%b" % (lines, self._gateway.date_line, connection_line(head, keep=keep), body)
-        )
+    def _ending(self, *, keep: bool) -> bytes:
+        """What stands last in a head of our own, with the empty line."""
+        return self._gateway.date_line + connection_line(self._head, keep=keep)
 
     # --- 5. What may go wrong on the way ---
 

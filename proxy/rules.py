@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit
 
+    Kind = tuple[str, tuple[bytes, tuple[str, ...]], bytes, bool, int]  # of an answer of our own
+
 # What a client may choose as the id of its request: safe in a log, a header and a URL.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACE_ID = re.compile("(?!0{32})[0-9a-f]{32}")
@@ -45,7 +47,15 @@ _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
 _TRACE_FIELDS = frozenset((b"traceparent", b"tracestate"))  # without a valid parent the state means nothing
+PAGES_MAX = 512  # a kind is new in each second, since the Date is a part of it
 _ALLOW = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+
+class Page(NamedTuple):
+    """One kind of whole answer of our own: it differs from others of its kind in the request id alone."""
+
+    pieces: list[bytes]  # between the request ids
+    body_bytes: int
 
 
 class Rules:
@@ -65,6 +75,7 @@ class Rules:
 
         secret = settings.store.key_secret
         self.limits = compile_limits(settings.limits, secret.get_secret_value().encode() if secret else b"")
+        self._pages: dict[Kind, Page] = {}
         self.problems = Problems.from_settings(settings.errors)
         self.redaction = Redaction.from_settings(settings.errors)
         self._trust = Trust(settings.forwarded.trust)
@@ -168,20 +179,34 @@ class Rules:
 
     # --- answers of our own ---
 
-    def problem(self, fault: Fault, exchange: Exchange) -> tuple[bytes, bytes]:
-        """The header lines and the body of a refusal."""
+    def page(self, fault: Fault, exchange: Exchange, ending: bytes, *, has_body: bool) -> Page:
+        """A refusal; `ending` is what stands last in its head, empty line included."""
         decision = exchange.decision
-        violated: tuple[str, ...] = ()
         if decision is None or decision.is_admitted:
-            lines = self.limit_lines(decision)
+            told: tuple[bytes, tuple[str, ...]] = (self.limit_lines(decision), ())
         else:
-            lines, violated = limit_fields.refusal(decision, self._dialect)
+            told = limit_fields.refusal(decision, self._dialect)
+        id_bytes = len(exchange.request_id)
+        kind = (fault.reason, told, ending, has_body, id_bytes)
+        return self._pages.get(kind) or self._page(fault, kind)
+
+    def _page(self, fault: Fault, kind: Kind) -> Page:
+        _, (lines, violated), ending, has_body, id_bytes = kind
         if fault.status == 405:
             lines += self._allow_line
         if fault is not faults.LIMITED:
             violated = ()
-        head, body = self.problems.answer(fault.status, fault.detail, exchange.request_id, violated)
-        return self._own_head(fault.status, head + lines, exchange), body
+        head, body = self.problems.pieces(fault.status, fault.detail, id_bytes, violated)
+        first = b"%b%b%bX-Request-Id: " % (status_line(fault.status), head, lines)
+        if not has_body:
+            page = Page([first, b"\r\n%b" % ending], 0)
+        else:
+            body_bytes = sum(map(len, body)) + (len(body) - 1) * id_bytes
+            page = Page([first, b"\r\n%b%b" % (ending, body[0]), *body[1:]], body_bytes)
+        if len(self._pages) >= PAGES_MAX:
+            self._pages.clear()
+        self._pages[kind] = page
+        return page
 
     def redacted(self, original: Original, exchange: Exchange) -> tuple[bytes, bytes]:
         """The header lines and the body that stand for an answer whose details must not leave."""

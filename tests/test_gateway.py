@@ -347,7 +347,7 @@ async def test_mistake_in_the_answer_to_a_mistake_ends_the_connection(
     owner, name = BROKEN[part]
     bench = await start_bench(await start_origin(), **LIMITED)
     monkeypatch.setattr(getattr(bench.gateway, owner), name, stumble)
-    monkeypatch.setattr(bench.gateway.rules, "problem", stumble)
+    monkeypatch.setattr(bench.gateway.rules, "page", stumble)
     wire = await connect(bench)
     await wire.send(get())
 
@@ -359,7 +359,7 @@ async def test_mistake_in_the_answer_to_a_mistake_ends_the_connection(
 async def test_mistake_in_a_refusal_does_not_reach_the_loop(start_bench, connect, monkeypatch, sent):
     """Nor does it stop the clock for others."""
     bench = await start_bench(downstream={"timeouts": {"head": "200ms"}})
-    monkeypatch.setattr(bench.gateway.rules, "problem", stumble)
+    monkeypatch.setattr(bench.gateway.rules, "page", stumble)
     for _ in range(2):
         wire = await connect(bench)
         await wire.send(sent)

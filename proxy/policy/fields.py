@@ -62,8 +62,10 @@ def refusal(decision: Decision, dialect: str) -> tuple[bytes, tuple[str, ...]]:
     """The lines of a refusal, Retry-After among them, and the names of the limits that refused."""
     verdicts = decision.verdicts
     if len(verdicts) == 1:
-        limit, _, wait = _shown(verdicts[0])
-        return _refused_by(limit, wait, dialect)
+        verdict = verdicts[0]
+        limit = verdict.limit
+        wait = whole_seconds(verdict.debt + limit.cost_units - limit.burst_units, limit.scale)
+        return _refused_by(limit, max(1, wait), dialect)
     lines = fields(decision, dialect) + b"Retry-After: %d\r\n" % retry_after(decision)
     return lines, tuple([verdict.limit.name for verdict in decision.refusals])
 
