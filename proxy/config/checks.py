@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         LimitSettings,
         Listen,
         Settings,
+        StoreTls,
     )
     from proxy.config.units import StatusRange
 
@@ -101,6 +102,13 @@ def keep_alive(idle: float) -> Iterator[Place]:
         )
 
 
+def store_tls(settings: StoreTls) -> Iterator[Place]:
+    """A certificate and its key go together."""
+    if (settings.cert is None) is not (settings.key is None):
+        missing, given = ("cert", "key") if settings.cert is None else ("key", "cert")
+        yield (missing,), f"is required with {given}"
+
+
 def downstream_limits(settings: DownstreamLimits) -> Iterator[Place]:
     if settings.request_line > settings.head:
         line, head = format_size(settings.request_line), format_size(settings.head)
@@ -129,6 +137,9 @@ def whole(settings: Settings) -> Iterator[Place]:
                 " a decision must cost less than the answer"
             ),
         )
+    files = settings.store.tls
+    if (files.ca or files.cert) and not settings.store.url.tls:
+        yield ("store", "tls"), "is used with rediss:// only, and store.url is none"
     listening = {
         (each.host, each.port, each.unix_path): "listen" for each in settings.listen if _is_fixed(each)
     }

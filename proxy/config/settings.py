@@ -191,6 +191,19 @@ class UpstreamSettings(Section):
     timeouts: UpstreamTimeouts = setting("How long a server may take.", {})
 
 
+class StoreTls(Section):
+    ca: Text | None = setting(
+        "Path of the authorities that Redis's certificate must come from, PEM; null takes the system's.", None
+    )
+    cert: Text | None = setting("Path of a client certificate, PEM, where Redis asks for one.", None)
+    key: Text | None = setting("Path of its private key, PEM.", None)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.store_tls(self))
+        return self
+
+
 class StoreSettings(Section):
     url: Store = setting(
         "Where buckets live: memory, redis://, rediss://, redis+unix:///path, redis+sentinel://h:p,h:p/service"
@@ -198,6 +211,7 @@ class StoreSettings(Section):
         "memory",
         restart=True,
     )
+    tls: StoreTls = setting("Certificates for rediss://.", {}, restart=True)
     timeout: Timeout = setting("For an answer of Redis; after it the limit's on_store_error decides.", "50ms")
     key_secret: Secret | None = setting(
         "Keys the hashes of partition keys, the same in all replicas; null takes a built-in one.",
@@ -207,6 +221,10 @@ class StoreSettings(Section):
     max_keys: Count = setting(
         "Most buckets of one limit held in memory; beyond it those not asked for the longest are forgotten.",
         100000,
+    )
+    denial_cache: Flag = setting(
+        "Refuse whom Redis has refused without asking again, until a token can be back.",
+        default=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""TLS contexts of listeners: TLS 1.2 and later, http/1.1 only."""
+"""TLS contexts of listeners: TLS 1.2 and later, http/1.1 only. And whether the files for Redis are good."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.config.settings import ListenTls
+    from proxy.config.settings import ListenTls, StoreTls
 
 
 class TlsError(Exception):
-    """A file of a listener's TLS cannot be used; the message names the setting below `tls`."""
+    """A file cannot be used; the message names the setting below `tls`."""
 
 
 def server_context(tls: ListenTls) -> ssl.SSLContext:
@@ -21,6 +21,29 @@ def server_context(tls: ListenTls) -> ssl.SSLContext:
             _must_be_readable(name, path)
     try:
         return _context(tls)
+    except ssl.SSLError as error:
+        raise TlsError(
+            f"cert: {tls.cert} and {tls.key} are no certificate with its key: {error.reason}"
+        ) from None
+
+
+def check_store_files(tls: StoreTls) -> None:
+    """At the start, so that a mistake is not taken for an outage; redis-py reads them at each connection.
+
+    Raises TlsError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+        if path is not None:
+            _must_be_readable(name, path)
+    try:
+        if tls.ca is not None:
+            context.load_verify_locations(tls.ca)
+    except ssl.SSLError:
+        raise TlsError(f"ca: {tls.ca} holds no certificate") from None
+    try:
+        if tls.cert is not None:
+            context.load_cert_chain(tls.cert, tls.key)
     except ssl.SSLError as error:
         raise TlsError(
             f"cert: {tls.cert} and {tls.key} are no certificate with its key: {error.reason}"

@@ -20,12 +20,13 @@ from proxy.config.settings import restart_differences
 from proxy.gateway import Gateway
 from proxy.limiter.memory import MemoryStore
 from proxy.limiter.redis import RedisStore
+from proxy.limiter.servers import TlsFiles
 from proxy.net.connection import Outbox
 from proxy.net.hall import Hall, HallRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
 from proxy.rules import Rules
-from proxy.runtime.tls import TlsError, server_context
+from proxy.runtime.tls import TlsError, check_store_files, server_context
 from proxy.telemetry import log
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.log import event
@@ -120,6 +121,7 @@ class Worker:
         self.store.max_keys = settings.store.max_keys
         if isinstance(self.store, RedisStore):
             self.store.timeout = settings.store.timeout
+            self.store.caches_denials = settings.store.denial_cache
         self.store.configure(rules.limits)
         self.metrics.configure(limit.name for limit in settings.limits)
         self.settings = settings
@@ -246,10 +248,22 @@ async def _open_site(runner: web.BaseRunner, spot: Spot, tls: ListenTls | None, 
 
 
 def new_store(settings: Settings, figures: StoreFigures) -> Store:
+    """Raises StartError."""
     store = settings.store
     if store.url.kind == "memory":
         return MemoryStore(max_keys=store.max_keys)
-    return RedisStore(store.url, store.timeout, max_keys=store.max_keys, figures=figures)
+    try:
+        check_store_files(store.tls)
+    except TlsError as error:
+        raise StartError(f"store.tls.{error}") from None
+    return RedisStore(
+        store.url,
+        store.timeout,
+        max_keys=store.max_keys,
+        caches_denials=store.denial_cache,
+        tls=TlsFiles(store.tls.ca, store.tls.cert, store.tls.key),
+        figures=figures,
+    )
 
 
 def _sweep_seconds(settings: Settings) -> float:

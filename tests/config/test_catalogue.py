@@ -38,13 +38,23 @@ def test_what_waits_for_a_restart_is_named():
         "admin.token",
         "workers",
         "store.url",
+        "store.tls.ca",
+        "store.tls.cert",
+        "store.tls.key",
         "store.key_secret",
         "log.access",
     )
 
 
 def test_names_below_a_block_are_found_with_and_without_its_list():
-    assert catalogue.names_below(("store",)) == ("url", "timeout", "key_secret", "max_keys")
+    assert catalogue.names_below(("store",)) == (
+        "url",
+        "tls",
+        "timeout",
+        "key_secret",
+        "max_keys",
+        "denial_cache",
+    )
     assert catalogue.names_below(("limits", 3, "match")) == ("methods", "paths", "headers")
     assert catalogue.names_below(("listen", "tls")) == ("cert", "key", "client_ca")
     assert "listen" in catalogue.names_below(())

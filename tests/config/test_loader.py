@@ -115,6 +115,9 @@ MISTAKES = [
     ("log: {access: access.log}", "1:15: log.access: must be stdout, off or the path of a file, not 'access.log'; a file is written with its folder: ./access.log"),
     ("store: {max_keys: 0}", "1:19: store.max_keys: must be at least 1, not 0"),
     # what does not fit together
+    ("store: {url: 'rediss://h', tls: {cert: a.pem}}", "1:28: store.tls.key: is required with cert"),
+    ("store: {url: 'rediss://h', tls: {key: a.pem}}", "1:28: store.tls.cert: is required with key"),
+    ("store: {url: 'redis://h', tls: {ca: a.pem}}", "1:32: store.tls: is used with rediss:// only, and store.url is none"),
     ("limits: [{name: a, rate: 1/s, cost: 2}]", "1:37: limits[0].cost: 2 is above the burst of 1: no request would ever pass"),
     ("limits: [{name: a, rate: 999983/d}]", "1:26: limits[0].rate: 999983/d with a burst of 999983 cannot be counted exactly: use a rounder rate"),
     ("limits: [{name: a, rate: 1/s}, {name: a, rate: 2/s}]", "1:39: limits[1].name: the name a is there twice"),

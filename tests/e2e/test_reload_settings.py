@@ -96,6 +96,7 @@ ELSEWHERE = {
     "upstream.timeouts.idle": "test_timeouts.py",
     "store.timeout": "tests/runtime",
     "store.max_keys": "tests/runtime",
+    "store.denial_cache": "test_store.py",
     "limits[].on_store_error": "tests/limiter",
     "contract.edge_etags": "not available",
     "errors.format.content_type": "with errors.format",
