@@ -130,7 +130,7 @@ class Lane:
         exchange.request_id = known.request_id or new_request_id()
         fault = rules.refusal(head)
         if fault is not None:
-            self._refuse(fault)
+            self._refuse(fault, keep=fault is not faults.BODY_TOO_LARGE)
             return
         charges, exchange.exempt = known.charges or rules.limits.charges(head, known.client)
         if not charges:

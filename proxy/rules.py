@@ -130,6 +130,8 @@ class Rules:
             return faults.REPEATED_CREDENTIAL
         if self._allowed and head.method not in self._allowed:
             return faults.METHOD_NOT_ALLOWED
+        if self.body_bytes is not None and head.body_length > self.body_bytes:
+            return faults.BODY_TOO_LARGE
         return None
 
     def request(self, known: Known, exchange: Exchange, authority: bytes) -> bytes:

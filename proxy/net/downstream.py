@@ -146,7 +146,7 @@ class Downstream(Connection):
         elif self._state == _BUSY:
             self.lane.fail(faults.BODY_TIMEOUT)
         elif self._state == _HEADS and self._buffer:
-            self.lane.refuse_head(faults.HEAD_TIMEOUT)
+            self._refuse(faults.HEAD_TIMEOUT, self._buffer)
         else:
             self.close()
 
@@ -225,15 +225,12 @@ class Downstream(Connection):
         self._is_head_begun = False
         head = request_head(data[:end], limits.line_bytes, limits.headers_max, self._last)
         if isinstance(head, Fault):
-            self.lane.refuse_head(head, has_body=not data.startswith(b"HEAD "))
+            self._refuse(head, data)
             return False
         self.deadline = NEVER
         self._state = _BUSY
         length = head.body_length
         if length:
-            if limits.body_bytes is not None and length > limits.body_bytes:
-                self.lane.refuse_head(faults.BODY_TOO_LARGE)
-                return False
             self._left = length
             self._decoder = ChunkedDecoder() if length == CHUNKED else None
             self._body_read = 0
@@ -249,15 +246,19 @@ class Downstream(Connection):
             return bool(self._buffer)
         limits = self._hall.limits
         if b"\r\n" not in data[: limits.line_bytes + 2] and len(data) > limits.line_bytes:
-            self.lane.refuse_head(faults.LINE_TOO_LONG)
+            self._refuse(faults.LINE_TOO_LONG, data)
         elif end > limits.head_bytes or len(data) > limits.head_bytes:
-            self.lane.refuse_head(faults.HEAD_TOO_LARGE)
+            self._refuse(faults.HEAD_TOO_LARGE, data)
         elif _cannot_become_head(data):
-            self.lane.refuse_head(faults.MALFORMED_HEAD)
+            self._refuse(faults.MALFORMED_HEAD, data)
         elif not self._is_head_begun:
             self._is_head_begun = True
             self._wait()
         return False
+
+    def _refuse(self, fault: Fault, data: bytes) -> None:
+        """At the door. What looks like a HEAD is answered without a body, whatever is wrong with it."""
+        self.lane.refuse_head(fault, has_body=not data.startswith(b"HEAD "))
 
     def _body(self) -> int:
         data = self._buffer

@@ -469,3 +469,41 @@ async def test_large_head_is_not_kept_by_a_connection_at_rest(start_bench, conne
     tracemalloc.stop()
 
     assert kept / 50 < 8 * 1024  # the client's end and the record of the exchange among it
+
+
+# --- answers to HEAD have no body, also at the door (RFC 9110 section 9.3.2) ---
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status"),
+    [
+        ([get("Content-Length: 11", method="HEAD")], 413),
+        ([get("X: " + "x" * 40_000, method="HEAD")[:30_000], b"x" * 30_000], 431),
+        ([get(target="/" + "x" * 9_000, method="HEAD")[:8_500]], 414),
+        ([b"HEAD / HTTP/1.1\r\nA : b\r\nHost: a\r\n\r\n"], 400),
+    ],
+    ids=["length", "large head", "long line", "malformed"],
+)
+async def test_refused_head_request_gets_no_body(start_bench, connect, pieces, status):
+    """A client would take it for the start of the next answer."""
+    bench = await start_bench(downstream={"limits": {"body": "10B"}})
+    wire = await connect(bench)
+    await wire.send_pieces(pieces, gap=0.05)
+    response = await wire.response("HEAD")
+
+    assert response.status == status
+    assert int(response.value("Content-Length")) > 0
+    assert await wire.rest() == b""
+
+
+async def test_body_too_large_by_its_length_is_told_with_its_request(start_bench, connect):
+    """Who sends what is too large, and where to, is in the record of the exchange."""
+    bench = await start_bench(downstream={"limits": {"body": "10B"}})
+    wire = await connect(bench)
+    await wire.send(get("Content-Length: 11", method="PUT", target="/files/7"))
+    response = await wire.response()
+    (exchange,) = await until(lambda: bench.exchanges)
+
+    assert response.status == 413
+    assert response.value("Connection") == b"close"
+    assert (exchange.method, exchange.target, exchange.status) == (b"PUT", b"/files/7", 413)
