@@ -22,6 +22,7 @@ from proxy.http1.framing import chunk, last_chunk
 from proxy.http1.head import CHUNKED
 from proxy.http1.lifecycle import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, REDACT, RETRY, SWITCH
 from proxy.http1.serialise import connection_line, interim_head, switching_head
+from proxy.policy.retries import RetryBudget
 from proxy.rules import new_request_id
 from proxy.telemetry.log import event
 
@@ -373,17 +374,17 @@ class Lane:
         """The connection to the server is no more."""
         self._upstream = None
         phase = self._phase
+        if phase == life.TUNNELLING:
+            self._finish(TUNNELLED, keep=False)
+            return
+        self._count_failure(self._exchange.server, fault)
         if phase == life.REDACTING:
             self._answer_redacted()
-        elif phase == life.TUNNELLING:
-            self._finish(TUNNELLED, keep=False)
         elif phase == life.WAITING and self._may_retry(fault):
             self._forward_again()
         elif phase == life.WAITING:
-            self._count_failure(self._exchange.server, fault)
             self._refuse(fault)
         elif phase == life.ANSWERING:
-            self._count_failure(self._exchange.server, fault)
             self._break_off(fault)
 
     def _break_off(self, fault: Fault) -> None:
@@ -488,24 +489,3 @@ class Lane:
     def _count_failure(self, server: str, fault: Fault) -> None:
         if server and fault.side == faults.UPSTREAM:
             self._gateway.metrics.count_upstream_failure(server, fault.reason)
-
-
-class RetryBudget:
-    """Retries in a second: a storm of them would finish off a service that is on its knees."""
-
-    PER_SECOND = 10.0
-    BURST = 20.0
-
-    def __init__(self) -> None:
-        self._tokens = self.BURST
-        self._last = 0.0
-
-    def refill(self, now: float) -> None:
-        self._tokens = min(self._tokens + (now - self._last) * self.PER_SECOND, self.BURST)
-        self._last = now
-
-    def spend(self) -> bool:
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True

@@ -266,6 +266,28 @@ async def test_request_is_given_up_if_two_servers_cannot_be_reached(start_bench,
     assert sum(bench.ledger.upstream_failures.values()) == 2
 
 
+async def test_retries_have_a_budget(start_bench, start_origin, connect):
+    """With none left a stale connection is a 502, and each failure is counted, retried or not."""
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(answer())
+        await visit.request()
+
+    origin = await start_origin(script)
+    bench = await start_bench(origin)
+    wire = await connect(bench)
+    statuses = []
+    for budget in (1, 0):
+        bench.gateway.retries._left = budget
+        for _ in range(2):
+            await wire.send(get())
+            statuses.append((await wire.response()).status)
+
+    assert statuses == [200, 200, 502, 200]
+    assert bench.ledger.upstream_failures == {(bench.server.name, "stale_connection"): 2}
+
+
 # --- the client is held back from before ---
 
 

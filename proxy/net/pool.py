@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from proxy import faults
 from proxy.net.upstream import Upstream
+from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.config.settings import Server as ServerSettings
@@ -47,6 +48,7 @@ class Server:
         self.idle: dict[Upstream, None] = {}  # the last one used comes last
         self.open: set[Upstream] = set()
         self.connecting = 0
+        self.is_down = False  # the last connection could not be had
         self.is_retired = False  # no longer in the settings: connections close as they become idle
         self._ssl = ssl.create_default_context() if settings.scheme == "https" else None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,9 +79,7 @@ class Server:
                 upstream = await self._open()
         except (OSError, TimeoutError) as error:
             fault = fault_of(error)
-            _log.warning(
-                "connect failed", extra={"fields": {"server": self.name, "error": str(error) or "timeout"}}
-            )
+            self._note_down(str(error) or "timeout")
         finally:
             self.connecting -= 1
         if fault is not None:
@@ -87,7 +87,19 @@ class Server:
         elif upstream.transport.is_closing():
             lane.connect_failed(self, faults.CONNECTION_LOST)  # accepted and closed at once
         else:
+            self._note_up()
             lane.connected(upstream)
+
+    def _note_down(self, reason: str) -> None:
+        """One line for an outage, however many requests meet it: the metric counts them."""
+        if not self.is_down:
+            self.is_down = True
+            event(_log, logging.WARNING, "server_down", server=self.name, reason=reason)
+
+    def _note_up(self) -> None:
+        if self.is_down:
+            self.is_down = False
+            event(_log, logging.INFO, "server_up", server=self.name)
 
     async def _open(self) -> Upstream:
         loop = asyncio.get_running_loop()

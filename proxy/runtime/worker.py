@@ -179,7 +179,7 @@ class Worker:
 
     def _every_sweep(self, now: float) -> None:
         self.gateway.date_line = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
-        self.gateway.retries.refill(now)
+        self.gateway.retries.refill(now, sum(self.metrics.upstream_seconds.counts))
         self.store.sweep()
 
     def _flush(self) -> None:

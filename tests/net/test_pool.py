@@ -132,6 +132,23 @@ async def test_connection_count_is_right_after_failures(start_bench, connect):
     assert bench.ledger.upstream_failures == {(bench.server.name, "connect_refused"): 50}
 
 
+async def test_outage_is_one_line_at_its_start_and_one_at_its_end(start_bench, start_origin, connect, caplog):
+    """However many requests meet it: a storm of them must not become a storm of lines."""
+    caplog.set_level("INFO", "weir.upstream")
+    port = free_port()
+    bench = await start_bench(f"http://127.0.0.1:{port}")
+    wire = await connect(bench)
+    for _ in range(20):
+        await wire.send(get())
+        await wire.response()
+    await start_origin(answering(answer(200, b"back")), port=port)
+    await wire.send(get() * 2)
+    back = [await wire.response() for _ in range(2)]
+
+    assert [response.body for response in back] == [b"back"] * 2
+    assert [record.message for record in caplog.records] == ["server_down", "server_up"]
+
+
 async def test_unix_socket_is_a_server_too(start_bench, connect, tmp_path):
     """By its path."""
 
