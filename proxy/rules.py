@@ -14,7 +14,8 @@ from proxy.contract.checks import CHECKS, violations
 from proxy.contract.location import public_location
 from proxy.contract.problem import Problems, problem_head_lines
 from proxy.contract.redaction import WITHHELD, Redaction
-from proxy.http1.forwarded import Trust, client_address, forwarded_lines
+from proxy.http1.addresses import Networks
+from proxy.http1.forwarded import client_address, forwarded_lines
 from proxy.http1.head import CHUNKED
 from proxy.http1.headers import (
     REQUEST_DROPS,
@@ -78,7 +79,7 @@ class Rules:
         self._pages: dict[Kind, Page] = {}
         self.problems = Problems.from_settings(settings.errors)
         self.redaction = Redaction.from_settings(settings.errors)
-        self._trust = Trust(settings.forwarded.trust)
+        self._trust = Networks(settings.forwarded.trust)
         self._allowed = frozenset(method.encode() for method in settings.contract.allow_methods)
         self._allow_line = b"Allow: %b\r\n" % (", ".join(settings.contract.allow_methods).encode() or _ALLOW)
         self._dialect = settings.ratelimit_fields

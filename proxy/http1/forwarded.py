@@ -7,52 +7,22 @@ to, never dropped (RFC 9110 section 7.6.3). Knows nothing of sockets or time.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
+from proxy.http1.addresses import parsed
 from proxy.http1.headers import CLAIM_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from proxy.http1.addresses import Networks
     from proxy.http1.head import RequestHead
 
 HOPS_MAX = 32  # hops walked at most: a longer list is a flood
-_KNOWN_MAX = 4096
 
 _OWN = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
 _UNKNOWN = b"unknown"  # RFC 7239 section 6.2: a peer on a Unix socket has no address
 
 
-class Trust:
-    """The networks whose word on forwarded fields is taken."""
-
-    __slots__ = ("_known", "_networks")
-
-    def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
-        self._networks = tuple(networks)
-        self._known: dict[str, bool] = {}  # peers judged before: proxies in front are few
-
-    def covers(self, address: str) -> bool:
-        if not self._networks:
-            return False
-        known = self._known.get(address)
-        if known is None:
-            known = self._judge(address)
-            if len(self._known) < _KNOWN_MAX:
-                self._known[address] = known
-        return known
-
-    def _judge(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        return any((mapped or parsed) in network for network in self._networks)
-
-
-def client_address(head: RequestHead, peer: str, trust: Trust) -> str:
+def client_address(head: RequestHead, peer: str, trust: Networks) -> str:
     """The address that is charged: the first, from the right, that no trusted hop vouches for."""
     if not trust.covers(peer):
         return peer
@@ -78,11 +48,8 @@ def bare_address(hop: str) -> str:
             return ""
     elif hop.count(":") == 1:
         hop = hop.partition(":")[0]
-    try:
-        address = ip_address(hop.partition("%")[0])
-    except ValueError:
-        return ""
-    return str(getattr(address, "ipv4_mapped", None) or address)
+    address = parsed(hop)
+    return str(address) if address is not None else ""
 
 
 def forwarded_lines(head: RequestHead, peer: str, scheme: bytes, *, is_trusted: bool) -> bytes:

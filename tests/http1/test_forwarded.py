@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http1.forwarded import HOPS_MAX, Trust, bare_address, client_address, forwarded_lines
+from proxy.http1.addresses import Networks
+from proxy.http1.forwarded import HOPS_MAX, bare_address, client_address, forwarded_lines
 from proxy.http1.head import request_head
 
-TRUSTED = Trust([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
-NOBODY = Trust([])
+TRUSTED = Networks([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
+NOBODY = Networks([])
 PROXY = "10.0.0.1"  # a trusted peer
 STRANGER = "203.0.113.9"
 
@@ -150,7 +151,7 @@ def test_trust_covers_its_networks(address, is_covered):
 
 
 def test_trust_remembers_a_bounded_number_of_peers():
-    trust = Trust([ip_network("10.0.0.0/8")])
+    trust = Networks([ip_network("10.0.0.0/8")])
     for number in range(5000):
         trust.covers(str(ip_address(0x0A000000 + number)))
 

@@ -53,6 +53,8 @@ class Networks:
         return bool(self._networks)
 
     def covers(self, client: str) -> bool:
+        if not self._networks:
+            return False
         known = self._known.get(client)
         if known is None:
             if len(self._known) >= CLIENTS_KNOWN:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.policy import addresses
-from proxy.policy.addresses import Networks, partition_of
+from proxy.http1 import addresses
+from proxy.http1.addresses import Networks, partition_of
 
 
 @pytest.mark.parametrize(
