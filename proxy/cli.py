@@ -45,6 +45,15 @@ def check(config_path: str) -> None:
 
 
 @main.command()
+@click.option("--config", "-c", "config_path", metavar="FILE", required=True, help="The file Weir runs with.")
+def healthcheck(config_path: str) -> None:
+    """Ask the running Weir's admin plane; exit 0 if it is healthy, 1 if not, 2 if FILE is wrong."""
+    from proxy.runtime.healthcheck import healthcheck as asked  # noqa: PLC0415
+
+    sys.exit(asked(config_path))
+
+
+@main.command()
 @click.option("--once", is_flag=True, help="End after the tour.")
 @click.option(
     "--port",

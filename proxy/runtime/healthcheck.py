@@ -1,0 +1,70 @@
+"""`weir healthcheck`: asks the admin plane of the Weir that runs with a config whether its loop still turns.
+
+Meant for a container's HEALTHCHECK, where nothing but Python is at hand. Knows the config, nothing of the
+process: an address that is open to the world is asked on loopback.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from proxy.config.loader import load
+from proxy.config.mistakes import ConfigError
+
+if TYPE_CHECKING:
+    from proxy.config.addresses import Address
+    from proxy.config.settings import AdminSettings
+
+EXIT_HEALTHY = 0
+EXIT_UNHEALTHY = 1
+EXIT_CONFIG = 2
+TIMEOUT = 2.0  # below the 3 s that the container gives
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
+
+
+def healthcheck(config_path: str, timeout: float = TIMEOUT) -> int:
+    """The exit code; what is wrong goes to stderr, on one line."""
+    try:
+        admin = load(config_path).admin
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - a command's own output
+        return EXIT_CONFIG
+    try:
+        status = _ask(admin, timeout)
+    except (OSError, http.client.HTTPException) as error:
+        print(f"admin.listen: {admin.listen} does not answer: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_UNHEALTHY
+    if status != http.HTTPStatus.OK:
+        print(f"admin.listen: {admin.listen} answers /healthz with {status}", file=sys.stderr)  # noqa: T201
+        return EXIT_UNHEALTHY
+    return EXIT_HEALTHY
+
+
+def _ask(admin: AdminSettings, timeout: float) -> int:
+    connection = _Connection(admin.listen, timeout)
+    headers = {"Authorization": f"Bearer {admin.token.get_secret_value()}"} if admin.token else {}
+    try:
+        connection.request("GET", "/healthz", headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    """Also to a Unix socket."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        super().__init__(_ANY.get(address.host, address.host) or "localhost", address.port, timeout=timeout)
+        self._unix_path = address.unix_path
+
+    def connect(self) -> None:
+        if self._unix_path is None:
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._unix_path)

@@ -1,0 +1,119 @@
+"""Wheel, sdist and pins: what they hold, and that they install."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from importlib.metadata import requires
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from proxy import __version__
+from tests.deploy.conftest import ROOT, clean_environment
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONSTRAINTS = ROOT / "deploy" / "constraints.txt"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder with both, the wheel built from the sdist as an index would."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def pins() -> dict[str, Requirement]:
+    lines = [line for line in CONSTRAINTS.read_text().splitlines() if line and not line.startswith("#")]
+    return {canonicalize_name(pin.name): pin for pin in map(Requirement, lines)}
+
+
+def pinned_version(pin: Requirement) -> str:
+    match = re.fullmatch(r"==([\w.]+)", str(pin.specifier))
+    assert match, f"{pin} is not one version"
+    return match[1]
+
+
+def needed(names: list[str]) -> set[str]:
+    """These and everything they need at run time here."""
+    found: set[str] = set()
+    while names:
+        name = canonicalize_name(names.pop())
+        if name not in found:
+            found.add(name)
+            for text in requires(name) or ():
+                requirement = Requirement(text)
+                if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                    names.append(requirement.name)
+    return found
+
+
+def test_pins_satisfy_what_the_project_asks_for():
+    for requirement in map(Requirement, PROJECT["dependencies"]):
+        version = pinned_version(pins()[canonicalize_name(requirement.name)])
+
+        assert requirement.specifier.contains(version), f"{requirement.name} is pinned to {version}"
+
+
+def test_pins_are_all_that_is_needed_and_nothing_else():
+    """What comes with a dependency is pinned too, or two images would differ."""
+    assert set(pins()) == needed([Requirement(text).name for text in PROJECT["dependencies"]])
+
+
+def test_version_stands_in_one_place(built):
+    """Both packages take theirs from the code."""
+    assert "version" in PROJECT["dynamic"]
+    assert {path.name for path in built.iterdir()} == {
+        f"weir-{__version__}.tar.gz",
+        f"weir-{__version__}-py3-none-any.whl",
+    }
+
+
+def test_wheel_holds_the_package_and_no_more(built):
+    names = zipfile.ZipFile(next(built.glob("*.whl"))).namelist()
+
+    assert {name.split("/")[0] for name in names} == {"proxy", f"weir-{__version__}.dist-info"}
+    assert {name for name in names if name.endswith(".lua")} >= {"proxy/limiter/take.lua"}
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_sdist_holds_what_its_readme_talks_of(built):
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        tops = {name.split("/")[1] for name in archive.getnames()}
+
+    assert {"proxy", "tests", "docs", "config", "deploy", "Dockerfile", "Makefile", "README.md"} <= tops
+
+
+def weir(image, home, *arguments, **options):
+    return subprocess.run(
+        [image / "bin" / "weir", *arguments],
+        cwd=home,
+        env=clean_environment(home),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def test_installed_weir_says_its_version(image, home):
+    done = weir(image, home, "--version")
+
+    assert done.stdout == f"weir, version {__version__}\n"
+
+
+def test_installed_weir_gives_its_tour(image, home):
+    """In an environment that holds the pins and nothing else."""
+    done = weir(image, home, "demo", "--once", "--port", "0")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "429" in done.stdout
