@@ -9,6 +9,7 @@ redis-server redis-server
 curl curl
 openssl openssl
 promtool prometheus
+chromium chromium
 PROGRAMS
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
