@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint check bench clean
+.PHONY: run test test-compiled lint check bench clean
 
 run: .venv/installed
 	$(BIN)/weir demo
@@ -12,6 +12,11 @@ test: .venv/tested programs
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+# The same tests, as far as they can, against Weir compiled ahead of time.
+test-compiled: .venv/tested
+	@sh tests/programs.sh gcc
+	sh tests/compiled.sh $(BIN)/python
 
 lint: .venv/tested
 	$(BIN)/ruff format --check .

@@ -22,15 +22,15 @@ class Case:
     target: float | None = None  # of that ratio
 
 
-MEMORY = ("weir", "haproxy", "nginx", "naive aiohttp")
-REDIS = ("weir", "nginx+lua+redis", "naive aiohttp")
+MEMORY = ("weir", "weir compiled", "haproxy", "nginx", "naive aiohttp")
+REDIS = ("weir", "weir compiled", "nginx+lua+redis", "naive aiohttp")
 
 CASES = (
     Case("memory-32", "admitted, limits in memory, 32 connections", MEMORY, target=2.0),
     Case(
         "memory-32-naive",
         "the same against a naive aiohttp proxy",
-        ("weir", "naive aiohttp"),
+        ("weir", "weir compiled", "naive aiohttp"),
         against="naive aiohttp",
         target=0.25,
     ),
@@ -80,7 +80,7 @@ CASES = (
     Case(
         "download-64k",
         "downloads of 64 KiB, 4 connections",
-        ("weir", "nginx", "haproxy"),
+        ("weir", "weir compiled", "nginx", "haproxy"),
         connections=4,
         path="/files/64k",
         against="nginx",
@@ -89,7 +89,7 @@ CASES = (
     Case(
         "download-8m",
         "downloads of 8 MiB, 4 connections",
-        ("weir", "nginx", "haproxy"),
+        ("weir", "weir compiled", "nginx", "haproxy"),
         connections=4,
         path="/files/8m",
         against="nginx",

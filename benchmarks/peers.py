@@ -16,6 +16,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HERE = Path(__file__).parent
 BODY = (
@@ -134,7 +140,14 @@ events {{ worker_connections 16384; }}
 # --- the proxies ---
 
 
-def weir(place: Field, upstream: Server, rate: int, store: Server | None, name: str = "weir") -> Server:
+def weir(
+    place: Field,
+    upstream: Server,
+    rate: int,
+    store: Server | None,
+    name: str = "weir",
+    command: Sequence[str] = (sys.executable, "-m", "proxy"),
+) -> Server:
     port = free_port()
     config = place.folder / f"{name}.yaml"
     url = f"redis://127.0.0.1:{store.port}" if store else "memory"
@@ -148,9 +161,12 @@ limits:
 drain: {{delay: 0s, timeout: 1s}}
 log: {{access: {place.folder}/{name}.access.log, level: warning}}
 """)
-    return place.start(
-        name, [sys.executable, "-m", "proxy", "run", "--config", str(config)], port, place.proxy_core
-    )
+    return place.start(name, [*command, "run", "--config", str(config)], port, place.proxy_core)
+
+
+def weir_compiled(place: Field, upstream: Server, rate: int, store: Server | None) -> Server:
+    """The same, built ahead of time (docs/decisions/0008-compiled-ahead-of-time.md)."""
+    return weir(place, upstream, rate, store, "weir-compiled", compiled.command())
 
 
 def haproxy(place: Field, upstream: Server, rate: int, store: Server | None) -> Server:  # noqa: ARG001 - in memory
@@ -262,6 +278,7 @@ def naive(place: Field, upstream: Server, rate: int, store: Server | None) -> Se
 
 PEERS = {
     "weir": (weir, ()),
+    "weir compiled": (weir_compiled, ("gcc",)),
     "haproxy": (haproxy, ("haproxy",)),
     "nginx": (nginx_limit_req, ("nginx",)),
     "nginx+lua+redis": (nginx_lua_redis, ("nginx",)),
@@ -280,6 +297,8 @@ def missing_tools(*, needs_redis: bool) -> str:
 def missing(peer: str) -> str:
     """What would have to be installed for a peer, or nothing."""
     programs = [program for program in PEERS[peer][1] if shutil.which(program) is None]
+    if peer == "weir compiled" and not programs:
+        return compiled.trouble()
     if peer == "nginx+lua+redis" and not programs:
         has_lua = Path("/etc/nginx/modules-enabled").is_dir() and any(
             "lua" in each.name for each in Path("/etc/nginx/modules-enabled").iterdir()

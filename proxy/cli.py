@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from proxy import __version__
+from proxy import __version__, is_compiled
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="weir")
+@click.version_option(f"{__version__}{' (compiled)' if is_compiled() else ''}", prog_name="weir")
 def main() -> None:
     """Weir, a rate-limiting reverse proxy for one HTTP/JSON service."""
 

@@ -1,9 +1,11 @@
 #!/bin/sh
 # Installs the programs the tests start, or says what to install. Each line: the program, Debian's package of it.
+# What is named as arguments is needed too, by packages of the same name.
 set -eu
 missing=""
+need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 while read -r program package; do
-    command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
+    need "$program" "$package"
 done <<PROGRAMS
 redis-server redis-server
 curl curl
@@ -11,6 +13,9 @@ openssl openssl
 promtool prometheus
 chromium chromium
 PROGRAMS
+for program in "$@"; do
+    need "$program" "$program"
+done
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     # RUNLEVEL=1: what comes with a service is installed, not started.

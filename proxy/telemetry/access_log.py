@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from proxy.telemetry.line import Line
 from proxy.telemetry.log import event
 from proxy.telemetry.masking import method_text, target_text
 from proxy.telemetry.metrics import EXEMPT, word_of
@@ -31,29 +32,6 @@ VERDICTS_MAX = 1024  # combinations of limits and verdicts that are remembered a
 STDOUT = 1
 
 _log = logging.getLogger("weir.access")
-
-
-class Line(msgspec.Struct, omit_defaults=True, gc=False):
-    """The fields of a line, in order; those that are None are left out."""
-
-    time: str
-    request_id: str
-    client: str
-    peer: str
-    method: str
-    target: str
-    status: int
-    source: str
-    outcome: str
-    bytes_in: int
-    bytes_out: int
-    duration_ms: float
-    limits: msgspec.Raw | None = None
-    via: str | None = None
-    server: str | None = None
-    upstream_ms: float | None = None
-    fault: str | None = None
-    redacted_status: int | None = None
 
 
 class AccessLog:

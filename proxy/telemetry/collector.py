@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from proxy import __version__
+from proxy import __version__, is_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -165,7 +165,8 @@ class WeirCollector(Collector):
         for side_and_state, count in metrics.connections().items():
             connections.add_metric(side_and_state, count)
         yield connections
-        yield InfoMetricFamily("weir_build", "The version that runs.", {"version": __version__})
+        build = {"version": __version__, "compiled": "true" if is_compiled() else "false"}
+        yield InfoMetricFamily("weir_build", "What runs.", build)
 
 
 def _label_values(key: object) -> list[str]:

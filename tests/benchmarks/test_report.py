@@ -31,8 +31,14 @@ def test_target_that_is_missed_is_told():
     cases = {"memory-32": peers, "refused-32": {"weir": [run(20.0)]}}
     text = report.render({"machine": machine, "cases": cases}, CASES)
 
-    assert "| haproxy | 2.22 | 2.00 | **missed** |" in text
-    assert "| Weir, admitted | 0.50 | 0.50 | met |" in text
+    assert "| haproxy | 2.22 |  | 2.00 | **missed** |" in text
+    assert "| Weir, admitted | 0.50 |  | 0.50 | met |" in text
+
+
+def test_target_that_only_the_compiled_build_meets_is_told_as_that():
+    text = page({"weir": [run(40.0)], "weir compiled": [run(20.0)], "haproxy": [run(16.0)]})
+
+    assert "| haproxy | 2.50 | 1.25 | 2.00 | met if compiled |" in text
 
 
 def test_redis_has_a_column_where_it_was_measured():

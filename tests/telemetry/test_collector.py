@@ -9,7 +9,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from proxy import __version__, faults
+from proxy import __version__, faults, is_compiled
 from proxy.telemetry.metrics import Metrics
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
 
@@ -31,7 +31,7 @@ LABELS = {
     "weir_access_log_dropped_total": set(),
     "weir_config_last_reload_successful": set(),
     "weir_config_last_reload_timestamp_seconds": set(),
-    "weir_build_info": {"version"},
+    "weir_build_info": {"version", "compiled"},
 }
 
 
@@ -111,7 +111,7 @@ def test_says_the_same_in_both_formats(metrics, encode, parse):
         ("weir_access_log_dropped_total",): 7,
         ("weir_config_last_reload_successful",): 0,
         ("weir_config_last_reload_timestamp_seconds",): 1.7e9,
-        ("weir_build_info", ("version", __version__)): 1,
+        ("weir_build_info", ("compiled", str(is_compiled()).lower()), ("version", __version__)): 1,
     }
     assert found.items() >= ours.items()
     assert any(name == "process_resident_memory_bytes" for name, *_ in found)

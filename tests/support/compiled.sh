@@ -1,0 +1,16 @@
+#!/bin/sh
+# Makes an environment in which Weir was compiled ahead of time, for its tests and benchmarks.
+# usage: sh tests/support/compiled.sh PYTHON FOLDER    PYTHON has what Weir, its tests and benchmarks need
+set -eu
+source=$(cd "$(dirname "$0")/../.." && pwd)
+python=$1
+folder=$2
+
+rm -rf "$folder"
+"$python" -m venv "$folder"
+# Ours comes first, what it needs from where PYTHON has it; an editable Weir over there is not seen.
+"$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$folder/others"
+mv "$folder/others" "$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth"
+HATCH_BUILD_HOOKS_ENABLE=1 "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps "$source"
+# With the safe path, neither the current folder nor that of the tests puts the source before it.
+PYTHONSAFEPATH=1 "$folder/bin/weir" --version | grep -F '(compiled)'
