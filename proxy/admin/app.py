@@ -1,4 +1,4 @@
-"""The admin plane: /metrics, /healthz, /readyz and /status on a site of their own, for operators and probes.
+"""The admin plane, a site of its own for operators and probes: /metrics, /healthz, /readyz, /status, resets.
 
 Rules: every answer is `no-store` and names no server version; everything but the two probes wants the token
 where one is set; whatever fails is a small JSON object. Knows nothing of the data plane but its sources.
@@ -17,6 +17,7 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from proxy import __version__
+from proxy.admin.resets import NotResetError
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler, Middleware
     from prometheus_client import CollectorRegistry
+
+    from proxy.admin.resets import Resets
 
 PROBES = frozenset(("/healthz", "/readyz"))  # open without a token: a kubelet has none
 
@@ -37,6 +40,7 @@ class AdminSources:
     registry: CollectorRegistry
     readiness: Callable[[], tuple[bool, Mapping[str, object]]]  # whether new requests may come, and why
     status: Callable[[], Mapping[str, object]]
+    resets: Resets | None = None
 
 
 def admin_app(sources: AdminSources, token: str | None = None) -> web.Application:
@@ -67,7 +71,21 @@ def admin_app(sources: AdminSources, token: str | None = None) -> web.Applicatio
         ("/status", status),
     ):
         app.router.add_get(path, answer)
+    if sources.resets is not None:
+        app.router.add_post("/limits/{name}/reset", _reset(sources.resets, is_guarded=token is not None))
     return app
+
+
+def _reset(resets: Resets, *, is_guarded: bool) -> Handler:
+    async def reset(request: web.Request) -> web.Response:
+        if not is_guarded:  # any page in a browser could send it to a loopback address
+            return _problem(HTTPStatus.FORBIDDEN, detail="admin.token must be set for this")
+        try:
+            return _json(await resets.reset(request.match_info["name"], await request.read()))
+        except NotResetError as error:
+            return _problem(error.code, detail=str(error))
+
+    return reset
 
 
 def _token_check(token: str) -> Middleware:
@@ -107,8 +125,9 @@ async def _dress(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.pop("Server", None)
 
 
-def _problem(code: HTTPStatus, headers: dict[str, str] | None = None) -> web.Response:
-    return _json({"status": code.value, "title": code.phrase}, code, headers)
+def _problem(code: HTTPStatus, headers: dict[str, str] | None = None, detail: str = "") -> web.Response:
+    told = {"status": code.value, "title": code.phrase} | ({"detail": detail} if detail else {})
+    return _json(told, code, headers)
 
 
 def _json(

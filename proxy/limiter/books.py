@@ -157,6 +157,14 @@ class Book:
 
     # --- now and then ---
 
+    def forget(self, key: bytes) -> None:
+        """Its bucket is full again by a reset; without a key, all are."""
+        for table in (self.known, self._local):
+            if key:
+                table.pop(key)
+            else:
+                table.clear()
+
     def inherit(self, old: Book) -> None:
         """Every bucket is full at the same moment as before."""
         for key, full_at_us in old.known.items():

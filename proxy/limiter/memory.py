@@ -70,6 +70,18 @@ class Table:
         self.old_until = max(self.old.values(), default=0)
         self.young = {}
 
+    def forget(self, key: bytes, now: int) -> int:
+        """One bucket, or without a key all; how many were not full."""
+        count = sum(
+            [at > now for table in (self.old, self.young) for each, at in table.items() if key in (each, b"")]
+        )
+        for table in (self.old, self.young):
+            if key:
+                table.pop(key, None)
+            else:
+                table.clear()
+        return count
+
     def reconfigure(self, limit: Limit, max_keys: int, clock_us: int) -> None:
         """Every bucket stays full at the same moment as before, but none is emptier than empty."""
         scale = self.limit.scale
@@ -135,6 +147,10 @@ class MemoryStore:
         return Decision(is_admitted, verdicts)
 
     # --- now and then ---
+
+    async def reset(self, limit: Limit, key: bytes) -> int:
+        table = self._tables.get(limit)
+        return table.forget(key, self._clock_us() * limit.scale) if table is not None else 0
 
     def configure(self, limits: Limits) -> None:
         before = {limit.name: table for limit, table in self._tables.items()}

@@ -16,9 +16,9 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.limiter import outage
+from proxy.limiter import outage, resets
 from proxy.limiter.batch import NOBODY, TAKE, Batch
-from proxy.limiter.books import Book, Shape
+from proxy.limiter.books import KEY_BYTES, LAST_SHARD, Book, Shape
 from proxy.limiter.fleet import Cluster, Lone
 from proxy.limiter.link import DOWN, UP
 from proxy.limiter.memory import monotonic_us
@@ -28,6 +28,7 @@ from proxy.limiter.resp import CALL_KEYS
 from proxy.limiter.servers import Dialler, TlsFiles
 from proxy.limiter.settling import Places, settle
 from proxy.limiter.spread import Spread
+from proxy.limiter.store import ResetError
 from proxy.limiter.trouble import TroubleError, reply_trouble
 from proxy.policy.decision import DENIAL_CACHE, Decision
 from proxy.telemetry.metrics import StoreFigures
@@ -161,8 +162,8 @@ class RedisStore:
     # --- what becomes of a batch ---
 
     def answered(self, batch: Batch, received_us: int, seconds: float) -> None:
-        self._past_us = received_us
         """`observe`, written out: a batch of one pays for all of it."""
+        self._past_us = received_us
         sizes, durations, size = self.figures.batch_size, self.figures.seconds, len(batch.keys)
         sizes.counts[bisect_left(sizes.bounds, size)] += 1
         sizes.total += size
@@ -214,14 +215,14 @@ class RedisStore:
         """Says who we are, which proves that the server writes; leaves the script there; settles."""
         shards = self._fleet.shards_of(link)
         if shards:  # else it has been named by ASK, and owns none yet
-            await self.replicas.announce(link, shards[0])
+            self._forget(await self.replicas.announce(link, shards[0]))
         await link.ask(lambda _: TAKE.full_call([], b""))
         await settle(link, list(self._books.values()), Places(shards, self._mask), self.replicas.count)
 
     async def beat(self, link: Link) -> None:
         shards = self._fleet.shards_of(link)
         if shards:
-            await self.replicas.announce(link, shards[0])
+            self._forget(await self.replicas.announce(link, shards[0]))
 
     def count_error(self, reason: str) -> None:
         errors = self.figures.errors
@@ -240,10 +241,35 @@ class RedisStore:
                 book.inherit(before[limit.name])
         self._shapes = {}
 
-    def forget(self) -> None:
-        """Drops the denial cache, as after a reset of buckets in Redis."""
-        for book in self._books.values():
-            book.known.clear()
+    async def reset(self, limit: Limit, key: bytes) -> int:
+        """Here at once, by other replicas within a beat."""
+        links = {self._links[key[0] & self._mask]} if key else set(self._links)
+        count = 0
+        try:
+            for link in links:
+                count += await self._reset_at(link, limit.name, key)
+        except TroubleError as trouble:
+            raise ResetError(str(trouble)) from None
+        return count
+
+    async def _reset_at(self, link: Link, limit: str, key: bytes) -> int:
+        if link.state != UP:
+            raise link.trouble or TroubleError("connection", f"store.url: {link.name} is not connected")
+        shards = self._fleet.shards_of(link)
+        if key:
+            names = [resets.bucket_name(limit, key[0] & LAST_SHARD, key)]
+        else:
+            names = await resets.find(link, limit, KEY_BYTES)
+        count = await resets.empty(link, names, one_by_one=self._mask != 0)
+        await resets.tell(link, shards[0], resets.note(limit, key))
+        self._forget([resets.note(limit, key)])
+        return count
+
+    def _forget(self, notes: Sequence[bytes]) -> None:
+        for limit, key in map(resets.read_note, notes):
+            for book in self._books.values():
+                if book.limit.name == limit:
+                    book.forget(key)
 
     async def start(self) -> None:
         """Returns when Redis was reached or has failed once; without it, limits are decided here."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from proxy.limiter.books import shard_tag
 from proxy.limiter.link import UP
 from proxy.limiter.memory import monotonic_us
+from proxy.limiter.resets import resets_key
 from proxy.limiter.resp import Script, key_prefix
 
 if TYPE_CHECKING:
@@ -25,31 +26,36 @@ class Replicas:
     def __init__(self, own_id: bytes) -> None:
         self._id = own_id
         self._counts: dict[str, int] = {}  # by server
+        self._heard_us: dict[str, int] = {}  # by server: until when we know of its resets, in its time
 
     @property
     def count(self) -> int:
         """At least 1: this one."""
         return max(self._counts.values(), default=1)
 
-    async def announce(self, link: Link, shard: int) -> None:
-        """Tells the server that we live, and learns how many do. Raises TroubleError.
+    async def announce(self, link: Link, shard: int) -> list[bytes]:
+        """Tells the server that we live and learns how many do; the notes of resets since the last time.
 
         A server that has just come back may not have heard of all again: for a lifetime no smaller number
-        is believed.
+        is believed. Raises TroubleError.
         """
         sent_us = monotonic_us()
-        count, server_us = await link.ask(lambda _: self._call(shard, LIFETIME_US))
+        call = self._call(shard, LIFETIME_US, self._heard_us.get(link.name, 0))
+        count, server_us, resets = await link.ask(lambda _: call)
         link.clock.learn(sent_us, monotonic_us(), server_us)
         is_settled = link.state == UP and link.seconds * 1e6 > LIFETIME_US
         self._counts[link.name] = count if is_settled else max(count, self._counts.get(link.name, 1))
+        self._heard_us[link.name] = server_us
+        return list(resets)
 
     async def withdraw(self, link: Link, shard: int) -> None:
         """Raises TroubleError; then the server forgets us when our lifetime is over."""
-        await link.ask(lambda _: self._call(shard, 0))
+        await link.ask(lambda _: self._call(shard, 0, 0))
 
     def forget(self, server: str) -> None:
         self._counts.pop(server, None)
 
-    def _call(self, shard: int, lifetime_us: int) -> bytes:
-        key = b"weir:%b:replicas" % shard_tag(shard)
-        return ANNOUNCE.full_call([key_prefix(key, 0)], b"%b %d" % (self._id, lifetime_us))
+    def _call(self, shard: int, lifetime_us: int, since_us: int) -> bytes:
+        keys = [b"weir:%b:replicas" % shard_tag(shard), resets_key(shard)]
+        argument = b"%b %d %d" % (self._id, lifetime_us, since_us)
+        return ANNOUNCE.full_call([key_prefix(key, 0) for key in keys], argument)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.policy.decision import Charge, Decision
-    from proxy.policy.limits import Limits
+    from proxy.policy.limits import Limit, Limits
 
 
 class Waiter(Protocol):
@@ -20,6 +20,10 @@ class Waiter(Protocol):
 
     def decided(self, decision: Decision) -> None:
         """Is called once, later, from the loop; never within `take`. Never raises."""
+
+
+class ResetError(Exception):
+    """Nothing can be reset now; the message says why."""
 
 
 class Store(Protocol):
@@ -37,6 +41,12 @@ class Store(Protocol):
 
     def configure(self, limits: Limits) -> None:
         """At the start and after a reload. A limit of the same name keeps its buckets, also at a new rate."""
+
+    async def reset(self, limit: Limit, key: bytes) -> int:
+        """Fills a bucket up, or without a key all of the limit's; how many were not full.
+
+        Raises ResetError.
+        """
 
     async def start(self) -> None: ...
 

@@ -44,9 +44,10 @@ class Hasher(Protocol):
 class Partition:
     """A limit's list of key entries, ready to be asked."""
 
-    __slots__ = ("_entries", "_none", "credential_names")
+    __slots__ = ("_entries", "_none", "_specs", "credential_names")
 
     def __init__(self, specs: Sequence[KeySpec], secret: bytes) -> None:
+        self._specs = tuple(specs)
         self._entries = [(_value_of(spec), _hasher_of(spec, secret)) for spec in specs]
         self._none = hasher(secret, "none").digest()
         self.credential_names = frozenset(filter(None, map(_credential_name, specs)))
@@ -59,6 +60,23 @@ class Partition:
                 hashed.update(value)
                 return hashed.digest()
         return self._none
+
+    def key_of(self, entry: str, value: str) -> bytes | None:
+        """The key of whoever has this value for an entry such as `client-ip`; None if nobody has."""
+        for spec, (value_of, base) in zip(self._specs, self._entries, strict=True):
+            if str(spec) == entry:
+                data = value.encode("utf-8", "surrogatepass")
+                if spec.kind in ("header", "client-ip", "const"):  # else the value stands inside a field
+                    data = value_of({spec.name.lower().encode(): data}, value)
+                if data:
+                    hashed = base.copy()
+                    hashed.update(data)
+                    return hashed.digest()
+        return None
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        return tuple(map(str, self._specs))
 
 
 def hasher(secret: bytes, kind: str, name: bytes = b"") -> Hasher:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from proxy.admin.app import AdminSources, admin_app
+from proxy.admin.resets import Resets
 from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
 from proxy.gateway import Gateway
@@ -199,7 +200,12 @@ class Worker:
         }
 
     def _admin_sources(self) -> AdminSources:
-        return AdminSources(registry=self.metrics.registry, readiness=self._readiness, status=self._status)
+        return AdminSources(
+            registry=self.metrics.registry,
+            readiness=self._readiness,
+            status=self._status,
+            resets=Resets(self.store, lambda: self.gateway.rules.limits),
+        )
 
     def _readiness(self) -> tuple[bool, dict[str, object]]:
         return self.is_ready, {"draining": not self.is_ready, "store": self.store.status()}

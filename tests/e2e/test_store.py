@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.test_reload import reloaded, replaced
 from tests.support.messages import get
+from tests.support.patience import until
 from tests.support.ports import free_port
 from tests.support.redis_servers import Papers, Redis, running
 
@@ -27,6 +28,13 @@ def redis(tmp_path):
 
 def settings(url, **store):
     return {"store": {"url": url, "timeout": "1s", **store}, "limits": [PER_USER]}
+
+
+TOKEN = "s3cret-t0ken"
+
+
+def resetting(weir, body="", path="/limits/per-user/reset", token=TOKEN):
+    return weir.admin(path, "POST", {"Authorization": f"Bearer {token}"}, body=body)
 
 
 async def statuses(ask, weir, *lines, count=3):
@@ -90,3 +98,76 @@ async def test_denial_cache_follows_its_setting(start_weir, start_origin, ask, r
     assert by_redis == (1, 0)
     assert seen == [429] * 3
     assert (refused("store"), refused("denial_cache")) == (2, 2)
+
+
+# --- resets ---
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def guarded(request, start_weir, start_origin, redis):
+    url = redis.url if request.param == "redis" else "memory"
+    return start_weir(settings(url) | {"admin": {"token": TOKEN}}, upstream=await start_origin())
+
+
+@pytest.mark.parametrize("whom", ["", '{"header:X-Auth-Token": "ada-4711"}', '{"key": "%s"}'])
+async def test_operator_frees_a_client(guarded, ask, whom):
+    """All of a limit, or one client by what it shows or by its hash. The log says that it was done, and no credential."""
+    name = resetting(guarded, '{"header:X-Auth-Token": "ada-4711"}').json()["key"]
+    before = await statuses(ask, guarded, ADA) + await statuses(ask, guarded, "X-Auth-Token: bob")
+    reply = resetting(guarded, whom.replace("%s", name))
+    ada, bob = await statuses(ask, guarded, ADA), await statuses(ask, guarded, "X-Auth-Token: bob")
+
+    assert before == [200, 200, 429] * 2
+    assert (reply.status, reply.json()) == (
+        200,
+        {"limit": "per-user", "key": name if whom else None, "reset": 1 if whom else 2},
+    )
+    assert ada == [200, 200, 429]
+    assert bob == ([429] * 3 if whom else [200, 200, 429])
+    assert [line["limit"] for line in guarded.log() if line["event"] == "limit_reset"] == ["per-user"] * 2
+    assert "ada-4711" not in guarded.log_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/limits/per-usr/reset", "", 404),
+        ("/limits/per-user/reset", "{", 400),
+        ("/limits/per-user/reset", "[]", 400),
+        ("/limits/per-user/reset", "{}", 400),
+        ("/limits/per-user/reset", '{"client-ip": "127.0.0.1"}', 400),
+        ("/limits/per-user/reset", '{"header:X-Auth-Token": ""}', 400),
+        ("/limits/per-user/reset", '{"key": "4711"}', 400),
+        ("/limits/per-user/reset", '{"key": "xyz"}', 400),
+    ],
+)
+async def test_mistake_resets_nothing(start_weir, start_origin, ask, path, body, status):
+    """And the answer says how it is written."""
+    weir = start_weir(settings("memory") | {"admin": {"token": TOKEN}}, upstream=await start_origin())
+    await statuses(ask, weir, ADA)
+    reply = resetting(weir, body, path)
+
+    assert reply.status == status
+    assert ("per-usr" if status == 404 else '{"header:X-Auth-Token": "..."}') in reply.json()["detail"]
+    assert await statuses(ask, weir, ADA, count=1) == [429]
+
+
+async def test_reset_wants_the_token(start_weir, start_origin, ask):
+    """Also where nothing else does, since a page in a browser could ask for it."""
+    origin = await start_origin()
+    guarded = start_weir(settings("memory") | {"admin": {"token": TOKEN}}, upstream=origin)
+    bare = start_weir(settings("memory"), upstream=origin)
+
+    assert resetting(guarded, token="guessed").status == 401
+    assert resetting(bare).status == 403
+    assert "admin.token" in resetting(bare).json()["detail"]
+
+
+async def test_reset_without_redis_says_so(start_weir, redis):
+    weir = start_weir(settings(redis.url) | {"admin": {"token": TOKEN}})
+    redis.kill()
+    await until(lambda: not weir.admin("/readyz").json()["store"]["up"], "the loss is noticed")
+    reply = resetting(weir)
+
+    assert reply.status == 503
+    assert "store.url" in reply.json()["detail"]

@@ -258,6 +258,35 @@ class StoreContract:
         assert [decision.is_admitted for decision in decisions] == [True, False, False]
         assert [decision.verdicts[0].remaining for decision in decisions] == [4, 4, 4]
 
+    # --- reset ---
+
+    async def test_reset_fills_one_bucket(self, bench):
+        """At once, and no other; what it is told of it counts buckets that were not full."""
+        (limit,) = configured(bench, {"rate": "1/h", "burst": 2})
+        ada, bob = new_user(), new_user()
+        for user in (ada, ada, ada, bob):
+            await take(bench.store, Charge(limit, user))
+        counts = [await bench.store.reset(limit, ada) for _ in range(2)]
+        after = [(await take(bench.store, Charge(limit, user))).verdicts[0].remaining for user in (ada, bob)]
+
+        assert counts == [1, 0]
+        assert after == [1, 0]
+
+    async def test_reset_of_a_limit_fills_all_its_buckets(self, bench):
+        """And those of no other limit, even where one name begins like another."""
+        settings = {"rate": "1/h", "burst": 2}
+        per, per_user = configured(bench, settings | {"name": "per"}, settings | {"name": "per-user"})
+        users = [new_user() for _ in range(20)]
+        for user in users:
+            for _ in range(3):
+                await take(bench.store, Charge(per, user))
+            await take(bench.store, Charge(per_user, user))
+        count = await bench.store.reset(per, b"")
+        after = [await take(bench.store, Charge(per, user), Charge(per_user, user)) for user in users]
+
+        assert count >= 20
+        assert [[each.remaining for each in decision.verdicts] for decision in after] == [[1, 0]] * 20
+
     # --- reload and rest ---
 
     async def test_reload_keeps_what_was_taken(self, bench):

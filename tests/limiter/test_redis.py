@@ -18,6 +18,7 @@ from proxy.config.settings import LimitSettings
 from proxy.limiter.batch import NOBODY
 from proxy.limiter.resp import CALL_KEYS
 from proxy.limiter.settling import ROUND_KEYS
+from proxy.limiter.store import ResetError
 from proxy.policy.limits import compile_limits
 from tests.limiter.asking import admitted, ask, ask_all, charge, limits_of, store_at
 from tests.limiter.contract import (
@@ -291,7 +292,6 @@ async def test_denial_cache_can_be_turned_off(redis: Redis) -> None:
 
 
 async def test_denials_are_forgotten_with_the_config(redis: Redis) -> None:
-    """And at a reset: a bucket that was emptied in Redis counts at once."""
     settings = {"rate": "1/h", "name": "per-user"}
     async with store_at(redis.url, limits_of(settings)) as store:
         (limit,) = configure(store, settings)
@@ -300,12 +300,61 @@ async def test_denials_are_forgotten_with_the_config(redis: Redis) -> None:
         redis.ask("FLUSHALL")
         (limit,) = configure(store, settings)
         reloaded = await ask(store, charge(limit))
-        redis.ask("FLUSHALL")
-        store.forget()
-        reset = await ask(store, charge(limit))
 
         assert denied.via == "denial_cache"
-        assert (reloaded.is_admitted, reset.is_admitted) == (True, True)
+        assert reloaded.is_admitted
+
+
+async def test_reset_reaches_every_replica(redis: Redis) -> None:
+    """Denials of others are forgotten within a beat, of one client or of all."""
+    limits = limits_of({"rate": "1/h", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as first, store_at(redis.url, limits) as second:
+        names = ["ada", "bob", "cy"]
+        for store in (first, first, second):
+            await ask_all(store, [[charge(limit, name)] for name in names])
+        await first.reset(limit, charge(limit, "ada").key)
+        known = second.status()["keys"]["per-user"]
+        await until(lambda: second.status()["keys"]["per-user"] == 2, "one denial is forgotten", within=3.0)
+        ada, bob = await ask_all(second, [[charge(limit, name)] for name in names[:2]])
+        await first.reset(limit, b"")
+        await until(lambda: second.status()["keys"]["per-user"] == 0, "all are", within=3.0)
+        freed = await ask_all(second, [[charge(limit, name)] for name in names])
+
+        assert known == 3
+        assert (ada.is_admitted, bob.is_admitted) == (True, False)
+        assert admitted(freed) == 3
+
+
+async def test_what_was_reset_in_an_outage_is_not_restored(redis: Redis, relay: Relay) -> None:
+    """A replica that was cut off hears of it before it settles; the rest of what it knows is settled."""
+    limits = limits_of({"rate": "2/h", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as first, store_at(relay.url, limits, timeout=0.2) as second:
+        await ask_all(second, [[charge(limit, name)] for name in ("ada", "bob")])
+        relay.hold()
+        while second.is_up:
+            await ask_all(second, [[charge(limit, name)] for name in ("ada", "bob")])
+        await first.reset(limit, charge(limit, "ada").key)
+        relay.release()
+        await until(lambda: second.is_up, "it is back", within=5.0)
+        ada, bob = await ask_all(first, [[charge(limit, name)] for name in ("ada", "bob")])
+
+        assert [decision.verdicts[0].remaining for decision in (ada, bob)] == [1, 0]
+
+
+async def test_nothing_is_reset_while_redis_is_down(redis: Redis) -> None:
+    limits = limits_of({"rate": "1/h", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits, timeout=0.2) as store:
+        await ask(store, charge(limit))
+        redis.kill()
+        await ask(store, charge(limit))
+        await until(lambda: not store.is_up, "it is noticed")
+        with pytest.raises(ResetError, match="store.url"):
+            await store.reset(limit, b"")
+
+        assert not (await ask(store, charge(limit))).is_admitted
 
 
 async def test_memory_of_denials_is_bounded(redis: Redis) -> None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 PASSWORD = "open-sesame-4711"
 # What docs/limits.md says a user of Redis must be allowed.
-RIGHTS = "~weir:* +eval +evalsha +time +get +set +del +zadd +zrem +zremrangebyscore +zcard +pexpire"
+RIGHTS = (
+    "~weir:* +eval +evalsha +time +get +set +del +zadd +zrem +zrangebyscore +zremrangebyscore +zcard +pexpire"
+)
 LIMITS = limits_of({"name": "per-user", "rate": "15/s"})
 (LIMIT,) = LIMITS
 

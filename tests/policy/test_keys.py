@@ -27,6 +27,31 @@ def token(claims, scheme="Bearer", *, urlsafe=True):
     return f"{scheme} eyJhbGciOiJub25lIn0.{encoded.rstrip(b'=').decode()}.c2ln"
 
 
+@pytest.mark.parametrize(
+    ("entry", "value", "headers"),
+    [
+        ("header:X-Auth-Token", " alice ", {"X-Auth-Token": "alice"}),
+        ("header:Authorization", "Bearer  abc", {"Authorization": "bearer abc"}),
+        ("cookie:sid", "s1", {"Cookie": "a=b; sid=s1"}),
+        ("jwt:sub", "ada", {"Authorization": token({"sub": "ada"})}),
+        ("client-ip", "2001:db8::1", {}),
+        ("const", "", {}),
+    ],
+)
+def test_key_of_a_named_client_is_that_of_its_requests(entry, value, headers):
+    """By whatever entry."""
+    asked = Partition([parse_key(entry)], b"s").key_of(entry, value)
+
+    assert asked == key(entry, headers, "2001:db8::1", b"s")
+
+
+def test_nobody_has_the_key_of_another_entry_or_of_no_value():
+    partition = Partition([parse_key("header:X-Auth-Token")], b"")
+
+    assert partition.key_of("header:Authorization", "x") is None
+    assert partition.key_of("header:X-Auth-Token", " ") is None
+
+
 # --- headers ---
 
 

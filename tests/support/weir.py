@@ -213,10 +213,12 @@ class Weir:
 
     # --- its admin plane ---
 
-    def admin(self, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> AdminAnswer:
+    def admin(
+        self, path: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
+    ) -> AdminAnswer:
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
         try:
-            connection.request(method, path, headers=headers or {})
+            connection.request(method, path, body, headers or {})
             response = connection.getresponse()
             return AdminAnswer(response.status, dict(response.getheaders()), response.read())
         finally:

@@ -1,0 +1,13 @@
+-- Notes that buckets were emptied of their debts, so that every replica forgets what it knows of them.
+--
+-- KEYS[1]  the sorted set of resets: the moment of each, in microseconds of this server's clock.
+-- ARGV[1]  for how many milliseconds it is told, a space, and what was reset, as resets.py words it.
+-- Returns  time.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local told, note = ARGV[1]:match('^(%d+) (.+)$')
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - told * 1000)
+redis.call('ZADD', KEYS[1], now, note)
+redis.call('PEXPIRE', KEYS[1], told)
+return now
