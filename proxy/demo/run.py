@@ -24,7 +24,8 @@ from proxy.config.loader import ConfigError, loads
 from proxy.demo.journal import Journal
 from proxy.demo.service import sample_service
 from proxy.demo.tour import tour
-from proxy.runtime.worker import StartError, Worker
+from proxy.runtime.sockets import StartError
+from proxy.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings

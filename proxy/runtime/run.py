@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -16,12 +17,14 @@ import uvloop
 from proxy.config.mistakes import ConfigError
 from proxy.config.watcher import fingerprint, watch
 from proxy.runtime.available import load_honoured
-from proxy.runtime.worker import StartError, Worker
+from proxy.runtime.sockets import Heirlooms, StartError, open_own
+from proxy.runtime.worker import Worker
 from proxy.telemetry import log
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
+    from proxy.runtime.sockets import Own
 
 EXIT_OK = 0
 EXIT_START = 1  # a port in use, a missing certificate
@@ -47,7 +50,7 @@ async def _serve(settings: Settings, config_path: str, seen: str | None) -> int:
     stops.listen()
     try:
         worker = Worker(settings, config_path)
-        await _started(worker)
+        await _started(worker, open_own(settings, Heirlooms(os.environ)))
     except StartError as error:
         event(_log, logging.ERROR, "cannot_start", reason=str(error))
         return EXIT_START
@@ -64,10 +67,10 @@ async def _serve(settings: Settings, config_path: str, seen: str | None) -> int:
     return EXIT_OK
 
 
-async def _started(worker: Worker) -> None:
+async def _started(worker: Worker, own: Own) -> None:
     """Serves, or has let go of everything that was begun."""
     try:
-        await worker.start()
+        await worker.start(own)
     except StartError:
         await worker.stop()
         raise

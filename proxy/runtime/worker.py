@@ -10,11 +10,9 @@ import asyncio
 import logging
 import time
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from aiohttp import web
-
-from proxy.admin.app import AdminSources, admin_app
+from proxy.admin.app import AdminSources
 from proxy.admin.resets import Resets
 from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
@@ -27,26 +25,25 @@ from proxy.net.hall import Hall, HallRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
 from proxy.rules import Rules
-from proxy.runtime.tls import TlsError, check_store_files, server_context
+from proxy.runtime.sites import addresses, serve_admin, serve_listeners
+from proxy.runtime.sockets import Own, StartError, open_own
+from proxy.runtime.tls import TlsError, check_store_files
 from proxy.telemetry import log
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.log import event
 from proxy.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from proxy.config.settings import ListenTls, Settings
+    from aiohttp import web
+
+    from proxy.config.settings import Settings
     from proxy.limiter.store import Store
     from proxy.telemetry.metrics import StoreFigures
 
 SWEEP_SECONDS = 0.25  # a deadline may be met this much late; a sweep over 10 000 connections costs 0.6 ms
-BACKLOG = 1024  # connections that wait to be accepted
 FLUSH_SECONDS = 0.1  # access-log lines wait this long for company
 
 _log = logging.getLogger("weir.worker")
-
-
-class StartError(Exception):
-    """The worker cannot start; the message names the setting and fits on one line."""
 
 
 class Worker:
@@ -70,6 +67,7 @@ class Worker:
         self.is_ready = False
         self._runner = HallRunner(self.hall, shutdown_timeout=settings.drain.timeout)
         self._admin: web.AppRunner | None = None
+        self._own: Own | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._started = time.time()
         self._last_reload: dict[str, object] = {"successful": True, "at": self._started, "error": None}
@@ -77,35 +75,28 @@ class Worker:
 
     # --- start ---
 
-    async def start(self) -> None:
+    async def start(self, own: Own | None = None) -> None:
         """Serves from the return of this on. Raises StartError; then `stop` cleans up."""
         self.sweeper.start()
         self._flush()
+        own = own or open_own(self.settings)
+        self._own = own
         await self.store.start()
         self._provide_metrics()
         await self._runner.setup()
-        listens = self.settings.listen
-        for number, listen in enumerate(listens):
-            setting = f"listen[{number}]" if len(listens) > 1 else "listen"
-            await _open_site(self._runner, listen, listen.tls, setting)
-        await self._start_admin()
+        await serve_listeners(self._runner, self.settings.listen, own.doors)
+        if own.admin is not None:
+            self._admin = await serve_admin(self.settings.admin, self._admin_sources(), own.admin)
         self.is_ready = True
         event(_log, logging.INFO, "serving", listen=self.addresses, admin=self.admin_addresses)
 
-    async def _start_admin(self) -> None:
-        token = self.settings.admin.token
-        app = admin_app(self._admin_sources(), token.get_secret_value() if token else None)
-        self._admin = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._admin.setup()
-        await _open_site(self._admin, self.settings.admin.listen, None, "admin.listen")
-
     @property
     def addresses(self) -> list[str]:
-        return [_text(address) for address in self._runner.addresses]
+        return addresses(self._runner)
 
     @property
     def admin_addresses(self) -> list[str]:
-        return [_text(address) for address in self._admin.addresses] if self._admin else []
+        return addresses(self._admin)
 
     # --- reload ---
 
@@ -161,6 +152,8 @@ class Worker:
         if self._admin is not None:
             await self._admin.cleanup()
         self.gateway.pool.retire()
+        if self._own is not None:
+            self._own.close()
         await self.store.close()
         self.sweeper.stop()
         if self._flush_timer is not None:
@@ -225,34 +218,6 @@ class Worker:
         }
 
 
-class Spot(Protocol):
-    """Where a site listens."""
-
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
-    @property
-    def unix_path(self) -> str | None: ...
-
-
-async def _open_site(runner: web.BaseRunner, spot: Spot, tls: ListenTls | None, setting: str) -> None:
-    site: web.BaseSite
-    try:
-        context = server_context(tls) if tls is not None else None
-    except TlsError as error:
-        raise StartError(f"{setting}.tls.{error}") from None
-    try:
-        if spot.unix_path is not None:
-            site = web.UnixSite(runner, spot.unix_path, ssl_context=context, backlog=BACKLOG)
-        else:
-            site = web.TCPSite(runner, spot.host, spot.port, ssl_context=context, backlog=BACKLOG)
-        await site.start()
-    except OSError as error:
-        where = spot.unix_path or f"{spot.host}:{spot.port}"
-        raise StartError(f"{setting}: cannot listen on {where}: {_why(error)}") from None
-
-
 def new_store(settings: Settings, figures: StoreFigures) -> Store:
     """Raises StartError."""
     store = settings.store
@@ -281,10 +246,3 @@ def _sweep_seconds(settings: Settings) -> float:
 
 def _why(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
-
-
-def _text(address: object) -> str:
-    if isinstance(address, tuple):
-        host, port = address[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return f"unix:{address}"

@@ -1,0 +1,209 @@
+"""Sockets that listen: bound here, or handed over by systemd (LISTEN_FDS), before anything serves on them.
+
+With several workers each gets sockets of its own on the same address (SO_REUSEPORT): the kernel spreads
+connections evenly, which it does not where processes share one socket. All are held by who opened them, so
+that a queue outlives the worker that died. A port that another process listens on is an error all the same.
+Knows nothing of what is served.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, MutableMapping
+
+    from proxy.config.settings import Settings
+
+BACKLOG = 1024  # connections that wait to be accepted
+FIRST_FD = 3  # sd_listen_fds(3): descriptors are handed over from here on
+
+Doors = list[list[socket.socket]]  # for each entry of `listen` its sockets
+
+
+class StartError(Exception):
+    """Weir cannot start; the message names the setting and fits on one line."""
+
+
+class Spot(Protocol):
+    """Where to listen."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def unix_path(self) -> str | None: ...
+
+
+class Heirlooms:
+    """Sockets that systemd has opened; each is used by the setting that has its port or path."""
+
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        self._sockets: list[socket.socket] = []
+        if environ.get("LISTEN_PID") == str(os.getpid()):
+            count = int(environ.get("LISTEN_FDS", "0"))
+            self._sockets = [_inherited(fd) for fd in range(FIRST_FD, FIRST_FD + count)]
+        for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+            environ.pop(name, None)  # not for our children
+
+    def take(self, spot: Spot) -> list[socket.socket]:
+        found = [sock for sock in self._sockets if _place(sock) == (spot.unix_path or spot.port)]
+        self._sockets = [sock for sock in self._sockets if sock not in found]
+        return found
+
+    def require_none_left(self) -> None:
+        if self._sockets:
+            names = ", ".join(str(_place(sock)) for sock in self._sockets)
+            raise StartError(
+                f"LISTEN_FDS: {names} was handed over, but neither listen nor admin.listen has it"
+            )
+
+
+def _inherited(fd: int) -> socket.socket:
+    os.set_inheritable(fd, False)  # noqa: FBT003 - a positional-only argument
+    sock = socket.socket(fileno=fd)
+    sock.settimeout(0)
+    return sock
+
+
+def _place(sock: socket.socket) -> object:
+    address = sock.getsockname()
+    return address[1] if isinstance(address, tuple) else address
+
+
+class Own:
+    """The sockets of one process; one that is not alone has no admin plane."""
+
+    def __init__(self, doors: Doors, admin: list[socket.socket] | None) -> None:
+        self.doors = doors
+        self.admin = admin
+
+    def close(self) -> None:
+        close_doors([*self.doors, self.admin or []])
+
+
+def open_own(settings: Settings, heirlooms: Heirlooms | None = None) -> Own:
+    """For one process alone. Raises StartError, with all closed."""
+    heirlooms = heirlooms or Heirlooms({})
+    doors = open_doors(settings, 1, heirlooms)[0]
+    try:
+        admin = open_spot(settings.admin.listen, "admin.listen", 1, heirlooms)[0]
+        heirlooms.require_none_left()
+    except StartError:
+        close_doors(doors)
+        raise
+    return Own(doors, admin)
+
+
+def open_doors(settings: Settings, copies: int, heirlooms: Heirlooms) -> list[Doors]:
+    """For each of `copies` workers the sockets it serves on. Raises StartError, with all closed."""
+    opened: list[Doors] = [[] for _ in range(copies)]
+    try:
+        for number, listen in enumerate(settings.listen):
+            setting = f"listen[{number}]" if len(settings.listen) > 1 else "listen"
+            sockets = open_spot(listen, setting, copies, heirlooms)
+            for doors, mine in zip(opened, sockets, strict=True):
+                doors.append(mine)
+    except StartError:
+        for doors in opened:
+            close_doors(doors)
+        raise
+    return opened
+
+
+def close_doors(doors: Iterable[list[socket.socket]]) -> None:
+    for sockets in doors:
+        for sock in sockets:
+            sock.close()
+
+
+def open_spot(spot: Spot, setting: str, copies: int, heirlooms: Heirlooms) -> list[list[socket.socket]]:
+    """For each copy its sockets: one for each address that the host's name has."""
+    inherited = heirlooms.take(spot)
+    if inherited:
+        return [[sock if first else sock.dup() for sock in inherited] for first in _firsts(copies)]
+    try:
+        if spot.unix_path is not None:
+            shared = _unix(spot.unix_path)
+            return [[shared if first else shared.dup()] for first in _firsts(copies)]
+        return _tcp(spot.host, spot.port, copies)
+    except OSError as error:
+        where = spot.unix_path or f"{spot.host}:{spot.port}"
+        raise StartError(f"{setting}: cannot listen on {where}: {_why(error)}") from None
+
+
+def _firsts(copies: int) -> list[bool]:
+    return [number == 0 for number in range(copies)]
+
+
+def _tcp(host: str, port: int, copies: int) -> list[list[socket.socket]]:
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    places = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    opened: list[list[socket.socket]] = [[] for _ in range(copies)]
+    try:
+        for family, address in places:
+            first = _bound(family, address, is_shared=False)
+            if copies == 1:
+                opened[0].append(first)
+                continue
+            place = first.getsockname()  # with the port that 0 became
+            first.close()  # it was bound alone: nobody else is there
+            for mine in opened:
+                mine.append(_bound(family, place, is_shared=True))
+    except OSError:
+        close_doors(opened)
+        raise
+    return opened
+
+
+def _bound(family: int, address: object, *, is_shared: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _unix(path: str) -> socket.socket:
+    """In the place of a socket that nobody listens on any more."""
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.settimeout(0)
+        if Path(path).exists() and stat.S_ISSOCK(Path(path).stat().st_mode) and not _is_answered(path):
+            Path(path).unlink()
+        sock.bind(path)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _is_answered(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # its queue is full
+        except OSError:
+            return False
+        return True
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,149 @@
+"""What listens: alone or shared evenly, and never beside somebody else."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+
+import pytest
+
+from proxy.config.loader import loads
+from proxy.runtime.sockets import Heirlooms, StartError, close_doors, open_doors, open_own
+from tests.support.ports import free_port
+
+
+def settings(listen, admin=None):
+    servers = 'upstream: {servers: ["http://127.0.0.1:9000"]}\n'
+    return loads(
+        f'{servers}listen: {listen}\nadmin: {{listen: "{admin or f"127.0.0.1:{free_port()}"}"}}', "f", {}
+    )
+
+
+@pytest.fixture
+def opened():
+    """Opens doors, closed at the end of the test."""
+    all_doors = []
+
+    def open_(listen, copies=1):
+        found = open_doors(settings(listen), copies, Heirlooms({}))
+        all_doors.extend(found)
+        return found
+
+    yield open_
+    for doors in all_doors:
+        close_doors(doors)
+
+
+def accepted(sock):
+    """How many connections wait."""
+    count = 0
+    while True:
+        try:
+            sock.accept()[0].close()
+        except BlockingIOError:
+            return count
+        count += 1
+
+
+def test_each_worker_gets_an_even_share(opened):
+    """Also of connections that come all at once: 128 of two workers."""
+    port = free_port()
+    doors = opened(f"127.0.0.1:{port}", 2)
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(128)]
+    shares = [accepted(mine[0][0]) for mine in doors]
+    for client in clients:
+        client.close()
+
+    assert sum(shares) == 128
+    assert min(shares) > 32  # by chance less than once in 10^8
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_port_in_use_is_an_error(opened, copies):
+    """Although workers share theirs: somebody else's sharing is refused too."""
+    port = free_port()
+    opened(f"127.0.0.1:{port}", 2)
+    with pytest.raises(
+        StartError, match=rf"^listen: cannot listen on 127\.0\.0\.1:{port}: address .*in use$"
+    ):
+        opened(f"127.0.0.1:{port}", copies)
+
+
+def test_second_listener_that_fails_closes_the_first(opened):
+    """Nothing of a failed start listens on."""
+    first, taken = free_port(), free_port()
+    opened(f"127.0.0.1:{taken}")
+    with pytest.raises(StartError, match=r"listen\[1\]"):
+        opened(f'["127.0.0.1:{first}", "127.0.0.1:{taken}"]', 2)
+
+    assert opened(f"127.0.0.1:{first}")
+
+
+def test_admin_that_fails_closes_the_listeners(opened):
+    port = free_port()
+    taken = free_port()
+    opened(f"127.0.0.1:{taken}")
+    with pytest.raises(StartError, match=r"admin\.listen"):
+        open_own(settings(f"127.0.0.1:{port}", f"127.0.0.1:{taken}"))
+
+    assert opened(f"127.0.0.1:{port}")
+
+
+def test_any_port_is_the_same_for_all_workers(opened):
+    doors = opened("127.0.0.1:0", 3)
+
+    assert len({mine[0][0].getsockname()[1] for mine in doors}) == 1
+
+
+def test_name_with_two_addresses_gets_both(opened):
+    """localhost: as many sockets as it has addresses."""
+    port = free_port()
+    known = {info[4][0] for info in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)}
+    doors = opened(f"localhost:{port}")
+
+    assert {sock.getsockname()[0] for sock in doors[0][0]} == known
+
+
+def test_address_of_another_machine_is_an_error(opened):
+    with pytest.raises(StartError, match=r"listen: cannot listen on 192\.0\.2\.1:80: cannot assign"):
+        opened("192.0.2.1:80")
+
+
+def test_name_that_does_not_exist_is_an_error(opened):
+    with pytest.raises(StartError, match=r"listen: cannot listen on no-such-host\.invalid:80: "):
+        opened("no-such-host.invalid:80")
+
+
+def test_unix_socket_that_is_answered_is_in_use(opened, tmp_path):
+    """It is not taken away from who listens on it."""
+    path = tmp_path / "weir.sock"
+    doors = opened(f"unix:{path}", 2)
+    with pytest.raises(StartError, match="in use"):
+        opened(f"unix:{path}")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+    assert Counter(accepted(mine[0][0]) for mine in doors) == {2: 1, 0: 1}  # the client, and who asked
+
+
+def test_unix_socket_that_was_left_behind_is_replaced(opened, tmp_path):
+    """By a Weir that was killed."""
+    path = tmp_path / "weir.sock"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+
+    assert opened(f"unix:{path}")
+
+
+def test_file_in_the_place_of_a_socket_stays(opened, tmp_path):
+    path = tmp_path / "weir.sock"
+    path.write_text("precious")
+    with pytest.raises(StartError, match="in use"):
+        opened(f"unix:{path}")
+
+    assert path.read_text() == "precious"
+
+
+def test_folder_that_may_not_be_written_is_an_error(opened, tmp_path):
+    with pytest.raises(StartError, match=r"listen: cannot listen on /no/such/folder: no such file"):
+        opened("unix:/no/such/folder")
