@@ -5,7 +5,7 @@ Knows nothing of sockets, limits or files; every moment is in seconds of the loo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from proxy.policy.limits import Limit
 
 # Outcomes: how an exchange ended.
-SERVED = "served"  # the upstream's answer, whole, whatever its status
-REFUSED = "refused"  # Weir said no: a limit, the contract, or a request it will not forward
-FAULTED = "faulted"  # something broke on the way; the fault says what
-ABANDONED = "abandoned"  # the client left before the end
-TUNNELLED = "tunnelled"  # became a byte tunnel by 101
+SERVED: Final = "served"  # the upstream's answer, whole, whatever its status
+REFUSED: Final = "refused"  # Weir said no: a limit, the contract, or a request it will not forward
+FAULTED: Final = "faulted"  # something broke on the way; the fault says what
+ABANDONED: Final = "abandoned"  # the client left before the end
+TUNNELLED: Final = "tunnelled"  # became a byte tunnel by 101
 
-UPSTREAM = "upstream"  # source of an answer: the service ...
-WEIR = "weir"  # ... or Weir itself
+UPSTREAM: Final = "upstream"  # source of an answer: the service ...
+WEIR: Final = "weir"  # ... or Weir itself
 
 
 class Exchange:

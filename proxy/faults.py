@@ -7,9 +7,10 @@ metric and Proxy-Status (RFC 9209 section 2.3). Knows nothing of sockets or mess
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-DOWNSTREAM = "downstream"
-UPSTREAM = "upstream"
+DOWNSTREAM: Final = "downstream"
+UPSTREAM: Final = "upstream"
 
 CLOSE = (
     0  # status of a fault that is answered by closing only: the client sent nothing that could be answered

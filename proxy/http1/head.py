@@ -8,7 +8,7 @@ versions, counts) are here. Bodies are not its business: framing.py. Knows nothi
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import httptools
 
@@ -19,21 +19,21 @@ from proxy.http1.path import normalised
 if TYPE_CHECKING:
     from proxy.faults import Fault
 
-CHUNKED = -1  # body_length of a chunked message
-UNTIL_CLOSE = -2  # body_length of a response that ends with its connection
+CHUNKED: Final = -1  # body_length of a chunked message
+UNTIL_CLOSE: Final = -2  # body_length of a response that ends with its connection
 
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
-_REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_REASON: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 # Of a section that llhttp has judged. Without the spaces around a value: backtracking over them is quadratic.
 _FIELD = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")
-_LENGTH = re.compile(rb"[0-9]{1,18}")  # as many digits as surely fit into anybody's 64 bits
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")  # as many digits as surely fit into anybody's 64 bits
 # A request line with nothing to judge: its method was good before, its target is plain origin-form.
-_PLAIN_LINE = re.compile(rb"([A-Z\-]+) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1")
+_PLAIN_LINE: Final = re.compile(rb"([A-Z\-]+) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1")
 _REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 
 # Bytes are looked for by their number: `0x23 in target` costs a tenth of `b"#" in target`.
-_SLASH = 0x2F
-_HASH = 0x23
+_SLASH: Final = 0x2F
+_HASH: Final = 0x23
 
 
 class RequestHead:

@@ -7,28 +7,30 @@ the phases do.
 
 from __future__ import annotations
 
-IDLE = 0  # no exchange: the connection waits for a head
-DECIDING = 1  # the store was asked
-CONNECTING = 2  # a connection to a server was asked for
-WAITING = 3  # the request is on its way, the answer's head is awaited
-ANSWERING = 4  # the answer streams to the client
-REDACTING = 5  # the answer is swallowed, ours will take its place
-TUNNELLING = 6  # 101: bytes both ways
-OVER = 7  # the connection is of no more use
+from typing import Final
+
+IDLE: Final = 0  # no exchange: the connection waits for a head
+DECIDING: Final = 1  # the store was asked
+CONNECTING: Final = 2  # a connection to a server was asked for
+WAITING: Final = 3  # the request is on its way, the answer's head is awaited
+ANSWERING: Final = 4  # the answer streams to the client
+REDACTING: Final = 5  # the answer is swallowed, ours will take its place
+TUNNELLING: Final = 6  # 101: bytes both ways
+OVER: Final = 7  # the connection is of no more use
 PHASES = ("idle", "deciding", "connecting", "waiting", "answering", "redacting", "tunnelling", "over")
 
-ASK = 0  # a head came
-ADMIT = 1  # the limits let it pass
-CONNECT = 2  # a connection is there, the request was sent
-RETRY = 3  # it died untouched, another one is asked for
-ANSWER = 4  # the answer's head came
-REDACT = 5  # ... with a status whose details must not leave
-SWITCH = 6  # ... 101
-FINISH = 7  # the exchange ended, the connection stays
-CLOSE = 8  # the exchange ended and so does the connection
+ASK: Final = 0  # a head came
+ADMIT: Final = 1  # the limits let it pass
+CONNECT: Final = 2  # a connection is there, the request was sent
+RETRY: Final = 3  # it died untouched, another one is asked for
+ANSWER: Final = 4  # the answer's head came
+REDACT: Final = 5  # ... with a status whose details must not leave
+SWITCH: Final = 6  # ... 101
+FINISH: Final = 7  # the exchange ended, the connection stays
+CLOSE: Final = 8  # the exchange ended and so does the connection
 EVENTS = ("ask", "admit", "connect", "retry", "answer", "redact", "switch", "finish", "close")
 
-NEXT: tuple[dict[int, int], ...] = (
+NEXT: Final[tuple[dict[int, int], ...]] = (
     {ASK: DECIDING, CLOSE: OVER},
     {ADMIT: CONNECTING, FINISH: IDLE, CLOSE: OVER},
     {CONNECT: WAITING, RETRY: CONNECTING, FINISH: IDLE, CLOSE: OVER},

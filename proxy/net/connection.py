@@ -9,14 +9,14 @@ since the peers are woken once a tick instead of once a write (docs/decisions/00
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
     from proxy.net.sweep import Sweeper
 
-LARGE_BYTES = (
+LARGE_BYTES: Final = (
     16 * 1024
 )  # goes out at once: libuv may read 32 times in a tick, and back-pressure must be felt between
 LINGER_SECONDS = 2.0  # how long an ended connection is read, so that no reset overtakes its last bytes

@@ -12,7 +12,7 @@ import asyncio
 import re
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.faults import Fault
@@ -26,19 +26,24 @@ if TYPE_CHECKING:
     from proxy.net.hall import Hall
     from proxy.net.ports import Lane
 
-READ_AHEAD_BYTES = 64 * 1024  # unread input that is held before the socket is paused
+READ_AHEAD_BYTES: Final = 64 * 1024  # unread input that is held before the socket is paused
 DISCARD_BYTES = (
     64 * 1024
 )  # of a refused request's body, read and dropped to keep the connection (nginx: lingering)
-LAST_BYTES = 2 * 1024  # a longer head is not kept for the next request to be compared with ...
-LAST_HEADERS = 32  # ... nor one of more fields: 300 bytes each, and the connection may rest
+LAST_BYTES: Final = 2 * 1024  # a longer head is not kept for the next request to be compared with ...
+LAST_HEADERS: Final = 32  # ... nor one of more fields: 300 bytes each, and the connection may rest
 LINGER_BYTES = 8 * 1024 * 1024  # read and dropped at most once the connection has ended
-TURN = 32  # heads and pieces of bodies that are worked off before others have theirs
+TURN: Final = 32  # heads and pieces of bodies that are worked off before others have theirs
 CHUNKED_BYTES = 32 * 1024  # of a chunked body, a turn: 10 ms if its chunks are of one byte
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
-_HEADS, _BUSY, _DISCARDING, _TUNNEL, _LINGERING, _CLOSED = range(6)
+_HEADS: Final = 0
+_BUSY: Final = 1
+_DISCARDING: Final = 2
+_TUNNEL: Final = 3
+_LINGERING: Final = 4
+_CLOSED: Final = 5
 
 
 class Downstream(Connection):

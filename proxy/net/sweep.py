@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NEVER = inf
+NEVER: Final = inf
 
 
 class Sweepable(Protocol):

@@ -7,7 +7,7 @@ answer means.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy import faults
 from proxy.faults import Fault
@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from proxy.net.pool import Server
     from proxy.net.ports import Lane
 
-HEAD_BYTES = 64 * 1024  # of an answer; nginx: proxy_buffer_size 8k, HAProxy 16k, Envoy 60k
-INTERIM_MAX = 16  # 1xx heads before the answer
+HEAD_BYTES: Final = 64 * 1024  # of an answer; nginx: proxy_buffer_size 8k, HAProxy 16k, Envoy 60k
+INTERIM_MAX: Final = 16  # 1xx heads before the answer
 
-_IDLE, _HEAD, _BODY, _TUNNEL, _LINGERING, _CLOSED = range(6)
+_IDLE: Final = 0
+_HEAD: Final = 1
+_BODY: Final = 2
+_TUNNEL: Final = 3
+_LINGERING: Final = 4
+_CLOSED: Final = 5
 
 
 class Upstream(Connection):

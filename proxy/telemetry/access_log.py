@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 from time import gmtime, monotonic, strftime, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from proxy.exchange import Exchange
     from proxy.telemetry.metrics import Metrics
 
-BATCH = 128  # lines encoded at once: about 0.2 ms of the loop
+BATCH: Final = 128  # lines encoded at once: about 0.2 ms of the loop
 CHUNK_BYTES = 128 * 1024  # handed to the thread without waiting for the next flush
 VERDICTS_MAX = 1024  # combinations of limits and verdicts that are remembered as text
 STDOUT = 1

@@ -8,7 +8,7 @@ config, the fault table and HTTP itself, never from what a client chose: a metho
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy import faults
 from proxy.policy.decision import LOCAL, STORE
@@ -37,7 +37,7 @@ EXEMPT = "exempt"
 DECISIONS = (ADMITTED, REFUSED, SHADOW_REFUSED, EXEMPT)
 
 # From half a millisecond (a refusal takes less) to the service's own request timeout of 140 s.
-SECONDS = (
+SECONDS: Final = (
     0.0005,
     0.001,
     0.0025,
@@ -72,7 +72,7 @@ STORE_SECONDS = (
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 # Reasons for which a request is refused before anything of it is looked at: `lane.refuse_head`.
-DOOR_REASONS = frozenset(
+DOOR_REASONS: Final = frozenset(
     fault.reason
     for fault in faults.FAULTS.values()
     if fault.side == faults.DOWNSTREAM
