@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from proxy.limiter.generations import Generations
 from proxy.limiter.resp import key_prefix
-from proxy.policy.decision import Decision, Verdict
+from proxy.policy.decision import DENIAL_CACHE, Decision, Verdict
 from proxy.policy.gcra import rescaled
 
 if TYPE_CHECKING:
@@ -102,6 +102,13 @@ class Book:
         debt = answer if answer >= 0 else ~answer
         self.known.put(key, sent_us + debt // self._scale)
         return Verdict(self.limit, answer >= 0, debt)
+
+    def denial(self, full_at_us: int, now_us: int) -> Decision | None:
+        """The refusal, if the cost cannot fit yet."""
+        debt = (full_at_us - now_us) * self._scale
+        if debt + self._cost <= self._room or self.limit.is_shadow:
+            return None
+        return Decision(False, [Verdict(self.limit, False, debt)], DENIAL_CACHE)  # noqa: FBT003 - hot
 
     def known_verdict(self, key: bytes, now_us: int) -> Verdict:
         """What Redis would say, as far as it is known; a refusal is certain."""

@@ -87,8 +87,9 @@ class RedisStore:
         place = key[0] & self._mask
         if self._links[place].state is DOWN:
             return outage.decide((book,), charges, monotonic_us(), self.replicas.count)
-        if book.known.get(key) > self._past_us + book.ample_us:
-            denial = self.denial(charges)
+        full_at_us = book.known.get(key)
+        if full_at_us > self._past_us + book.ample_us and self.caches_denials:
+            denial = book.denial(full_at_us, monotonic_us())
             if denial is not None:
                 return denial
         batch = self._open.get(place)
