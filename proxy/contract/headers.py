@@ -44,7 +44,8 @@ _LEAKS = frozenset(
     b" reporting-endpoints proxy-status cache-status surrogate-control surrogate-key grpc-message"
     b" grpc-status-details-bin sprequestguid request-context x-pingback x-application-context x-real-ip"
     b" x-amz-id-2 x-chromelogger-data x-owa-version x-feserver x-beserver x-diaginfo x-varnish phpdebugbar-id"
-    b" x-turbo-charged-by x-redirect-by x-cascade x-b3-traceid x-b3-spanid x-ua-compatible host".split()
+    b" x-turbo-charged-by x-redirect-by x-cascade x-b3-traceid x-b3-spanid x-ua-compatible host"
+    b" alt-svc".split()
 )
 _LEAKING_NAME = re.compile(
     rb"powered|aspnet|debug|exception|error|stack|trace|fault|failure|crash|reason|runtime|backend|upstream|server|sourcefile"

@@ -27,10 +27,11 @@ def _rule(anchors: str | tuple[str, ...], pattern: str, flags: int = 0) -> Rule:
 
 # What may stand between a name and its value, in JSON (also in a string), HTML, XML, Python, PHP, YAML, SQL.
 _QUOTE = r"""(?: \\{0,3}+["'`]{1,2}+ | &quot; | &\#0?3[49]; | &\#x2[27]; )"""
+_SPACE = r"(?:[\ \t]|&nbsp;?)"
 _TAG = r"</?[a-z][^<>]{0,80}+>"
 _ASSIGNED = rf"""(?:
-      (?: (?>{_QUOTE}?) \]?+ [\ \t]{{0,8}}+ (?:==?>?|:=|[:>]) | \ [^<>]{{0,80}}+> )
-      (?> (?: \s | {_TAG} ){{0,8}} )
+      (?: (?>{_QUOTE}?) \]?+ (?>{_SPACE}{{0,8}}) (?:=&gt;|==?>?|:=|[:>]) | \ [^<>]{{0,80}}+> )
+      (?> (?: {_SPACE} | \s | {_TAG} ){{0,8}} )
     | {_QUOTE} [\ \t]{{0,4}}+ , \s{{0,4}}+ (?=[bru]?["'])
     | (?> (?: \s{{0,8}}+ {_TAG} ){{1,6}} ) \s{{0,8}}+
     ) (?> (?: string\(\d{{1,9}}\)[\ ] | [bru]{{1,2}}(?=["']) )? )"""
@@ -70,7 +71,7 @@ RULES: tuple[Rule, ...] = (
     ),
     # A password in a URL; a slash in it should have been escaped, but often is not.
     _rule(
-        "://",
+        ("://", r":\/\/", r":\\/\\/", ":&#x2f;&#x2f;"),  # also in JSON, in JSON within JSON, in HTML
         r"""[^\s/?\#@:"'<>]{0,128}+:(?!\d{1,5}[/?\#])
         (?P<secret> [^\s"'<>/]{1,128} (?: /[^\s"'<>/]{1,64} ){0,2} )@""",
     ),

@@ -19,6 +19,12 @@ password=hunter2&x=1
 password=b'hunter2'
 password: hunter2
   password := "hunter2"
+{&quot;api_key&quot;:&nbsp&quot;hunter2&quot;,&nbsp&quot;a&quot;
+api_key&nbsp;=&nbsp;&quot;hunter2&quot;
+<b>Fatal error</b>: 'api_key' =&gt; 'hunter2', 'b'
+{"queue": "amqp:\/\/worker:hunter2@mq01:5672\/hub"}
+{"queue": "amqp:\\/\\/worker:hunter2@mq01:5672\\/hub"}
+queue: &quot;amqp:&#x2F;&#x2F;worker:hunter2@mq01:5672&#x2F;hub&quot;
 $password = "hunter2";
 PASSWORD=hunter2 USER=x
 Pwd=hunter2
