@@ -26,6 +26,15 @@ def run(config_path: str) -> None:
     sys.exit(serve(config_path))
 
 
+@main.command(hidden=True)
+@click.option("--channel", type=int, required=True, help="The descriptor of the supervisor's socket.")
+def worker(channel: int) -> None:
+    """Serve as one of several; started by `weir run`."""
+    from proxy.runtime.child import run_child  # noqa: PLC0415
+
+    sys.exit(run_child(channel))
+
+
 @main.command()
 @click.argument("config_path", metavar="FILE")
 def check(config_path: str) -> None:

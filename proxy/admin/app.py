@@ -10,7 +10,7 @@ import hmac
 import logging
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from aiohttp import web
@@ -21,16 +21,23 @@ from proxy.admin.resets import NotResetError
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp.typedefs import Handler, Middleware
     from prometheus_client import CollectorRegistry
 
-    from proxy.admin.resets import Resets
-
 PROBES = frozenset(("/healthz", "/readyz"))  # open without a token: a kubelet has none
 
 _log = logging.getLogger("weir.admin")
+
+
+class Resetting(Protocol):
+    async def reset(self, name: str, body: bytes) -> dict[str, object]:
+        """What is told of it. Raises NotResetError."""
+
+
+async def _nothing() -> None:
+    """What is shown is at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,8 @@ class AdminSources:
     registry: CollectorRegistry
     readiness: Callable[[], tuple[bool, Mapping[str, object]]]  # whether new requests may come, and why
     status: Callable[[], Mapping[str, object]]
-    resets: Resets | None = None
+    resets: Resetting | None = None
+    refresh: Callable[[], Awaitable[None]] = _nothing  # is waited for before metrics and status
 
 
 def admin_app(sources: AdminSources, token: str | None = None) -> web.Application:
@@ -50,6 +58,7 @@ def admin_app(sources: AdminSources, token: str | None = None) -> web.Applicatio
     app.on_response_prepare.append(_dress)
 
     async def metrics(request: web.Request) -> web.Response:
+        await sources.refresh()
         encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encoder(sources.registry), headers={"Content-Type": content_type})
 
@@ -62,6 +71,7 @@ def admin_app(sources: AdminSources, token: str | None = None) -> web.Applicatio
         return _json({"ready": is_ready, **details}, code)
 
     async def status(_: web.Request) -> web.Response:
+        await sources.refresh()
         return _json({"version": __version__, **sources.status()})
 
     for path, answer in (
@@ -76,7 +86,7 @@ def admin_app(sources: AdminSources, token: str | None = None) -> web.Applicatio
     return app
 
 
-def _reset(resets: Resets, *, is_guarded: bool) -> Handler:
+def _reset(resets: Resetting, *, is_guarded: bool) -> Handler:
     async def reset(request: web.Request) -> web.Response:
         if not is_guarded:  # any page in a browser could send it to a loopback address
             return _problem(HTTPStatus.FORBIDDEN, detail="admin.token must be set for this")

@@ -140,6 +140,14 @@ def whole(settings: Settings) -> Iterator[Place]:
     files = settings.store.tls
     if (files.ca or files.cert) and not settings.store.url.tls:
         yield ("store", "tls"), "is used with rediss:// only, and store.url is none"
+    if settings.workers not in (1, "auto") and settings.store.url.kind == "memory" and settings.limits:
+        yield (
+            ("workers",),
+            (
+                f"{settings.workers} processes would each grant the whole of every limit, since store.url is"
+                " memory: count in Redis, or leave it at 1"
+            ),
+        )
     listening = {
         (each.host, each.port, each.unix_path): "listen" for each in settings.listen if _is_fixed(each)
     }

@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 
     from proxy.config.document import Document
 
-__all__ = ["ConfigError", "Mistake", "config_hash", "load", "loads"]
+__all__ = ["ConfigError", "Mistake", "config_hash", "load", "loads", "read_text"]
 
 FILE_BYTES_MAX = 1024 * 1024  # what a ConfigMap of Kubernetes may hold
 
 
 def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Settings:
     """Settings of a file, overridden by WEIR_ variables of `environ` (by default the process's own)."""
+    return loads(read_text(path), os.fspath(path), environ)
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """What the file holds. Raises ConfigError."""
     file = os.fspath(path)
     try:
         with Path(path).open("rb") as stream:
@@ -39,12 +44,11 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None)
     if len(data) > FILE_BYTES_MAX:
         raise ConfigError([Mistake(file, 0, 0, "is larger than 1 MiB: this is no config")])
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise ConfigError([Mistake(file, line, column, "is not UTF-8 from here on")]) from None
-    return loads(text, file, environ)
 
 
 def loads(text: str, file: str, environ: Mapping[str, str] | None = None) -> Settings:

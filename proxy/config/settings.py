@@ -148,7 +148,7 @@ class DownstreamLimits(Section):
     body: Size | None = setting(
         "Largest request body, counted while it streams; beyond it 413. null: no bound.", None
     )
-    connections: Count = setting("Most connections at once.", 10000)
+    connections: Count = setting("Most connections at once, in each worker.", 10000)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -359,7 +359,12 @@ class Settings(Section):
         "Where clients connect: an address, or a list of addresses and blocks.", "0.0.0.0:8080", restart=True
     )
     admin: AdminSettings = setting("The admin plane.", {}, restart=True)
-    workers: Workers = setting("Processes that serve; auto: one for each processor.", 1, restart=True)
+    workers: Workers = setting(
+        "Processes that serve; with limits only if Redis counts them. auto: one for each processor of the CPU"
+        " quota, or 1 if limits are in memory.",
+        1,
+        restart=True,
+    )
     downstream: DownstreamSettings = setting("Towards clients.", {})
     upstream: UpstreamSettings = setting("The service that Weir stands in front of.", {})
     store: StoreSettings = setting("Where buckets live.", {})

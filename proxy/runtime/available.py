@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.config.loader import load
+from proxy.config.loader import loads, read_text
 from proxy.config.mistakes import ConfigError, Mistake
 
 if TYPE_CHECKING:
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 def load_honoured(path: str) -> Settings:
     """The settings of a file; raises ConfigError for mistakes and for what is not available."""
-    settings = load(path)
+    return honoured(read_text(path), path)
+
+
+def honoured(text: str, path: str) -> Settings:
+    settings = loads(text, path)
     lines = [f"{name}: not available in this version; {instead}" for name, instead in _unavailable(settings)]
     if lines:
         raise ConfigError([Mistake(path, 0, 0, line) for line in lines])
@@ -23,8 +27,6 @@ def load_honoured(path: str) -> Settings:
 
 
 def _unavailable(settings: Settings) -> Iterator[tuple[str, str]]:
-    if settings.workers != 1:
-        yield "workers", "leave it at 1 and start more replicas with one Redis"
     for number, listen in enumerate(settings.listen):
         if listen.proxy_protocol:
             yield f"listen[{number}].proxy_protocol", "leave it out and use forwarded.trust"

@@ -1,4 +1,4 @@
-"""`weir run`: a worker from start to drained stop, with its signals and its watched file.
+"""`weir run`, from start to drained stop: one worker or a supervisor of several, signals, the watched file.
 
 SIGTERM and SIGINT drain, a second one ends at once; SIGHUP rereads the file and reopens the access log.
 """
@@ -10,69 +10,103 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import uvloop
 
+from proxy.config.loader import read_text
 from proxy.config.mistakes import ConfigError
 from proxy.config.watcher import fingerprint, watch
-from proxy.runtime.available import load_honoured
-from proxy.runtime.sockets import Heirlooms, StartError, open_own
+from proxy.runtime.available import honoured
+from proxy.runtime.exits import EXIT_CONFIG, EXIT_OK, EXIT_START
+from proxy.runtime.processors import usable_processors
+from proxy.runtime.sockets import Heirlooms, StartError, open_all, open_own
+from proxy.runtime.supervisor import Supervisor
 from proxy.runtime.worker import Worker
 from proxy.telemetry import log
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
-    from proxy.runtime.sockets import Own
-
-EXIT_OK = 0
-EXIT_START = 1  # a port in use, a missing certificate
-EXIT_CONFIG = 2  # the config file is wrong
 
 _log = logging.getLogger("weir.run")
+
+
+class Service(Protocol):
+    """A worker alone, or a supervisor with several."""
+
+    async def start(self) -> None: ...
+    def reload(self, settings: Settings, text: str) -> None: ...
+    def refuse_reload(self, error: str) -> None: ...
+    def reopen_logs(self) -> None: ...
+    async def drain(self) -> None: ...
+    async def stop(self) -> None: ...
+    async def halt(self) -> None: ...
 
 
 def run(config_path: str) -> int:
     """Serves until a signal; the exit code."""
     seen = fingerprint(config_path)
     try:
-        settings = load_honoured(config_path)
+        text = read_text(config_path)
+        settings = honoured(text, config_path)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_CONFIG
     log.configure(settings.log.level)
-    return uvloop.run(_serve(settings, config_path, seen))
+    return uvloop.run(_serve(settings, config_path, text, seen))
 
 
-async def _serve(settings: Settings, config_path: str, seen: str | None) -> int:
+async def _serve(settings: Settings, config_path: str, text: str, seen: str | None) -> int:
     stops = Stops()
     stops.listen()
     try:
-        worker = Worker(settings, config_path)
-        await _started(worker, open_own(settings, Heirlooms(os.environ)))
+        service = _new_service(settings, config_path, text)
+        await _started(service)
     except StartError as error:
         event(_log, logging.ERROR, "cannot_start", reason=str(error))
         return EXIT_START
-    reloads = asyncio.create_task(_follow(worker, config_path, seen))
+    reloads = asyncio.create_task(_follow(service, config_path, seen))
     await stops.first.wait()
     reloads.cancel()
-    ending = asyncio.create_task(_wind_down(worker))
+    ending = asyncio.create_task(_wind_down(service))
     impatience = asyncio.create_task(stops.second.wait())
     await asyncio.wait((ending, impatience), return_when=asyncio.FIRST_COMPLETED)
     if not ending.done():
         ending.cancel()
-        await worker.halt()
+        await service.halt()
     impatience.cancel()
     return EXIT_OK
 
 
-async def _started(worker: Worker, own: Own) -> None:
+def worker_count(settings: Settings) -> int:
+    if settings.workers != "auto":
+        return settings.workers
+    counts_alone = settings.store.url.kind == "memory" and settings.limits
+    return 1 if counts_alone else usable_processors()
+
+
+def _new_service(settings: Settings, config_path: str, text: str) -> Service:
+    """With its sockets open. Raises StartError."""
+    heirlooms = Heirlooms(os.environ)
+    count = worker_count(settings)
+    if count == 1:
+        own = open_own(settings, heirlooms)
+        try:
+            return Worker(settings, config_path, own)
+        except StartError:
+            own.close()
+            raise
+    doors, admin = open_all(settings, count, heirlooms)
+    return Supervisor(settings, config_path, text, doors, admin)
+
+
+async def _started(service: Service) -> None:
     """Serves, or has let go of everything that was begun."""
     try:
-        await worker.start(own)
+        await service.start()
     except StartError:
-        await worker.stop()
+        await service.stop()
         raise
 
 
@@ -94,13 +128,13 @@ class Stops:
         self.first.set()
 
 
-async def _wind_down(worker: Worker) -> None:
-    await worker.drain()
-    await worker.stop()
+async def _wind_down(service: Service) -> None:
+    await service.drain()
+    await service.stop()
     event(_log, logging.INFO, "stopped")
 
 
-async def _follow(worker: Worker, config_path: str, seen: str | None) -> None:
+async def _follow(service: Service, config_path: str, seen: str | None) -> None:
     """Reloads when the file's content is no longer what was `seen` at the start, and at SIGHUP."""
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
@@ -109,20 +143,21 @@ async def _follow(worker: Worker, config_path: str, seen: str | None) -> None:
         while True:
             await hangup.wait()
             hangup.clear()
-            worker.access_log.reopen()
-            _reload(worker, config_path)
+            service.reopen_logs()
+            _reload(service, config_path)
 
     async def at_change() -> None:
         async for _ in watch(config_path, since=seen):
-            _reload(worker, config_path)
+            _reload(service, config_path)
 
     await asyncio.gather(at_hangup(), at_change())
 
 
-def _reload(worker: Worker, config_path: str) -> None:
+def _reload(service: Service, config_path: str) -> None:
     try:
-        settings = load_honoured(config_path)
+        text = read_text(config_path)
+        settings = honoured(text, config_path)
     except ConfigError as error:
-        worker.refuse_reload(str(error))
+        service.refuse_reload(str(error))
         return
-    worker.reload(settings)
+    service.reload(settings, text)

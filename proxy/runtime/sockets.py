@@ -89,15 +89,23 @@ class Own:
 
 def open_own(settings: Settings, heirlooms: Heirlooms | None = None) -> Own:
     """For one process alone. Raises StartError, with all closed."""
-    heirlooms = heirlooms or Heirlooms({})
-    doors = open_doors(settings, 1, heirlooms)[0]
+    doors, admin = open_all(settings, 1, heirlooms or Heirlooms({}))
+    return Own(doors[0], admin)
+
+
+def open_all(
+    settings: Settings, copies: int, heirlooms: Heirlooms
+) -> tuple[list[Doors], list[socket.socket]]:
+    """For several: the sockets of each, and those of the admin plane. Raises StartError, with all closed."""
+    opened = open_doors(settings, copies, heirlooms)
     try:
         admin = open_spot(settings.admin.listen, "admin.listen", 1, heirlooms)[0]
         heirlooms.require_none_left()
     except StartError:
-        close_doors(doors)
+        for doors in opened:
+            close_doors(doors)
         raise
-    return Own(doors, admin)
+    return opened, admin
 
 
 def open_doors(settings: Settings, copies: int, heirlooms: Heirlooms) -> list[Doors]:

@@ -47,12 +47,15 @@ _log = logging.getLogger("weir.worker")
 
 
 class Worker:
-    def __init__(self, settings: Settings, config_path: str = "") -> None:
+    def __init__(self, settings: Settings, config_path: str = "", own: Own | None = None) -> None:
+        """Its `own` sockets are opened at the start if none are given."""
         self.settings = settings
         self.config_path = config_path
         self.metrics = Metrics()
         try:
-            self.access_log = AccessLog(settings.log.access, self.metrics)
+            self.access_log = AccessLog(
+                settings.log.access, self.metrics, is_shared=own is not None and own.admin is None
+            )
         except OSError as error:
             raise StartError(f"log.access: cannot write to {settings.log.access}: {_why(error)}") from None
         self.store: Store = new_store(settings, self.metrics.store)
@@ -67,7 +70,7 @@ class Worker:
         self.is_ready = False
         self._runner = HallRunner(self.hall, shutdown_timeout=settings.drain.timeout)
         self._admin: web.AppRunner | None = None
-        self._own: Own | None = None
+        self._own = own
         self._flush_timer: asyncio.TimerHandle | None = None
         self._started = time.time()
         self._last_reload: dict[str, object] = {"successful": True, "at": self._started, "error": None}
@@ -75,12 +78,11 @@ class Worker:
 
     # --- start ---
 
-    async def start(self, own: Own | None = None) -> None:
+    async def start(self) -> None:
         """Serves from the return of this on. Raises StartError; then `stop` cleans up."""
         self.sweeper.start()
         self._flush()
-        own = own or open_own(self.settings)
-        self._own = own
+        own = self._own = self._own or open_own(self.settings)
         await self.store.start()
         self._provide_metrics()
         await self._runner.setup()
@@ -100,7 +102,7 @@ class Worker:
 
     # --- reload ---
 
-    def reload(self, settings: Settings) -> None:
+    def reload(self, settings: Settings, text: str = "") -> None:  # noqa: ARG002 - for a supervisor
         """Compiles the new settings, then swaps them in between two requests. Counters and buckets stay."""
         rules = Rules(settings)
         gateway = self.gateway
@@ -127,8 +129,14 @@ class Worker:
 
     def refuse_reload(self, error: str) -> None:
         """A bad file changes nothing."""
-        self._note_reload(error=error)
+        self.note_refusal(error)
         event(_log, logging.ERROR, "reload_refused", mistakes=error.splitlines())
+
+    def note_refusal(self, error: str) -> None:
+        self._note_reload(error=error)
+
+    def reopen_logs(self) -> None:
+        self.access_log.reopen()
 
     def _note_reload(self, *, error: str | None) -> None:
         now = time.time()
@@ -195,15 +203,15 @@ class Worker:
     def _admin_sources(self) -> AdminSources:
         return AdminSources(
             registry=self.metrics.registry,
-            readiness=self._readiness,
-            status=self._status,
+            readiness=self.readiness,
+            status=self.status,
             resets=Resets(self.store, lambda: self.gateway.rules.limits),
         )
 
-    def _readiness(self) -> tuple[bool, dict[str, object]]:
+    def readiness(self) -> tuple[bool, dict[str, object]]:
         return self.is_ready, {"draining": not self.is_ready, "store": self.store.status()}
 
-    def _status(self) -> dict[str, object]:
+    def status(self) -> dict[str, object]:
         return {
             "uptime": round(time.time() - self._started, 3),
             "config": {

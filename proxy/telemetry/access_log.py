@@ -37,14 +37,17 @@ _log = logging.getLogger("weir.access")
 class AccessLog:
     """Lines to "stdout", "off", or a file by its path, which is opened at once: a bad one is known early."""
 
-    def __init__(self, destination: str, metrics: Metrics, *, fd: int = STDOUT) -> None:
+    def __init__(
+        self, destination: str, metrics: Metrics, *, fd: int = STDOUT, is_shared: bool = False
+    ) -> None:
         metrics.provide_access_log(lambda: self.dropped)
         self._encode: Callable[[], None] = self._encode_batch
         self._writer: LineWriter | None = None
         if destination == "off":
             self._encode = self._forget
         else:
-            self._writer = LineWriter(fd if destination == "stdout" else destination, _report)
+            place = fd if destination == "stdout" else destination
+            self._writer = LineWriter(place, _report, is_shared=is_shared)
         self._batch: list[Exchange] = []
         self._chunk = bytearray()
         self._encoder = msgspec.json.Encoder()

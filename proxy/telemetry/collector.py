@@ -100,6 +100,12 @@ _COUNTERS = (
         (),
         lambda metrics: {(): metrics.access_log_dropped()},
     ),
+    _Counts(
+        "weir_worker_restarts_total",
+        "Workers that ended by themselves and were started again.",
+        (),
+        lambda metrics: {(): metrics.worker_restarts},
+    ),
 )
 
 _HISTOGRAMS = (
@@ -126,6 +132,7 @@ _HISTOGRAMS = (
 )
 
 _GAUGES = (
+    _Figure("weir_workers", "Processes that serve.", lambda _: 1),
     _Figure(
         "weir_store_up",
         "1 while the store of buckets answers.",

@@ -29,10 +29,14 @@ def event(
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON."""
+    """A record as one line of JSON; `worker` is there where several processes write."""
+
+    worker: int | None = None
 
     def format(self, record: logging.LogRecord) -> str:
         line = _opening(record, record.getMessage())
+        if self.worker is not None:
+            line["worker"] = self.worker
         fields = getattr(record, "fields", None) or {}
         for name, value in fields.items():
             line[f"{name}_" if name in _RESERVED else name] = _plain(value)
@@ -71,7 +75,8 @@ class LineHandler(logging.Handler):
 
     def __init__(self, fd: int) -> None:
         super().__init__()
-        self.setFormatter(JsonFormatter())
+        self.lines = JsonFormatter()
+        self.setFormatter(self.lines)
         self._writer = LineWriter(fd)
         self._told = 0  # of the dropped lines, those that a line has told of
 
@@ -102,11 +107,12 @@ class LineHandler(logging.Handler):
         super().close()
 
 
-def configure(level: str, *, fd: int = STDERR) -> LineHandler:
+def configure(level: str, *, fd: int = STDERR, worker: int | None = None) -> LineHandler:
     """Sends all logging to `fd`; called again, as after a reload, it only changes the level."""
     root = logging.getLogger()
     ours = [handler for handler in root.handlers if isinstance(handler, LineHandler)]
     handler = ours[0] if ours else LineHandler(fd)
+    handler.lines.worker = handler.lines.worker if worker is None else worker
     if not ours:
         root.addHandler(handler)
         logging.captureWarnings(capture=True)

@@ -113,6 +113,7 @@ class Metrics:
         self.upstream_failures: dict[tuple[str, str], int] = {}  # (server, reason)
         self.store: StoreFigures = StoreFigures()
         self.is_reload_successful: bool = True
+        self.worker_restarts: int = 0
         self.reload_time: float = 0.0  # Unix time at which the config in force was read
         self.connections: Callable[[], Mapping[tuple[str, str], int]] = dict  # by side and state
         self.is_store_up: Callable[[], bool] = lambda: True

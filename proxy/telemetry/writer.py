@@ -38,12 +38,19 @@ class LineWriter:
     """Writes to a descriptor it was given, or to a file it opens and can reopen."""
 
     def __init__(
-        self, destination: int | str, report: Report = _ignore, *, queue_bytes: int = QUEUE_BYTES
+        self,
+        destination: int | str,
+        report: Report = _ignore,
+        *,
+        queue_bytes: int = QUEUE_BYTES,
+        is_shared: bool = False,
     ) -> None:
+        """`is_shared`: other processes write there too, and lines of a pipe must not be torn."""
         self.dropped = 0  # lines
         self._path = destination if isinstance(destination, str) else ""
         self._fd = destination if isinstance(destination, int) else _open(destination)
         self._report = report
+        self._is_shared = is_shared
         self._room = queue_bytes  # of what waits or is being written
         self._ready = threading.Condition()  # guards all that follows
         self._queue: deque[bytes] = deque()
@@ -153,6 +160,8 @@ class LineWriter:
         return lost
 
     def _write_some(self, data: memoryview) -> int:
+        if self._is_shared and len(data) > select.PIPE_BUF:  # up to which a pipe takes all or nothing
+            data = data[: bytes(data[: select.PIPE_BUF]).rfind(b"\n") + 1] or data
         try:
             return os.write(self._fd, data)
         except BlockingIOError:

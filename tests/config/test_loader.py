@@ -80,6 +80,7 @@ MISTAKES = [
     ("listen: {address: 'a:1', tls: {cert: a.pem}}", "1:26: listen.tls.key: is required. Path of the private key, PEM."),
     ("listen: [{address: 'a:1', tls: {cert: a.pem, key: ''}}]", "1:51: listen[0].tls.key: is empty"),
     ("listen: [{address: 'a:1', proxy_protocol: v2}]", "1:43: listen[0].proxy_protocol: must be true or false, not 'v2'"),
+    ("workers: 2", "1:10: workers: 2 processes would each grant the whole of every limit, since store.url is memory: count in Redis, or leave it at 1"),
     ("workers: 0", "1:10: workers: must be 1 to 256, or auto, not 0"),
     ("drain: {timeout: 30}", "1:18: drain.timeout: 30 needs a unit: write 30ms, 30s, 30m or 30h"),
     ("downstream: {timeouts: {head: null}}", "1:31: downstream.timeouts.head: must be a span such as 250ms, 5s, 2m or 1h, not null"),
@@ -287,10 +288,10 @@ def test_anything_is_good_or_has_mistakes_of_one_line_each(data):
 
 def test_file_is_loaded(tmp_path):
     path = tmp_path / "weir.yaml"
-    path.write_bytes(b"\xef\xbb\xbf" + SERVERS.encode() + b"\r\nworkers: 2\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + SERVERS.encode() + b"\r\nworkers: auto\r\n")
 
-    assert load(path, {}).workers == 2
-    assert load(str(path), {}).workers == 2
+    assert load(path, {}).workers == "auto"
+    assert load(str(path), {}).workers == "auto"
 
 
 def file_mistake(path):

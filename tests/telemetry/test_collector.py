@@ -29,6 +29,8 @@ LABELS = {
     "weir_store_duration_seconds": set(),
     "weir_store_errors_total": {"reason"},
     "weir_access_log_dropped_total": set(),
+    "weir_workers": set(),
+    "weir_worker_restarts_total": set(),
     "weir_config_last_reload_successful": set(),
     "weir_config_last_reload_timestamp_seconds": set(),
     "weir_build_info": {"version", "compiled"},

@@ -1,0 +1,152 @@
+"""A worker under a supervisor: serves on the sockets it is given and does as it is told.
+
+It has no admin plane and watches no file. SIGTERM drains this worker alone; the terminal's signals are the
+supervisor's. If the supervisor is gone, so is what the worker would be told: it ends after what runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from proxy.admin.resets import NotResetError, Resets
+from proxy.config.loader import loads
+from proxy.runtime import channel as words
+from proxy.runtime.channel import orders
+from proxy.runtime.exits import EXIT_OK, EXIT_START
+from proxy.runtime.sockets import Own, StartError
+from proxy.runtime.worker import Worker
+from proxy.telemetry import log
+from proxy.telemetry.log import event
+from proxy.telemetry.merged import families
+
+if TYPE_CHECKING:
+    from proxy.runtime.channel import Channel, Order
+
+REPORT_SECONDS = 1.0
+
+_log = logging.getLogger("weir.child")
+
+
+def run_child(fd: int) -> int:
+    """Serves until told otherwise; the exit code."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    return uvloop.run(_serve(socket.socket(fileno=fd)))
+
+
+async def _serve(sock: socket.socket) -> int:
+    channel = await orders(sock)
+    start = await channel.hear()
+    if not isinstance(start, words.Start):
+        return EXIT_OK  # the supervisor ended first
+    settings = loads(start.text, start.file)
+    log.configure(settings.log.level, worker=start.number)
+    own = Own([[_adopted(fd) for fd in fds] for fds in start.doors], admin=None)
+    try:
+        worker = Worker(settings, start.file, own)
+        await worker.start()
+    except StartError as error:
+        channel.say(words.Failed(str(error)))
+        await channel.close()
+        own.close()
+        return EXIT_START
+    channel.say(words.Ready())
+    await Child(worker, channel).live()
+    await channel.close()
+    return EXIT_OK
+
+
+def _adopted(fd: int) -> socket.socket:
+    sock = socket.socket(fileno=fd)
+    sock.settimeout(0)
+    return sock
+
+
+class Child:
+    def __init__(self, worker: Worker, channel: Channel[Order]) -> None:
+        self._worker = worker
+        self._channel = channel
+        self._resets = Resets(worker.store, lambda: worker.gateway.rules.limits)
+        self._ending: asyncio.Task[None] | None = None
+        self._is_orphan = False
+        self._over = asyncio.Event()
+
+    async def live(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end)
+        parts = (self._tell_regularly(), self._listen(), self._over.wait())
+        tasks = [asyncio.create_task(part) for part in parts]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        for task in done:
+            task.result()  # a mistake of ours ends the process, and the supervisor starts another
+
+    async def _listen(self) -> None:
+        while (order := await self._channel.hear()) is not None:
+            await self._obey(order)
+        self._is_orphan = True
+        self._end()
+        await self._over.wait()
+
+    async def _obey(self, order: Order) -> None:
+        worker = self._worker
+        match order:
+            case words.Drain():
+                self._end()
+            case words.Halt():
+                await self._halt()
+            case words.Reload():
+                worker.reload(loads(order.text, worker.config_path))
+            case words.RefuseReload():
+                worker.note_refusal(order.error)
+            case words.Reopen():
+                worker.reopen_logs()
+            case words.Reset():
+                await self._reset(order)
+            case words.Tell():
+                self._tell()
+
+    def _end(self) -> None:
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._wind_down())
+
+    async def _wind_down(self) -> None:
+        try:
+            if not self._is_orphan:  # nobody waits for the delay: the next Weir wants the port
+                await self._worker.drain()
+            await self._worker.stop()
+            event(_log, logging.INFO, "stopped")
+        finally:
+            self._tell()
+            self._over.set()
+
+    async def _halt(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+        await self._worker.halt()
+        self._tell()
+        self._over.set()
+
+    async def _reset(self, order: words.Reset) -> None:
+        try:
+            told: dict[str, Any] = await self._resets.reset(order.limit, order.body)
+        except NotResetError as error:
+            self._channel.say(words.WasReset(error.code, {"detail": str(error)}))
+            return
+        self._channel.say(words.WasReset(200, told))
+
+    async def _tell_regularly(self) -> None:
+        while True:
+            self._tell()
+            await asyncio.sleep(REPORT_SECONDS)
+
+    def _tell(self) -> None:
+        worker = self._worker
+        _, readiness = worker.readiness()
+        self._channel.say(words.Figures(families(worker.metrics.registry), worker.status(), dict(readiness)))

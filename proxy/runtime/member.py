@@ -1,0 +1,180 @@
+"""One worker as its supervisor sees it: a process that is started, heard, and started again when it dies.
+
+The first death in a while costs nothing; if a worker keeps dying the pauses grow. One that is silent for too
+long hangs, and is killed. Its sockets stay open here, so that who connects meanwhile waits and is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from proxy.runtime import channel as words
+from proxy.runtime.channel import reports
+from proxy.runtime.sockets import StartError
+from proxy.telemetry.log import event
+from proxy.telemetry.merged import Family, counted, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.runtime.channel import Channel, Order, Report
+    from proxy.runtime.sockets import Doors
+
+STEADY_SECONDS = 10.0  # who lived this long is started again without a pause
+PAUSES = (0.0, 0.5, 1.0, 2.0)  # the last one is as long as a client may have to wait for its connection
+SILENCE_SECONDS = 30.0  # figures come every second
+
+_log = logging.getLogger("weir.supervisor")
+
+
+class Member:
+    def __init__(self, number: int, doors: Doors, greeting: Callable[[int, Doors], words.Start]) -> None:
+        self.number = number
+        self.doors = doors
+        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_ready = False
+        self.is_ending = False
+        self.restarts = 0
+        self.since = 0.0  # Unix time of the last start
+        self.status: dict[str, Any] = {}
+        self.readiness: dict[str, Any] = {}
+        self._families: list[Family] = []
+        self._past: list[Family] = []  # what its processes counted that have ended
+        self._greeting = greeting
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: Channel[Report] | None = None
+        self._told = asyncio.Event()
+        self._reset: asyncio.Future[words.WasReset] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def families(self) -> list[list[Family]]:
+        return [self._past, self._families]
+
+    # --- its processes, one after the other ---
+
+    async def live(self) -> None:
+        """Until an end is wanted. At first a failure is told by `started`."""
+        failures = 0
+        while not self.is_ending:
+            begun = time.monotonic()
+            code = await self._live_once()
+            if self.is_ending:
+                return
+            if not self.started.done():
+                self.started.set_exception(StartError(f"worker {self.number} ended at once, with {code}"))
+                return
+            is_steady = code == 0 or time.monotonic() - begun > STEADY_SECONDS
+            failures = 0 if is_steady else failures + 1
+            pause = PAUSES[min(failures, len(PAUSES) - 1)]
+            self.restarts += 1
+            event(_log, logging.ERROR, "worker_ended", number=self.number, code=code, again_in=pause)
+            await asyncio.sleep(pause)
+
+    async def _live_once(self) -> int:
+        """The exit code, negative for a signal."""
+        await self._spawn()
+        assert self._process is not None
+        try:
+            await self._hear()
+        finally:
+            self.is_ready = False
+            self._past = merged([self._past, counted(self._families)])
+            self._families, self.status, self.readiness = [], {}, {}
+            if self._reset is not None and not self._reset.done():
+                self._reset.set_exception(ConnectionError())
+        return await self._process.wait()
+
+    async def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            fds = [sock.fileno() for sockets in self.doors for sock in sockets]
+            self._process = await asyncio.create_subprocess_exec(
+                *_command(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), *fds),
+            )
+        self.since = time.time()
+        ours.setblocking(False)  # noqa: FBT003 - a positional-only argument
+        self._channel = await reports(ours)
+        self.say(self._greeting(self.number, self.doors))
+
+    async def _hear(self) -> None:
+        """Until it is gone."""
+        assert self._channel is not None
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    report = await self._channel.hear()
+            except TimeoutError:
+                event(_log, logging.ERROR, "worker_hangs", number=self.number, seconds=SILENCE_SECONDS)
+                self.kill()
+                continue
+            if report is None:
+                await self._channel.close()
+                return
+            self._note(report)
+
+    def _note(self, report: Report) -> None:
+        match report:
+            case words.Ready():
+                self.is_ready = True
+                if not self.started.done():
+                    self.started.set_result(None)
+            case words.Failed():
+                if not self.started.done():
+                    self.started.set_exception(StartError(report.reason))
+                else:
+                    event(_log, logging.ERROR, "cannot_start", number=self.number, reason=report.reason)
+            case words.Figures():
+                self._families, self.status = report.families, report.status
+                self.readiness = report.readiness
+                self._told.set()
+            case words.WasReset():
+                if self._reset is not None and not self._reset.done():
+                    self._reset.set_result(report)
+
+    # --- what it is told ---
+
+    def say(self, order: Order) -> None:
+        if self._channel is not None:
+            self._channel.say(order)
+
+    async def tell(self, within: float) -> None:
+        """Has its figures brought up to date; one that does not answer is shown as it was last."""
+        if self.is_ready:
+            self._told.clear()
+            self.say(words.Tell())
+            try:
+                async with asyncio.timeout(within):
+                    await self._told.wait()
+            except TimeoutError:
+                pass
+
+    async def reset(self, limit: str, body: bytes) -> words.WasReset:
+        """Raises ConnectionError if it ends meanwhile."""
+        self._reset = asyncio.get_running_loop().create_future()
+        self.say(words.Reset(limit, body))
+        return await self._reset
+
+    def kill(self) -> None:
+        if self._process is not None and self.is_alive:
+            self._process.kill()
+
+
+def _command(fd: int) -> list[str]:
+    """The way this process was started, with another command: the same interpreter, options and code."""
+    own_arguments = len(sys.argv) - 1
+    opening = sys.orig_argv[1 : len(sys.orig_argv) - own_arguments]
+    return [sys.executable, *opening, "worker", "--channel", str(fd)]

@@ -1,0 +1,212 @@
+"""Several workers as one Weir: the same start, reload, drain and stop as a single worker, for all of them.
+
+It holds the listening sockets and the admin plane, and serves no request itself: figures of its workers are
+added up. What a worker is told is the config's text, read once here, so that all run with the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from proxy.admin.app import AdminSources
+from proxy.admin.resets import NotResetError
+from proxy.config.loader import config_hash
+from proxy.config.settings import restart_differences
+from proxy.runtime import channel as words
+from proxy.runtime.member import Member
+from proxy.runtime.sites import addresses, serve_admin
+from proxy.runtime.sockets import close_doors
+from proxy.runtime.statuses import merged
+from proxy.telemetry import log
+from proxy.telemetry.log import event
+from proxy.telemetry.merged import Family, MergedCollector, families
+
+if TYPE_CHECKING:
+    import socket
+
+    from aiohttp import web
+
+    from proxy.config.settings import Settings
+    from proxy.runtime.sockets import Doors
+
+TELL_SECONDS = 1.0  # a worker that takes longer is shown as it was last
+HALT_SECONDS = 2.0
+
+_log = logging.getLogger("weir.supervisor")
+
+
+class Supervisor:
+    def __init__(
+        self, settings: Settings, config_path: str, text: str, doors: list[Doors], admin: list[socket.socket]
+    ) -> None:
+        self.settings = settings
+        self.config_path = config_path
+        self.is_ready = False
+        self._text = text
+        self._doors = doors
+        self._admin_sockets = admin
+        self._members: list[Member] = []
+        self._lives: list[asyncio.Task[None]] = []
+        self._admin: web.AppRunner | None = None
+        self._own = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._own)
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(MergedCollector(self._families))
+        self._resetting = asyncio.Lock()
+        self._started = time.time()
+        self._last_reload: dict[str, object] = {"successful": True, "at": self._started, "error": None}
+
+    # --- start ---
+
+    async def start(self) -> None:
+        """Serves from the return of this on. Raises StartError; then `stop` cleans up."""
+        self._members = [Member(number, doors, self._greeting) for number, doors in enumerate(self._doors, 1)]
+        self._lives = [asyncio.create_task(member.live()) for member in self._members]
+        self._admin = await serve_admin(self.settings.admin, self._admin_sources(), self._admin_sockets)
+        for member in self._members:
+            await member.started
+        self.is_ready = True
+        listen = [sock.getsockname() for sockets in self._doors[0] for sock in sockets]
+        event(
+            _log,
+            logging.INFO,
+            "supervising",
+            workers=len(self._members),
+            listen=listen,
+            admin=addresses(self._admin),
+        )
+
+    def _greeting(self, number: int, doors: Doors) -> words.Start:
+        fds = [[sock.fileno() for sock in sockets] for sockets in doors]
+        return words.Start(number, self._text, self.config_path, fds)
+
+    # --- reload ---
+
+    def reload(self, settings: Settings, text: str) -> None:
+        stays = restart_differences(self.settings, settings)
+        self.settings, self._text = settings, text
+        log.configure(settings.log.level)
+        self._last_reload = {"successful": True, "at": time.time(), "error": None}
+        self._say(words.Reload(text))
+        if stays:
+            event(_log, logging.WARNING, "restart_needed", settings=list(stays))
+
+    def refuse_reload(self, error: str) -> None:
+        """A bad file changes nothing."""
+        self._last_reload = {"successful": False, "at": time.time(), "error": error}
+        self._say(words.RefuseReload(error))
+        event(_log, logging.ERROR, "reload_refused", mistakes=error.splitlines())
+
+    def reopen_logs(self) -> None:
+        self._say(words.Reopen())
+
+    def _say(self, order: words.Order) -> None:
+        for member in self._members:
+            member.say(order)
+
+    # --- stop ---
+
+    async def drain(self) -> None:
+        """Unready; the workers serve on for `drain.delay`, then finish what runs, and end."""
+        self.is_ready = False
+        self._end_with(words.Drain())
+
+    async def stop(self) -> None:
+        """Returns when the workers have ended."""
+        self._end_with(words.Drain())
+        if self._lives:
+            await asyncio.wait(self._lives)
+        if self._admin is not None:
+            await self._admin.cleanup()
+        close_doors([self._admin_sockets])
+
+    async def halt(self) -> None:
+        """Ends at once."""
+        self._say(words.Halt())
+        if self._lives:
+            await asyncio.wait(self._lives, timeout=HALT_SECONDS)
+            for member in self._members:
+                member.kill()
+            await asyncio.wait(self._lives)
+        event(_log, logging.WARNING, "halted")
+
+    def _end_with(self, order: words.Order) -> None:
+        for doors in self._doors:
+            close_doors(doors)  # the workers' own are the last: a queue that nobody serves must not be open
+        for member, life in zip(self._members, self._lives, strict=True):
+            if not member.is_ending:
+                member.is_ending = True
+                if member.is_alive:
+                    member.say(order)
+                else:
+                    life.cancel()  # it waits to start again
+
+    # --- what the admin plane asks for ---
+
+    def _admin_sources(self) -> AdminSources:
+        return AdminSources(
+            registry=self._registry,
+            readiness=self._readiness,
+            status=self._status,
+            resets=self,
+            refresh=self._refresh,
+        )
+
+    async def _refresh(self) -> None:
+        await asyncio.gather(*(member.tell(TELL_SECONDS) for member in self._members))
+
+    def _families(self) -> list[list[Family]]:
+        restarts = sum(member.restarts for member in self._members)
+        name = "weir_worker_restarts"
+        own = [*families(self._own), Family(name, "", "counter", [(f"{name}_total", {}, restarts)])]
+        return [*(found for member in self._members for found in member.families()), own]
+
+    def _readiness(self) -> tuple[bool, dict[str, object]]:
+        ready = sum(member.is_ready for member in self._members)
+        details = merged([member.readiness for member in self._members if member.readiness])
+        workers = {"ready": ready, "of": len(self._members)}
+        return self.is_ready and ready > 0, {**details, "draining": not self.is_ready, "workers": workers}
+
+    def _status(self) -> dict[str, object]:
+        details = merged([member.status for member in self._members if member.status])
+        own = {
+            "uptime": round(time.time() - self._started, 3),
+            "config": {
+                "file": self.config_path,
+                "hash": config_hash(self.settings),
+                "last_reload": self._last_reload,
+            },
+        }
+        return {**details, **own, "workers": [_status_of(member) for member in self._members]}
+
+    async def reset(self, name: str, body: bytes) -> dict[str, object]:
+        """By one worker: the buckets are in Redis, and the others drop their denials within a second."""
+        gone = NotResetError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker is ready")
+        async with self._resetting:
+            member = next((member for member in self._members if member.is_ready), None)
+            if member is None:
+                raise gone
+            try:
+                answer = await member.reset(name, body)
+            except ConnectionError:
+                raise gone from None
+        if answer.code != HTTPStatus.OK:
+            raise NotResetError(HTTPStatus(answer.code), str(answer.told["detail"]))
+        return dict(answer.told)
+
+
+def _status_of(member: Member) -> dict[str, Any]:
+    return {
+        "number": member.number,
+        "pid": member.pid,
+        "ready": member.is_ready,
+        "restarts": member.restarts,
+        "since": member.since,
+        "connections": member.status.get("connections", {}),
+    }

@@ -1,0 +1,85 @@
+"""Metrics of several processes as one scrape."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from proxy.telemetry.merged import Family, MergedCollector, counted, families, merged
+from proxy.telemetry.metrics import Metrics
+from tests.telemetry.exchanges import exchange
+from tests.telemetry.test_collector import LABELS, samples
+
+
+def process(seconds, *, is_up=True, at=1.7e9):
+    """What one process sends, through the wire."""
+    metrics = Metrics()
+    metrics.record(exchange(seconds=seconds))
+    metrics.provide_connections(lambda: {("downstream", "active"): 3})
+    metrics.provide_store(SimpleNamespace(is_up=is_up))
+    metrics.reloaded(successful=is_up, at=at)
+    data = msgspec.msgpack.encode(families(metrics.registry))
+    return msgspec.msgpack.decode(data, type=list[Family])
+
+
+def scrape(*processes):
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(MergedCollector(lambda: processes))
+    return generate_latest(registry).decode()
+
+
+def value(text, start):
+    lines = [line for line in text.splitlines() if line.startswith(start)]
+    assert len(lines) == 1, lines
+    return float(lines[0].split()[-1])
+
+
+@pytest.fixture
+def text():
+    return scrape(process(0.2), process(0.2, is_up=False, at=1.6e9), process(3.0))
+
+
+def test_counters_and_histograms_add_up(text):
+    assert value(text, "weir_requests_total{") == 3
+    assert value(text, 'weir_request_duration_seconds_bucket{le="0.25"}') == 2
+    assert value(text, 'weir_request_duration_seconds_bucket{le="+Inf"}') == 3
+    assert value(text, "weir_request_duration_seconds_sum") == pytest.approx(3.4)
+
+
+def test_connections_and_processes_add_up(text):
+    assert value(text, 'weir_connections{side="downstream",state="active"}') == 9
+    assert value(text, "weir_workers") == 3
+
+
+def test_what_is_well_is_well_in_all(text):
+    assert value(text, "weir_store_up") == 0
+    assert value(text, "weir_config_last_reload_successful") == 0
+    assert value(scrape(process(1), process(1)), "weir_store_up") == 1
+
+
+def test_version_is_told_once(text):
+    assert value(text, "weir_build_info") == 1
+
+
+def test_every_family_is_there(text):
+    names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+
+    assert set(LABELS) <= names
+
+
+def test_counts_of_who_ended_stay_and_its_gauges_go():
+    before = process(0.2)
+    text = scrape(counted(before), process(0.2))
+
+    assert value(text, "weir_requests_total{") == 2
+    assert value(text, 'weir_connections{side="downstream",state="active"}') == 3
+
+
+def test_merging_twice_is_merging_at_once():
+    """What the ended have counted is kept as one."""
+    one, two, three = process(0.1), process(0.2), process(0.3)
+
+    assert samples(scrape(merged([one, two]), three)) == samples(scrape(one, two, three))
