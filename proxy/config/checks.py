@@ -73,6 +73,11 @@ def key_order(key: Sequence[KeySpec]) -> Iterator[Place]:
 def limit(settings: LimitSettings) -> Iterator[Place]:
     if settings.cost > settings.burst:
         yield ("cost",), f"{settings.cost} is above the burst of {settings.burst}: no request would ever pass"
+    if settings.lease > 1 and settings.lease * settings.cost > settings.burst:
+        yield (
+            ("lease",),
+            f"{settings.lease} requests take more than the burst of {settings.burst}: never granted",
+        )
     rate = settings.rate
     if settings.burst * (rate.period_us // gcd(rate.count, rate.period_us)) > EXACT_MAX:
         yield (

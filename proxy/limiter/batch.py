@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.limiter.books import Book, Shape
+    from proxy.limiter.leases import Leases
     from proxy.limiter.link import Link
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge, Decision
 
-    Request = tuple[Book | Shape, Sequence[Charge], Waiter]
+    Request = tuple[Book | Shape | Leases, Sequence[Charge], Waiter]
 
 _log = logging.getLogger("weir.store")
 
@@ -30,7 +31,7 @@ ASKING = b"*1\r\n$6\r\nASKING\r\n"
 
 
 class Nobody:
-    """Waits for tokens that are given back."""
+    """Waits for tokens that are given back, and for leases."""
 
     def decided(self, decision: Decision) -> None:
         """Nobody minds."""
@@ -101,7 +102,9 @@ class Batch:
         else:
             self._begin_run(book.columns, 1)
 
-    def add(self, shape: Book | Shape, charges: Sequence[Charge], waiter: Waiter, columns: bytes) -> None:
+    def add(
+        self, shape: Book | Shape | Leases, charges: Sequence[Charge], waiter: Waiter, columns: bytes
+    ) -> None:
         """`columns` are the shape's own, or those that give back."""
         self.keys += shape.packed(charges)
         self.requests.append((shape, charges, waiter))

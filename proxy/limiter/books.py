@@ -16,6 +16,7 @@ from struct import pack
 from typing import TYPE_CHECKING
 
 from proxy.limiter.generations import Generations
+from proxy.limiter.leases import Leases
 from proxy.limiter.resp import key_prefix
 from proxy.policy.decision import DENIAL_CACHE, Decision, Verdict
 from proxy.policy.gcra import rescaled
@@ -47,6 +48,7 @@ class Book:
         "books",
         "columns",
         "known",
+        "leases",
         "limit",
         "prefixes",
         "refund_columns",
@@ -72,6 +74,7 @@ class Book:
         seconds = limit.burst_units / limit.scale / 1e6
         self.known = Generations(seconds, max_keys)  # microseconds
         self._local = Generations(seconds, max_keys)  # units
+        self.leases = Leases(self) if limit.lease > 1 and not limit.is_shadow else None
 
     def _columns(self, cost: int) -> bytes:
         """How take.lua reads the limit."""
@@ -171,6 +174,8 @@ class Book:
                 table.pop(key)
             else:
                 table.clear()
+        if self.leases is not None:
+            self.leases.forget(key)
 
     def inherit(self, old: Book) -> None:
         """Every bucket is full at the same moment as before."""
@@ -182,6 +187,8 @@ class Book:
     def sweep(self, now_us: int) -> None:
         self.known.sweep(now_us)
         self._local.sweep(now_us)
+        if self.leases is not None:
+            self.leases.sweep(now_us)
 
 
 class Shape:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from proxy.config.settings import StoreUrl
     from proxy.limiter.fleet import Fleet
+    from proxy.limiter.leases import Leases
     from proxy.limiter.link import Link
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
@@ -87,6 +88,8 @@ class RedisStore:
         place = key[0] & self._mask
         if self._links[place].state is DOWN:
             return outage.decide((book,), charges, monotonic_us(), self.replicas.count)
+        if book.leases is not None:
+            return self._take_leased(book.leases, charges, waiter)
         full_at_us = book.known.get(key)
         if full_at_us > self._past_us + book.ample_us and self.caches_denials:
             denial = book.denial(full_at_us, monotonic_us())
@@ -96,6 +99,20 @@ class RedisStore:
         if batch is None or len(batch.keys) >= CALL_KEYS:
             batch = self._begin(place)
         batch.add_one(book, charges, waiter)
+        return None
+
+    def _take_leased(self, leases: Leases, charges: Sequence[Charge], waiter: Waiter) -> Decision | None:
+        """What is held goes first; a busy bucket asks for more behind the request's own charge."""
+        now_us = monotonic_us()
+        key = charges[0].key
+        decision = leases.spend(key, now_us)
+        if decision is None:
+            decision = self.denial(charges)
+        if decision is not None:
+            return decision
+        self.enqueue(charges, waiter)
+        if leases.is_wanted(key, now_us):
+            self._room(key, 1).add(leases, charges, NOBODY, leases.columns)
         return None
 
     def _take_all(self, charges: Sequence[Charge], waiter: Waiter) -> Decision | None:
@@ -124,12 +141,17 @@ class RedisStore:
 
     def enqueue(self, charges: Sequence[Charge], waiter: Waiter, *, back: bool = False) -> None:
         """Into this tick's batch; all charges live in the same place. `back` gives tokens back instead."""
-        place = charges[0].key[0] & self._mask
-        batch = self._open.get(place)
-        if batch is None or len(batch.keys) + len(charges) > CALL_KEYS:
-            batch = self._begin(place)
+        batch = self._room(charges[0].key, len(charges))
         shape = self._shape(charges)
         batch.add(shape, charges, waiter, shape.refund_columns if back else shape.columns)
+
+    def _room(self, key: bytes, width: int) -> Batch:
+        """This tick's batch for a bucket and so many charges."""
+        place = key[0] & self._mask
+        batch = self._open.get(place)
+        if batch is None or len(batch.keys) + width > CALL_KEYS:
+            batch = self._begin(place)
+        return batch
 
     def _shape(self, charges: Sequence[Charge]) -> Book | Shape:
         if len(charges) == 1:
@@ -173,7 +195,7 @@ class RedisStore:
 
     def unanswered(self, batch: Batch) -> None:
         for shape, charges, waiter in batch.requests:
-            if waiter is NOBODY:  # then what was to be given back is not: the bucket refills all the same
+            if waiter is NOBODY:  # nothing is given back, the bucket refills all the same; no lease
                 continue
             waiter.decided(outage.decide(shape.books, charges, monotonic_us(), self.replicas.count))
 

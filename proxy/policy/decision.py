@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STORE = "store"
 DENIAL_CACHE = "denial_cache"
 LOCAL = "local"
+LEASE = "lease"
 
 
 class Charge:

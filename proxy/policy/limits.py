@@ -51,6 +51,7 @@ class Limit:
         "is_static",
         "is_universal",
         "key_spec",
+        "lease",
         "name",
         "on_store_error",
         "partition",
@@ -67,6 +68,7 @@ class Limit:
         self.period_us = settings.rate.period_us
         self.burst = settings.burst
         self.cost = settings.cost
+        self.lease = settings.lease
         self.interval, self.scale = gcra.reduced(self.count, self.period_us)
         self.burst_units = self.burst * self.interval
         self.cost_units = self.cost * self.interval

@@ -120,6 +120,7 @@ MISTAKES = [
     ("store: {url: 'rediss://h', tls: {key: a.pem}}", "1:28: store.tls.cert: is required with key"),
     ("store: {url: 'redis://h', tls: {ca: a.pem}}", "1:32: store.tls: is used with rediss:// only, and store.url is none"),
     ("limits: [{name: a, rate: 1/s, cost: 2}]", "1:37: limits[0].cost: 2 is above the burst of 1: no request would ever pass"),
+    ("limits: [{name: a, rate: 9/s, cost: 2, lease: 5}]", "1:47: limits[0].lease: 5 requests take more than the burst of 9: never granted"),
     ("limits: [{name: a, rate: 999983/d}]", "1:26: limits[0].rate: 999983/d with a burst of 999983 cannot be counted exactly: use a rounder rate"),
     ("limits: [{name: a, rate: 1/s}, {name: a, rate: 2/s}]", "1:39: limits[1].name: the name a is there twice"),
     ("limits: [" + ", ".join(f"{{name: l{n}, rate: 1/s}}" for n in range(33)) + "]", "1:9: limits: holds 33 limits, at most 32 are possible"),

@@ -98,6 +98,7 @@ ELSEWHERE = {
     "store.max_keys": "tests/runtime",
     "store.denial_cache": "test_store.py",
     "limits[].on_store_error": "tests/limiter",
+    "limits[].lease": "test_store.py",
     "contract.edge_etags": "not available",
     "errors.format.content_type": "with errors.format",
     "errors.format.body": "with errors.format",

@@ -100,6 +100,25 @@ async def test_denial_cache_follows_its_setting(start_weir, start_origin, ask, r
     assert (refused("store"), refused("denial_cache")) == (2, 2)
 
 
+async def test_leased_tokens_serve_a_busy_client(start_weir, start_origin, connect, redis):
+    """The access log and the metrics say which requests they were; a reload begins and ends it."""
+    plain = settings(redis.url) | {"limits": [PER_USER | {"burst": 1000}]}
+    weir = start_weir(plain, upstream=await start_origin())
+    wire = await connect(weir)
+
+    async def leased():
+        for _ in range(100):
+            await wire.send(get(ADA))
+            assert (await wire.response()).status == 200
+        return weir.metrics().total("weir_limit_decisions_total", limit="per-user", via="lease")
+
+    assert await leased() == 0
+    await reloaded(weir, replaced(weir, {"limits": [PER_USER | {"burst": 1000, "lease": 10}]}))
+    assert await leased() > 20
+    await weir.logged(lambda line: line["event"] == "reloaded")
+    await until(lambda: "lease" in {line["via"] for line in weir.access_lines()}, "the access log says so")
+
+
 # --- resets ---
 
 

@@ -1,0 +1,107 @@
+"""Tokens of busy buckets that were taken from Redis at once and are spent here, for a limit with `lease: N`.
+
+A lease is asked for behind the request that needs a token anyway, by a bucket that is asked for often
+enough to spend it in time; it takes all of its tokens or none. It is held for `LEASE_SECONDS`; what is left
+then is lost. So no token is spent that was not taken before: admitted is never more than the limit, and in
+any time t at most burst + rate * (t + LEASE_SECONDS). Knows nothing of connections, and no clock.
+"""
+
+from __future__ import annotations
+
+from struct import pack
+from typing import TYPE_CHECKING
+
+from proxy.policy.decision import LEASE, Decision, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.limiter.books import Book
+    from proxy.policy.decision import Charge
+
+LEASE_SECONDS = 0.1
+LEASE_US = int(LEASE_SECONDS * 1e6)
+
+
+class Leases:
+    """One limit's leases; also the shape of a request for one, which nobody waits for."""
+
+    __slots__ = (
+        "_asked",
+        "_book",
+        "_held",
+        "_pace_us",
+        "_tokens",
+        "books",
+        "columns",
+        "refund_columns",
+        "width",
+    )
+
+    def __init__(self, book: Book) -> None:
+        limit = book.limit
+        self._book = book
+        self._tokens = limit.lease - 1  # the request that asks takes its own
+        self._pace_us = LEASE_US // limit.lease  # between two requests: slower ones would leave tokens unused
+        self._held: dict[bytes, tuple[int, int]] = {}  # requests that may pass, and until when
+        self._asked: dict[bytes, int] = {}  # when a bucket was last asked for, or a lease of it until when
+        self.books: tuple[Book, ...] = ()
+        self.width = 1
+        cost = limit.cost_units * self._tokens
+        self.columns = self.refund_columns = pack("<dddB", limit.scale, cost, limit.burst_units, 0)
+
+    def spend(self, key: bytes, now_us: int) -> Decision | None:
+        """Admitted by what is held, if there is any."""
+        held = self._held.get(key)
+        if held is None:
+            return None
+        left, until_us = held
+        if now_us >= until_us:
+            del self._held[key]
+            return None
+        left -= 1
+        if left:
+            self._held[key] = left, until_us
+        else:
+            del self._held[key]
+        book = self._book
+        debt = book.known_verdict(key, now_us).debt - left * book.limit.cost_units
+        return Decision(True, [Verdict(book.limit, True, max(debt, 0))], LEASE)  # noqa: FBT003 - hot
+
+    def is_wanted(self, key: bytes, now_us: int) -> bool:
+        """Requests come fast enough, and none is on its way."""
+        before_us = self._asked.get(key)
+        if before_us is None or now_us - before_us > self._pace_us:
+            self._asked[key] = now_us
+            return False
+        if before_us > now_us:  # asked for
+            return False
+        self._asked[key] = now_us + LEASE_US // 2
+        return True
+
+    # --- as the shape of a request ---
+
+    def packed(self, charges: Sequence[Charge]) -> list[bytes]:
+        return self._book.packed(charges)
+
+    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
+        key = charges[0].key
+        decision = self._book.decision(charges, answers, at, sent_us)
+        if answers[at] >= 0:
+            self._held[key] = self._tokens, sent_us + LEASE_US
+            self._asked[key] = sent_us
+        return decision
+
+    # --- now and then ---
+
+    def forget(self, key: bytes) -> None:
+        for table in (self._held, self._asked):
+            if key:
+                table.pop(key, None)
+            else:
+                table.clear()
+
+    def sweep(self, now_us: int) -> None:
+        """What is held no longer, and buckets that nobody asked for lately."""
+        self._held = {key: held for key, held in self._held.items() if held[1] > now_us}
+        self._asked = {key: at for key, at in self._asked.items() if now_us - at <= LEASE_US}
