@@ -40,10 +40,11 @@ class CompileHook(BuildHookInterface[Any]):
         if version == "editable":
             return
         compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
-        if shutil.which(compiler) is None:
-            sys.exit(
-                f"weir cannot be compiled: there is no {compiler} (Debian: apt-get install gcc python3-dev)"
-            )
+        for needed in (compiler, f"{sysconfig.get_path('include')}/Python.h"):
+            if shutil.which(needed) is None and not Path(needed).exists():
+                sys.exit(
+                    f"weir cannot be compiled without {needed} (Debian: apt-get install gcc python3-dev)"
+                )
         self._folder = TemporaryDirectory(prefix="weir-build-")  # until the wheel is packed: `finalize`
         folder = Path(self._folder.name)
         shutil.copytree(

@@ -5,7 +5,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 sh tests/support/compiled.sh "$1" .venv/compiled
-PYTHONSAFEPATH=1 .venv/compiled/bin/python -m pytest --import-mode=append \
+unset PYTHONPATH
+export PYTHONSAFEPATH=1  # the current folder, and that of the tests, would put the source before it
+.venv/compiled/bin/python -m pytest --import-mode=append \
     --ignore=tests/e2e/test_limits_long_run.py --ignore=tests/e2e/test_httpbin.py --ignore=tests/e2e/test_start.py \
     --ignore=tests/e2e/test_reload_settings.py \
     tests/e2e tests/http1 tests/policy tests/contract tests/telemetry

@@ -13,7 +13,7 @@ and no clock.
 from __future__ import annotations
 
 from struct import pack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.limiter.generations import Generations
 from proxy.limiter.leases import Leases
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from proxy.policy.limits import Limit
 
 SHARDS = 16  # hash tags of keys: enough for any cluster one service needs, few enough for full batches
-LAST_SHARD = SHARDS - 1
+LAST_SHARD: Final = SHARDS - 1
 KEY_BYTES = 16  # of a partition key's hash
 
 

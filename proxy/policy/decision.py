@@ -5,7 +5,7 @@ Whole numbers are kept; seconds are worked out for who asks. Knows nothing of ho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.policy import gcra
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from proxy.policy.limits import Limit
 
 # Ways a decision came about.
-STORE = "store"
-DENIAL_CACHE = "denial_cache"
-LOCAL = "local"
-LEASE = "lease"
+STORE: Final = "store"
+DENIAL_CACHE: Final = "denial_cache"
+LOCAL: Final = "local"
+LEASE: Final = "lease"
 
 
 class Charge:

@@ -12,5 +12,5 @@ rm -rf "$folder"
 "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$folder/others"
 mv "$folder/others" "$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth"
 HATCH_BUILD_HOOKS_ENABLE=1 "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps "$source"
-# With the safe path, neither the current folder nor that of the tests puts the source before it.
-PYTHONSAFEPATH=1 "$folder/bin/weir" --version | grep -F '(compiled)'
+# Isolated: neither the current folder nor PYTHONPATH puts the source before it.
+"$folder/bin/python" -I -m proxy --version | grep -F '(compiled)'
