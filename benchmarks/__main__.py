@@ -24,6 +24,7 @@ from benchmarks.cases import CASES, Case
 OUT = Path(__file__).parent / "out"
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 IDLE_CONNECTIONS = 5000
+RESTING = ("weir", "weir compiled", "haproxy", "nginx")  # whose idle connections are weighed
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
             for case in cases:
                 results["cases"][case.name] = measure(place, case, options)
             if options.memory:
-                results["memory"] = idle_memory(place, options.peers or ["weir", "haproxy", "nginx"])
+                results["memory"] = idle_memory(place, options.peers or list(RESTING))
         finally:
             place.stop_all()
     OUT.mkdir(exist_ok=True)
@@ -152,11 +153,11 @@ def idle_memory(place: peers.Field, names: list[str]) -> dict[str, dict[str, flo
     print(f"\n{IDLE_CONNECTIONS} idle connections")
     found = {}
     for name in names:
-        if peers.missing(name) or name not in ("weir", "haproxy", "nginx"):
+        if peers.missing(name) or name not in RESTING:
             continue
         try:
             server = peers.PEERS[name][0](
-                place, peers.origin(place), 10_000_000 if name == "weir" else 100_000, None
+                place, peers.origin(place), 10_000_000 if name.startswith("weir") else 100_000, None
             )
             rest = accounting.memory_bytes(server.process.pid)
             clients = [_idle_client(server.port) for _ in range(IDLE_CONNECTIONS)]
