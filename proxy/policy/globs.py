@@ -75,7 +75,8 @@ def _path_source(segments: tuple[bytes, ...]) -> bytes:
     if len(sources) == 1:
         return sources[0]
     first, *middle, last = sources
-    nearest = b"".join(rb"(?>(?:/[^/]*+)*?%b)" % source for source in middle if source)
+    # With the end of its last segment looked for: the nearest place of `b` is not in `/bx/b`'s first segment.
+    nearest = b"".join(rb"(?>(?:/[^/]*+)*?%b(?=/|\Z))" % source for source in middle if source)
     return b"%b%b%b%b" % (first, nearest, rb"(?:/[^/]*+)*" if last else rb"(?>(?:/[^/]*+)*)", last)
 
 

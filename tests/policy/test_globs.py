@@ -35,6 +35,8 @@ def matches(glob, path):
         ("/a/**/z", "/a/b/c/z"),
         ("/a/**/m/**/z", "/a/m/z"),
         ("/a/**/m*/n/**/z", "/a/m/m1/x/m2/n/z"),
+        ("/**/api/**/users", "/apis/api/users"),
+        ("/**/b/**", "/bx/b/c"),
         ("/a/**/", "/a/"),
         ("/a/**/", "/a/b/"),
         ("/static/**.js", "/static/a/b.js"),
