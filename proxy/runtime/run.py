@@ -19,10 +19,9 @@ from proxy.config.mistakes import ConfigError
 from proxy.config.watcher import fingerprint, watch
 from proxy.runtime.available import honoured
 from proxy.runtime.exits import EXIT_CONFIG, EXIT_OK, EXIT_START
+from proxy.runtime.notify import Notifier
 from proxy.runtime.processors import usable_processors
 from proxy.runtime.sockets import Heirlooms, StartError, open_all, open_own
-from proxy.runtime.supervisor import Supervisor
-from proxy.runtime.worker import Worker
 from proxy.telemetry import log
 from proxy.telemetry.log import event
 
@@ -58,6 +57,7 @@ def run(config_path: str) -> int:
 
 
 async def _serve(settings: Settings, config_path: str, text: str, seen: str | None) -> int:
+    notifier = Notifier(os.environ)
     stops = Stops()
     stops.listen()
     try:
@@ -66,9 +66,18 @@ async def _serve(settings: Settings, config_path: str, text: str, seen: str | No
     except StartError as error:
         event(_log, logging.ERROR, "cannot_start", reason=str(error))
         return EXIT_START
+    notifier.ready()
     reloads = asyncio.create_task(_follow(service, config_path, seen))
     await stops.first.wait()
     reloads.cancel()
+    notifier.stopping()
+    await _end(service, stops)
+    notifier.close()
+    return EXIT_OK
+
+
+async def _end(service: Service, stops: Stops) -> None:
+    """A drain, cut short by a second signal."""
     ending = asyncio.create_task(_wind_down(service))
     impatience = asyncio.create_task(stops.second.wait())
     await asyncio.wait((ending, impatience), return_when=asyncio.FIRST_COMPLETED)
@@ -76,7 +85,6 @@ async def _serve(settings: Settings, config_path: str, text: str, seen: str | No
         ending.cancel()
         await service.halt()
     impatience.cancel()
-    return EXIT_OK
 
 
 def worker_count(settings: Settings) -> int:
@@ -91,12 +99,16 @@ def _new_service(settings: Settings, config_path: str, text: str) -> Service:
     heirlooms = Heirlooms(os.environ)
     count = worker_count(settings)
     if count == 1:
+        from proxy.runtime.worker import Worker  # noqa: PLC0415 - a supervisor starts faster without it
+
         own = open_own(settings, heirlooms)
         try:
             return Worker(settings, config_path, own)
         except StartError:
             own.close()
             raise
+    from proxy.runtime.supervisor import Supervisor  # noqa: PLC0415
+
     doors, admin = open_all(settings, count, heirlooms)
     return Supervisor(settings, config_path, text, doors, admin)
 

@@ -59,6 +59,7 @@ class Heirlooms:
     def require_none_left(self) -> None:
         if self._sockets:
             names = ", ".join(str(_place(sock)) for sock in self._sockets)
+            close_doors([self._sockets])
             raise StartError(
                 f"LISTEN_FDS: {names} was handed over, but neither listen nor admin.listen has it"
             )
@@ -98,11 +99,12 @@ def open_all(
 ) -> tuple[list[Doors], list[socket.socket]]:
     """For several: the sockets of each, and those of the admin plane. Raises StartError, with all closed."""
     opened = open_doors(settings, copies, heirlooms)
+    admin: list[socket.socket] = []
     try:
         admin = open_spot(settings.admin.listen, "admin.listen", 1, heirlooms)[0]
         heirlooms.require_none_left()
     except StartError:
-        for doors in opened:
+        for doors in [*opened, [admin]]:
             close_doors(doors)
         raise
     return opened, admin

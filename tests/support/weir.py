@@ -23,6 +23,7 @@ from tests.support.patience import until, until_now
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,14 @@ STOP_SECONDS = 15.0
 _COMPLAINT = re.compile(
     r"Traceback \(most recent call last\)|was never (?:retrieved|awaited)|Exception ignored in|ResourceWarning"
 )
+
+# As systemd does: descriptor 3, meant for this very process.
+_HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 Settings = dict[str, Any]
 
@@ -106,20 +115,25 @@ class Weir:
         self.settings = overlaid(self.settings, changes or {})
         self.config.write_text(yaml.safe_dump(self.settings, sort_keys=False))
 
-    def launch(self, **variables: str) -> None:
-        """Starts the process; it may not be ready yet, or never become so."""
+    def launch(self, inherited: socket.socket | None = None, **variables: str) -> None:
+        """Starts the process; it may not be ready yet, or never become so. A listening socket can be handed over."""
+        self.exit_code = None
+        begin = command("run", "--config", str(self.config))
+        if inherited is not None:
+            begin = [sys.executable, "-c", _HAND_OVER, str(inherited.fileno()), *begin]
         with self._stderr.open("ab") as stderr, self._stdout.open("ab") as stdout:
             self._process = subprocess.Popen(
-                command("run", "--config", str(self.config)),
+                begin,
                 cwd=ROOT,
                 env=environment() | variables,
+                pass_fds=() if inherited is None else (inherited.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
             )
 
-    def start(self, **variables: str) -> None:
-        self.launch(**variables)
+    def start(self, inherited: socket.socket | None = None, **variables: str) -> None:
+        self.launch(inherited, **variables)
         until_now(self.is_ready_or_dead, "weir is ready", within=START_SECONDS)
         assert self.is_running, f"weir ended at once:\n{self.log_text()}"
 
