@@ -15,12 +15,25 @@ from time import monotonic
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from proxy import faults
+from proxy.contract.leaks import EXAMINED_BYTES, is_examined
 from proxy.contract.ration import Ration
 from proxy.exchange import ABANDONED, FAULTED, REFUSED, SERVED, TUNNELLED, UPSTREAM, Exchange
 from proxy.http1 import lifecycle as life
 from proxy.http1.framing import chunk, last_chunk
 from proxy.http1.head import CHUNKED
-from proxy.http1.lifecycle import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, REDACT, RETRY, SWITCH
+from proxy.http1.lifecycle import (
+    ADMIT,
+    ANSWER,
+    ASK,
+    CLOSE,
+    CONNECT,
+    EXAMINE,
+    FINISH,
+    NEXT,
+    REDACT,
+    RETRY,
+    SWITCH,
+)
 from proxy.http1.serialise import connection_line, interim_head, switching_head
 from proxy.policy.retries import RetryBudget
 from proxy.rules import new_request_id
@@ -86,10 +99,12 @@ class Gateway:
 
 class Lane:
     __slots__ = (
+        "_aside",
         "_downstream",
         "_exchange",
         "_gateway",
         "_head",
+        "_held",
         "_is_chunked_in",
         "_is_chunked_out",
         "_is_endless",
@@ -116,7 +131,9 @@ class Lane:
         self._is_chunked_out = False
         self._is_endless = False  # the answer ends with the client's connection
         self._keep = True  # the client's connection outlives the exchange
-        self._original: Original | None = None  # the answer that is being replaced
+        self._original: Original | None = None  # the answer that is being replaced, or may have to be
+        self._aside: Callable[[bytes], bool] | None = None  # has the answer's data first; True: it keeps them
+        self._held = b""  # of an answer whose beginning is not yet known
 
     # --- 1. A head came: who is it, which limits apply, may it pass? ---
 
@@ -237,10 +254,18 @@ class Lane:
             self._switch(head)
             return
         if self._rules.redaction.covers(status):
-            self._begin_redaction(head)
+            self._begin_redaction(self._rules.redaction.original(head))
             return
         for rule in self._rules.violations(head):
             self._gateway.metrics.count_violation(status, rule)
+        if self._rules.guards_leaks and is_examined(head):
+            self._begin_examination(head)
+        else:
+            self._answer(head)
+
+    def _answer(self, head: ResponseHead) -> None:
+        exchange, request = self._exchange, self._head
+        assert request is not None
         is_http11 = request.minor == 1
         if head.body_length < 0:
             self._is_chunked_out = is_http11
@@ -248,21 +273,19 @@ class Lane:
         keep = self._keep = not self._is_endless and self._may_keep()
         data = self._rules.response(head, exchange, request, connection_line(request, keep=keep))
         self._phase = NEXT[self._phase][ANSWER]  # from here on nothing else can be answered
-        exchange.status = status
+        exchange.status = head.status
         exchange.source = UPSTREAM
         self._downstream.write(data)
 
     def response_data(self, data: bytes) -> None:
-        if self._original is not None:
-            self._swallow(data)
+        if self._aside is not None and self._aside(data):
             return
         self._exchange.bytes_out += len(data)
         self._downstream.write(chunk(data) if self._is_chunked_out else data)
 
     def response_end(self, trailers: Trailers) -> None:
         self._upstream = None
-        if self._original is not None:
-            self._answer_redacted()
+        if self._aside is not None and self._ends_aside():
             return
         if self._is_chunked_out:
             self._downstream.write(last_chunk(trailers))
@@ -270,24 +293,34 @@ class Lane:
 
     # --- 3a. ... or replaced, since its details must not leave ---
 
-    def _begin_redaction(self, head: ResponseHead) -> None:
+    def _begin_redaction(self, original: Original) -> None:
         self._phase = NEXT[self._phase][REDACT]
-        self._original = self._rules.redaction.original(head)
+        self._original = original
+        self._aside = self._swallow
         if self._upstream is not None:
             self._upstream.expect_within(REDACT_SECONDS)
 
-    def _swallow(self, data: bytes) -> None:
+    def _swallow(self, data: bytes) -> bool:
         assert self._original is not None
         self._original.feed(data)
         if self._original.size > REDACT_BYTES:
             self._drop_upstream()
             self._answer_redacted()
+        return True
+
+    def _ends_aside(self) -> bool:
+        """At the end of the answer; True if the client has been told something else."""
+        if self._phase != life.REDACTING:
+            self._judge_beginning()
+        if self._phase == life.REDACTING:
+            self._answer_redacted()
+            return True
+        return False
 
     def _answer_redacted(self) -> None:
         original, exchange = self._original, self._exchange
         assert original is not None
-        self._original = None
-        exchange.status = exchange.redacted_status = original.status
+        exchange.status, exchange.redacted_status = original.shown_status, original.status
         exchange.source = UPSTREAM
         self._gateway.metrics.count_redaction(original.status)
         self._log_original(original)
@@ -299,16 +332,57 @@ class Lane:
         self._downstream.write(b"%b%b%b" % (lines, self._ending(keep=keep), body))
         self._finish(SERVED, keep=keep)
 
-    def _log_original(self, original: Original) -> None:
+    def _log_original(self, original: Original, word: str = "redacted") -> None:
         """Once, with the request id the client was given; a storm of failures must not fill the disk."""
         originals = self._gateway.originals
         if originals.admits(monotonic()):
             fields = {"request_id": self._exchange.request_id, **original.for_log()}
             if passed_over := originals.take_passed_over():
                 fields["passed_over"] = passed_over
-            _log.warning("redacted", extra={"fields": fields})
+            _log.warning(word, extra={"fields": fields})
 
-    # --- 3b. ... or turned into a tunnel ---
+    # --- 3b. ... or examined, since what looks like an answer may tell of a failure ---
+
+    def _begin_examination(self, head: ResponseHead) -> None:
+        self._original = self._rules.redaction.original(head)
+        if self._rules.redacts_leaks:
+            self._phase = NEXT[self._phase][EXAMINE]
+            self._aside = self._hold
+        else:
+            self._aside = self._watch
+            self._answer(head)
+
+    def _hold(self, data: bytes) -> bool:
+        assert self._original is not None
+        self._held += data
+        self._original.feed(data)
+        if self._original.size >= EXAMINED_BYTES:
+            self._judge_beginning()
+        return True
+
+    def _watch(self, data: bytes) -> bool:
+        assert self._original is not None
+        self._original.feed(data)
+        if self._original.size >= EXAMINED_BYTES:
+            self._judge_beginning()
+        return False
+
+    def _judge_beginning(self) -> None:
+        original, held = self._original, self._held
+        assert original is not None
+        self._aside, self._held = None, b""
+        if original.examine():
+            self._gateway.metrics.count_leak(original.status, original.leak)
+            if self._phase == life.EXAMINING:
+                self._begin_redaction(original)
+            else:
+                self._log_original(original, "leak")
+        elif self._phase == life.EXAMINING:
+            self._answer(original.head)
+            if held:
+                self.response_data(held)
+
+    # --- 3c. ... or turned into a tunnel ---
 
     def _switch(self, head: ResponseHead) -> None:
         if self._known is None or not self._known.upgrade:
@@ -382,7 +456,7 @@ class Lane:
             self._answer_redacted()
         elif phase == life.WAITING and self._may_retry(fault):
             self._forward_again()
-        elif phase == life.WAITING:
+        elif phase in (life.WAITING, life.EXAMINING):
             self._refuse(fault)
         elif phase == life.ANSWERING:
             self._break_off(fault)
@@ -449,7 +523,8 @@ class Lane:
         exchange.finished = monotonic()
         self._phase = NEXT[self._phase][FINISH if keep else CLOSE]
         # What rests must be small: a head may take 100 KiB.
-        self._head = self._known = self._upstream = self._original = None
+        self._head = self._known = self._upstream = self._original = self._aside = None
+        self._held = b""
         self._is_chunked_in = self._is_chunked_out = self._is_endless = False
         gateway.metrics.record(exchange)
         gateway.access_log.write(exchange)

@@ -79,6 +79,8 @@ class Rules:
         self._pages: dict[Kind, Page] = {}
         self.problems = Problems.from_settings(settings.errors)
         self.redaction = Redaction.from_settings(settings.errors)
+        self.guards_leaks = settings.errors.leak_guard != "off"
+        self.redacts_leaks = settings.errors.leak_guard == "redact"
         self._trust = Networks(settings.forwarded.trust)
         self._allowed = frozenset(method.encode() for method in settings.contract.allow_methods)
         self._allow_line = b"Allow: %b\r\n" % (", ".join(settings.contract.allow_methods).encode() or _ALLOW)
@@ -213,7 +215,7 @@ class Rules:
 
     def redacted(self, original: Original, exchange: Exchange) -> tuple[bytes, bytes]:
         """The header lines and the body that stand for an answer whose details must not leave."""
-        status, members = original.status, original.members()
+        status, members = original.shown_status, original.members()
         if members:
             content_type, body = self.problems.body(status, WITHHELD, exchange.request_id, members=members)
             lines = problem_head_lines(content_type, body)

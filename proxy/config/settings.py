@@ -304,6 +304,11 @@ class ErrorSettings(Section):
     redact: Annotated[tuple[Statuses, ...], BeforeValidator(wrapped), AfterValidator(_redacted)] = setting(
         "Statuses whose bodies never leave: they are logged and replaced.", ["500-599"]
     )
+    leak_guard: Literal["off", "report", "redact"] = setting(
+        "2xx and 4xx that show a stack trace or database error: report logs and counts them,"
+        " redact holds 16 KiB back and replaces them.",
+        "off",
+    )
     keep_members: tuple[Text, ...] = setting(
         "Members of a JSON error object that may stay when it is redacted.", []
     )

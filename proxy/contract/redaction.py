@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from proxy.config.names import is_json
 from proxy.contract.capture import CAPTURE_BYTES, captured, decoded
 from proxy.contract.headers import kept_headers, leaking, logged_headers
+from proxy.contract.leaks import leak_in
 from proxy.contract.masking import masked
 from proxy.contract.members import kept_members
 from proxy.http1.headers import RESPONSE_DROPS, named_by
@@ -47,14 +48,15 @@ class Redaction:
 
 
 class Original:
-    """An answer that is being replaced."""
+    """An answer that is being replaced, or may have to be."""
 
-    __slots__ = ("_data", "_head", "_keep", "size", "status")
+    __slots__ = ("_data", "_keep", "head", "leak", "size", "status")
 
     def __init__(self, head: ResponseHead, keep: tuple[str, ...] = ()) -> None:
         self.status = head.status
         self.size = 0  # bytes of the body so far
-        self._head = head
+        self.leak = ""  # the signature that the body shows, where the status alone was no reason
+        self.head = head
         self._keep = keep
         self._data = b""  # the beginning of the body
 
@@ -64,20 +66,30 @@ class Original:
             self._data += data[:room]
         self.size += len(data)
 
+    @property
+    def shown_status(self) -> int:
+        """What the client is told: a success that tells of a failure is one."""
+        return self.status if self.status >= 400 else 500
+
+    def examine(self) -> bool:
+        """Whether what came of the body tells of a failure."""
+        self.leak = leak_in(self._data, self.head.fields.get(b"content-encoding", b""))
+        return bool(self.leak)
+
     def kept_lines(self, drops: Container[bytes] = ()) -> bytes:
         """The header lines that go to the client as they came; `drops` names more that do not."""
-        of_this_hop = RESPONSE_DROPS | named_by(self._head.fields.get(b"connection", b""))
+        of_this_hop = RESPONSE_DROPS | named_by(self.head.fields.get(b"connection", b""))
         return b"".join(
             [
                 b"%b: %b\r\n" % (name, value)
-                for name, value in kept_headers(self._head.headers)
+                for name, value in kept_headers(self.head.headers)
                 if (lower := name.lower()) not in drops and lower not in of_this_hop
             ]
         )
 
     def members(self) -> dict[str, Scalar]:
         """Members of the service's error object that may stay."""
-        fields = self._head.fields
+        fields = self.head.fields
         if not self._keep or self.size > CAPTURE_BYTES:
             return {}
         if not is_json(fields.get(b"content-type", b"").decode("latin-1")):
@@ -86,12 +98,12 @@ class Original:
         return kept_members(data, self._keep) if data else {}
 
     def for_log(self) -> dict[str, object]:
-        fields = self._head.fields
+        fields = self.head.fields
         body = captured(self._data, fields.get(b"content-encoding", b""), fields.get(b"content-type", b""))
-        return {
+        return ({"leak": self.leak} if self.leak else {}) | {
             "status": self.status,
-            "reason": masked(self._head.reason.decode("latin-1")[:REASON_CHARS]),
-            "headers": logged_headers(self._head.headers),
+            "reason": masked(self.head.reason.decode("latin-1")[:REASON_CHARS]),
+            "headers": logged_headers(self.head.headers),
             "body": body,
             "body_bytes": self.size,
         }

@@ -83,6 +83,12 @@ _COUNTERS = (
         lambda metrics: metrics.redactions,
     ),
     _Counts(
+        "weir_leaks_total",
+        "Responses that were no failure by their status and told of one.",
+        ("status", "signature"),
+        lambda metrics: metrics.leaks,
+    ),
+    _Counts(
         "weir_contract_violations_total",
         "Responses of the upstream that break the contract.",
         ("status", "rule"),

@@ -109,6 +109,7 @@ class Metrics:
         self.decisions: dict[tuple[str, str, str], int] = {}  # (limit, decision, via)
         self.refused_heads: dict[str, int] = dict.fromkeys(sorted(DOOR_REASONS), 0)
         self.redactions: dict[int, int] = {}  # the upstream's status
+        self.leaks: dict[tuple[int, str], int] = {}  # (the upstream's status, signature)
         self.contract_violations: dict[tuple[int, str], int] = {}  # (status, rule)
         self.upstream_failures: dict[tuple[str, str], int] = {}  # (server, reason)
         self.store: StoreFigures = StoreFigures()
@@ -170,6 +171,9 @@ class Metrics:
             self.decisions[key] = self.decisions.get(key, 0) + 1
 
     # --- what happens now and then ---
+
+    def count_leak(self, status: int, signature: str) -> None:
+        self.leaks[status, signature] = self.leaks.get((status, signature), 0) + 1
 
     def count_redaction(self, status: int) -> None:
         self.redactions[status] = self.redactions.get(status, 0) + 1

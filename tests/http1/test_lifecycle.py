@@ -4,10 +4,10 @@ import pytest
 
 from proxy.http1 import lifecycle as life
 
-NAMED_PHASES = [life.IDLE, life.DECIDING, life.CONNECTING, life.WAITING, life.ANSWERING, life.REDACTING]
-NAMED_PHASES += [life.TUNNELLING, life.OVER]
-NAMED_EVENTS = [life.ASK, life.ADMIT, life.CONNECT, life.RETRY, life.ANSWER, life.REDACT, life.SWITCH]
-NAMED_EVENTS += [life.FINISH, life.CLOSE]
+NAMED_PHASES = [life.IDLE, life.DECIDING, life.CONNECTING, life.WAITING, life.EXAMINING, life.ANSWERING]
+NAMED_PHASES += [life.REDACTING, life.TUNNELLING, life.OVER]
+NAMED_EVENTS = [life.ASK, life.ADMIT, life.CONNECT, life.RETRY, life.EXAMINE, life.ANSWER, life.REDACT]
+NAMED_EVENTS += [life.SWITCH, life.FINISH, life.CLOSE]
 
 
 def walk(*events, phase=life.IDLE):
@@ -58,13 +58,25 @@ def test_every_phase_can_be_reached_and_every_event_happens():
     [
         (life.ASK, life.ADMIT, life.CONNECT, life.ANSWER, life.FINISH),
         (life.ASK, life.ADMIT, life.CONNECT, life.REDACT, life.FINISH),
+        (life.ASK, life.ADMIT, life.CONNECT, life.EXAMINE, life.ANSWER, life.FINISH),
+        (life.ASK, life.ADMIT, life.CONNECT, life.EXAMINE, life.REDACT, life.FINISH),
         (life.ASK, life.ADMIT, life.CONNECT, life.RETRY, life.CONNECT, life.ANSWER, life.FINISH),
         (life.ASK, life.ADMIT, life.RETRY, life.RETRY, life.CONNECT, life.ANSWER, life.FINISH),
         (life.ASK, life.FINISH),
         (life.ASK, life.ADMIT, life.FINISH),
         (life.ASK, life.ADMIT, life.CONNECT, life.FINISH),
     ],
-    ids=["served", "redacted", "retried", "connect retried", "refused", "unreachable", "failed"],
+    ids=[
+        "served",
+        "redacted",
+        "examined",
+        "leak",
+        "retried",
+        "connect retried",
+        "refused",
+        "unreachable",
+        "failed",
+    ],
 )
 def test_finished_exchange_leaves_the_connection_idle(events):
     """Ready for the next request: served or refused, and by way of retries."""

@@ -21,6 +21,7 @@ LABELS = {
     "weir_limit_decisions_total": {"limit", "decision", "via"},
     "weir_refused_heads_total": {"reason"},
     "weir_redactions_total": {"status"},
+    "weir_leaks_total": {"status", "signature"},
     "weir_contract_violations_total": {"status", "rule"},
     "weir_upstream_failures_total": {"server", "reason"},
     "weir_connections": {"side", "state"},
@@ -45,6 +46,7 @@ def metrics():
     metrics.record(exchange(seconds=0.25, upstream_seconds=0.2, decision=decision(verdict(limit()))))
     metrics.record(exchange(b"BREW", status=400, source="weir", fault=faults.BAD_HOST))
     metrics.count_redaction(500)
+    metrics.count_leak(200, "php")
     metrics.count_violation(201, 'location "missing"\n')
     metrics.count_upstream_failure("http://127.0.0.1:9000", "connect_refused")
     metrics.provide_connections(lambda: {("downstream", "active"): 3, ("upstream", "idle"): 2})
@@ -98,6 +100,7 @@ def test_says_the_same_in_both_formats(metrics, encode, parse):
         ("weir_limit_decisions_total", ("decision", "refused"), ("limit", "per-user"), ("via", "store")): 0,
         ("weir_refused_heads_total", ("reason", "bad_host")): 1,
         ("weir_redactions_total", ("status", "500")): 1,
+        ("weir_leaks_total", ("signature", "php"), ("status", "200")): 1,
         ("weir_contract_violations_total", ("rule", 'location "missing"\n'), ("status", "201")): 1,
         (
             "weir_upstream_failures_total",
