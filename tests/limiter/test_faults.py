@@ -127,8 +127,6 @@ async def _with_local_limits(name: str, fault: Fault, redis: Redis) -> None:
         first_second = [wait for client in (polite, greedy) for wait in client.waits(caused, caused + 1)]
         later = [wait for client in (polite, greedy) for wait in client.waits(caused + 1.0, cured)]
         seconds = ended - begun
-        first_second = [wait for client in (polite, greedy) for wait in client.waits(caused, caused + 1)]
-        later = [wait for client in (polite, greedy) for wait in client.waits(caused + 1, cured)]
         total = greedy.admitted(until=ended)
         assert polite.refused() == 0
         assert percentile(first_second, 0.99) < 0.06
