@@ -55,11 +55,12 @@ def check(config_path: str) -> None:
 
 @main.command()
 @click.option("--config", "-c", "config_path", metavar="FILE", required=True, help="The file Weir runs with.")
-def healthcheck(config_path: str) -> None:
+@click.option("--ready", is_flag=True, help="Ask whether new requests may come, not only whether it lives.")
+def healthcheck(config_path: str, *, ready: bool) -> None:
     """Ask the running Weir's admin plane; exit 0 if it is healthy, 1 if not, 2 if FILE is wrong."""
-    from proxy.runtime.healthcheck import healthcheck as asked  # noqa: PLC0415
+    from proxy.runtime import healthcheck as probe  # noqa: PLC0415
 
-    sys.exit(asked(config_path))
+    sys.exit(probe.healthcheck(config_path, probe.READINESS if ready else probe.HEALTH))
 
 
 @main.command()

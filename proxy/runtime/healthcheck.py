@@ -1,4 +1,5 @@
-"""`weir healthcheck`: asks the admin plane of the Weir that runs with a config whether its loop still turns.
+"""`weir healthcheck`: asks the admin plane of the Weir that runs with a config whether its loop still
+turns, or whether new requests may come.
 
 Meant for a container's HEALTHCHECK, where nothing but Python is at hand. Knows the config, nothing of the
 process: an address that is open to the world is asked on loopback.
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 EXIT_HEALTHY = 0
 EXIT_UNHEALTHY = 1
 EXIT_CONFIG = 2
+HEALTH = "/healthz"
+READINESS = "/readyz"
 TIMEOUT = 2.0  # below the 3 s that the container gives
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
 
 
-def healthcheck(config_path: str, timeout: float = TIMEOUT) -> int:
+def healthcheck(config_path: str, path: str = HEALTH, timeout: float = TIMEOUT) -> int:
     """The exit code; what is wrong goes to stderr, on one line."""
     try:
         admin = load(config_path).admin
@@ -34,21 +37,21 @@ def healthcheck(config_path: str, timeout: float = TIMEOUT) -> int:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_CONFIG
     try:
-        status = _ask(admin, timeout)
+        status = _ask(admin, path, timeout)
     except (OSError, http.client.HTTPException) as error:
         print(f"admin.listen: {admin.listen} does not answer: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_UNHEALTHY
     if status != http.HTTPStatus.OK:
-        print(f"admin.listen: {admin.listen} answers /healthz with {status}", file=sys.stderr)  # noqa: T201
+        print(f"admin.listen: {admin.listen} answers {path} with {status}", file=sys.stderr)  # noqa: T201
         return EXIT_UNHEALTHY
     return EXIT_HEALTHY
 
 
-def _ask(admin: AdminSettings, timeout: float) -> int:
+def _ask(admin: AdminSettings, path: str, timeout: float) -> int:
     connection = _Connection(admin.listen, timeout)
     headers = {"Authorization": f"Bearer {admin.token.get_secret_value()}"} if admin.token else {}
     try:
-        connection.request("GET", "/healthz", headers=headers)
+        connection.request("GET", path, headers=headers)
         return connection.getresponse().status
     finally:
         connection.close()

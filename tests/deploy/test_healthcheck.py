@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 
+from tests.support.patience import until
 from tests.support.weir import run
 
 
@@ -77,3 +78,19 @@ def test_admin_plane_on_a_unix_socket_is_asked_there(new_weir, tmp_path):
             break
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_draining_is_healthy_but_not_ready(start_weir):
+    """Liveness must not end what readiness takes out."""
+    weir = start_weir({"drain": {"delay": "15s"}})
+    before = run("healthcheck", "--ready", "--config", str(weir.config)).returncode
+    weir.signal(signal.SIGTERM)
+    await until(lambda: weir.readiness() == 503, "draining")
+    ready = run("healthcheck", "--ready", "--config", str(weir.config))
+    healthy = run("healthcheck", "--config", str(weir.config))
+    weir.tolerates_complaints = True  # of what is left open
+    weir.signal(signal.SIGTERM)
+    weir.wait()
+
+    assert (before, ready.returncode, healthy.returncode) == (0, 1, 0)
+    assert "answers /readyz with 503" in ready.stderr
