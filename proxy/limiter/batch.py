@@ -10,8 +10,8 @@ from struct import pack
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from proxy.limiter.books import LAST_SHARD
-from proxy.limiter.resp import Script
+from proxy.limiter.books import LAST_SHARD, shard_tag
+from proxy.limiter.resp import Script, key_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,14 @@ _log = logging.getLogger("weir.store")
 
 TAKE = Script("take.lua")
 ASKING = b"*1\r\n$6\r\nASKING\r\n"
+
+
+def rehearsal(link: Link, shard: int) -> bytes:
+    """Takes a token and gives it back: what the user may not do shows before requests depend on it."""
+    key = key_prefix(b"weir:%b:rehearsal" % shard_tag(shard), 0)
+    deadline = pack("<d", link.clock.server_us(int((monotonic() + link.timeout) * 1e6)))
+    runs = [pack("<HBdddB", 1, 1, 1, cost, 1000, 0) for cost in (1000, -1000)]
+    return TAKE.call([key, key], deadline + b"".join(runs))
 
 
 class Nobody:

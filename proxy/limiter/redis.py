@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.limiter import outage, resets
-from proxy.limiter.batch import NOBODY, TAKE, Batch
+from proxy.limiter.batch import NOBODY, TAKE, Batch, rehearsal
 from proxy.limiter.books import KEY_BYTES, LAST_SHARD, Book, Shape
 from proxy.limiter.fleet import Cluster, Lone
 from proxy.limiter.link import DOWN, UP
@@ -235,11 +235,13 @@ class RedisStore:
     # --- a link's owner ---
 
     async def introduce(self, link: Link) -> None:
-        """Says who we are, which proves that the server writes; leaves the script there; settles."""
+        """Says who we are, so that the server must write; leaves the script there and tries it; settles."""
         shards = self._fleet.shards_of(link)
         if shards:  # else it has been named by ASK, and owns none yet
             self._forget(await self.replicas.announce(link, shards[0]))
         await link.ask(lambda _: TAKE.full_call([], b""))
+        if shards:
+            await link.ask(lambda link: rehearsal(link, shards[0]))
         await settle(link, list(self._books.values()), Places(shards, self._mask), self.replicas.count)
 
     async def beat(self, link: Link) -> None:

@@ -44,7 +44,11 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, papers: Papers) -> Iterato
         tls_auth_clients="no",
         requirepass=PASSWORD,
         unixsocket=folder / "redis.sock",
-        user=[f"weir on >{PASSWORD} {RIGHTS}", f"reader on >{PASSWORD} ~weir:* +get +time +eval"],
+        user=[
+            f"weir on >{PASSWORD} {RIGHTS}",
+            f"reader on >{PASSWORD} ~weir:* +get +time +eval",
+            *(f"no-{word} on >{PASSWORD} {RIGHTS} -{word}" for word in ("evalsha", "get", "set", "del")),
+        ],
     ).log_in(password=PASSWORD)
     with running(server):
         yield server
@@ -98,6 +102,10 @@ MISTAKES = {
     ),
     "no password": (lambda g: g.url, "asks for a password, and store.url has none"),
     "too few rights": (lambda g: g.plain("reader"), "does not let the user of store.url do what Weir needs"),
+    "no EVALSHA": (lambda g: g.plain("no-evalsha"), "does not let the user of store.url do what Weir needs"),
+    "no GET": (lambda g: g.plain("no-get"), "does not let the user of store.url do what Weir needs"),
+    "no SET": (lambda g: g.plain("no-set"), "does not let the user of store.url do what Weir needs"),
+    "no DEL": (lambda g: g.plain("no-del"), "does not let the user of store.url do what Weir needs"),
     "stranger's certificate": (lambda g: g.secure(), "is not accepted: self-signed certificate"),
     "TLS to a plain port": (
         lambda g: g.plain().replace("redis:", "rediss:"),
@@ -133,6 +141,7 @@ async def test_mistake_is_named_in_one_line(
         if hasattr(record, "fields") and "detail" in record.fields
     ]
     assert not store.is_up
+    assert "store up" not in caplog.text, "it would be up and down by turns"
     assert (decision.is_admitted, decision.via) == (True, "local")
     assert len(lines) == 1
     assert expected in lines[0]
