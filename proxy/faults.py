@@ -87,6 +87,22 @@ METHOD_NOT_ALLOWED = _row(
     "This method is not allowed.",
     error="http_request_denied",
 )
+UNKNOWN_PATH = _row(
+    DOWNSTREAM,
+    "admission",
+    "unknown_path",
+    404,
+    "There is nothing at this path.",
+    error="http_request_denied",
+)
+MISSING_CREDENTIALS = _row(
+    DOWNSTREAM,
+    "admission",
+    "missing_credentials",
+    401,
+    "This request needs credentials.",
+    error="http_request_denied",
+)
 STORE_DOWN = _row(
     DOWNSTREAM,
     "admission",

@@ -27,6 +27,7 @@ from proxy.http1.headers import (
 )
 from proxy.http1.serialise import status_line
 from proxy.policy import fields as limit_fields
+from proxy.policy.edge import Edge
 from proxy.policy.limits import compile_limits
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _TRACEPARENT = re.compile(
 )
 _TRACE_FIELDS = frozenset((b"traceparent", b"tracestate"))  # without a valid parent the state means nothing
 PAGES_MAX = 512  # a kind is new in each second, since the Date is a part of it
-_ALLOW = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_CHALLENGE = b"WWW-Authenticate: Bearer\r\n"  # RFC 9110 section 11.6.1, RFC 6750 section 3
 
 
 class Page(NamedTuple):
@@ -82,8 +83,8 @@ class Rules:
         self.guards_leaks = settings.errors.leak_guard != "off"
         self.redacts_leaks = settings.errors.leak_guard == "redact"
         self._trust = Networks(settings.forwarded.trust)
-        self._allowed = frozenset(method.encode() for method in settings.contract.allow_methods)
-        self._allow_line = b"Allow: %b\r\n" % (", ".join(settings.contract.allow_methods).encode() or _ALLOW)
+        self._edge = Edge(settings.contract)
+        self._has_edge = not self._edge.is_idle
         self._dialect = settings.ratelimit_fields
         self._keeps_host = settings.upstream.host == "preserve"
         public_url = settings.contract.public_url
@@ -131,8 +132,8 @@ class Rules:
         """Why the request may not even ask the limiter."""
         if head.repeated and not self.limits.credential_names.isdisjoint(head.repeated):
             return faults.REPEATED_CREDENTIAL
-        if self._allowed and head.method not in self._allowed:
-            return faults.METHOD_NOT_ALLOWED
+        if self._has_edge and (fault := self._edge.refusal(head)):
+            return fault
         if self.body_bytes is not None and head.body_length > self.body_bytes:
             return faults.BODY_TOO_LARGE
         return None
@@ -191,14 +192,16 @@ class Rules:
             told: tuple[bytes, tuple[str, ...]] = (self.limit_lines(decision), ())
         else:
             told = limit_fields.refusal(decision, self._dialect)
+        if fault.status == 405:
+            told = (told[0] + self._edge.allow_line(exchange.target), told[1])
         id_bytes = len(exchange.request_id)
         kind = (fault.reason, told, ending, has_body, id_bytes)
         return self._pages.get(kind) or self._page(fault, kind)
 
     def _page(self, fault: Fault, kind: Kind) -> Page:
         _, (lines, violated), ending, has_body, id_bytes = kind
-        if fault.status == 405:
-            lines += self._allow_line
+        if fault.status == 401:
+            lines += _CHALLENGE
         if fault is not faults.LIMITED:
             violated = ()
         head, body = self.problems.pieces(fault.status, fault.detail, id_bytes, violated)

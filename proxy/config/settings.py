@@ -26,6 +26,7 @@ from proxy.config.kinds import (
     Access,
     Count,
     Flag,
+    HeaderName,
     Headers,
     Key,
     Method,
@@ -318,6 +319,11 @@ class ErrorSettings(Section):
     ] = setting("Shape of error objects: problem (RFC 9457), or a template {content_type, body}.", "problem")
 
 
+class PathMethods(Section):
+    paths: tuple[PathGlob, ...] = setting("Path globs such as /api/*; empty: every path.", [])
+    allow: Annotated[tuple[Method, ...], Field(min_length=1)] = setting("Methods that pass there.")
+
+
 class ContractSettings(Section):
     public_url: Origin | None = setting(
         "Origin that clients know, put into Location instead of the server's own; null keeps the server's.",
@@ -325,6 +331,16 @@ class ContractSettings(Section):
     )
     edge_etags: Flag = setting("Make ETags for small responses that have none.", default=False)
     allow_methods: tuple[Method, ...] = setting("Methods that pass, others get 405; empty: all pass.", [])
+    path_methods: tuple[PathMethods, ...] = setting(
+        "Methods by path, for which the first entry that matches stands in for allow_methods.", []
+    )
+    known_paths: tuple[PathGlob, ...] = setting("Path globs that exist, others get 404; empty: all.", [])
+    credentials: tuple[HeaderName, ...] = setting(
+        "Header fields one of which a request must have, else 401; empty: none is asked for.", []
+    )
+    open_paths: tuple[PathGlob, ...] = setting(
+        "Path globs that need no credentials, such as the one to sign in.", []
+    )
 
 
 class ForwardedSettings(Section):

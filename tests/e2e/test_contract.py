@@ -100,6 +100,41 @@ async def test_method_that_is_not_allowed_is_a_405(start_weir, start_origin, ask
     assert [r.method for r in origin.requests] == [b"GET"]
 
 
+async def test_edge_refuses_before_a_token_is_spent(start_weir, start_origin, connect):
+    """401 with a challenge, 404, 405 with what the path allows; the connection stays, the service hears nothing."""
+    origin = await start_origin()
+    weir = start_weir(
+        {
+            "contract": {
+                "known_paths": ["/api/**"],
+                "path_methods": [{"paths": ["/api/entities/*"], "allow": ["GET", "PUT"]}],
+                "credentials": ["X-Auth-Token"],
+            },
+            "limits": [{"name": "one", "rate": "1/h", "key": ["const"]}],
+        },
+        upstream=origin,
+    )
+    wire = await connect(weir)
+    token = "X-Auth-Token: a"
+    asked = [
+        get(token, target="/other"),
+        get(target="/api/entities/1"),
+        get(token, target="/api/entities/1", method="DELETE"),
+        get(token, target="/api/entities/1"),
+        get(token, target="/api/entities/1"),
+    ]
+    responses = []
+    for request in asked:
+        await wire.send(request)
+        responses.append(await wire.response())
+
+    assert [response.status for response in responses] == [404, 401, 405, 200, 429]
+    assert [response.json()["status"] for response in responses[:3]] == [404, 401, 405]
+    assert responses[1].value("WWW-Authenticate") == b"Bearer"
+    assert responses[2].value("Allow") == b"GET, PUT"
+    assert len(origin.requests) == 1
+
+
 async def test_own_405_of_the_upstream_keeps_allow(weir, origin, ask):
     """As it was written."""
     origin.script = answering(answer(405, b"", "Allow: GET, PURGE"))

@@ -84,6 +84,10 @@ ROWS = (
     Row("errors.format", {"errors": {"format": {"content_type": "application/json", "body": '{"code": "{status}"}'}}}, '{"code": "500"}', sees=body, said=FAILED),
     Row("contract.public_url", {"contract": {"public_url": "https://shop.example"}}, "https://shop.example/7", sees=value("Location"), said=answer(302, b"", "Location: http://origin/7")),
     Row("contract.allow_methods", {"contract": {"allow_methods": ["POST"]}}, 405),
+    Row("contract.path_methods", {"contract": {"path_methods": [{"paths": ["/"], "allow": ["PUT"]}]}}, 405),
+    Row("contract.known_paths", {"contract": {"known_paths": ["/api/**"]}}, 404),
+    Row("contract.credentials", {"contract": {"credentials": ["X-Auth-Token"]}}, 401),
+    Row("contract.open_paths", {"contract": {"open_paths": ["/"]}}, 200, base={"contract": {"credentials": ["X-Auth-Token"]}}),
     Row("forwarded.trust", {"forwarded": {"trust": ["127.0.0.0/8"]}}, True, sees=lambda r: "X-Forwarded-For: 192.0.2.7, 127.0.0.1" in r.body.decode(), sent=(get("X-Forwarded-For: 192.0.2.7"),)),
     Row("ratelimit_fields", {"ratelimit_fields": "legacy"}, "1", sees=value("X-RateLimit-Limit"), base=limited()),
 )  # fmt: skip
@@ -101,6 +105,8 @@ ELSEWHERE = {
     "limits[].on_store_error": "tests/limiter",
     "limits[].lease": "test_store.py",
     "contract.edge_etags": "not available",
+    "contract.path_methods[].paths": "with contract.path_methods",
+    "contract.path_methods[].allow": "with contract.path_methods",
     "errors.format.content_type": "with errors.format",
     "errors.format.body": "with errors.format",
     "limits": "by its parts",
@@ -160,6 +166,10 @@ async def test_reload_reaches(row, start_weir, start_origin, connect):
 
 def test_no_setting_is_left_out():
     """A new setting that needs no restart gets its row, or a word on where it is seen."""
-    followed = {e.path for e in entries() if not (e.is_restart or e.is_block) or e.path == "errors.format"}
+    followed = {
+        e.path
+        for e in entries()
+        if not (e.is_restart or e.is_block) or e.path in {"errors.format", "contract.path_methods"}
+    }
 
     assert followed - {row.setting for row in ROWS} == set(ELSEWHERE)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy import faults
+from proxy.config.loader import loads
+from proxy.http1.head import request_head
+from proxy.policy.edge import Edge
+
+SETTINGS = """
+contract:
+  allow_methods: [GET, HEAD, OPTIONS]
+  known_paths: ["/api/**", "/health"]
+  path_methods:
+    - {paths: ["/api/entities/*"], allow: [GET, PUT, DELETE, OPTIONS]}
+    - {paths: ["/api/entities"], allow: [POST]}
+  credentials: [X-Auth-Token, Authorization]
+  open_paths: ["/api/authenticate", "/health"]
+"""
+
+
+def edge(text: str = SETTINGS) -> Edge:
+    return Edge(loads("upstream: {servers: ['http://a']}\n" + text, "weir.yaml", environ={}).contract)
+
+
+def refusal(line: str, *headers: str, by: Edge | None = None):
+    head = request_head("\r\n".join([f"{line} HTTP/1.1", "Host: a", *headers, "", ""]).encode(), 8192, 100)
+    return (by or edge()).refusal(head)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("GET /api/entities/17", None),
+        ("PUT /api/entities/17?x=1", None),
+        ("POST /api/entities", None),
+        ("GET /api/other", None),
+        ("GET /admin", faults.UNKNOWN_PATH),
+        ("GET /api/../admin", faults.UNKNOWN_PATH),
+        ("GET /%61dmin", faults.UNKNOWN_PATH),
+        ("DELETE /admin", faults.UNKNOWN_PATH),
+        ("POST /api/entities/17", faults.METHOD_NOT_ALLOWED),
+        ("GET /api/entities", faults.METHOD_NOT_ALLOWED),
+        ("PUT /api/other", faults.METHOD_NOT_ALLOWED),
+        ("PUT /api//entities/./17", None),
+    ],
+)
+def test_path_decides_then_the_method(line, fault):
+    """Of the path as the service will see it, however it is written."""
+    assert refusal(line, "X-Auth-Token: a") is fault
+
+
+@pytest.mark.parametrize(
+    ("line", "headers", "fault"),
+    [
+        ("GET /api/entities/17", [], faults.MISSING_CREDENTIALS),
+        ("GET /api/entities/17", ["X-Auth-Token:  "], faults.MISSING_CREDENTIALS),
+        ("GET /api/entities/17", ["x-auth-token: a"], None),
+        ("GET /api/entities/17", ["Authorization: Bearer a"], None),
+        ("OPTIONS /api/entities/17", [], None),
+        ("GET /api/authenticate", [], None),
+        ("GET /health", [], None),
+        ("GET /healthy", [], faults.UNKNOWN_PATH),
+    ],
+)
+def test_credentials_must_be_there(line, headers, fault):
+    """Any one of them; not for preflight requests, which never have any, and not where the door is open."""
+    assert refusal(line, *headers) is fault
+
+
+@pytest.mark.parametrize(
+    ("target", "allow"),
+    [(b"/api/entities/17", b"GET, PUT, DELETE, OPTIONS"), (b"/api/entities?a=1", b"POST"), (b"/api/x", b"GET, HEAD, OPTIONS")],
+)  # fmt: skip
+def test_allow_names_what_the_path_allows(target, allow):
+    assert edge().allow_line(target) == b"Allow: " + allow + b"\r\n"
+
+
+def test_nothing_is_asked_without_settings():
+    by = edge("")
+
+    assert by.is_idle
+    assert refusal("DELETE /x", by=by) is None
+    assert by.allow_line(b"/") == b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
