@@ -1,0 +1,37 @@
+"""docs/operations.md and docs/sidecar.md say what is so."""
+
+from __future__ import annotations
+
+import re
+
+from proxy.runtime import exits, healthcheck, member
+from tests.deploy.conftest import ROOT
+
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+SIDECAR = (ROOT / "docs" / "sidecar.md").read_text()
+
+
+def table(title):
+    """The cells of the rows of the first table under a heading."""
+    section = OPERATIONS.split(f"## {title}\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_every_exit_code_is_told():
+    codes = {int(row[0]) for row in table("Exit codes")}
+
+    assert codes == {value for name, value in vars(exits).items() if name.startswith("EXIT_")}
+    assert codes == {value for name, value in vars(healthcheck).items() if name.startswith("EXIT_")}
+
+
+def test_pauses_of_a_dying_worker_are_told():
+    _, *pauses, last = (f"{pause:g}" for pause in member.PAUSES)
+
+    assert f"after {', '.join(pauses)} and then {last} s each" in OPERATIONS
+    assert f"silent for {member.SILENCE_SECONDS:g} s" in OPERATIONS
+
+
+def test_files_that_are_named_exist():
+    for name in re.findall(r"`(deploy/[\w./-]+)`", OPERATIONS + SIDECAR):
+        assert (ROOT / name).exists(), name
