@@ -70,10 +70,9 @@ class Member:
         while not self.is_ending:
             begun = time.monotonic()
             code = await self._live_once()
-            if self.is_ending:
-                return
-            if not self.started.done():
+            if not self.started.done() and not self.is_ending:
                 self.started.set_exception(StartError(f"worker {self.number} ended at once, with {code}"))
+            if self._has_never_started() or self.is_ending:
                 return
             is_steady = code == 0 or time.monotonic() - begun > STEADY_SECONDS
             failures = 0 if is_steady else failures + 1
@@ -81,6 +80,9 @@ class Member:
             self.restarts += 1
             event(_log, logging.ERROR, "worker_ended", number=self.number, code=code, again_in=pause)
             await asyncio.sleep(pause)
+
+    def _has_never_started(self) -> bool:
+        return self.started.done() and self.started.exception() is not None
 
     async def _live_once(self) -> int:
         """The exit code, negative for a signal."""

@@ -33,7 +33,8 @@ def built(tmp_path_factory):
 
 def pins() -> dict[str, Requirement]:
     lines = [line for line in CONSTRAINTS.read_text().splitlines() if line and not line.startswith("#")]
-    return {canonicalize_name(pin.name): pin for pin in map(Requirement, lines)}
+    pinned = [pin for pin in map(Requirement, lines) if pin.marker is None or pin.marker.evaluate()]
+    return {canonicalize_name(pin.name): pin for pin in pinned}
 
 
 def pinned_version(pin: Requirement) -> str:
