@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.runtime import channel as words
 from proxy.runtime.channel import reports
+from proxy.runtime.exits import EXIT_START
 from proxy.runtime.sockets import StartError
 from proxy.telemetry.log import event
 from proxy.telemetry.merged import Family, counted, merged
@@ -86,7 +87,11 @@ class Member:
 
     async def _live_once(self) -> int:
         """The exit code, negative for a signal."""
-        await self._spawn()
+        try:
+            await self._spawn()
+        except OSError as error:  # no memory, too many processes: there may be room later
+            event(_log, logging.ERROR, "cannot_start", number=self.number, reason=str(error))
+            return EXIT_START
         assert self._process is not None
         try:
             await self._hear()

@@ -69,8 +69,7 @@ class Supervisor:
         self._members = [Member(number, doors, self._greeting) for number, doors in enumerate(self._doors, 1)]
         self._lives = [asyncio.create_task(member.live()) for member in self._members]
         self._admin = await serve_admin(self.settings.admin, self._admin_sources(), self._admin_sockets)
-        for member in self._members:
-            await member.started
+        await asyncio.gather(*(member.started for member in self._members))
         self.is_ready = True
         listen = [sock.getsockname() for sockets in self._doors[0] for sock in sockets]
         event(

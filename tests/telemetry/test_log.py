@@ -212,3 +212,12 @@ def test_long_traceback_is_cut_at_its_outer_end(lines, monkeypatch):
 
     assert len(line["exception"]) == 40
     assert line["exception"].endswith("the end of it")
+
+
+def test_line_of_one_of_several_processes_says_which(lines):
+    """Also after a reload, which knows nothing of it."""
+    configure("info", worker=3)
+    configure("info")
+    event(logging.getLogger("weir.test"), logging.INFO, "it")
+
+    assert [(line["event"], line["worker"]) for line in lines()] == [("it", 3)]

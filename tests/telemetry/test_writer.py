@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 
 import pytest
 
@@ -243,3 +244,40 @@ def test_nothing_is_taken_after_the_close(tmp_path):
     writer.close()
 
     assert writer.dropped == 1
+
+
+def test_processes_that_share_a_pipe_tear_no_line(pipe):
+    """Pieces are whole lines that a pipe takes at once or not at all, also when it is nearly full."""
+    reader, writer = pipe
+    sizes = []
+
+    class Watched(LineWriter):
+        def _write_some(self, data):
+            written = super()._write_some(data)
+            sizes.append((bytes(data[:written]), written))
+            return written
+
+    lines = [b"%d %b\n" % (number, b"x" * (number * 37 % 900)) for number in range(400)]
+    log = Watched(writer, is_shared=True)
+    log.offer(b"".join(lines))
+    found = b""
+    while len(found) < sum(map(len, lines)):
+        found += os.read(reader, 65536)
+    log.close()
+
+    assert found == b"".join(lines)
+    assert max(size for _, size in sizes) <= select.PIPE_BUF
+    assert all(piece.endswith(b"\n") for piece, _ in sizes)
+
+
+def test_line_that_no_pipe_takes_at_once_is_written_all_the_same(pipe):
+    reader, writer = pipe
+    log = LineWriter(writer, is_shared=True)
+    line = b"x" * (2 * select.PIPE_BUF) + b"\n"
+    log.offer(line)
+    found = b""
+    while len(found) < len(line):
+        found += os.read(reader, 65536)
+    log.close()
+
+    assert found == line
