@@ -1,0 +1,11 @@
+"""The corpus is tried on the bench of tests/net, on uvloop as in production."""
+
+import pytest
+import uvloop
+
+from tests.net.fixtures import bounded_in_time, start_bench  # noqa: F401
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories(config, item):
+    return {"uvloop": uvloop.new_event_loop}
