@@ -107,13 +107,17 @@ class Member:
         ours, theirs = socket.socketpair()
         with theirs:
             fds = [sock.fileno() for sockets in self.doors for sock in sockets]
-            self._process = await asyncio.create_subprocess_exec(
-                *_command(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *fds),
-            )
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *_command(theirs.fileno()),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(), *fds),
+                )
+            except OSError:
+                ours.close()
+                raise
         self.since = time.time()
-        ours.setblocking(False)  # noqa: FBT003 - a positional-only argument
+        ours.settimeout(0)
         self._channel = await reports(ours)
         self.say(self._greeting(self.number, self.doors))
 
