@@ -42,6 +42,7 @@ from proxy.telemetry.log import event
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.contract.problem import Problems
     from proxy.contract.redaction import Original
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
@@ -325,7 +326,7 @@ class Lane:
         self._gateway.metrics.count_redaction(original.status)
         self._log_original(original)
         keep = self._may_keep()
-        lines, body = self._rules.redacted(original, exchange)
+        lines, body = self._rules.redacted(original, exchange, self._problems())
         if self._head is not None and self._head.method == b"HEAD":
             body = b""
         exchange.bytes_out = len(body)
@@ -409,10 +410,15 @@ class Lane:
         if fault.status:
             exchange.status = fault.status
             has_body = has_body and not (head is not None and head.method == b"HEAD")
-            page = self._rules.page(fault, exchange, self._ending(keep=keep), has_body=has_body)
+            ending = self._ending(keep=keep)
+            page = self._rules.page(fault, exchange, self._problems(), ending, has_body=has_body)
             exchange.bytes_out = page.body_bytes
             self._downstream.write(exchange.request_id.encode().join(page.pieces))
         self._finish(exchange.outcome, keep=keep)
+
+    def _problems(self) -> Problems:
+        """Error objects in the form that the client asked for, as far as it is known."""
+        return self._known.problems if self._known is not None else self._rules.problems
 
     def _ending(self, *, keep: bool) -> bytes:
         """What stands last in a head of our own, with the empty line."""

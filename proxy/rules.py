@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxy import faults
 from proxy.contract.checks import CHECKS, violations
 from proxy.contract.location import public_location
-from proxy.contract.problem import Problems, problem_head_lines
+from proxy.contract.problem import Problems, form_of, problem_head_lines
 from proxy.contract.redaction import WITHHELD, Redaction
 from proxy.http1.addresses import Networks
 from proxy.http1.forwarded import client_address, forwarded_lines
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit
 
-    Kind = tuple[str, tuple[bytes, tuple[str, ...]], bytes, bool, int]  # of an answer of our own
+    Kind = tuple[str, bytes, tuple[bytes, tuple[str, ...]], bytes, bool, int]  # of an answer of our own
 
 # What a client may choose as the id of its request: safe in a log, a header and a URL.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -78,7 +78,8 @@ class Rules:
         secret = settings.store.key_secret
         self.limits = compile_limits(settings.limits, secret.get_secret_value().encode() if secret else b"")
         self._pages: dict[Kind, Page] = {}
-        self.problems = Problems.from_settings(settings.errors)
+        self._forms = Problems.from_settings(settings.errors)
+        self.problems = self._forms["problem"]
         self.redaction = Redaction.from_settings(settings.errors)
         self.guards_leaks = settings.errors.leak_guard != "off"
         self.redacts_leaks = settings.errors.leak_guard == "redact"
@@ -126,6 +127,7 @@ class Rules:
             has_trace=has_trace,
             wants_close=head.wants_close,
             upgrade=upgrade,
+            problems=self._forms.get(form_of(fields.get(b"accept", b"")), self.problems),
         )
 
     def refusal(self, head: RequestHead) -> Fault | None:
@@ -185,7 +187,9 @@ class Rules:
 
     # --- answers of our own ---
 
-    def page(self, fault: Fault, exchange: Exchange, ending: bytes, *, has_body: bool) -> Page:
+    def page(
+        self, fault: Fault, exchange: Exchange, problems: Problems, ending: bytes, *, has_body: bool
+    ) -> Page:
         """A refusal; `ending` is what stands last in its head, empty line included."""
         decision = exchange.decision
         if decision is None or decision.is_admitted:
@@ -195,16 +199,16 @@ class Rules:
         if fault.status == 405:
             told = (told[0] + self._edge.allow_line(exchange.target), told[1])
         id_bytes = len(exchange.request_id)
-        kind = (fault.reason, told, ending, has_body, id_bytes)
-        return self._pages.get(kind) or self._page(fault, kind)
+        kind = (fault.reason, problems.content_type, told, ending, has_body, id_bytes)
+        return self._pages.get(kind) or self._page(fault, problems, kind)
 
-    def _page(self, fault: Fault, kind: Kind) -> Page:
-        _, (lines, violated), ending, has_body, id_bytes = kind
+    def _page(self, fault: Fault, problems: Problems, kind: Kind) -> Page:
+        _, _, (lines, violated), ending, has_body, id_bytes = kind
         if fault.status == 401:
             lines += _CHALLENGE
         if fault is not faults.LIMITED:
             violated = ()
-        head, body = self.problems.pieces(fault.status, fault.detail, id_bytes, violated)
+        head, body = problems.pieces(fault.status, fault.detail, id_bytes, violated)
         first = b"%b%b%bX-Request-Id: " % (status_line(fault.status), head, lines)
         if not has_body:
             page = Page([first, b"\r\n%b" % ending], 0)
@@ -216,14 +220,14 @@ class Rules:
         self._pages[kind] = page
         return page
 
-    def redacted(self, original: Original, exchange: Exchange) -> tuple[bytes, bytes]:
+    def redacted(self, original: Original, exchange: Exchange, problems: Problems) -> tuple[bytes, bytes]:
         """The header lines and the body that stand for an answer whose details must not leave."""
         status, members = original.shown_status, original.members()
         if members:
-            content_type, body = self.problems.body(status, WITHHELD, exchange.request_id, members=members)
+            content_type, body = problems.body(status, WITHHELD, exchange.request_id, members=members)
             lines = problem_head_lines(content_type, body)
         else:
-            lines, body = self.problems.answer(status, WITHHELD, exchange.request_id)
+            lines, body = problems.answer(status, WITHHELD, exchange.request_id)
         lines += original.kept_lines(self._response_drops) + self.limit_lines(exchange.decision)
         return self._own_head(status, lines, exchange), body
 
@@ -246,6 +250,7 @@ class Known(NamedTuple):
     has_trace: bool
     wants_close: bool
     upgrade: bytes  # the protocol that the client wants to switch to
+    problems: Problems  # in the form that the client asks for
 
 
 def _given_id(fields: dict[bytes, bytes]) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from proxy.config.names import is_json
@@ -30,7 +31,21 @@ ROWS_MAX = 512  # kinds of answers that are remembered: the fault table has 30, 
 Scalar = str | int | float | bool | None
 
 _ID = "{request_id}"
+_REFUSED = re.compile(rb"\bq=0(?:\.0{0,3})?\s*(?:;|\Z)")
 _PLACEHOLDER = re.compile(r"\{(status|title|detail|request_id)\}")
+
+
+# What an Accept field may name, and the form that it gets; JSON where nothing else is asked for.
+_FORMS = {
+    b"application/problem+json": "problem",
+    b"application/*": "problem",
+    b"*/*": "problem",
+    b"application/json": "json",
+    b"text/html": "html",
+    b"application/xhtml+xml": "html",
+    b"text/plain": "plain",
+    b"text/*": "plain",
+}
 
 
 class Shape(Protocol):
@@ -61,10 +76,17 @@ class Problems:
         self.content_type = shape.content_type.encode()
 
     @classmethod
-    def from_settings(cls, errors: ErrorSettings) -> Problems:
-        if isinstance(errors.format, str):
-            return cls(ProblemShape())
-        return cls(TemplateShape(errors.format.content_type, errors.format.body))
+    def from_settings(cls, errors: ErrorSettings) -> dict[str, Problems]:
+        """By the form that a client may ask for; a template has one, for all of them."""
+        if not isinstance(errors.format, str):
+            return {"problem": cls(TemplateShape(errors.format.content_type, errors.format.body))}
+        shapes: dict[str, Shape] = {
+            "problem": ProblemShape(),
+            "json": ProblemShape("application/json"),
+            "html": PageShape(),
+            "plain": PlainShape(),
+        }
+        return {form: cls(shape) for form, shape in shapes.items()}
 
     def answer(
         self, status: int, detail: str | None, request_id: str, violated: tuple[str, ...] = ()
@@ -118,10 +140,22 @@ def problem_head_lines(content_type: bytes, body: bytes) -> bytes:
     )
 
 
+def form_of(accept: bytes) -> str:
+    """The form of the first media type in an Accept field that we have one for (RFC 9110 section 12.5.1)."""
+    for member in accept.lower().split(b","):
+        media_type, _, weight = member.partition(b";")
+        form = _FORMS.get(media_type.strip())
+        if form is not None and not _REFUSED.search(weight):
+            return form
+    return "problem"
+
+
 class ProblemShape:
     """RFC 9457, with the request id twice: as a URI of the occurrence, and plain, to be searched for."""
 
-    content_type = PROBLEM_TYPE
+    def __init__(self, content_type: str = PROBLEM_TYPE) -> None:
+        self.content_type = content_type
+
     own_members: frozenset[str] | None = frozenset(("type", "title", "status", "instance", "requestId"))
 
     def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:
@@ -136,6 +170,28 @@ class ProblemShape:
         if status == 429:
             members["violated-policies"] = list(violated)
         return json.dumps(members, separators=(",", ":"))
+
+
+class PageShape:
+    """A small page for people, neutral: nothing of the service, nothing that is loaded."""
+
+    content_type = "text/html; charset=utf-8"
+    own_members: frozenset[str] | None = None
+
+    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002
+        return (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{status} {escape(title)}</title>'
+            f"<h1>{escape(title)}</h1><p>{escape(detail or '')}</p>"
+            f"<p>Request id: <code>{_ID}</code></p></html>\n"
+        )
+
+
+class PlainShape:
+    content_type = "text/plain; charset=utf-8"
+    own_members: frozenset[str] | None = None
+
+    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002
+        return f"{status} {title}\n{detail or ''}\nRequest id: {_ID}\n"
 
 
 class TemplateShape:

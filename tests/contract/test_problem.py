@@ -10,6 +10,7 @@ from proxy import faults
 from proxy.config.loader import loads
 from proxy.config.settings import ErrorSettings
 from proxy.contract.problem import (
+    form_of,
     ROWS_MAX,
     Problems,
     ProblemShape,
@@ -250,5 +251,60 @@ def test_the_config_chooses_the_shape():
     config = "upstream: {servers: ['http://127.0.0.1:9']}\nerrors:\n  format:\n    content_type: application/json\n"
     settings = loads(config + "    body: '{\"code\": {status}}'\n", "weir.yaml")
 
-    assert Problems.from_settings(settings.errors).answer(502, None, ID)[1] == b'{"code": 502}'
-    assert Problems.from_settings(ErrorSettings()).content_type == b"application/problem+json"
+    assert Problems.from_settings(settings.errors)["problem"].answer(502, None, ID)[1] == b'{"code": 502}'
+    assert list(Problems.from_settings(settings.errors)) == ["problem"]
+    assert Problems.from_settings(ErrorSettings())["problem"].content_type == b"application/problem+json"
+
+
+# --- the form that a client asks for ---
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        (b"", "problem"),
+        (b"*/*", "problem"),
+        (b"application/problem+json", "problem"),
+        (b"application/json", "json"),
+        (b"application/json, text/plain, */*", "json"),  # axios
+        (b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "html"),  # browsers
+        (b"TEXT/HTML ; q=0.5", "html"),
+        (b"text/plain", "plain"),
+        (b"text/html;q=0, */*", "problem"),
+        (b"text/html;q=0.000,text/plain;q=0.001", "plain"),
+        (b"image/png, image/*", "problem"),
+        (b"application/xml, text/html", "html"),
+        (b",;,=", "problem"),
+    ],
+)
+def test_accept_names_the_form(accept, form):
+    """The first one that there is; JSON for who asks for nothing, or for what there is not."""
+    assert form_of(accept) == form
+
+
+@given(st.binary(max_size=60))
+def test_no_accept_field_is_too_strange(accept):
+    assert form_of(accept) in Problems.from_settings(ErrorSettings())
+
+
+@pytest.mark.parametrize(
+    ("form", "content_type"),
+    [
+        ("problem", b"application/problem+json"),
+        ("json", b"application/json"),
+        ("html", b"text/html; charset=utf-8"),
+        ("plain", b"text/plain; charset=utf-8"),
+    ],
+)
+def test_every_form_says_status_detail_and_id(form, content_type):
+    """And has the length that it says."""
+    problems = Problems.from_settings(ErrorSettings())[form]
+    lines, body = problems.answer(503, "It is <down> & out.", ID)
+
+    assert problems.content_type == content_type
+    assert b"Content-Type: " + content_type + b"\r\n" in lines
+    assert b"Content-Length: %d\r\n" % len(body) in lines
+    assert ID.encode() in body
+    assert b"503" in body
+    assert b"Service Unavailable" in body
+    assert (b"&lt;down&gt; &amp; out" if form == "html" else b"<down> & out") in body

@@ -164,3 +164,30 @@ async def test_every_response_has_an_id(weir, origin, ask, reply):
     responses = [await ask(weir, get()), await ask(weir, b"BAD\r\n\r\n")]
 
     assert all(r.value("X-Request-Id") for r in responses)
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "starts"),
+    [
+        ("*/*", b"application/problem+json", b"{"),
+        ("application/json", b"application/json", b"{"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", b"text/html; charset=utf-8", b"<!doctype html>"),
+        ("text/plain", b"text/plain; charset=utf-8", b"500 Internal Server Error"),
+    ],
+)
+async def test_error_has_the_form_that_is_asked_for(
+    start_weir, start_origin, ask, accept, content_type, starts
+):
+    """A neutral page for browsers; a redacted 500 as well as a refusal of Weir's own."""
+    origin = await start_origin()
+    weir = start_weir({"contract": {"allow_methods": ["GET"]}}, upstream=origin)
+    origin.script = answering(answer(500, b"<h1>SqlException at db01</h1>", "Content-Type: text/html"))
+    redacted = await ask(weir, get(f"Accept: {accept}"))
+    refused = await ask(weir, get(f"Accept: {accept}", method="DELETE"))
+
+    assert (redacted.status, refused.status) == (500, 405)
+    assert redacted.value("Content-Type") == refused.value("Content-Type") == content_type
+    assert redacted.body.startswith(starts)
+    assert redacted.value("X-Request-Id") in redacted.body
+    assert refused.value("X-Request-Id") in refused.body
+    assert b"SqlException" not in redacted.body
