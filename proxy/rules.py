@@ -81,6 +81,7 @@ class Rules:
         self._forms = Problems.from_settings(settings.errors)
         self.problems = self._forms["problem"]
         self.redaction = Redaction.from_settings(settings.errors)
+        self._tells_cause = settings.errors.proxy_status
         self.guards_leaks = settings.errors.leak_guard != "off"
         self.redacts_leaks = settings.errors.leak_guard == "redact"
         self._trust = Networks(settings.forwarded.trust)
@@ -206,6 +207,8 @@ class Rules:
         _, _, (lines, violated), ending, has_body, id_bytes = kind
         if fault.status == 401:
             lines += _CHALLENGE
+        if self._tells_cause:
+            lines += b"Proxy-Status: weir;error=%b\r\n" % fault.proxy_error.encode()
         if fault is not faults.LIMITED:
             violated = ()
         head, body = problems.pieces(fault.status, fault.detail, id_bytes, violated)
@@ -228,6 +231,8 @@ class Rules:
             lines = problem_head_lines(content_type, body)
         else:
             lines, body = problems.answer(status, WITHHELD, exchange.request_id)
+        if self._tells_cause:
+            lines += b"Proxy-Status: weir;received-status=%d\r\n" % original.status
         lines += original.kept_lines(self._response_drops) + self.limit_lines(exchange.decision)
         return self._own_head(status, lines, exchange), body
 

@@ -310,6 +310,10 @@ class ErrorSettings(Section):
         " redact holds 16 KiB back and replaces them.",
         "off",
     )
+    proxy_status: Flag = setting(
+        "Say in a Proxy-Status field (RFC 9209) what Weir's own and redacted answers are due to.",
+        default=False,
+    )
     keep_members: tuple[Text, ...] = setting(
         "Members of a JSON error object that may stay when it is redacted.", []
     )

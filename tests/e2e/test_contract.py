@@ -191,3 +191,28 @@ async def test_error_has_the_form_that_is_asked_for(
     assert redacted.value("X-Request-Id") in redacted.body
     assert refused.value("X-Request-Id") in refused.body
     assert b"SqlException" not in redacted.body
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "cause"),
+    [
+        (answer(500, b"SqlException"), 500, b"weir;received-status=500"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 502, b"weir;error=http_protocol_error"),
+        (b"", 502, b"weir;error=connection_terminated"),
+    ],
+    ids=["redacted", "malformed", "closed"],
+)  # fmt: skip
+async def test_proxy_status_tells_the_cause(start_weir, start_origin, ask, said, status, cause):
+    """RFC 9209, only if asked for: words of the registry, nothing of the service."""
+    origin = await start_origin()
+    weir = start_weir({"errors": {"proxy_status": True}}, upstream=origin)
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(said)
+
+    origin.script = script
+    response = await ask(weir, get())
+
+    assert response.status == status
+    assert response.value("Proxy-Status") == cause

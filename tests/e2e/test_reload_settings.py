@@ -80,6 +80,7 @@ ROWS = (
     Row("limits[].exempt.headers", limited(exempt={"headers": {"X-Auth-Token": "a"}}), 200, sent=TWICE, base=limited()),
     Row("errors.redact", {"errors": {"redact": ["501-599"]}}, '{"errorCode": "E7", "detail": "at db01"}', sees=body, said=FAILED),
     Row("errors.leak_guard", {"errors": {"leak_guard": "redact"}}, 500, said=answer(200, b"ORA-00942: x", "Content-Type: text/plain")),
+    Row("errors.proxy_status", {"errors": {"proxy_status": True}}, "weir;received-status=500", sees=value("Proxy-Status"), said=FAILED),
     Row("errors.keep_members", {"errors": {"keep_members": ["errorCode"]}}, "E7", sees=lambda r: r.json().get("errorCode"), said=FAILED),
     Row("errors.format", {"errors": {"format": {"content_type": "application/json", "body": '{"code": "{status}"}'}}}, '{"code": "500"}', sees=body, said=FAILED),
     Row("contract.public_url", {"contract": {"public_url": "https://shop.example"}}, "https://shop.example/7", sees=value("Location"), said=answer(302, b"", "Location: http://origin/7")),
