@@ -3,14 +3,19 @@
 #
 #   docker build --tag weir --build-arg VERSION=$(git describe --tags) --build-arg REVISION=$(git rev-parse HEAD) .
 #   docker run --read-only --publish 8080:8080 --volume ./weir.yaml:/etc/weir/weir.yaml:ro weir
+#
+# Compiled ahead of time, for half the CPU time of a request; the builder then needs a compiler:
+#   docker build --build-arg BUILDER=3.11-bookworm --build-arg HATCH_BUILD_HOOKS_ENABLE=1 --tag weir .
 ARG PYTHON=3.11-slim-bookworm
+ARG BUILDER=${PYTHON}
 
-FROM python:${PYTHON} AS build
+FROM python:${BUILDER} AS build
+ARG HATCH_BUILD_HOOKS_ENABLE=
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 COPY deploy/constraints.txt deploy/
 RUN python -m pip wheel --wheel-dir /wheels --only-binary :all: --requirement deploy/constraints.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY proxy proxy
 RUN python -m pip wheel --wheel-dir /wheels --no-deps . \
  && python -m venv --without-pip /opt/weir \

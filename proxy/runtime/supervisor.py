@@ -20,7 +20,7 @@ from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
 from proxy.runtime import channel as words
 from proxy.runtime.member import Member
-from proxy.runtime.sites import addresses, serve_admin
+from proxy.runtime.sites import address_text, addresses, serve_admin
 from proxy.runtime.sockets import close_doors
 from proxy.runtime.statuses import merged
 from proxy.telemetry import log
@@ -71,7 +71,7 @@ class Supervisor:
         self._admin = await serve_admin(self.settings.admin, self._admin_sources(), self._admin_sockets)
         await asyncio.gather(*(member.started for member in self._members))
         self.is_ready = True
-        listen = [sock.getsockname() for sockets in self._doors[0] for sock in sockets]
+        listen = [address_text(sock.getsockname()) for sockets in self._doors[0] for sock in sockets]
         event(
             _log,
             logging.INFO,

@@ -37,7 +37,8 @@ def test_last_stage_runs_and_installs_nothing():
 
 def test_both_stages_have_the_same_python():
     """The environment's interpreter is a link to it."""
-    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:${PYTHON}"] * 2
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:${BUILDER}", "python:${PYTHON}"]
+    assert "ARG BUILDER=${PYTHON}" in DOCKERFILE
 
 
 def test_commands_of_the_container_exist():
