@@ -74,6 +74,7 @@ class Rules:
         self.body_timeout = downstream.timeouts.body
         self.idle_timeout = downstream.timeouts.idle
         self.connections_max = downstream.limits.connections
+        self.connections_per_address = downstream.limits.connections_per_address
 
         secret = settings.store.key_secret
         self.limits = compile_limits(settings.limits, secret.get_secret_value().encode() if secret else b"")
@@ -93,6 +94,10 @@ class Rules:
         self._public_origin = public_url.encode() if public_url else b""
         self._origins = tuple(server.origin.encode() for server in settings.upstream.servers)
         self._response_drops = RESPONSE_DROPS_LIMITED if self._dialect == "legacy" else RESPONSE_DROPS
+
+    def is_trusted(self, peer: str) -> bool:
+        """A proxy in front, which speaks for many clients."""
+        return self._trust.covers(peer)
 
     # --- the request ---
 

@@ -150,6 +150,11 @@ class DownstreamLimits(Section):
         "Largest request body, counted while it streams; beyond it 413. null: no bound.", None
     )
     connections: Count = setting("Most connections at once, in each worker.", 10000)
+    connections_per_address: Count | None = setting(
+        "Most connections of one address (IPv6: one /64) in each worker, but of proxies in forwarded.trust;"
+        " beyond it 503. null: no bound.",
+        None,
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -93,10 +93,9 @@ class Downstream(Connection):
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = b"https"
         self.lane = hall.new_lane(self)
-        hall.connections.add(self)
         self._sweeper.add(self)
         self._wait()
-        if len(hall.connections) > hall.limits.connections_max:
+        if not hall.entered(self):
             self.lane.refuse_head(faults.TOO_MANY_CONNECTIONS)
 
     def data_received(self, data: bytes) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from proxy.http1.addresses import partition_of
 from proxy.net.downstream import Downstream
 
 if TYPE_CHECKING:
@@ -34,13 +35,34 @@ class Hall:
         self.limits = limits  # replaced at a reload
         self.new_lane = new_lane
         self.connections: set[Downstream] = set()
+        self._from: dict[
+            bytes, int
+        ] = {}  # connections of each address; counted also while nothing bounds them
         self._emptied = asyncio.Event()
 
     def __call__(self) -> Downstream:
         return Downstream(self)
 
+    def entered(self, connection: Downstream) -> bool:
+        """Counts it in; false if there are too many, in total or from its address."""
+        self.connections.add(connection)
+        limits = self.limits
+        is_welcome = len(self.connections) <= limits.connections_max
+        if connection.peer:  # a Unix socket has none
+            address = partition_of(connection.peer)
+            count = self._from[address] = self._from.get(address, 0) + 1
+            most = limits.connections_per_address
+            if most is not None and count > most:
+                is_welcome = is_welcome and limits.is_trusted(connection.peer)
+        return is_welcome
+
     def left(self, connection: Downstream) -> None:
         self.connections.discard(connection)
+        if connection.peer:
+            address = partition_of(connection.peer)
+            self._from[address] -= 1
+            if not self._from[address]:
+                del self._from[address]
         if not self.connections:
             self._emptied.set()
 

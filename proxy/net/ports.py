@@ -58,3 +58,6 @@ class DownstreamLimits(Protocol):
     body_timeout: float
     idle_timeout: float
     connections_max: int
+    connections_per_address: int | None
+
+    def is_trusted(self, peer: str) -> bool: ...

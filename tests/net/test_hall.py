@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.support.messages import answer, get
 from tests.support.origin import answering
 from tests.support.patience import until
@@ -80,3 +82,30 @@ async def test_shutdown_of_an_empty_hall_takes_no_time(start_bench):
     """Nobody is waited for."""
     bench = await start_bench()
     await asyncio.wait_for(bench.hall.shutdown(10.0), 0.5)
+
+
+# --- connections of one address ---
+
+
+@pytest.mark.parametrize(("trust", "statuses"), [([], [405, 405, 503]), (["127.0.0.0/8"], [405, 405, 405])])
+async def test_connections_of_one_address_are_bounded(start_bench, connect, trust, statuses):
+    """The one too many is told so and closed, unless a trusted proxy opened it; one that left makes room."""
+    bench = await start_bench(
+        contract={"allow_methods": ["POST"]},
+        downstream={"limits": {"connections_per_address": 2}},
+        forwarded={"trust": trust},
+    )
+    wires = []
+    for _ in statuses:
+        wires.append(await connect(bench))
+        await wires[-1].send(get())
+    found = [(await wire.response()).status for wire in wires]
+    for wire in wires:
+        wire.close()
+    await bench.is_empty()
+    again = await connect(bench)
+    await again.send(get())
+
+    assert found == statuses
+    assert (await again.response()).status == 405
+    assert list(bench.hall._from.values()) == [1]
