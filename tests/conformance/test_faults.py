@@ -1,0 +1,171 @@
+"""Every row of the table of faults, provoked through real sockets; and docs/failures.md, which lists them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import pytest
+
+from proxy import faults
+from proxy.telemetry.metrics import DOOR_REASONS
+from tests.net.bench import limit
+from tests.support.messages import answer, get, post
+from tests.support.patience import until
+from tests.support.ports import free_port
+from tests.support.weir import ROOT
+
+SHORT = {
+    "downstream": {
+        "timeouts": {"head": "1s", "body": "1s", "idle": "5s"},
+        "limits": {"body": "100B", "connections": 2},
+    },
+    "upstream": {"timeouts": {"connect": "1s", "response": "1s"}},
+}
+CHUNKED = "Transfer-Encoding: chunked"
+HALF = answer(200, b"half")[:-2]
+
+
+@dataclass
+class Way:
+    """How a fault comes about: what the client sends, and what the service answers before it waits or closes."""
+
+    sent: bytes = field(default_factory=get)
+    answered: bytes = b""
+    closes: bool = False
+    warmed: bool = False  # by an exchange before
+    changes: dict = field(default_factory=dict)
+    server: str = ""  # instead of the service
+    crowd: int = 0  # connections that are there already
+    leaves: bool = False
+
+
+def door(data: bytes, **more) -> Way:
+    return Way(sent=data, **more)
+
+
+WAYS = {
+    "malformed_head": door(b"GET / HTTP/1.1\nHost: a\n\n"),
+    "unsupported_version": door(get(version="HTTP/2.0")),
+    "ambiguous_length": door(get("Content-Length: 1", CHUNKED)),
+    "chunked_in_http10": door(get(CHUNKED, version="HTTP/1.0")),
+    "unknown_coding": door(get("Transfer-Encoding: gzip")),
+    "bad_host": door(get("Host: b")),
+    "bad_target": door(get(target="/a#b")),
+    "misdirected": door(get(target="http://other.example/")),
+    "method_refused": door(get(method="TRACE")),
+    "line_too_long": door(get(target="/" + "a" * 9000)),
+    "head_too_large": door(get("X: " + "a" * 40_000)),
+    "too_many_headers": door(get(*["X: a"] * 101)),
+    "unknown_expectation": door(get("Expect: a")),
+    "repeated_credential": door(get("X-Auth-Token: a", "X-Auth-Token: b"), changes=limit()),
+    "body_too_large": door(get("Content-Length: 101", method="POST")),
+    "malformed_chunk": door(get(CHUNKED, method="POST") + b"zz\r\n"),
+    "head_timeout": door(get()[:-2]),
+    "body_timeout": door(get("Content-Length: 9", method="POST")),
+    "client_gone": Way(leaves=True),
+    "limited": Way(warmed=True, answered=answer(), changes=limit("1/h", 1)),
+    "method_not_allowed": Way(changes={"contract": {"allow_methods": ["POST"]}}),
+    "unknown_path": Way(changes={"contract": {"known_paths": ["/api/**"]}}),
+    "missing_credentials": Way(changes={"contract": {"credentials": ["X-Auth-Token"]}}),
+    "connect_refused": Way(server=f"http://127.0.0.1:{free_port()}"),
+    "dns_failed": Way(server="http://nowhere.invalid:80"),
+    "tls_failed": Way(server="https"),
+    "stale_connection": Way(sent=post(), warmed=True, closes=True),
+    "connection_lost": Way(closes=True),
+    "response_timeout": Way(),
+    "malformed_response": Way(answered=b"garbage\r\n\r\n"),
+    "response_head_too_large": Way(answered=b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000),
+    "unasked_upgrade": Way(answered=b"HTTP/1.1 101 S\r\nUpgrade: a\r\nConnection: Upgrade\r\n\r\n"),
+    "truncated": Way(answered=HALF, closes=True),
+    "response_stalled": Way(answered=HALF),
+    "malformed_response_body": Way(answered=answer(200, b"zz\r\n", CHUNKED, length=False)),
+    "too_many_connections": Way(sent=b"", crowd=2),
+}
+# Provoked where what they need is at hand.
+ELSEWHERE = {
+    "read_timeout": ("tests/net/test_downstream.py", "test_client_that_stops_reading_is_left"),
+    "connect_timeout": ("tests/e2e/test_timeouts.py", "test_server_that_does_not_accept_is_a_504"),
+    "internal": ("tests/test_gateway.py", "faults.INTERNAL"),
+    "store_down": ("tests/limiter/test_redis.py", '("deny", False, 503)'),
+}
+
+
+def service(way: Way):
+    async def script(visit):
+        if way.server == "https":
+            await visit.send(b"this is no TLS")
+            return
+        if way.warmed:
+            await visit.request()
+            await visit.send(answer())
+        await visit.request()
+        await visit.send(way.answered)
+        if not way.closes:
+            await visit.left()
+
+    return script
+
+
+@pytest.mark.parametrize("reason", WAYS)
+async def test_fault_is_answered_by_its_row(start_bench, start_origin, connect, reason):
+    """Its status, its word in the record, and a connection that is closed when it was refused at the door."""
+    way, fault = WAYS[reason], faults.FAULTS[reason]
+    origin = await start_origin(service(way))
+    server = origin.url.replace("http", "https") if way.server == "https" else way.server or origin.url
+    changes = {**SHORT, **way.changes}
+    bench = await start_bench(server, **changes)
+    crowd = [await connect(bench) for _ in range(way.crowd)]
+    await until(lambda: len(bench.hall.connections) == way.crowd)
+    wire = await connect(bench)
+    if way.warmed:
+        await wire.send(get())
+        await wire.response()
+    await wire.send(way.sent)
+    if way.leaves:
+        await origin.visit()
+        wire.abort()
+    exchange = await bench.recorded(2 if way.warmed else 1)
+
+    assert exchange.fault is fault
+    if fault.status and not way.answered.startswith(b"HTTP/1.1 200") or reason == "limited":
+        response = await wire.response()
+        assert response.status == fault.status
+        assert (response.value("Connection") == b"close") == (reason in closing())
+    if reason in DOOR_REASONS:
+        assert bench.ledger.refused_heads[reason] == 1
+    if fault.side == faults.UPSTREAM:
+        assert sum(bench.ledger.upstream_failures.values()) >= 1
+    for each in crowd:
+        each.close()
+
+
+def closing():
+    return {reason for reason, row in documented().items() if row[3].startswith("closed")}
+
+
+def documented():
+    text = (ROOT / "docs/failures.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    return {row[0].strip("`"): row for row in rows if re.fullmatch(r"`[a-z_0-9]+`", row[0])}
+
+
+def test_every_fault_is_provoked():
+    """Here, or by a test that is named here."""
+    assert set(WAYS) | set(ELSEWHERE) == set(faults.FAULTS)
+    for path, words in ELSEWHERE.values():
+        assert words in (ROOT / path).read_text()
+
+
+def test_docs_list_every_fault():
+    """With its status, whether it may be sent again, and the metric that counts it."""
+    rows = documented()
+    assert set(rows) == set(faults.FAULTS)
+    for reason, fault in faults.FAULTS.items():
+        _, status, retried, _, metric = rows[reason]
+        assert status == (str(fault.status) if fault.status else "none"), reason
+        assert (retried != "no") == fault.is_retryable, reason
+        counted = "weir_refused_heads_total" if reason in DOOR_REASONS else "weir_requests_total"
+        assert (
+            metric == f"`{'weir_upstream_failures_total' if fault.side == faults.UPSTREAM else counted}`"
+        ), reason
