@@ -1,33 +1,58 @@
-"""Memory is flat under load: the short form of the ten minutes in docs/operations.md."""
+"""What greedy clients cost in memory, seen from outside: the bound of docs/supported-http.md."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from pathlib import Path
 
-from benchmarks.accounting import memory_bytes
-from tests.support.origin import answering
+import pytest
+
 from tests.support.messages import answer, get
 
-CONNECTIONS = 16
-ROUND = 250  # requests of each connection
-GROWTH_MAX = 3 * 2**20  # 4 000 requests that each left 1 KiB behind would be 4 MiB
+CLIENTS = 20
+BOUND_BYTES = 512 * 1024  # for each connection
+PIECE = b"x" * 1_000_000
 
 
-async def ask(wire, user):
-    """Every request another user, every third one refused later on."""
-    for number in range(ROUND):
-        await wire.send(get(f"X-Auth-Token: user-{user}-{number % 50}", target=f"/items/{number}"))
-        assert (await wire.response()).status in (200, 429)
+def resident_bytes(weir):
+    for line in Path(f"/proc/{weir.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
 
 
-async def test_memory_is_flat_under_load(start_weir, start_origin, connect):
-    """After a warm-up, four thousand requests leave nothing behind."""
-    origin = await start_origin(answering(answer(200, b"x" * 500)))
-    weir = start_weir({"limits": [{"name": "per-user", "rate": "15/s"}]}, upstream=origin)
-    wires = [await connect(weir) for _ in range(CONNECTIONS)]
-    sizes = []
-    for _ in range(2):
-        await asyncio.gather(*(ask(wire, user) for user, wire in enumerate(wires)))
-        sizes.append(memory_bytes(weir.pid))
+async def large(visit):
+    """200 MB, as fast as they are taken."""
+    await visit.request()
+    await visit.send(answer(200, b"", "Content-Length: 200000000", length=False))
+    for _ in range(200):
+        await visit.send(PIECE, within=60)
 
-    assert sizes[1] - sizes[0] < GROWTH_MAX
+
+GREED = {
+    "200 MB that are not read": get(),
+    "pipelined flood": get() * 40_000,
+    "header bombs": get(*["X: " + "a" * 300] * 95) * 60,
+}
+
+
+@pytest.mark.parametrize("sent", GREED.values(), ids=GREED.keys())
+async def test_greedy_clients_cost_bounded_memory(weir, origin, connect, ask, sent):
+    """None of them reads; what they and the service have to say stays with them."""
+    origin.script = large
+    before = resident_bytes(weir)
+    wires = [await connect(weir, receive_bytes=4096) for _ in range(CLIENTS)]
+
+    async def flood(wire):
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            await wire.send(sent, within=2.0)
+
+    await asyncio.gather(*(flood(wire) for wire in wires))
+    await origin.visit(CLIENTS - 1)
+    await asyncio.sleep(1.0)  # what could pile up has time to
+    grown = resident_bytes(weir) - before
+    for wire in wires:
+        wire.abort()
+
+    assert grown < CLIENTS * BOUND_BYTES
