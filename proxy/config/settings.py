@@ -322,6 +322,9 @@ class ErrorSettings(Section):
     keep_members: tuple[Text, ...] = setting(
         "Members of a JSON error object that may stay when it is redacted.", []
     )
+    keep_headers: tuple[HeaderName, ...] = setting(
+        "Header fields of a redacted answer that stay too, such as Set-Cookie and Location.", []
+    )
     format: Annotated[
         Annotated[Literal["problem"], Tag("<word>")] | Annotated[ErrorTemplate, Tag("<template>")],
         Discriminator(_form),

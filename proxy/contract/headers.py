@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from proxy.contract.masking import MASK, masked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
 NAME_BYTES = 64  # no field that a client acts on has a longer name
 VALUE_BYTES = 1024  # a longer value is a payload of its own
@@ -69,9 +69,15 @@ _CREDENTIAL_NAME = re.compile(
 )
 
 
-def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The fields that may go to the client, as they came."""
-    return [(name, value) for name, value in headers if not leaking(name.lower()) and not telling(value)]
+def kept_headers(
+    headers: Iterable[tuple[bytes, bytes]], asked: Container[bytes] = ()
+) -> list[tuple[bytes, bytes]]:
+    """The fields that may go to the client, as they came; `asked` names more, whatever they say."""
+    return [
+        (name, value)
+        for name, value in headers
+        if (lower := name.lower()) in asked or not (leaking(lower) or telling(value))
+    ]
 
 
 def leaking(name: bytes) -> bool:

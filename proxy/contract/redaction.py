@@ -32,32 +32,41 @@ WITHHELD = "The service failed. Its operator finds the reason by the request id.
 
 
 class Redaction:
-    __slots__ = ("_keep", "covers")
+    __slots__ = ("_keep", "_keep_headers", "covers")
 
-    def __init__(self, ranges: Iterable[tuple[int, int]], keep_members: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        ranges: Iterable[tuple[int, int]],
+        keep_members: Iterable[str] = (),
+        keep_headers: Iterable[str] = (),
+    ) -> None:
         statuses = frozenset(status for low, high in ranges for status in range(low, high + 1))
         self.covers: Callable[[int], bool] = statuses.__contains__  # whether answers of a status are replaced
         self._keep = tuple(keep_members)
+        self._keep_headers = frozenset(name.lower().encode() for name in keep_headers)
 
     @classmethod
     def from_settings(cls, errors: ErrorSettings) -> Redaction:
-        return cls(errors.redact, errors.keep_members)
+        return cls(errors.redact, errors.keep_members, errors.keep_headers)
 
     def original(self, head: ResponseHead) -> Original:
-        return Original(head, self._keep)
+        return Original(head, self._keep, self._keep_headers)
 
 
 class Original:
     """An answer that is being replaced, or may have to be."""
 
-    __slots__ = ("_data", "_keep", "head", "leak", "size", "status")
+    __slots__ = ("_data", "_keep", "_keep_headers", "head", "leak", "size", "status")
 
-    def __init__(self, head: ResponseHead, keep: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, head: ResponseHead, keep: tuple[str, ...] = (), keep_headers: frozenset[bytes] = frozenset()
+    ) -> None:
         self.status = head.status
         self.size = 0  # bytes of the body so far
         self.leak = ""  # the signature that the body shows, where the status alone was no reason
         self.head = head
         self._keep = keep
+        self._keep_headers = keep_headers
         self._data = b""  # the beginning of the body
 
     def feed(self, data: bytes) -> None:
@@ -82,7 +91,7 @@ class Original:
         return b"".join(
             [
                 b"%b: %b\r\n" % (name, value)
-                for name, value in kept_headers(self.head.headers)
+                for name, value in kept_headers(self.head.headers, self._keep_headers)
                 if (lower := name.lower()) not in drops and lower not in of_this_hop
             ]
         )

@@ -115,3 +115,13 @@ def test_listed_members_stay():
 def test_no_member_stays_of_anything_else(body, content_type, keep):
     """Not JSON, none asked for, or too long to be read whole."""
     assert original(body, f"Content-Type: {content_type}", keep=keep).members() == {}
+
+
+def test_fields_that_are_asked_for_stay():
+    """By name, in any case; without being asked for, cookies and places of the service go."""
+    failed = head("Set-Cookie: a=b", "LOCATION: /srv/app/login", "Server: x")
+    asked = Redaction([(500, 599)], keep_headers=["set-cookie", "Location"]).original(failed)
+    plain = Redaction([(500, 599)]).original(failed)
+
+    assert asked.kept_lines() == b"Set-Cookie: a=b\r\nLOCATION: /srv/app/login\r\n"
+    assert plain.kept_lines() == b""

@@ -81,6 +81,7 @@ ROWS = (
     Row("errors.redact", {"errors": {"redact": ["501-599"]}}, '{"errorCode": "E7", "detail": "at db01"}', sees=body, said=FAILED),
     Row("errors.leak_guard", {"errors": {"leak_guard": "redact"}}, 500, said=answer(200, b"ORA-00942: x", "Content-Type: text/plain")),
     Row("errors.proxy_status", {"errors": {"proxy_status": True}}, "weir;received-status=500", sees=value("Proxy-Status"), said=FAILED),
+    Row("errors.keep_headers", {"errors": {"keep_headers": ["Set-Cookie"]}}, "a=b", sees=value("Set-Cookie"), said=answer(500, b"", "Set-Cookie: a=b")),
     Row("errors.keep_members", {"errors": {"keep_members": ["errorCode"]}}, "E7", sees=lambda r: r.json().get("errorCode"), said=FAILED),
     Row("errors.format", {"errors": {"format": {"content_type": "application/json", "body": '{"code": "{status}"}'}}}, '{"code": "500"}', sees=body, said=FAILED),
     Row("contract.public_url", {"contract": {"public_url": "https://shop.example"}}, "https://shop.example/7", sees=value("Location"), said=answer(302, b"", "Location: http://origin/7")),
@@ -97,6 +98,7 @@ ROWS = (
 ELSEWHERE = {
     "downstream.timeouts.idle": "test_timeouts.py",
     "downstream.limits.connections": "tests/net/test_hall.py",
+    "downstream.limits.connections_per_address": "tests/net",
     "upstream.servers": "test_reload.py",
     "upstream.timeouts.connect": "test_timeouts.py",
     "upstream.timeouts.idle": "test_timeouts.py",
