@@ -40,6 +40,7 @@ def worker(channel: int) -> None:
 def check(config_path: str) -> None:
     """Say every mistake in FILE; exit 0 if there is none, else 2."""
     from proxy.config.mistakes import ConfigError  # noqa: PLC0415
+    from proxy.contract.checks import CHECKS  # noqa: PLC0415
     from proxy.runtime.available import load_honoured  # noqa: PLC0415
 
     try:
@@ -51,6 +52,9 @@ def check(config_path: str) -> None:
     click.echo(
         f"{config_path}: good ({limits} limit{'' if limits == 1 else 's'}, store {settings.store.url})"
     )
+    click.echo("\nWhat the service promises; an answer that breaks it passes, and is counted and logged:")
+    for status, checks in CHECKS.items():
+        click.echo(f"  {status}  {', '.join(check.promise for check in checks)}")
 
 
 @main.command()

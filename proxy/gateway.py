@@ -38,6 +38,7 @@ from proxy.http1.serialise import connection_line, interim_head, switching_head
 from proxy.policy.retries import RetryBudget
 from proxy.rules import new_request_id
 from proxy.telemetry.log import event
+from proxy.telemetry.masking import method_text, target_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,10 @@ if TYPE_CHECKING:
 REDACT_BYTES = 256 * 1024  # of an answer that is replaced, read before its connection is dropped
 REDACT_SECONDS = 1.0  # and how long: the client waits for its error object meanwhile
 ORIGINALS_PER_SECOND, ORIGINALS_BURST = 20, 200  # replaced answers that the log takes, 16 KiB each at most
+VIOLATIONS_PER_SECOND, VIOLATIONS_BURST = (
+    1,
+    10,
+)  # of the contract that the log takes: samples, the metric counts
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # RFC 9110 section 9.2.2
 
 _log = logging.getLogger("weir.gateway")
@@ -91,6 +96,7 @@ class Gateway:
         self.access_log = access_log
         self.retries = RetryBudget()
         self.originals = Ration(ORIGINALS_PER_SECOND, ORIGINALS_BURST)
+        self.violations = Ration(VIOLATIONS_PER_SECOND, VIOLATIONS_BURST)
         self.date_line = b""  # for answers of our own, renewed by the sweep
         self.is_draining = False  # every answer is the last one of its connection
 
@@ -258,7 +264,7 @@ class Lane:
             self._begin_redaction(self._rules.redaction.original(head))
             return
         for rule in self._rules.violations(head):
-            self._gateway.metrics.count_violation(status, rule)
+            self._note_violation(status, rule)
         if self._rules.guards_leaks and is_examined(head):
             self._begin_examination(head)
         else:
@@ -341,6 +347,23 @@ class Lane:
             if passed_over := originals.take_passed_over():
                 fields["passed_over"] = passed_over
             _log.warning(word, extra={"fields": fields})
+
+    def _note_violation(self, status: int, rule: str) -> None:
+        """Counted always, logged now and then: the answer passes."""
+        gateway, exchange = self._gateway, self._exchange
+        gateway.metrics.count_violation(status, rule)
+        if gateway.violations.admits(monotonic()):
+            method, target = method_text(exchange.method), target_text(exchange.target)
+            event(
+                _log,
+                logging.WARNING,
+                "violation",
+                status=status,
+                rule=rule,
+                request_id=exchange.request_id,
+                request=f"{method} {target}",
+                passed_over=gateway.violations.take_passed_over(),
+            )
 
     # --- 3b. ... or examined, since what looks like an answer may tell of a failure ---
 

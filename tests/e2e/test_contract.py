@@ -33,6 +33,23 @@ async def test_created_without_its_fields_is_counted(weir, origin, ask, kept):
     assert weir.metrics().total("weir_contract_violations_total", status="201") == before + 2 - len(kept)
 
 
+async def test_broken_contract_is_sampled_into_the_log(start_weir, start_origin, connect):
+    """With the request's id; a storm of it is some lines, which say how many were passed over."""
+    origin = await start_origin(answering(answer(201, b"", CREATED[0])))
+    weir = start_weir(upstream=origin)
+    wire = await connect(weir)
+    await wire.send(post(target="/api/entities?token=hunter2") * 200)
+    responses = [await wire.response() for _ in range(200)]
+    first = await weir.logged(lambda line: line["event"] == "violation")
+    lines = [line for line in weir.log() if line["event"] == "violation"]
+
+    assert (first["status"], first["rule"]) == (201, "missing_global_identifier")
+    assert first["request_id"].encode() == responses[0].value("X-Request-Id")
+    assert first["request"] == "POST /api/entities?token=***"
+    assert 10 <= len(lines) < 50
+    assert weir.metrics().total("weir_contract_violations_total") == 200
+
+
 async def test_kept_contract_counts_nothing(weir, origin, ask):
     """A service that does as it promised is not accused."""
     before = weir.metrics().total("weir_contract_violations_total")
