@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from tests.limiter.asking import charge, limits_of, store_at
-from tests.limiter.test_faults import Client
+from tests.limiter.test_faults import Client, percentile
 from tests.support.patience import until
 from tests.support.redis_servers import watched
 
@@ -31,6 +31,7 @@ async def _failover(tmp_path: Path) -> None:
             polite = Client(store, [charge(limit, "polite")], 10)
             greedy = Client(store, [charge(limit, "greedy")], 150)
             await until(lambda: greedy.admitted() > 20)
+            killed = perf_counter()
             master.kill()
             await until(lambda: not store.is_up, "the store has noticed")
             await until(lambda: store.is_up, "the sentinel has named another", within=15.0)
@@ -38,6 +39,8 @@ async def _failover(tmp_path: Path) -> None:
             await polite.stop()
             await greedy.stop()
 
+            first_second = [wait for client in (polite, greedy) for wait in client.waits(killed, killed + 1)]
             assert polite.refused() == 0
+            assert percentile(first_second, 0.99) < 0.06
             assert greedy.admitted(until=ended) <= 15 * (ended - begun) + 15 + 1
             assert [key for key in replica.keys() if b":per-user:" in key]
