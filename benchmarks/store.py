@@ -26,7 +26,7 @@ import redis.asyncio as redis_py
 import uvloop
 
 from proxy.config.addresses import parse_store
-from proxy.config.settings import LimitSettings
+from proxy.config.sections.limits import LimitSettings
 from proxy.limiter.redis import RedisStore
 from proxy.policy.decision import Charge
 from proxy.policy.limits import Limits, compile_limits

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from proxy.config.settings import Section, Settings
+from proxy.config.sections.section import Section
+from proxy.config.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

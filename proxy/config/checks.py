@@ -19,15 +19,10 @@ if TYPE_CHECKING:
 
     from proxy.config.addresses import Address, Server
     from proxy.config.names import KeySpec
-    from proxy.config.settings import (
-        AdminSettings,
-        DownstreamLimits,
-        ErrorTemplate,
-        LimitSettings,
-        Listen,
-        Settings,
-        StoreTls,
-    )
+    from proxy.config.sections.answers import ErrorTemplate
+    from proxy.config.sections.front import AdminSettings, DownstreamLimits, Listen
+    from proxy.config.sections.limits import LimitSettings, StoreTls
+    from proxy.config.settings import Settings
     from proxy.config.units import StatusRange
 
     Place = tuple[tuple[str | int, ...], str]

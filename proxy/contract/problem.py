@@ -21,7 +21,7 @@ from proxy.http1.serialise import REASONS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from proxy.config.settings import ErrorSettings
+    from proxy.config.sections.answers import ErrorSettings
 
 PROBLEM_TYPE = "application/problem+json"
 # The registered problem type of a used-up quota, with the names of the quotas (IETF draft ratelimit-headers).

@@ -19,7 +19,7 @@ from proxy.http1.headers import RESPONSE_DROPS, named_by
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
-    from proxy.config.settings import ErrorSettings
+    from proxy.config.sections.answers import ErrorSettings
     from proxy.contract.problem import Scalar
     from proxy.http1.head import ResponseHead
 

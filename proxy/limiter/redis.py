@@ -36,7 +36,7 @@ from proxy.telemetry.metrics import StoreFigures
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.config.settings import StoreUrl
+    from proxy.config.addresses import StoreUrl
     from proxy.limiter.fleet import Fleet
     from proxy.limiter.leases import Leases
     from proxy.limiter.link import Link

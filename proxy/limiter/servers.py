@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio.connection import AbstractConnection
 
-    from proxy.config.settings import StoreUrl
+    from proxy.config.addresses import StoreUrl
 
 Address = tuple[str, int]
 

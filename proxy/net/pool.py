@@ -19,8 +19,8 @@ from proxy.net.upstream import Upstream
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
-    from proxy.config.settings import Server as ServerSettings
-    from proxy.config.settings import UpstreamSettings
+    from proxy.config.addresses import Server as ServerSettings
+    from proxy.config.sections.upstream import UpstreamSettings
     from proxy.faults import Fault
     from proxy.net.connection import Outbox
     from proxy.net.ports import Lane

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterable
 
-    from proxy.config.settings import ContractSettings
+    from proxy.config.sections.answers import ContractSettings
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead
 

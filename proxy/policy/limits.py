@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterator, Mapping, Sequence
 
-    from proxy.config.settings import KeySpec, LimitSettings
+    from proxy.config.names import KeySpec
+    from proxy.config.sections.limits import LimitSettings
 
     HeaderPatterns = tuple[tuple[bytes, re.Pattern[bytes]], ...]
 

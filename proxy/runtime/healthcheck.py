@@ -17,7 +17,7 @@ from proxy.config.mistakes import ConfigError
 
 if TYPE_CHECKING:
     from proxy.config.addresses import Address
-    from proxy.config.settings import AdminSettings
+    from proxy.config.sections.front import AdminSettings
 
 EXIT_HEALTHY = 0
 EXIT_UNHEALTHY = 1

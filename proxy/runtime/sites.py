@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.admin.app import AdminSources
-    from proxy.config.settings import AdminSettings, Listen
+    from proxy.config.sections.front import AdminSettings, Listen
     from proxy.runtime.sockets import Doors
 
 

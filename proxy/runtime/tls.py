@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.config.settings import ListenTls, StoreTls
+    from proxy.config.sections.front import ListenTls
+    from proxy.config.sections.limits import StoreTls
 
 
 class TlsError(Exception):

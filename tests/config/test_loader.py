@@ -11,14 +11,11 @@ from hypothesis import strategies as st
 
 from proxy.config.catalogue import entries
 from proxy.config.loader import ConfigError, Mistake, config_hash, load, loads
-from proxy.config.settings import (
-    DownstreamSettings,
-    LimitSettings,
-    Section,
-    Settings,
-    UpstreamSettings,
-    restart_differences,
-)
+from proxy.config.sections.front import DownstreamSettings
+from proxy.config.sections.limits import LimitSettings
+from proxy.config.sections.section import Section
+from proxy.config.sections.upstream import UpstreamSettings
+from proxy.config.settings import Settings, restart_differences
 
 SERVERS = 'upstream: {servers: ["http://a"]}'
 

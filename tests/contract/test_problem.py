@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy import faults
 from proxy.config.loader import loads
-from proxy.config.settings import ErrorSettings
+from proxy.config.sections.answers import ErrorSettings
 from proxy.contract.problem import (
     form_of,
     ROWS_MAX,

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.config.loader import loads
-from proxy.config.settings import ErrorSettings
+from proxy.config.sections.answers import ErrorSettings
 from proxy.contract.redaction import CAPTURE_BYTES, Original, Redaction
 from proxy.http1.head import ResponseHead, response_head
 

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from proxy.config.addresses import parse_store
-from proxy.config.settings import LimitSettings
+from proxy.config.sections.limits import LimitSettings
 from proxy.limiter.redis import RedisStore
 from proxy.policy.decision import Charge
 from proxy.policy.limits import Limit, compile_limits

@@ -14,7 +14,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config.settings import LimitSettings
+from proxy.config.sections.limits import LimitSettings
 from proxy.limiter.batch import NOBODY
 from proxy.limiter.resp import CALL_KEYS
 from proxy.limiter.settling import ROUND_KEYS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.config.settings import LimitSettings
+from proxy.config.sections.limits import LimitSettings
 from proxy.http1.head import RequestHead
 from proxy.policy.limits import Limit, compile_limits
 

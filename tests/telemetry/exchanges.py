@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.config.settings import LimitSettings
+from proxy.config.sections.limits import LimitSettings
 from proxy.exchange import SERVED, UPSTREAM, Exchange
 from proxy.policy.decision import Decision, Verdict
 from proxy.policy.limits import Limit

@@ -1,0 +1,86 @@
+"""What clients see of failures, and the service's promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from proxy.config import checks
+from proxy.config.kinds import Flag, HeaderName, Method, Origin, PathGlob, Statuses, Text, wrapped
+from proxy.config.names import parse_media_type
+from proxy.config.sections.section import Section, setting
+from proxy.config.template import parse_template
+
+if TYPE_CHECKING:
+    from proxy.config.units import StatusRange
+
+
+class ErrorTemplate(Section):
+    content_type: Annotated[str, AfterValidator(parse_media_type)] = setting("Content-Type of error objects.")
+    body: Annotated[str, AfterValidator(parse_template)] = setting(
+        "Their body, with {status}, {title}, {detail} and {request_id}, escaped for JSON strings."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.template(self))
+        return self
+
+
+def _redacted(ranges: tuple[StatusRange, ...]) -> tuple[StatusRange, ...]:
+    checks.require(checks.redacted(ranges))
+    return ranges
+
+
+def _form(value: object) -> str:
+    return "<template>" if isinstance(value, dict | ErrorTemplate) else "<word>"
+
+
+class ErrorSettings(Section):
+    redact: Annotated[tuple[Statuses, ...], BeforeValidator(wrapped), AfterValidator(_redacted)] = setting(
+        "Statuses whose bodies never leave: they are logged and replaced.", ["500-599"]
+    )
+    leak_guard: Literal["off", "report", "redact"] = setting(
+        "2xx and 4xx that show a stack trace or database error: report logs and counts them,"
+        " redact holds 16 KiB back and replaces them.",
+        "off",
+    )
+    proxy_status: Flag = setting(
+        "Say in a Proxy-Status field (RFC 9209) what Weir's own and redacted answers are due to.",
+        default=False,
+    )
+    keep_members: tuple[Text, ...] = setting(
+        "Members of a JSON error object that may stay when it is redacted.", []
+    )
+    keep_headers: tuple[HeaderName, ...] = setting(
+        "Header fields of a redacted answer that stay too, such as Set-Cookie and Location.", []
+    )
+    format: Annotated[
+        Annotated[Literal["problem"], Tag("<word>")] | Annotated[ErrorTemplate, Tag("<template>")],
+        Discriminator(_form),
+    ] = setting("Shape of error objects: problem (RFC 9457), or a template {content_type, body}.", "problem")
+
+
+class PathMethods(Section):
+    paths: tuple[PathGlob, ...] = setting("Path globs such as /api/*; empty: every path.", [])
+    allow: Annotated[tuple[Method, ...], Field(min_length=1)] = setting("Methods that pass there.")
+
+
+class ContractSettings(Section):
+    public_url: Origin | None = setting(
+        "Origin that clients know, put into Location instead of the server's own; null keeps the server's.",
+        None,
+    )
+    edge_etags: Flag = setting("Make ETags for small responses that have none.", default=False)
+    allow_methods: tuple[Method, ...] = setting("Methods that pass, others get 405; empty: all pass.", [])
+    path_methods: tuple[PathMethods, ...] = setting(
+        "Methods by path, for which the first entry that matches stands in for allow_methods.", []
+    )
+    known_paths: tuple[PathGlob, ...] = setting("Path globs that exist, others get 404; empty: all.", [])
+    credentials: tuple[HeaderName, ...] = setting(
+        "Header fields one of which a request must have, else 401; empty: none is asked for.", []
+    )
+    open_paths: tuple[PathGlob, ...] = setting(
+        "Path globs that need no credentials, such as the one to sign in.", []
+    )

@@ -1,0 +1,101 @@
+"""Towards clients: where Weir listens, how much a client may send, which proxies stand in front."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from proxy.config import checks
+from proxy.config.addresses import split_address
+from proxy.config.kinds import Count, Flag, Network, Place, Secret, Size, Spot, Text, Timeout
+from proxy.config.sections.section import Section, setting
+
+
+class ListenTls(Section):
+    cert: Text = setting("Path of the certificate chain, PEM.")
+    key: Text = setting("Path of the private key, PEM.")
+    client_ca: Text | None = setting(
+        "Path of the authorities that client certificates must come from; null asks for none.", None
+    )
+
+
+class Listen(Section):
+    address: Spot = setting("host:port, [v6]:port or unix:/path.")
+    tls: ListenTls | None = setting("Serve TLS with this certificate; null serves plain HTTP.", None)
+    proxy_protocol: Flag = setting(
+        "Require the PROXY protocol, version 1 or 2, at the start of each connection.", default=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _address_alone(cls, value: Any) -> Any:
+        return value if isinstance(value, dict | Listen) else {"address": value}
+
+    @property
+    def host(self) -> str:
+        return split_address(self.address).host
+
+    @property
+    def port(self) -> int:
+        return split_address(self.address).port
+
+    @property
+    def unix_path(self) -> str | None:
+        return split_address(self.address).unix_path
+
+
+class AdminSettings(Section):
+    listen: Place = setting(
+        "Where /metrics, /healthz, /readyz and /status are served: host:port or unix:/path.", "127.0.0.1:9901"
+    )
+    token: Secret | None = setting(
+        "Required as `Authorization: Bearer` when set; must be set when `listen` is not loopback.", None
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.admin(self))
+        return self
+
+
+class DownstreamTimeouts(Section):
+    head: Timeout = setting("For a request's head to arrive whole.", "10s")
+    body: Timeout = setting("Between two pieces of a request's body.", "30s")
+    idle: Timeout = setting("For a connection at rest between two requests.", "60s")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.keep_alive(self.idle))
+        return self
+
+
+class DownstreamLimits(Section):
+    request_line: Size = setting("Longest request line; beyond it 414.", "8KiB")
+    head: Size = setting("Largest head, request line included; beyond it 431.", "32KiB")
+    headers: Count = setting("Most header fields; beyond it 431.", 100)
+    body: Size | None = setting(
+        "Largest request body, counted while it streams; beyond it 413. null: no bound.", None
+    )
+    connections: Count = setting("Most connections at once, in each worker.", 10000)
+    connections_per_address: Count | None = setting(
+        "Most connections of one address (IPv6: one /64) in each worker, but of proxies in forwarded.trust;"
+        " beyond it 503. null: no bound.",
+        None,
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.downstream_limits(self))
+        return self
+
+
+class DownstreamSettings(Section):
+    timeouts: DownstreamTimeouts = setting("How long a client may take.", {})
+    limits: DownstreamLimits = setting("How much a client may send.", {})
+
+
+class ForwardedSettings(Section):
+    trust: tuple[Network, ...] = setting(
+        "Networks of proxies in front, whose X-Forwarded-For is believed.", []
+    )

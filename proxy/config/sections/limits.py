@@ -1,0 +1,115 @@
+"""Who may send how much, and where that is counted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from proxy.config import checks
+from proxy.config.kinds import (
+    Count,
+    Flag,
+    Headers,
+    Key,
+    Method,
+    Network,
+    PathGlob,
+    Rated,
+    Secret,
+    Store,
+    Text,
+    Timeout,
+    wrapped,
+)
+from proxy.config.names import KeySpec, parse_limit_name
+from proxy.config.sections.section import Section, setting
+from proxy.config.units import Rate
+
+
+class StoreTls(Section):
+    ca: Text | None = setting(
+        "Path of the authorities that Redis's certificate must come from, PEM; null takes the system's.", None
+    )
+    cert: Text | None = setting("Path of a client certificate, PEM, where Redis asks for one.", None)
+    key: Text | None = setting("Path of its private key, PEM.", None)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.store_tls(self))
+        return self
+
+
+class StoreSettings(Section):
+    url: Store = setting(
+        "Where buckets live: memory, redis://, rediss://, redis+unix:///path, redis+sentinel://h:p,h:p/service"
+        " or redis+cluster://h:p,h:p.",
+        "memory",
+        restart=True,
+    )
+    tls: StoreTls = setting("Certificates for rediss://.", {}, restart=True)
+    timeout: Timeout = setting("For an answer of Redis; after it the limit's on_store_error decides.", "50ms")
+    key_secret: Secret | None = setting(
+        "Keys the hashes of partition keys, the same in all replicas; null takes a built-in one.",
+        None,
+        restart=True,
+    )
+    max_keys: Count = setting(
+        "Most buckets of one limit held in memory; beyond it those not asked for the longest are forgotten.",
+        100000,
+    )
+    denial_cache: Flag = setting(
+        "Refuse whom Redis has refused without asking again, until a token can be back.",
+        default=True,
+    )
+
+
+class Match(Section):
+    methods: tuple[Method, ...] = setting("Methods; empty: every method.", [])
+    paths: tuple[PathGlob, ...] = setting("Path globs such as /api/*; empty: every path.", [])
+    headers: Headers = setting("Headers and globs of their values, all of which must match.", {})
+
+
+class Exempt(Section):
+    cidrs: tuple[Network, ...] = setting("Networks of clients that are not limited.", [])
+    paths: tuple[PathGlob, ...] = setting("Path globs that are not limited.", [])
+    headers: Headers = setting("Headers and globs of their values, any of which exempts.", {})
+
+
+def _key(key: tuple[KeySpec, ...]) -> tuple[KeySpec, ...]:
+    checks.require(checks.key_order(key))
+    return key
+
+
+def _count_of_rate(so_far: dict[str, Any]) -> int:
+    rate = so_far.get("rate")
+    return rate.count if isinstance(rate, Rate) else 1
+
+
+class LimitSettings(Section):
+    name: Annotated[str, AfterValidator(parse_limit_name)] = setting(
+        "Its name in headers, metrics and logs; unique."
+    )
+    match: Match = setting("Which requests it counts.", {})
+    key: Annotated[tuple[Key, ...], BeforeValidator(wrapped), Field(min_length=1), AfterValidator(_key)] = (
+        setting(
+            "The first that is present is counted: header:NAME, cookie:NAME, jwt:CLAIM, client-ip, const.",
+            ["header:X-Auth-Token", "header:Authorization", "client-ip"],
+        )
+    )
+    rate: Rated = setting("Requests in a second, minute, hour or day: 15/s, 90/m, 1000/h, 5000/d.")
+    burst: Count = setting("Most requests at once.", _count_of_rate, says="the count of `rate`")
+    cost: Count = setting("Tokens that one request takes.", 1)
+    lease: Count = setting("Requests' tokens that a busy client's replica takes from Redis at once.", 1)
+    mode: Literal["enforce", "shadow"] = setting(
+        "enforce refuses; shadow only counts what it would refuse.", "enforce"
+    )
+    on_store_error: Literal["local", "allow", "deny"] = setting(
+        "When the store does not answer: count in this process, admit, or refuse.", "local"
+    )
+    exempt: Exempt = setting("Which requests it never counts.", {})
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.limit(self))
+        return self
