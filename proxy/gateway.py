@@ -49,8 +49,9 @@ if TYPE_CHECKING:
     from proxy.http1.head import RequestHead, ResponseHead
     from proxy.limiter.store import Store
     from proxy.net.downstream import Downstream
-    from proxy.net.pool import Pool, Server
+    from proxy.net.pool import Pool
     from proxy.net.ports import Trailers
+    from proxy.net.server import Server
     from proxy.net.upstream import Upstream
     from proxy.policy.decision import Decision
     from proxy.rules import Known, Rules

@@ -1,139 +1,18 @@
-"""The servers of the upstream and the connections to them: which server, which connection, and when to let
-go of one.
-
-The last one used is the next one used, so that the rest can age and be closed before the server closes
-them. A server is the less loaded of two taken at random. Knows nothing of requests beyond who waits.
-"""
+"""The servers of the upstream: which one is next. A server is the less loaded of two taken at random."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import random
-import socket
-import ssl
 from typing import TYPE_CHECKING
 
-from proxy import faults
-from proxy.net.upstream import Upstream
-from proxy.telemetry.log import event
+from proxy.net.server import Server
 
 if TYPE_CHECKING:
-    from proxy.config.addresses import Server as ServerSettings
     from proxy.config.sections.upstream import UpstreamSettings
-    from proxy.faults import Fault
     from proxy.net.connection import Outbox
     from proxy.net.ports import Lane
     from proxy.net.sweep import Sweeper
-
-IDLE_MAX = 1024  # connections at rest a server: as many as are used at once, seldom more
-
-_log = logging.getLogger("weir.upstream")
-
-
-class Server:
-    """One server: its idle connections and how to open more."""
-
-    def __init__(
-        self, settings: ServerSettings, timeouts: UpstreamSettings, sweeper: Sweeper, outbox: Outbox
-    ) -> None:
-        self.settings = settings
-        self.name = settings.url
-        self.authority = settings.authority.encode()
-        self.sweeper = sweeper
-        self.outbox = outbox
-        self.connect_timeout = timeouts.timeouts.connect
-        self.response_timeout = timeouts.timeouts.response
-        self.idle_timeout = timeouts.timeouts.idle
-        self.idle: dict[Upstream, None] = {}  # the last one used comes last
-        self.open: set[Upstream] = set()
-        self.connecting = 0
-        self.is_down = False  # the last connection could not be had
-        self.is_retired = False  # no longer in the settings: connections close as they become idle
-        self._ssl = ssl.create_default_context() if settings.scheme == "https" else None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def load(self) -> int:
-        return len(self.open) - len(self.idle) + self.connecting
-
-    def take_idle(self) -> Upstream | None:
-        while self.idle:
-            upstream, _ = self.idle.popitem()
-            if not upstream.transport.is_closing():
-                upstream.is_reused = True
-                return upstream
-        return None
-
-    def connect(self, lane: Lane) -> None:
-        """Opens a connection for `lane`, which is told when it is there or cannot be had."""
-        self.connecting += 1
-        task = asyncio.get_running_loop().create_task(self._connect(lane))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _connect(self, lane: Lane) -> None:
-        fault = None
-        try:
-            async with asyncio.timeout(self.connect_timeout):
-                upstream = await self._open()
-        except (OSError, TimeoutError) as error:
-            fault = fault_of(error)
-            self._note_down(str(error) or "timeout")
-        finally:
-            self.connecting -= 1
-        if fault is not None:
-            lane.connect_failed(self, fault)
-        elif upstream.transport.is_closing():
-            lane.connect_failed(self, faults.CONNECTION_LOST)  # accepted and closed at once
-        else:
-            self._note_up()
-            lane.connected(upstream)
-
-    def _note_down(self, reason: str) -> None:
-        """One line for an outage, however many requests meet it: the metric counts them."""
-        if not self.is_down:
-            self.is_down = True
-            event(_log, logging.WARNING, "server_down", server=self.name, reason=reason)
-
-    def _note_up(self) -> None:
-        if self.is_down:
-            self.is_down = False
-            event(_log, logging.INFO, "server_up", server=self.name)
-
-    async def _open(self) -> Upstream:
-        loop = asyncio.get_running_loop()
-        settings = self.settings
-        if settings.unix_path is not None:
-            _, upstream = await loop.create_unix_connection(lambda: Upstream(self), settings.unix_path)
-            return upstream
-        name = settings.host if self._ssl else None
-        _, upstream = await loop.create_connection(
-            lambda: Upstream(self), settings.host, settings.port, ssl=self._ssl, server_hostname=name
-        )
-        return upstream
-
-    def opened(self, upstream: Upstream) -> None:
-        self.open.add(upstream)
-        self.sweeper.add(upstream)
-
-    def closed(self, upstream: Upstream) -> None:
-        self.open.discard(upstream)
-        self.sweeper.discard(upstream)
-        self.idle.pop(upstream, None)
-
-    def release(self, upstream: Upstream) -> None:
-        """The exchange is over and the connection can carry another one."""
-        if self.is_retired or len(self.idle) >= IDLE_MAX:
-            upstream.close()
-            return
-        upstream.deadline = self.sweeper.now + self.idle_timeout
-        self.idle[upstream] = None
-
-    def retire(self) -> None:
-        self.is_retired = True
-        for upstream in list(self.idle):
-            upstream.close()
+    from proxy.net.upstream import Upstream
 
 
 class Pool:
@@ -180,14 +59,3 @@ class Pool:
     def counts(self) -> dict[str, int]:
         idle = sum(len(server.idle) for server in self.servers)
         return {"active": sum(len(server.open) for server in self.servers) - idle, "idle": idle}
-
-
-def fault_of(error: Exception) -> Fault:
-    """The row of the fault table for a connection that could not be opened."""
-    if isinstance(error, TimeoutError):
-        return faults.CONNECT_TIMEOUT
-    if isinstance(error, ssl.SSLError):
-        return faults.TLS_FAILED
-    if isinstance(error, socket.gaierror):
-        return faults.DNS_FAILED
-    return faults.CONNECT_REFUSED

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
-    from proxy.net.pool import Server
+    from proxy.net.server import Server
     from proxy.net.upstream import Upstream
 
 Trailers = list[tuple[bytes, bytes]]
