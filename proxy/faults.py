@@ -148,6 +148,24 @@ STALE_CONNECTION = _row(
     retry=True, error="connection_terminated",
 )  # fmt: skip
 
+# All servers have as much to do as they may (upstream.limits).
+QUEUE_FULL = _row(
+    UPSTREAM,
+    "connect",
+    "queue_full",
+    503,
+    "The service is busy.",
+    error="connection_limit_reached",
+)
+QUEUE_TIMEOUT = _row(
+    UPSTREAM,
+    "connect",
+    "queue_timeout",
+    503,
+    "The service is busy.",
+    error="connection_limit_reached",
+)
+
 # The upstream answered badly or not at all.
 CONNECTION_LOST = _row(
     UPSTREAM,

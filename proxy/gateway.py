@@ -474,6 +474,12 @@ class Lane:
             self._refuse(fault)
 
     @_ends_here
+    def turned_away(self, fault: Fault) -> None:
+        """No server may take the request, or none could in time."""
+        self._gateway.metrics.count_upstream_failure("", fault.reason)
+        self._refuse(fault)
+
+    @_ends_here
     def upstream_failed(self, fault: Fault) -> None:
         """The connection to the server is no more."""
         self._upstream = None
@@ -590,6 +596,8 @@ class Lane:
         if self._upstream is not None:
             self._upstream.close()
             self._upstream = None
+        elif self._phase == life.CONNECTING:
+            self._gateway.pool.forget(self)
 
     def _count_failure(self, server: str, fault: Fault) -> None:
         if server and fault.side == faults.UPSTREAM:

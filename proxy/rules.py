@@ -50,6 +50,7 @@ _TRACEPARENT = re.compile(
 )
 _TRACE_FIELDS = frozenset((b"traceparent", b"tracestate"))  # without a valid parent the state means nothing
 PAGES_MAX = 512  # a kind is new in each second, since the Date is a part of it
+_LATER = b"Retry-After: 1\r\n"  # RFC 9110 section 10.2.3: the queue moves on within seconds
 _CHALLENGE = b"WWW-Authenticate: Bearer\r\n"  # RFC 9110 section 11.6.1, RFC 6750 section 3
 
 
@@ -92,7 +93,7 @@ class Rules:
         self._keeps_host = settings.upstream.host == "preserve"
         public_url = settings.contract.public_url
         self._public_origin = public_url.encode() if public_url else b""
-        self._origins = tuple(server.origin.encode() for server in settings.upstream.servers)
+        self._origins = tuple(server.url.origin.encode() for server in settings.upstream.servers)
         self._response_drops = RESPONSE_DROPS_LIMITED if self._dialect == "legacy" else RESPONSE_DROPS
 
     def is_trusted(self, peer: str) -> bool:
@@ -212,6 +213,8 @@ class Rules:
         _, _, (lines, violated), ending, has_body, id_bytes = kind
         if fault.status == 401:
             lines += _CHALLENGE
+        elif fault.status == 503 and fault.side == faults.UPSTREAM:
+            lines += _LATER
         if self._tells_cause:
             lines += b"Proxy-Status: weir;error=%b\r\n" % fault.proxy_error.encode()
         if fault is not faults.LIMITED:

@@ -57,8 +57,8 @@ async def start_origin() -> AsyncIterator[StartOrigin]:
     """Starts scripted origins (tests/support/origin.py) and stops them at the end."""
     origins: list[Origin] = []
 
-    async def start(script: Script | None = None, *, port: int = 0) -> Origin:
-        origin = Origin(script, port)
+    async def start(script: Script | None = None, *, port: int = 0, host: str = "127.0.0.1") -> Origin:
+        origin = Origin(script, port, host)
         await origin.start()
         origins.append(origin)
         return origin

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -100,12 +100,25 @@ class Server:
         return host if self.port == _HTTP_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
+    def is_name(self) -> bool:
+        """Its host must be looked up."""
+        return self.unix_path is None and not _is_ip(self.host)
+
+    @property
     def origin(self) -> str:
         """RFC 6454: how the service names itself in a Location."""
         return f"{self.scheme}://{self.authority}"
 
     def __str__(self) -> str:
         return self.url
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_server(value: object) -> Server:

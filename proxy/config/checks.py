@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from proxy.config.sections.answers import ErrorTemplate
     from proxy.config.sections.front import AdminSettings, DownstreamLimits, Listen
     from proxy.config.sections.limits import LimitSettings, StoreTls
+    from proxy.config.sections.upstream import Ejection, HealthChecks
     from proxy.config.settings import Settings
     from proxy.config.units import StatusRange
 
@@ -102,6 +103,21 @@ def keep_alive(idle: float) -> Iterator[Place]:
         )
 
 
+def health(settings: HealthChecks) -> Iterator[Place]:
+    if settings.timeout > settings.interval:
+        shown = format_span(settings.timeout), format_span(settings.interval)
+        yield (
+            ("timeout",),
+            f"{shown[0]} is above the interval of {shown[1]}: checks would pile up",
+        )
+
+
+def ejection(settings: Ejection) -> Iterator[Place]:
+    if settings.longest < settings.first:
+        shown = format_span(settings.longest), format_span(settings.first)
+        yield ("longest",), f"{shown[0]} is below first, {shown[1]}"
+
+
 def store_tls(settings: StoreTls) -> Iterator[Place]:
     """A certificate and its key go together."""
     if (settings.cert is None) is not (settings.key is None):
@@ -155,7 +171,7 @@ def whole(settings: Settings) -> Iterator[Place]:
     if _is_fixed(own) and (own.host, own.port, own.unix_path) in listening:
         yield ("admin", "listen"), f"{own} is taken by listen"
     ports = {port for _, port, path in listening if path is None}
-    for index, server in enumerate(settings.upstream.servers):
+    for index, server in enumerate(each.url for each in settings.upstream.servers):
         if server.unix_path is None and server.port in ports and _is_own(server, settings):
             yield (
                 ("upstream", "servers", index),

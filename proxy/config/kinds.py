@@ -36,6 +36,7 @@ from proxy.config.names import (
     parse_network,
     parse_path,
     parse_secret,
+    parse_target,
     parse_token,
 )
 from proxy.config.units import (
@@ -75,6 +76,8 @@ Size = Annotated[
     int, PlainValidator(parse_size), PlainSerializer(format_size, return_type=str), _text("8KiB")
 ]
 Count = Annotated[int, Field(strict=True, ge=1, le=COUNT_MAX)]
+Natural = Annotated[int, Field(strict=True, ge=0, le=COUNT_MAX)]
+Weight = Annotated[int, Field(strict=True, ge=1, le=1000)]
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, AfterValidator(parse_secret)]
@@ -96,4 +99,5 @@ Workers = Annotated[
 HeaderName = Annotated[str, AfterValidator(parse_token)]
 Headers = Annotated[dict[HeaderName, str], AfterValidator(distinct_headers)]
 Method = Annotated[str, AfterValidator(parse_method)]
+Target = Annotated[str, AfterValidator(parse_target)]
 PathGlob = Annotated[str, AfterValidator(parse_path)]

@@ -111,6 +111,13 @@ def parse_method(text: str) -> str:
     return text
 
 
+def parse_target(text: str) -> str:
+    """A path to ask for, with or without a query, as it is sent (RFC 9112 section 3.2.1)."""
+    if not re.fullmatch(r"/[!-\"$-~]*", text):
+        raise ValueError(f"must be a path such as /healthz in ASCII, not {shown(text)}")
+    return text
+
+
 def parse_path(text: str) -> str:
     """A glob over normalised paths: percent-decoded, dots resolved, slashes collapsed, no query."""
     if not text.startswith("/"):

@@ -1,4 +1,4 @@
-"""One server of the upstream: its connections, how to open more, and when to let go of one.
+"""One address of a server: its connections, how to open more, when to let go of one, and how it stands.
 
 The last connection used is the next one used, so that the rest can age and be closed before the server
 closes them. Knows nothing of requests beyond who waits for a connection.
@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 
 from proxy import faults
 from proxy.net.upstream import Upstream
+from proxy.policy.standing import Standing
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
-    from proxy.config.addresses import Server as ServerSettings
-    from proxy.config.sections.upstream import UpstreamSettings
     from proxy.faults import Fault
-    from proxy.net.connection import Outbox
+    from proxy.net.pool import Pool, Site
     from proxy.net.ports import Lane
-    from proxy.net.sweep import Sweeper
 
 IDLE_MAX = 1024  # connections at rest a server: as many as are used at once, seldom more
 
@@ -30,30 +28,40 @@ _log = logging.getLogger("weir.upstream")
 
 
 class Server:
-    """One server: its idle connections and how to open more."""
+    """One address of one server: its idle connections and how to open more."""
 
-    def __init__(
-        self, settings: ServerSettings, timeouts: UpstreamSettings, sweeper: Sweeper, outbox: Outbox
-    ) -> None:
-        self.settings = settings
-        self.name = settings.url
-        self.authority = settings.authority.encode()
-        self.sweeper = sweeper
-        self.outbox = outbox
-        self.connect_timeout = timeouts.timeouts.connect
-        self.response_timeout = timeouts.timeouts.response
-        self.idle_timeout = timeouts.timeouts.idle
+    def __init__(self, site: Site, pool: Pool, address: str | None = None) -> None:
+        """`address` is one of those that its name has; None: connects by the name."""
+        settings = pool.settings
+        self.site = site
+        self.url = site.settings.url
+        self.name = self.url.url
+        self.address = address
+        self.authority = self.url.authority.encode()
+        self.standing = Standing(pool.trust)
+        self.sweeper = pool.sweeper
+        self.outbox = pool.outbox
+        self.connect_timeout = settings.timeouts.connect
+        self.response_timeout = settings.timeouts.response
+        self.idle_timeout = settings.timeouts.idle
         self.idle: dict[Upstream, None] = {}  # the last one used comes last
         self.open: set[Upstream] = set()
         self.connecting = 0
         self.is_down = False  # the last connection could not be had
         self.is_retired = False  # no longer in the settings: connections close as they become idle
-        self._ssl = ssl.create_default_context() if settings.scheme == "https" else None
+        self.ssl = ssl.create_default_context() if self.url.scheme == "https" else None
+        self._pool = pool
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def load(self) -> int:
+        """Requests that it has to answer now, those that wait for a connection included."""
         return len(self.open) - len(self.idle) + self.connecting
+
+    @property
+    def label(self) -> str:
+        """For logs: its URL, and which of its addresses."""
+        return f"{self.name} ({self.address})" if self.address else self.name
 
     def take_idle(self) -> Upstream | None:
         while self.idle:
@@ -81,8 +89,11 @@ class Server:
         finally:
             self.connecting -= 1
         if fault is not None:
+            self.failed()
+            self._pool.has_room()
             lane.connect_failed(self, fault)
         elif upstream.transport.is_closing():
+            self.failed()
             lane.connect_failed(self, faults.CONNECTION_LOST)  # accepted and closed at once
         else:
             self._note_up()
@@ -92,22 +103,22 @@ class Server:
         """One line for an outage, however many requests meet it: the metric counts them."""
         if not self.is_down:
             self.is_down = True
-            event(_log, logging.WARNING, "server_down", server=self.name, reason=reason)
+            event(_log, logging.WARNING, "server_down", server=self.label, reason=reason)
 
     def _note_up(self) -> None:
         if self.is_down:
             self.is_down = False
-            event(_log, logging.INFO, "server_up", server=self.name)
+            event(_log, logging.INFO, "server_up", server=self.label)
 
     async def _open(self) -> Upstream:
         loop = asyncio.get_running_loop()
-        settings = self.settings
-        if settings.unix_path is not None:
-            _, upstream = await loop.create_unix_connection(lambda: Upstream(self), settings.unix_path)
+        url = self.url
+        if url.unix_path is not None:
+            _, upstream = await loop.create_unix_connection(lambda: Upstream(self), url.unix_path)
             return upstream
-        name = settings.host if self._ssl else None
+        name = url.host if self.ssl else None
         _, upstream = await loop.create_connection(
-            lambda: Upstream(self), settings.host, settings.port, ssl=self._ssl, server_hostname=name
+            lambda: Upstream(self), self.address or url.host, url.port, ssl=self.ssl, server_hostname=name
         )
         return upstream
 
@@ -119,6 +130,7 @@ class Server:
         self.open.discard(upstream)
         self.sweeper.discard(upstream)
         self.idle.pop(upstream, None)
+        self._pool.has_room()
 
     def release(self, upstream: Upstream) -> None:
         """The exchange is over and the connection can carry another one."""
@@ -127,6 +139,13 @@ class Server:
             return
         upstream.deadline = self.sweeper.now + self.idle_timeout
         self.idle[upstream] = None
+        if self._pool.waiting:
+            self._pool.has_room()
+
+    def failed(self) -> None:
+        """A failure of this server's own doing; several in a row, and it is left out for a while."""
+        if self.standing.failed():
+            self._pool.eject(self)
 
     def retire(self) -> None:
         self.is_retired = True

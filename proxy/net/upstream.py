@@ -172,12 +172,17 @@ class Upstream(Connection):
         self.close()
         if lane is None:
             return
-        if state == _HEAD:
-            is_untouched = self.is_reused and not self._has_answered
-            lane.upstream_failed(faults.STALE_CONNECTION if is_untouched else faults.CONNECTION_LOST)
+        if state == _HEAD and self.is_reused and not self._has_answered:
+            lane.upstream_failed(faults.STALE_CONNECTION)
+        elif state == _HEAD:
+            self._server.failed()
+            lane.upstream_failed(faults.CONNECTION_LOST)
         elif state == _BODY and self._left == UNTIL_CLOSE and is_clean:
+            self._server.standing.answered()
             lane.response_end([])
         else:
+            if state == _BODY:
+                self._server.failed()
             lane.upstream_failed(faults.TRUNCATED)
 
     def pause_writing(self) -> None:
@@ -290,6 +295,9 @@ class Upstream(Connection):
             return
         self.lane = None
         self._buffer = b""
+        standing = self._server.standing
+        if standing.failures:
+            standing.answered()
         if rest or self._will_close or self.is_write_paused or not self._is_request_sent:
             self.close()
         else:
@@ -302,5 +310,6 @@ class Upstream(Connection):
     def _fail(self, fault: Fault) -> None:
         lane = self.lane
         self.close()
+        self._server.failed()
         if lane is not None:
             lane.upstream_failed(fault)

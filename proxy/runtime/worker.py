@@ -62,7 +62,7 @@ class Worker:
         rules = Rules(settings)
         self.store.configure(rules.limits)
         self.metrics.configure(limit.name for limit in settings.limits)
-        pool = Pool(settings.upstream, self.sweeper, self.outbox)
+        pool = Pool(settings.upstream, self.sweeper, self.outbox, self.metrics)
         self.gateway = Gateway(rules, pool, self.store, self.metrics, self.access_log)
         self.hall = Hall(self.sweeper, self.outbox, rules, self.gateway.lane)
         self.is_ready = False
@@ -82,6 +82,7 @@ class Worker:
         self._flush()
         own = self._own = self._own or open_own(self.settings)
         await self.store.start()
+        self.gateway.pool.start()
         self._provide_metrics()
         await self._runner.setup()
         await serve_listeners(self._runner, self.settings.listen, own.doors)
@@ -106,7 +107,11 @@ class Worker:
         gateway = self.gateway
         stays = restart_differences(self.settings, settings)
         if settings.upstream != self.settings.upstream:
-            retired, gateway.pool = gateway.pool, Pool(settings.upstream, self.sweeper, self.outbox)
+            retired, gateway.pool = (
+                gateway.pool,
+                Pool(settings.upstream, self.sweeper, self.outbox, self.metrics),
+            )
+            gateway.pool.start(retired)
             retired.retire()
         gateway.rules = rules
         self.hall.limits = rules
@@ -180,6 +185,7 @@ class Worker:
     def _every_sweep(self, now: float) -> None:
         self.gateway.date_line = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
         self.gateway.retries.refill(now, sum(self.metrics.upstream_seconds.counts))
+        self.gateway.pool.sweep(now)
         self.store.sweep()
 
     def _flush(self) -> None:
@@ -191,12 +197,16 @@ class Worker:
     def _provide_metrics(self) -> None:
         self.metrics.provide_connections(self._connections)
         self.metrics.provide_store(self.store)
+        self.metrics.provide_servers(self._servers, lambda: len(self.gateway.pool.waiting))
 
     def _connections(self) -> dict[tuple[str, str], int]:
         down, up = self.hall.counts(), self.gateway.pool.counts()
         return {("downstream", state): n for state, n in down.items()} | {
             ("upstream", state): n for state, n in up.items()
         }
+
+    def _servers(self) -> dict[tuple[str, str], int]:
+        return self.gateway.pool.states()
 
     def _admin_sources(self) -> AdminSources:
         return AdminSources(

@@ -101,6 +101,12 @@ _COUNTERS = (
         lambda metrics: metrics.upstream_failures,
     ),
     _Counts(
+        "weir_upstream_ejections_total",
+        "How often an address of a server was left out, since it failed several times in a row.",
+        ("server",),
+        lambda metrics: metrics.ejections,
+    ),
+    _Counts(
         "weir_access_log_dropped_total",
         "Access log lines that could not be written.",
         (),
@@ -140,6 +146,11 @@ _HISTOGRAMS = (
 _GAUGES = (
     _Figure("weir_workers", "Processes that serve.", lambda _: 1),
     _Figure(
+        "weir_upstream_waiting",
+        "Requests that wait for a server with room for them.",
+        lambda metrics: metrics.waiting(),
+    ),
+    _Figure(
         "weir_store_up",
         "1 while the store of buckets answers.",
         lambda metrics: metrics.is_store_up(),
@@ -153,6 +164,22 @@ _GAUGES = (
         "weir_config_last_reload_timestamp_seconds",
         "When the config in force was read, in Unix time.",
         lambda metrics: metrics.reload_time,
+    ),
+)
+
+
+_STATES = (
+    _Counts(
+        "weir_connections",
+        "Open connections.",
+        ("side", "state"),
+        lambda metrics: metrics.connections(),
+    ),
+    _Counts(
+        "weir_upstream_servers",
+        "Addresses of each server by how they stand: serving, returning, ejected or unhealthy.",
+        ("server", "state"),
+        lambda metrics: metrics.servers(),
     ),
 )
 
@@ -174,10 +201,11 @@ class WeirCollector(Collector):
             yield _histogram(name, text, histogram(metrics))
         for name, text, figure in _GAUGES:
             yield GaugeMetricFamily(name, text, float(figure(metrics)))
-        connections = GaugeMetricFamily("weir_connections", "Open connections.", labels=("side", "state"))
-        for side_and_state, count in metrics.connections().items():
-            connections.add_metric(side_and_state, count)
-        yield connections
+        for name, text, labels, read in _STATES:
+            gauge = GaugeMetricFamily(name, text, labels=labels)
+            for key, count in read(metrics).items():
+                gauge.add_metric(_label_values(key), count)
+            yield gauge
         build = {"version": __version__, "compiled": "true" if is_compiled() else "false"}
         yield InfoMetricFamily("weir_build", "What runs.", build)
 

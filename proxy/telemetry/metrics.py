@@ -112,11 +112,14 @@ class Metrics:
         self.leaks: dict[tuple[int, str], int] = {}  # (the upstream's status, signature)
         self.contract_violations: dict[tuple[int, str], int] = {}  # (status, rule)
         self.upstream_failures: dict[tuple[str, str], int] = {}  # (server, reason)
+        self.ejections: dict[str, int] = {}  # by server
         self.store: StoreFigures = StoreFigures()
         self.is_reload_successful: bool = True
         self.worker_restarts: int = 0
         self.reload_time: float = 0.0  # Unix time at which the config in force was read
         self.connections: Callable[[], Mapping[tuple[str, str], int]] = dict  # by side and state
+        self.servers: Callable[[], Mapping[tuple[str, str], int]] = dict  # addresses by server and state
+        self.waiting: Callable[[], int] = int  # requests that wait for a server
         self.is_store_up: Callable[[], bool] = lambda: True
         self.access_log_dropped: Callable[[], int] = int
         self.registry = new_registry(self)
@@ -186,6 +189,9 @@ class Metrics:
         key = (server, reason)
         self.upstream_failures[key] = self.upstream_failures.get(key, 0) + 1
 
+    def count_ejection(self, server: str) -> None:
+        self.ejections[server] = self.ejections.get(server, 0) + 1
+
     def configure(self, limits: Iterable[str]) -> None:
         """Shows a config's limits from zero, so that a first refusal is a rise; what is counted stays."""
         for name in limits:
@@ -202,6 +208,12 @@ class Metrics:
 
     def provide_connections(self, connections: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         self.connections = connections
+
+    def provide_servers(
+        self, states: Callable[[], Mapping[tuple[str, str], int]], waiting: Callable[[], int]
+    ) -> None:
+        self.servers = states
+        self.waiting = waiting
 
     def provide_store(self, store: Measured) -> None:
         self.is_store_up = lambda: store.is_up

@@ -25,7 +25,7 @@ def test_environment_alone_is_a_config():
     """In a container no file content is needed."""
     settings = loads("", "weir.yaml", {"WEIR_UPSTREAM__SERVERS": '["http://app:9000"]'})
 
-    assert settings.upstream.servers[0].host == "app"
+    assert settings.upstream.servers[0].url.host == "app"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_mistakes_of_file_and_environment_are_told_together():
 def test_variable_heals_what_the_file_has_wrong():
     settings = loads("upstream: {servers: []}\n", "weir.yaml", {"WEIR_UPSTREAM__SERVERS": '["http://a"]'})
 
-    assert settings.upstream.servers[0].host == "a"
+    assert settings.upstream.servers[0].url.host == "a"
 
 
 def test_block_that_is_no_block_in_the_file_stays_the_mistake():

@@ -29,7 +29,7 @@ def test_config_and_environment_are_good():
     found = settings()
 
     assert found.store.url.kind == "redis"
-    for url in (str(found.store.url), str(found.upstream.servers[0])):
+    for url in (str(found.store.url), str(found.upstream.servers[0].url)):
         assert any(f"//{name}:" in url for name in COMPOSE["services"]), url
 
 

@@ -213,7 +213,7 @@ def test_sidecar_is_probed_where_its_admin_plane_is():
 
 def test_sidecars_service_listens_on_loopback():
     """Nobody passes Weir by."""
-    assert {server.host for server in settings_of("sidecar").upstream.servers} == {"127.0.0.1"}
+    assert {server.url.host for server in settings_of("sidecar").upstream.servers} == {"127.0.0.1"}
 
 
 def test_gateway_is_probed_on_its_admin_plane():

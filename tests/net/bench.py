@@ -71,12 +71,12 @@ class Ledger(Metrics):
 class Bench:
     def __init__(self, given, store=None) -> None:
         self.ledger = Ledger()
-        self.sweeper = Sweeper(SWEEP)
+        self.sweeper = Sweeper(SWEEP, (lambda now: self.gateway.pool.sweep(now),))
         self.outbox = Outbox()
         self.store = store or MemoryStore()
         rules = Rules(given)
         self.store.configure(rules.limits)
-        self.pools = [Pool(given.upstream, self.sweeper, self.outbox)]
+        self.pools = [Pool(given.upstream, self.sweeper, self.outbox, self.ledger)]
         self.gateway = Gateway(rules, self.pools[0], self.store, self.ledger, self.ledger)
         self.hall = Hall(self.sweeper, self.outbox, rules, self.gateway.lane)
         self.runner = HallRunner(self.hall, shutdown_timeout=5.0)
@@ -94,9 +94,11 @@ class Bench:
     def reload(self, given):
         """As the worker does it."""
         rules = Rules(given)
-        self.gateway.pool.retire()
-        self.pools.append(Pool(given.upstream, self.sweeper, self.outbox))
+        retired = self.gateway.pool
+        self.pools.append(Pool(given.upstream, self.sweeper, self.outbox, self.ledger))
         self.gateway.pool = self.pools[-1]
+        self.gateway.pool.start(retired)
+        retired.retire()
         self.gateway.rules = self.hall.limits = rules
         self.store.configure(rules.limits)
 
@@ -109,6 +111,7 @@ class Bench:
             lambda loop, context: self.complaints.append(context)
         )
         self.sweeper.start()
+        self.gateway.pool.start()
         await self.runner.setup()
         await web.SockSite(self.runner, sock).start()
         self.port = sock.getsockname()[1]

@@ -34,7 +34,8 @@ async def test_last_connection_used_is_the_next_one_used(start_bench, start_orig
         await wire.send(get())
     await until(lambda: len(origin.visits) == 5)
     assert bench.gateway.pool.counts() == {"active": 5, "idle": 0}
-    assert bench.gateway.pool.status() == [{"server": origin.url, "active": 5, "idle": 0}]
+    (told,) = bench.gateway.pool.status()
+    assert (told["server"], told["state"], told["active"], told["idle"]) == (origin.url, "serving", 5, 0)
     origin.go_on.set()
     for wire in wires:
         await wire.response()

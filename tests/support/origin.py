@@ -53,10 +53,11 @@ class Visit(Wire):
 
 
 class Origin:
-    def __init__(self, script: Script | None = None, port: int = 0) -> None:
+    def __init__(self, script: Script | None = None, port: int = 0, host: str = "127.0.0.1") -> None:
         self.script: Script = script or answering(answer())
         self.visits: list[Visit] = []
         self.requests: list[Request] = []
+        self.host = host
         self.port = port
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -66,7 +67,7 @@ class Origin:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def received(self) -> bytes:
@@ -84,7 +85,7 @@ class Origin:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
-        sock.bind(("127.0.0.1", self.port))
+        sock.bind((self.host, self.port))
         sock.listen(256)
         self.port = sock.getsockname()[1]
         self._socket = sock

@@ -97,6 +97,7 @@ class Weir:
             "limits": [],
             "drain": {"delay": "0s", "timeout": "5s"},
         }
+        self.inside: list[str] = []  # a command that runs it in surroundings of its own
         self.tolerates_complaints = False  # of a test that provokes them
         self.exit_code: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -118,7 +119,7 @@ class Weir:
     def launch(self, inherited: socket.socket | None = None, **variables: str) -> None:
         """Starts the process; it may not be ready yet, or never become so. A listening socket can be handed over."""
         self.exit_code = None
-        begin = command("run", "--config", str(self.config))
+        begin = [*self.inside, *command("run", "--config", str(self.config))]
         if inherited is not None:
             begin = [sys.executable, "-c", _HAND_OVER, str(inherited.fileno()), *begin]
         with self._stderr.open("ab") as stderr, self._stdout.open("ab") as stdout:

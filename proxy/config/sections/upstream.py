@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from proxy.config import checks
-from proxy.config.kinds import ServerUrl, Timeout
+from proxy.config.kinds import Count, Natural, ServerUrl, Span, Target, Timeout, Weight
 from proxy.config.sections.section import Section, setting
-
-if TYPE_CHECKING:
-    from proxy.config.addresses import Server
 
 
 class UpstreamTimeouts(Section):
@@ -29,16 +26,71 @@ class UpstreamTimeouts(Section):
         return self
 
 
-def _servers(servers: tuple[Server, ...]) -> tuple[Server, ...]:
-    checks.require(checks.repeated(servers, "the server"))
+class UpstreamLimits(Section):
+    connections: Count | None = setting(
+        "Most requests at once to each address of a server, in each worker; null: no bound.", None
+    )
+    queue: Natural = setting("Most requests that wait for their turn when all servers are full.", 100)
+    wait: Timeout = setting("How long they wait before they get 503 with Retry-After.", "5s")
+
+
+class HealthChecks(Section):
+    path: Target | None = setting(
+        "What servers are asked for at intervals; those that answer 2xx or 3xx are well. null asks nothing.",
+        None,
+    )
+    interval: Timeout = setting("Between two checks of a server.", "5s")
+    timeout: Timeout = setting("For an answer.", "2s")
+    rise: Count = setting("Checks in a row that must pass until a server is used again.", 2)
+    fall: Count = setting("Checks in a row that must fail until a server is left out.", 3)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.health(self))
+        return self
+
+
+class Ejection(Section):
+    failures: Count | None = setting(
+        "In a row, then a server is left out for a while, but never more than half of them; null: never.",
+        5,
+    )
+    first: Timeout = setting("How long the first time; each time after that twice as long.", "10s")
+    longest: Timeout = setting("How long at most.", "5m")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.ejection(self))
+        return self
+
+
+class ServerSettings(Section):
+    url: ServerUrl = setting("Its URL; all addresses of a name are used.")
+    weight: Weight = setting("Its share of the requests, beside the others' weights.", 1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _url_alone(cls, value: Any) -> Any:
+        return value if isinstance(value, dict | ServerSettings) else {"url": value}
+
+
+def _servers(servers: tuple[ServerSettings, ...]) -> tuple[ServerSettings, ...]:
+    checks.require(checks.repeated((server.url for server in servers), "the server"))
     return servers
 
 
 class UpstreamSettings(Section):
-    servers: Annotated[tuple[ServerUrl, ...], Field(min_length=1), AfterValidator(_servers)] = setting(
+    servers: Annotated[tuple[ServerSettings, ...], Field(min_length=1), AfterValidator(_servers)] = setting(
         "The service's servers: http://host:port, https://host:port or http+unix:///path."
     )
     host: Literal["preserve", "upstream"] = setting(
         "Host of forwarded requests: preserve keeps the client's, upstream puts the server's.", "preserve"
     )
     timeouts: UpstreamTimeouts = setting("How long a server may take.", {})
+    limits: UpstreamLimits = setting("How much a server is given at once.", {})
+    health: HealthChecks = setting("Asking servers how they are.", {})
+    ejection: Ejection = setting("Leaving out servers that fail.", {})
+    slow_start: Span = setting(
+        "A server that is back gets its whole share only after this time; 0s: at once.", "10s"
+    )
+    resolve: Timeout = setting("Between two lookups of servers' names; the system's resolver caches.", "10s")

@@ -1,0 +1,438 @@
+"""Several servers: who gets the work, who is left out, who waits, and what the names say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from tests.net.bench import settings
+from tests.support.messages import answer, get
+from tests.support.origin import answering
+from tests.support.patience import until
+from tests.support.ports import free_port
+from tests.support.wire import Broken
+
+AT_ONCE = {"slow_start": "0s"}
+
+
+def named(name):
+    return answering(answer(200, name))
+
+
+def dead():
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def states(bench):
+    return [told["state"] for told in bench.gateway.pool.status()]
+
+
+async def asked(connect, bench, times, target="/"):
+    """So many requests one after the other: the answers."""
+    wire = await connect(bench)
+    responses = []
+    for _ in range(times):
+        await wire.send(get(target=target))
+        responses.append(await wire.response())
+    return responses
+
+
+class Gate:
+    """An origin that answers only when it is let."""
+
+    def __init__(self) -> None:
+        self.is_open = asyncio.Event()
+
+    async def __call__(self, visit):
+        while await visit.request() is not None:
+            await self.is_open.wait()
+            await visit.send(answer())
+
+
+# --- servers that fail ---
+
+
+async def test_dead_server_is_left_out_and_no_client_notices(start_bench, start_origin, connect):
+    """Its refused connections are made up for by the other; after five it is not tried any more."""
+    origin = await start_origin()
+    bench = await start_bench(dead(), origin)
+    responses = await asked(connect, bench, 60)
+
+    assert {response.status for response in responses} == {200}
+    assert states(bench) == ["ejected", "serving"]
+    assert list(bench.ledger.upstream_failures.values()) == [5]
+    assert list(bench.ledger.ejections.values()) == [1]
+
+
+async def test_server_that_answers_junk_is_left_out_too(start_bench, start_origin, connect):
+    """Failures count wherever in the answer they are."""
+
+    async def broken(visit):
+        await visit.request()
+        await visit.send(answer(200, b"half")[:-2])
+
+    bench = await start_bench(await start_origin(broken), await start_origin())
+    for _ in range(100):
+        wire = await connect(bench)
+        await wire.send(get())
+        with contextlib.suppress(Broken):
+            await wire.response()
+        if "ejected" in states(bench):
+            break
+    assert states(bench) == ["ejected", "serving"]
+    assert {response.status for response in await asked(connect, bench, 20)} == {200}
+
+
+async def test_answers_in_between_keep_a_server_in(start_bench, start_origin, connect):
+    """Only failures in a row count."""
+
+    async def shaky(visit):
+        if visit.number % 4:
+            return
+        await visit.request()
+        await visit.send(answer(200, b"", "Connection: close"))
+
+    bench = await start_bench(await start_origin(shaky), await start_origin(shaky), upstream=AT_ONCE)
+    await asked(connect, bench, 40)
+    assert states(bench) == ["serving", "serving"]
+    assert bench.ledger.ejections == {}
+
+
+async def test_ejected_server_comes_back(start_bench, start_origin, connect):
+    """And serves, once it can."""
+    port = free_port()
+    other = await start_origin(named(b"other"))
+    ejection = {"failures": 2, "first": "200ms"}
+    bench = await start_bench(f"http://127.0.0.1:{port}", other, upstream={"ejection": ejection} | AT_ONCE)
+    await asked(connect, bench, 20)
+    assert "ejected" in states(bench)
+    await start_origin(named(b"back"), port=port)
+    await until(lambda: states(bench) == ["serving", "serving"], "it is back")
+    bodies = {response.body for response in await asked(connect, bench, 40)}
+    assert bodies == {b"back", b"other"}
+
+
+async def test_server_that_stays_dead_is_out_for_longer_each_time(start_bench, start_origin, connect, caplog):
+    """One attempt each time it comes back."""
+    ejection = {"failures": 3, "first": "50ms"}
+    bench = await start_bench(dead(), await start_origin(), upstream={"ejection": ejection} | AT_ONCE)
+    wire = await connect(bench)
+
+    async def ask_until_out(times):
+        while sum(bench.ledger.ejections.values()) < times:
+            await wire.send(get())
+            assert (await wire.response()).status == 200
+
+    for times in (1, 2, 3):
+        await ask_until_out(times)
+        failures = sum(bench.ledger.upstream_failures.values())
+        assert failures == 3 + times - 1
+        await until(lambda: states(bench)[0] != "ejected")
+    seconds = [
+        record.fields["seconds"] for record in caplog.records if record.getMessage() == "server_ejected"
+    ]
+    assert seconds == [0.05, 0.1, 0.2]
+
+
+@pytest.mark.parametrize(("servers", "out"), [(1, 0), (2, 1), (3, 1), (5, 2)])
+async def test_at_most_half_are_out(start_bench, connect, servers, out):
+    """The rest is tried on: the failure is told, not made worse."""
+    bench = await start_bench(*(dead() for _ in range(servers)), upstream={"ejection": {"failures": 1}})
+    responses = await asked(connect, bench, 40)
+    assert {response.status for response in responses} == {502}
+    assert states(bench).count("ejected") == out
+
+
+async def test_ejection_can_be_switched_off(start_bench, start_origin, connect):
+    bench = await start_bench(dead(), await start_origin(), upstream={"ejection": {"failures": None}})
+    await asked(connect, bench, 40)
+    assert states(bench) == ["serving", "serving"]
+
+
+async def test_server_that_is_back_gets_little_at_first(start_bench, start_origin, connect):
+    """A tenth of its share when a slow start begins."""
+    first, other = await start_origin(named(b"first")), await start_origin(named(b"other"))
+    bench = await start_bench(first, other, upstream={"slow_start": "1h"})
+    pool = bench.gateway.pool
+    server = pool.servers[0]
+    for is_well in (False, False, False, True, True):
+        pool.checked(server, "" if is_well else "status 500")
+    assert states(bench) == ["returning", "serving"]
+    bodies = [response.body for response in await asked(connect, bench, 300)]
+    assert 5 <= bodies.count(b"first") <= 70  # of 300, a tenth of what the other gets: 27
+
+
+async def test_weights_share_out_the_work(start_bench, start_origin, connect):
+    """Three to one."""
+    heavy, light = await start_origin(named(b"heavy")), await start_origin(named(b"light"))
+    bench = await start_bench(upstream={"servers": [{"url": heavy.url, "weight": 3}, light.url]})
+    bodies = [response.body for response in await asked(connect, bench, 400)]
+    assert 70 <= bodies.count(b"light") <= 135
+
+
+# --- more requests than servers may have ---
+
+
+async def waiting_clients(connect, bench, count):
+    """So many clients, each with a request on its way, in this order."""
+    wires = []
+    for number in range(count):
+        wire = await connect(bench)
+        await wire.send(get(target=f"/{number}"))
+        wires.append(wire)
+        await until(lambda: bench.server.load + len(bench.gateway.pool.waiting) == len(wires))
+    return wires
+
+
+def crowded(connections=1, queue=10, wait="5s"):
+    return {"limits": {"connections": connections, "queue": queue, "wait": wait}}
+
+
+async def test_requests_beyond_the_bound_wait_for_their_turn(start_bench, start_origin, connect):
+    """In the order in which they came; the server never has more than it may."""
+    gate = Gate()
+    origin = await start_origin(gate)
+    bench = await start_bench(origin, upstream=crowded(connections=2))
+    wires = await waiting_clients(connect, bench, 6)
+    assert (len(origin.visits), len(bench.gateway.pool.waiting)) == (2, 4)
+
+    gate.is_open.set()
+    assert [(await wire.response()).status for wire in wires] == [200] * 6
+    assert [request.target for request in origin.requests] == [b"/%d" % n for n in range(6)]
+    assert len(origin.visits) == 2
+
+
+async def test_full_queue_refuses_at_once(start_bench, start_origin, connect):
+    """503, when to come again, and the error object; the client's connection stays."""
+    gate = Gate()
+    bench = await start_bench(await start_origin(gate), upstream=crowded(queue=1))
+    served, waiting = await waiting_clients(connect, bench, 2)
+    wire = await connect(bench)
+    for _ in range(2):
+        await wire.send(get())
+        response = await wire.response()
+        assert (response.status, response.value("Retry-After")) == (503, b"1")
+        assert response.json()["status"] == 503
+    assert bench.ledger.reasons == ["queue_full"] * 2
+    assert bench.ledger.upstream_failures == {("", "queue_full"): 2}
+
+    gate.is_open.set()
+    assert [(await wire.response()).status for wire in (served, waiting)] == [200, 200]
+
+
+async def test_no_queue_at_all(start_bench, start_origin, connect):
+    """What is beyond the bound is refused, what is below it is not."""
+    gate = Gate()
+    bench = await start_bench(await start_origin(gate), await start_origin(gate), upstream=crowded(queue=0))
+    wires = [await connect(bench) for _ in range(3)]
+    for wire in wires:
+        await wire.send(get())
+    assert (await wires[2].response()).status == 503
+    gate.is_open.set()
+    assert [(await wire.response()).status for wire in wires[:2]] == [200, 200]
+
+
+async def test_wait_has_an_end(start_bench, start_origin, connect):
+    gate = Gate()
+    bench = await start_bench(await start_origin(gate), upstream=crowded(wait="100ms"))
+    served, waiting = await waiting_clients(connect, bench, 2)
+    response = await waiting.response()
+    assert (response.status, response.value("Retry-After")) == (503, b"1")
+    assert bench.ledger.reasons == ["queue_timeout"]
+    gate.is_open.set()
+    assert (await served.response()).status == 200
+
+
+async def test_client_that_leaves_gives_up_its_place(start_bench, start_origin, connect):
+    """Those behind it move up."""
+    gate = Gate()
+    bench = await start_bench(await start_origin(gate), upstream=crowded(queue=2))
+    served, leaving, waiting = await waiting_clients(connect, bench, 3)
+    leaving.close()
+    await until(lambda: len(bench.gateway.pool.waiting) == 1)
+    late = await connect(bench)
+    await late.send(get())
+    gate.is_open.set()
+    assert [(await wire.response()).status for wire in (served, waiting, late)] == [200] * 3
+
+
+async def test_connection_that_cannot_be_had_makes_room(start_bench, connect):
+    """Whoever waits is not forgotten when the one before fails."""
+    bench = await start_bench(dead(), upstream=crowded())
+    wires = [await connect(bench) for _ in range(5)]
+    for wire in wires:
+        await wire.send(get())
+    assert [(await wire.response()).status for wire in wires] == [502] * 5
+
+
+async def test_broken_answer_makes_room(start_bench, start_origin, connect):
+    """The next one gets a connection of its own."""
+    gate = asyncio.Event()
+
+    async def script(visit):
+        await visit.request()
+        await gate.wait()
+
+    bench = await start_bench(await start_origin(script), upstream=crowded())
+    wires = await waiting_clients(connect, bench, 3)
+    gate.set()
+    assert [(await wire.response()).status for wire in wires] == [502] * 3
+
+
+async def test_those_that_wait_move_to_new_settings(start_bench, start_origin, connect):
+    """A reload with more room serves them at once."""
+    gate = Gate()
+    origin = await start_origin(gate)
+    bench = await start_bench(origin, upstream=crowded())
+    served, waiting = await waiting_clients(connect, bench, 2)
+    bench.reload(settings({"upstream": crowded(connections=5)}, servers=[origin.url]))
+    await until(lambda: len(origin.requests) == 2)
+    gate.is_open.set()
+    assert [(await wire.response()).status for wire in (served, waiting)] == [200, 200]
+
+
+async def test_full_server_leaves_the_work_to_one_with_room(start_bench, start_origin, connect):
+    """Whatever was drawn."""
+    gate = Gate()
+    origins = [await start_origin(gate) for _ in range(3)]
+    bench = await start_bench(*origins, upstream=crowded(queue=0))
+    wires = [await connect(bench) for _ in range(3)]
+    for wire in wires:
+        await wire.send(get())
+    await until(lambda: [len(origin.requests) for origin in origins] == [1, 1, 1])
+    gate.is_open.set()
+    assert [(await wire.response()).status for wire in wires] == [200] * 3
+
+
+# --- asking servers how they are ---
+
+
+def checking(**more):
+    return {"health": {"path": "/healthz?deep=1", "interval": "50ms", "timeout": "50ms"} | more} | AT_ONCE
+
+
+class Patient:
+    """A server whose health check says what it is told to say."""
+
+    def __init__(self, says) -> None:
+        self.says = says
+        self.checks = []
+
+    async def __call__(self, visit):
+        while (request := await visit.request()) is not None:
+            if request.target.startswith(b"/healthz"):
+                self.checks.append(request)
+                if self.says is None:
+                    await visit.rest(within=60)
+                    return
+                await visit.send(answer(self.says, b"", "Location: /elsewhere"))
+            else:
+                await visit.send(answer(200, b"ill" if self.says != 200 else b"well"))
+
+
+@pytest.mark.parametrize("says", [500, 404, None], ids=["500", "404", "no answer"])
+async def test_unhealthy_server_gets_no_requests_until_it_is_well(start_bench, start_origin, connect, says):
+    patient, other = Patient(says), await start_origin(named(b"other"))
+    bench = await start_bench(await start_origin(patient), other, upstream=checking())
+    await until(lambda: states(bench)[0] == "unhealthy")
+    assert {response.body for response in await asked(connect, bench, 30)} == {b"other"}
+    patient.says = 200
+    await until(lambda: states(bench)[0] == "serving")
+    assert b"well" in {response.body for response in await asked(connect, bench, 60)}
+
+
+async def test_check_is_a_plain_request_on_a_connection_of_its_own(start_bench, start_origin):
+    """With the server's Host and the path as it is written; a redirect is an answer."""
+    patient = Patient(302)
+    origin = await start_origin(patient)
+    bench = await start_bench(origin, upstream=checking())
+    await until(lambda: len(patient.checks) >= 3)
+    request = patient.checks[0]
+    assert (request.method, request.target) == (b"GET", b"/healthz?deep=1")
+    assert request.value("Host") == f"127.0.0.1:{origin.port}".encode()
+    assert request.value("User-Agent") == b"weir"
+    assert len(origin.visits) >= len(patient.checks)
+    assert states(bench) == ["serving"]
+
+
+async def test_if_none_is_well_all_are_tried(start_bench, start_origin, connect):
+    """An attempt is better than a certain refusal: checks can be wrong."""
+    origins = [await start_origin(Patient(500)) for _ in range(2)]
+    bench = await start_bench(*origins, upstream=checking())
+    await until(lambda: states(bench) == ["unhealthy", "unhealthy"])
+    assert {response.body for response in await asked(connect, bench, 10)} == {b"ill"}
+
+
+async def test_dead_server_is_unhealthy(start_bench, start_origin):
+    bench = await start_bench(dead(), await start_origin(), upstream=checking())
+    await until(lambda: states(bench) == ["unhealthy", "serving"])
+
+
+async def test_health_of_a_server_behind_a_unix_socket(start_bench, tmp_path):
+    """By the path it is reached by."""
+    path = tmp_path / "service.sock"
+    asked_for = asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer())
+        writer.close()
+        asked_for.set()
+
+    server = await asyncio.start_unix_server(serve, path)
+    bench = await start_bench(f"http+unix://{path}", upstream=checking())
+    async with asyncio.timeout(5):
+        await asked_for.wait()
+    server.close()
+    await until(lambda: states(bench) == ["unhealthy"])
+
+
+# --- names ---
+
+
+async def test_all_addresses_of_a_name_are_used(start_bench, start_origin, connect):
+    """Each is a server of its own; one that is gone finishes what it does and gets nothing new."""
+    gate = Gate()
+    first = await start_origin(gate, host="127.0.0.2")
+    second = await start_origin(named(b"second"), host="127.0.0.3", port=first.port)
+    third = await start_origin(named(b"third"), host="127.0.0.4", port=first.port)
+    bench = await start_bench(f"http://localhost:{first.port}", upstream={"resolve": "1h"})
+    pool = bench.gateway.pool
+    (site,) = pool._sites
+    await until(lambda: pool.servers[0].address == "127.0.0.1", "the name was looked up")
+
+    pool.resolved(site, ["127.0.0.2"])
+    busy = await connect(bench)
+    await busy.send(get())
+    await until(lambda: len(first.requests) == 1)
+    pool.resolved(site, ["127.0.0.3", "127.0.0.4"])
+    bodies = [response.body for response in await asked(connect, bench, 60)]
+    assert 10 <= bodies.count(b"second") <= 50
+    assert bodies.count(b"second") + bodies.count(b"third") == 60
+    kept = len(second.visits), len(third.visits)
+
+    gate.is_open.set()
+    assert (await busy.response()).status == 200
+    await until(lambda: first.visits[0].is_over.is_set(), "its connection was closed")
+    pool.resolved(site, ["127.0.0.4", "127.0.0.3"])
+    await asked(connect, bench, 10)
+    assert (
+        len(second.visits),
+        len(third.visits),
+    ) == kept  # connections survive a lookup that changes nothing
+
+
+async def test_weight_of_a_name_is_shared_by_its_addresses(start_bench, start_origin, connect):
+    """A name with three addresses gets no more than one with a single address."""
+    single = await start_origin(named(b"single"))
+    others = [await start_origin(named(b"other"), host="127.0.0.2")]
+    port = others[0].port
+    others += [await start_origin(named(b"other"), host=f"127.0.0.{n}", port=port) for n in (3, 4)]
+    bench = await start_bench(single, f"http://localhost:{port}", upstream={"resolve": "1h"})
+    pool = bench.gateway.pool
+    await until(lambda: pool.servers[1].address == "127.0.0.1")
+    pool.resolved(pool._sites[1], ["127.0.0.2", "127.0.0.3", "127.0.0.4"])
+    bodies = [response.body for response in await asked(connect, bench, 400)]
+    assert 150 <= bodies.count(b"single") <= 250
