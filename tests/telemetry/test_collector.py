@@ -24,6 +24,9 @@ LABELS = {
     "weir_leaks_total": {"status", "signature"},
     "weir_contract_violations_total": {"status", "rule"},
     "weir_upstream_failures_total": {"server", "reason"},
+    "weir_upstream_servers": {"server", "state"},
+    "weir_upstream_ejections_total": {"server"},
+    "weir_upstream_waiting": set(),
     "weir_connections": {"side", "state"},
     "weir_store_up": set(),
     "weir_store_batch_size": set(),
@@ -49,6 +52,8 @@ def metrics():
     metrics.count_leak(200, "php")
     metrics.count_violation(201, 'location "missing"\n')
     metrics.count_upstream_failure("http://127.0.0.1:9000", "connect_refused")
+    metrics.count_ejection("http://127.0.0.1:9000")
+    metrics.provide_servers(lambda: {("http://127.0.0.1:9000", "serving"): 2}, lambda: 5)
     metrics.provide_connections(lambda: {("downstream", "active"): 3, ("upstream", "idle"): 2})
     metrics.provide_store(SimpleNamespace(is_up=False))
     metrics.provide_access_log(lambda: 7)
