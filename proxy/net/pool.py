@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxy import faults
@@ -33,12 +32,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("weir.upstream")
 
 
-@dataclass(eq=False)
 class Site:
     """One server of the settings, and its addresses."""
 
-    settings: ServerSettings
-    servers: list[Server] = field(default_factory=list)
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.servers: list[Server] = []
 
 
 class Pool:
