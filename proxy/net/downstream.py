@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from proxy.net.hall import Hall
     from proxy.net.ports import Lane
 
-READ_AHEAD_BYTES: Final = 64 * 1024  # unread input that is held before the socket is paused
+READ_AHEAD_BYTES: Final = 64 * 1024  # unread input until the socket is paused (asyncio's streams: 64 KiB)
 DISCARD_BYTES = (
     64 * 1024
 )  # of a refused request's body, read and dropped to keep the connection (nginx: lingering)
 LAST_BYTES: Final = 2 * 1024  # a longer head is not kept for the next request to be compared with ...
 LAST_HEADERS: Final = 32  # ... nor one of more fields: 300 bytes each, and the connection may rest
-LINGER_BYTES = 8 * 1024 * 1024  # read and dropped at most once the connection has ended
-TURN: Final = 32  # heads and pieces of bodies that are worked off before others have theirs
+LINGER_BYTES = 8 * 1024 * 1024  # read and dropped at most once it has ended: LINGER_SECONDS of 32 Mbit/s
+TURN: Final = 32  # heads and pieces of bodies until others have their turn: about 1 ms at 25 us each
 CHUNKED_BYTES = 32 * 1024  # of a chunked body, a turn: 10 ms if its chunks are of one byte
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxy.net.server import Server
 
 HEAD_BYTES: Final = 64 * 1024  # of an answer; nginx: proxy_buffer_size 8k, HAProxy 16k, Envoy 60k
-INTERIM_MAX: Final = 16  # 1xx heads before the answer
+INTERIM_MAX: Final = 16  # 1xx heads before the answer (Go's net/http: 5; early hints may come in parts)
 
 _IDLE: Final = 0
 _HEAD: Final = 1

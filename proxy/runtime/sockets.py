@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from proxy.config.settings import Settings
 
-BACKLOG = 1024  # connections that wait to be accepted
+BACKLOG = 1024  # connections that wait to be accepted (nginx: 511; the kernel's somaxconn bounds it: 4096)
 FIRST_FD = 3  # sd_listen_fds(3): descriptors are handed over from here on
 
 Doors = list[list[socket.socket]]  # for each entry of `listen` its sockets

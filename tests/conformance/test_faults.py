@@ -89,7 +89,7 @@ ELSEWHERE = {
     "internal": ("tests/test_gateway.py", "faults.INTERNAL"),
     "queue_full": ("tests/net/test_servers.py", '["queue_full"]'),
     "queue_timeout": ("tests/net/test_servers.py", '["queue_timeout"]'),
-    "store_down": ("tests/limiter/test_redis.py", '("deny", False, 503)'),
+    "store_down": ("tests/e2e/test_store.py", '"store_down", "refused"'),
 }
 
 

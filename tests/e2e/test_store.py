@@ -190,3 +190,23 @@ async def test_reset_without_redis_says_so(start_weir, redis):
 
     assert reply.status == 503
     assert "store.url" in reply.json()["detail"]
+
+
+async def test_limit_that_refuses_when_redis_is_gone(start_weir, start_origin, ask):
+    """`on_store_error: deny`: 503 and an error object, nothing forwarded, the cause in the access log."""
+    origin = await start_origin()
+    denying = settings(f"redis://127.0.0.1:{free_port()}") | {
+        "limits": [PER_USER | {"on_store_error": "deny"}]
+    }
+    weir = start_weir(denying, upstream=origin)
+    reply = await ask(weir, get(ADA, target="/denied"))
+    line = await weir.access_line(target="/denied")
+
+    assert reply.status == reply.json()["status"] == 503
+    assert reply.value("Cache-Control") == b"no-store"
+    assert int(reply.value("Retry-After")) >= 1
+    assert (line["fault"], line["outcome"]) == ("store_down", "refused")
+    assert origin.requests == []
+    metrics = weir.metrics()
+    assert metrics.total("weir_store_up") == 0
+    assert metrics.total("weir_requests_total", status="503", source="weir") == 1
