@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LARGE_BYTES: Final = (
     16 * 1024
 )  # goes out at once: libuv may read 32 times in a tick, and back-pressure must be felt between
-# How long an ended connection is read, so that no reset overtakes its last bytes (Apache httpd: 2 s; nginx: 5 s).
+# How long an ended connection is read, so that no reset overtakes its last bytes (Apache: 2 s; nginx: 5 s).
 LINGER_SECONDS = 2.0
 
 
