@@ -3,7 +3,7 @@
 A `Lane` belongs to one client connection and lives through its exchanges one after the other. Its methods
 stand in the order in which they happen; each is called by the connection on which it happens and acts at
 once, so that no exchange costs a task. The phases and what may follow them are `http1.lifecycle`; what can
-go wrong is `faults`; `_finish` is called exactly once for each exchange, whatever happened.
+go wrong is `faults`; what a lane holds and how its exchanges end is `endings`.
 docs/life-of-an-exchange.md tells the same in prose.
 """
 
@@ -15,9 +15,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from proxy import faults
-from proxy.contract.leaks import EXAMINED_BYTES, is_examined
-from proxy.contract.ration import Ration
-from proxy.exchange import ABANDONED, FAULTED, REFUSED, SERVED, TUNNELLED, UPSTREAM, Exchange
+from proxy.contract.asides import KEEP, RELEASE, REPLACE, REPORT, SWALLOW, Swallowed
+from proxy.endings import Ending, Shared
+from proxy.exchange import ABANDONED, FAULTED, SERVED, TUNNELLED, UPSTREAM, Exchange
 from proxy.http1 import lifecycle as life
 from proxy.http1.framing import chunk, last_chunk
 from proxy.http1.head import CHUNKED
@@ -25,47 +25,26 @@ from proxy.http1.lifecycle import (
     ADMIT,
     ANSWER,
     ASK,
-    CLOSE,
     CONNECT,
-    EXAMINE,
-    FINISH,
     NEXT,
-    REDACT,
     RETRY,
     SWITCH,
 )
 from proxy.http1.serialise import connection_line, interim_head, switching_head
-from proxy.policy.retries import RetryBudget
 from proxy.rules import new_request_id
 from proxy.telemetry.log import event
-from proxy.telemetry.masking import method_text, target_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.contract.problem import Problems
-    from proxy.contract.redaction import Original
+    from proxy.contract.asides import Aside
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
-    from proxy.limiter.store import Store
     from proxy.net.downstream import Downstream
-    from proxy.net.pool import Pool
     from proxy.net.ports import Trailers
     from proxy.net.server import Server
     from proxy.net.upstream import Upstream
     from proxy.policy.decision import Decision
-    from proxy.rules import Known, Rules
-    from proxy.telemetry.access_log import AccessLog
-    from proxy.telemetry.metrics import Metrics
-
-REDACT_BYTES = 256 * 1024  # of an answer that is replaced, read before its connection is dropped
-REDACT_SECONDS = 1.0  # and how long: the client waits for its error object meanwhile
-ORIGINALS_PER_SECOND, ORIGINALS_BURST = 20, 200  # replaced answers that the log takes, 16 KiB each at most
-VIOLATIONS_PER_SECOND, VIOLATIONS_BURST = (
-    1,
-    10,
-)  # of the contract that the log takes: samples, the metric counts
-IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # RFC 9110 section 9.2.2
 
 _log = logging.getLogger("weir.gateway")
 _P = ParamSpec("_P")
@@ -84,64 +63,15 @@ def _ends_here(step: Callable[Concatenate[Lane, _P], None]) -> Callable[Concaten
     return guarded
 
 
-class Gateway:
-    """What the lanes of a worker share; `rules` and `pool` are swapped whole at a reload."""
-
-    def __init__(
-        self, rules: Rules, pool: Pool, store: Store, metrics: Metrics, access_log: AccessLog
-    ) -> None:
-        self.rules = rules
-        self.pool = pool
-        self.store = store
-        self.metrics = metrics
-        self.access_log = access_log
-        self.retries = RetryBudget()
-        self.originals = Ration(ORIGINALS_PER_SECOND, ORIGINALS_BURST)
-        self.violations = Ration(VIOLATIONS_PER_SECOND, VIOLATIONS_BURST)
-        self.date_line = b""  # for answers of our own, renewed by the sweep
-        self.is_draining = False  # every answer is the last one of its connection
+class Gateway(Shared):
+    """What makes the lanes of a worker."""
 
     def lane(self, downstream: Downstream) -> Lane:
         return Lane(self, downstream)
 
 
-class Lane:
-    __slots__ = (
-        "_aside",
-        "_downstream",
-        "_exchange",
-        "_gateway",
-        "_head",
-        "_held",
-        "_is_chunked_in",
-        "_is_chunked_out",
-        "_is_endless",
-        "_keep",
-        "_known",
-        "_original",
-        "_phase",
-        "_rules",
-        "_upstream",
-    )
-
-    def __init__(self, gateway: Gateway, downstream: Downstream) -> None:
-        # connection
-        self._gateway = gateway
-        self._downstream = downstream
-        self._phase = life.IDLE
-        # exchange
-        self._rules = gateway.rules
-        self._head: RequestHead | None = None
-        self._known: Known | None = None
-        self._exchange: Exchange = None  # type: ignore[assignment]  # set by `begin`, before anything reads it
-        self._upstream: Upstream | None = None
-        self._is_chunked_in = False
-        self._is_chunked_out = False
-        self._is_endless = False  # the answer ends with the client's connection
-        self._keep = True  # the client's connection outlives the exchange
-        self._original: Original | None = None  # the answer that is being replaced, or may have to be
-        self._aside: Callable[[bytes], bool] | None = None  # has the answer's data first; True: it keeps them
-        self._held = b""  # of an answer whose beginning is not yet known
+class Lane(Ending):
+    __slots__ = ()
 
     # --- 1. A head came: who is it, which limits apply, may it pass? ---
 
@@ -257,19 +187,23 @@ class Lane:
         exchange, request = self._exchange, self._head
         assert request is not None
         exchange.upstream_seconds = monotonic() - exchange.upstream_started
-        status = head.status
+        if self._rules.passes(head.status):
+            self._answer(head)
+        else:
+            self._judge_answer(head)
+
+    def _judge_answer(self, head: ResponseHead) -> None:
+        rules, status = self._rules, head.status
         if status == 101:
             self._switch(head)
             return
-        if self._rules.redaction.covers(status):
-            self._begin_redaction(self._rules.redaction.original(head))
-            return
-        for rule in self._rules.violations(head):
-            self._note_violation(status, rule)
-        if self._rules.guards_leaks and is_examined(head):
-            self._begin_examination(head)
-        else:
+        for rule in rules.violations(head):
+            self._gateway.evidence.violated(self._exchange, status, rule)
+        aside = rules.aside(head)
+        if aside is None:
             self._answer(head)
+        else:
+            self._take_aside(aside)
 
     def _answer(self, head: ResponseHead) -> None:
         exchange, request = self._exchange, self._head
@@ -286,128 +220,51 @@ class Lane:
         self._downstream.write(data)
 
     def response_data(self, data: bytes) -> None:
-        if self._aside is not None and self._aside(data):
+        if self._aside is not None and self._heed(self._aside.feed(data)):
             return
         self._exchange.bytes_out += len(data)
         self._downstream.write(chunk(data) if self._is_chunked_out else data)
 
     def response_end(self, trailers: Trailers) -> None:
         self._upstream = None
-        if self._aside is not None and self._ends_aside():
+        if self._aside is not None and self._heed(self._aside.end()):
             return
         if self._is_chunked_out:
             self._downstream.write(last_chunk(trailers))
         self._finish(SERVED, keep=self._keep)
 
-    # --- 3a. ... or replaced, since its details must not leave ---
+    # --- 3a. ... or taken aside: watched, held until its beginning is known, or replaced ---
 
-    def _begin_redaction(self, original: Original) -> None:
-        self._phase = NEXT[self._phase][REDACT]
-        self._original = original
-        self._aside = self._swallow
-        if self._upstream is not None:
-            self._upstream.expect_within(REDACT_SECONDS)
+    def _take_aside(self, aside: Aside) -> None:
+        self._aside = aside
+        if aside.event == ANSWER:
+            self._answer(aside.head)
+            return
+        self._phase = NEXT[self._phase][aside.event]
+        if aside.patience and self._upstream is not None:
+            self._upstream.expect_within(aside.patience)
 
-    def _swallow(self, data: bytes) -> bool:
-        assert self._original is not None
-        self._original.feed(data)
-        if self._original.size > REDACT_BYTES:
-            self._drop_upstream()
-            self._answer_redacted()
-        return True
-
-    def _ends_aside(self) -> bool:
-        """At the end of the answer; True if the client has been told something else."""
-        if self._phase != life.REDACTING:
-            self._judge_beginning()
-        if self._phase == life.REDACTING:
-            self._answer_redacted()
-            return True
-        return False
-
-    def _answer_redacted(self) -> None:
-        original, exchange = self._original, self._exchange
-        assert original is not None
-        exchange.status, exchange.redacted_status = original.shown_status, original.status
-        exchange.source = UPSTREAM
-        self._gateway.metrics.count_redaction(original.status)
-        self._log_original(original)
-        keep = self._may_keep()
-        lines, body = self._rules.redacted(original, exchange, self._problems())
-        if self._head is not None and self._head.method == b"HEAD":
-            body = b""
-        exchange.bytes_out = len(body)
-        self._downstream.write(b"%b%b%b" % (lines, self._ending(keep=keep), body))
-        self._finish(SERVED, keep=keep)
-
-    def _log_original(self, original: Original, word: str = "redacted") -> None:
-        """Once, with the request id the client was given; a storm of failures must not fill the disk."""
-        originals = self._gateway.originals
-        if originals.admits(monotonic()):
-            fields = {"request_id": self._exchange.request_id, **original.for_log()}
-            if passed_over := originals.take_passed_over():
-                fields["passed_over"] = passed_over
-            _log.warning(word, extra={"fields": fields})
-
-    def _note_violation(self, status: int, rule: str) -> None:
-        """Counted always, logged now and then: the answer passes."""
-        gateway, exchange = self._gateway, self._exchange
-        gateway.metrics.count_violation(status, rule)
-        if gateway.violations.admits(monotonic()):
-            method, target = method_text(exchange.method), target_text(exchange.target)
-            event(
-                _log,
-                logging.WARNING,
-                "violation",
-                status=status,
-                rule=rule,
-                request_id=exchange.request_id,
-                request=f"{method} {target}",
-                passed_over=gateway.violations.take_passed_over(),
-            )
-
-    # --- 3b. ... or examined, since what looks like an answer may tell of a failure ---
-
-    def _begin_examination(self, head: ResponseHead) -> None:
-        self._original = self._rules.redaction.original(head)
-        if self._rules.redacts_leaks:
-            self._phase = NEXT[self._phase][EXAMINE]
-            self._aside = self._hold
-        else:
-            self._aside = self._watch
-            self._answer(head)
-
-    def _hold(self, data: bytes) -> bool:
-        assert self._original is not None
-        self._held += data
-        self._original.feed(data)
-        if self._original.size >= EXAMINED_BYTES:
-            self._judge_beginning()
-        return True
-
-    def _watch(self, data: bytes) -> bool:
-        assert self._original is not None
-        self._original.feed(data)
-        if self._original.size >= EXAMINED_BYTES:
-            self._judge_beginning()
-        return False
-
-    def _judge_beginning(self) -> None:
-        original, held = self._original, self._held
-        assert original is not None
-        self._aside, self._held = None, b""
-        if original.examine():
-            self._gateway.metrics.count_leak(original.status, original.leak)
-            if self._phase == life.EXAMINING:
-                self._begin_redaction(original)
-            else:
-                self._log_original(original, "leak")
-        elif self._phase == life.EXAMINING:
-            self._answer(original.head)
-            if held:
+    def _heed(self, step: int) -> bool:
+        """Does what the aside says; true if what it was asked about does not go on to the client."""
+        aside = self._aside
+        assert aside is not None
+        if step == RELEASE:
+            self._aside = None
+            self._answer(aside.head)
+            if held := aside.take_held():
                 self.response_data(held)
+        elif step == REPLACE:
+            self._drop_upstream()
+            self._replace()
+        elif step >= REPORT:
+            assert aside.original is not None
+            if step == SWALLOW:
+                self._take_aside(Swallowed(aside.original))
+            else:
+                self._gateway.evidence.leaked(self._exchange, aside.original)
+        return step in (KEEP, SWALLOW, REPLACE)
 
-    # --- 3c. ... or turned into a tunnel ---
+    # --- 3b. ... or turned into a tunnel ---
 
     def _switch(self, head: ResponseHead) -> None:
         if self._known is None or not self._known.upgrade:
@@ -423,32 +280,7 @@ class Lane:
         upstream.become_tunnel()
         self._downstream.become_tunnel()
 
-    # --- 4. What the client is told when it is not the upstream's answer ---
-
-    def _refuse(self, fault: Fault, *, keep: bool = True, has_body: bool = True) -> None:
-        """An answer of our own, by the fault's row. With nothing to answer, the connection just closes."""
-        exchange, head = self._exchange, self._head
-        exchange.fault = fault
-        exchange.outcome = REFUSED if fault.side == faults.DOWNSTREAM else FAULTED
-        keep = keep and head is not None and self._may_keep()
-        if fault.status:
-            exchange.status = fault.status
-            has_body = has_body and not (head is not None and head.method == b"HEAD")
-            ending = self._ending(keep=keep)
-            page = self._rules.page(fault, exchange, self._problems(), ending, has_body=has_body)
-            exchange.bytes_out = page.body_bytes
-            self._downstream.write(exchange.request_id.encode().join(page.pieces))
-        self._finish(exchange.outcome, keep=keep)
-
-    def _problems(self) -> Problems:
-        """Error objects in the form that the client asked for, as far as it is known."""
-        return self._known.problems if self._known is not None else self._rules.problems
-
-    def _ending(self, *, keep: bool) -> bytes:
-        """What stands last in a head of our own, with the empty line."""
-        return self._gateway.date_line + connection_line(self._head, keep=keep)
-
-    # --- 5. What may go wrong on the way ---
+    # --- 4. What may go wrong on the way ---
 
     @_ends_here
     def fail(self, fault: Fault) -> None:
@@ -489,20 +321,13 @@ class Lane:
             return
         self._count_failure(self._exchange.server, fault)
         if phase == life.REDACTING:
-            self._answer_redacted()
+            self._replace()
         elif phase == life.WAITING and self._may_retry(fault):
             self._forward_again()
-        elif phase in (life.WAITING, life.EXAMINING):
+        elif phase in (life.WAITING, life.HOLDING):
             self._refuse(fault)
         elif phase == life.ANSWERING:
             self._break_off(fault)
-
-    def _break_off(self, fault: Fault) -> None:
-        """The client has part of an answer: it must see that there is no more, never a clean end."""
-        self._exchange.fault = fault
-        if self._is_endless:
-            self._downstream.reset()
-        self._finish(FAULTED, keep=False)
 
     @_ends_here
     def client_left(self) -> None:
@@ -528,7 +353,7 @@ class Lane:
             self._exchange.fault = faults.INTERNAL
             self.fail(faults.INTERNAL)
 
-    # --- 6. Flow: whoever is slower sets the pace ---
+    # --- 5. Flow: whoever is slower sets the pace ---
 
     def client_paused(self) -> None:
         if self._upstream is not None:
@@ -550,47 +375,7 @@ class Lane:
         elif self._downstream.is_body_pending:
             self._downstream.want_body()
 
-    # --- 7. The end ---
-
-    def _finish(self, outcome: str, *, keep: bool) -> None:
-        exchange, gateway = self._exchange, self._gateway
-        keep = keep and not gateway.is_draining
-        exchange.outcome = outcome
-        exchange.finished = monotonic()
-        self._phase = NEXT[self._phase][FINISH if keep else CLOSE]
-        # What rests must be small: a head may take 100 KiB.
-        self._head = self._known = self._upstream = self._original = self._aside = None
-        self._held = b""
-        self._is_chunked_in = self._is_chunked_out = self._is_endless = False
-        gateway.metrics.record(exchange)
-        gateway.access_log.write(exchange)
-        if keep:
-            self._downstream.finish()
-        else:
-            self._downstream.linger()
-
     # --- what the steps ask ---
-
-    def _may_keep(self) -> bool:
-        """The client's connection can carry another request after this one."""
-        known, downstream = self._known, self._downstream
-        if known is None or known.wants_close or self._gateway.is_draining:
-            return False
-        return not downstream.is_body_pending or (downstream.can_discard_body and not self._awaits_continue())
-
-    def _awaits_continue(self) -> bool:
-        return self._head is not None and b"expect" in self._head.fields
-
-    def _may_retry(self, fault: Fault) -> bool:
-        """Nothing of the request can have been processed, it is idempotent, and it is all in our hands."""
-        head = self._head
-        assert head is not None
-        return (
-            fault.is_retryable
-            and head.method in IDEMPOTENT
-            and head.body_length == 0
-            and self._gateway.retries.spend()
-        )
 
     def _drop_upstream(self) -> None:
         if self._upstream is not None:
@@ -598,7 +383,3 @@ class Lane:
             self._upstream = None
         elif self._phase == life.CONNECTING:
             self._gateway.pool.forget(self)
-
-    def _count_failure(self, server: str, fault: Fault) -> None:
-        if server and fault.side == faults.UPSTREAM:
-            self._gateway.metrics.count_upstream_failure(server, fault.reason)

@@ -10,7 +10,9 @@ from random import getrandbits
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy import faults
+from proxy.contract.asides import Examined, Swallowed, Watched
 from proxy.contract.checks import CHECKS, violations
+from proxy.contract.leaks import is_examined
 from proxy.contract.location import public_location
 from proxy.contract.problem import Problems, form_of, problem_head_lines
 from proxy.contract.redaction import WITHHELD, Redaction
@@ -32,6 +34,7 @@ from proxy.policy.limits import compile_limits
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
+    from proxy.contract.asides import Aside
     from proxy.contract.redaction import Original
     from proxy.exchange import Exchange
     from proxy.faults import Fault
@@ -84,8 +87,9 @@ class Rules:
         self.problems = self._forms["problem"]
         self.redaction = Redaction.from_settings(settings.errors)
         self._tells_cause = settings.errors.proxy_status
-        self.guards_leaks = settings.errors.leak_guard != "off"
-        self.redacts_leaks = settings.errors.leak_guard == "redact"
+        self._guards_leaks = settings.errors.leak_guard != "off"
+        self._redacts_leaks = settings.errors.leak_guard == "redact"
+        self.passes = self._passing().__contains__  # whether answers of a status need no judgement
         self._trust = Networks(settings.forwarded.trust)
         self._edge = Edge(settings.contract)
         self._has_edge = not self._edge.is_idle
@@ -189,8 +193,26 @@ class Rules:
         kept = response_lines(head, self._response_drops | {b"location"})
         return b"%bLocation: %b\r\n" % (kept, location)
 
+    def _passing(self) -> frozenset[int]:
+        judged = CHECKS.keys() | (range(200, 500) if self._guards_leaks else set())
+        return frozenset(
+            status for status in range(200, 600) if status not in judged and not self.redaction.covers(status)
+        )
+
     def violations(self, head: ResponseHead) -> tuple[str, ...]:
-        return violations(head.status, head.fields) if head.status in CHECKS else ()
+        """The rules of the contract that the answer breaks; what is replaced is beyond them."""
+        if head.status not in CHECKS or self.redaction.covers(head.status):
+            return ()
+        return violations(head.status, head.fields)
+
+    def aside(self, head: ResponseHead) -> Aside | None:
+        """What stands between the answer and the client; None where it passes as it comes."""
+        if self.redaction.covers(head.status):
+            return Swallowed(self.redaction.original(head))
+        if self._guards_leaks and is_examined(head):
+            original = self.redaction.original(head)
+            return Examined(original) if self._redacts_leaks else Watched(original)
+        return None
 
     # --- answers of our own ---
 

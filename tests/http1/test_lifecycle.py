@@ -4,9 +4,9 @@ import pytest
 
 from proxy.http1 import lifecycle as life
 
-NAMED_PHASES = [life.IDLE, life.DECIDING, life.CONNECTING, life.WAITING, life.EXAMINING, life.ANSWERING]
+NAMED_PHASES = [life.IDLE, life.DECIDING, life.CONNECTING, life.WAITING, life.HOLDING, life.ANSWERING]
 NAMED_PHASES += [life.REDACTING, life.TUNNELLING, life.OVER]
-NAMED_EVENTS = [life.ASK, life.ADMIT, life.CONNECT, life.RETRY, life.EXAMINE, life.ANSWER, life.REDACT]
+NAMED_EVENTS = [life.ASK, life.ADMIT, life.CONNECT, life.RETRY, life.HOLD, life.ANSWER, life.REDACT]
 NAMED_EVENTS += [life.SWITCH, life.FINISH, life.CLOSE]
 
 
@@ -58,8 +58,8 @@ def test_every_phase_can_be_reached_and_every_event_happens():
     [
         (life.ASK, life.ADMIT, life.CONNECT, life.ANSWER, life.FINISH),
         (life.ASK, life.ADMIT, life.CONNECT, life.REDACT, life.FINISH),
-        (life.ASK, life.ADMIT, life.CONNECT, life.EXAMINE, life.ANSWER, life.FINISH),
-        (life.ASK, life.ADMIT, life.CONNECT, life.EXAMINE, life.REDACT, life.FINISH),
+        (life.ASK, life.ADMIT, life.CONNECT, life.HOLD, life.ANSWER, life.FINISH),
+        (life.ASK, life.ADMIT, life.CONNECT, life.HOLD, life.REDACT, life.FINISH),
         (life.ASK, life.ADMIT, life.CONNECT, life.RETRY, life.CONNECT, life.ANSWER, life.FINISH),
         (life.ASK, life.ADMIT, life.RETRY, life.RETRY, life.CONNECT, life.ANSWER, life.FINISH),
         (life.ASK, life.FINISH),

@@ -1,0 +1,180 @@
+"""How an exchange ends: what the client is told when it is not the upstream's answer, and what is settled.
+
+`Ending` is what a lane has of its exchange, and the ways out of it; the way up to there is the story in
+`gateway`. `_finish` is called exactly once for each exchange, whatever happened.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy import faults
+from proxy.exchange import FAULTED, REFUSED, SERVED, UPSTREAM
+from proxy.http1 import lifecycle as life
+from proxy.http1.lifecycle import CLOSE, FINISH, NEXT
+from proxy.http1.serialise import connection_line
+from proxy.policy.retries import RetryBudget
+from proxy.telemetry.evidence import Evidence
+
+if TYPE_CHECKING:
+    from proxy.contract.asides import Aside
+    from proxy.contract.problem import Problems
+    from proxy.exchange import Exchange
+    from proxy.faults import Fault
+    from proxy.http1.head import RequestHead
+    from proxy.limiter.store import Store
+    from proxy.net.downstream import Downstream
+    from proxy.net.pool import Pool
+    from proxy.net.upstream import Upstream
+    from proxy.rules import Known, Rules
+    from proxy.telemetry.access_log import AccessLog
+    from proxy.telemetry.metrics import Metrics
+
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # RFC 9110 section 9.2.2
+
+
+class Shared:
+    """What the lanes of a worker share; `rules` and `pool` are swapped whole at a reload."""
+
+    def __init__(
+        self, rules: Rules, pool: Pool, store: Store, metrics: Metrics, access_log: AccessLog
+    ) -> None:
+        self.rules = rules
+        self.pool = pool
+        self.store = store
+        self.metrics = metrics
+        self.access_log = access_log
+        self.evidence = Evidence(metrics)
+        self.retries = RetryBudget()
+        self.date_line = b""  # for answers of our own, renewed by the sweep
+        self.is_draining = False  # every answer is the last one of its connection
+
+
+class Ending:
+    __slots__ = (
+        "_aside",
+        "_downstream",
+        "_exchange",
+        "_gateway",
+        "_head",
+        "_is_chunked_in",
+        "_is_chunked_out",
+        "_is_endless",
+        "_keep",
+        "_known",
+        "_phase",
+        "_rules",
+        "_upstream",
+    )
+
+    def __init__(self, gateway: Shared, downstream: Downstream) -> None:
+        # connection
+        self._gateway = gateway
+        self._downstream = downstream
+        self._phase = life.IDLE
+        # exchange
+        self._rules = gateway.rules
+        self._head: RequestHead | None = None
+        self._known: Known | None = None
+        self._exchange: Exchange = None  # type: ignore[assignment]  # set by `begin`, before anything reads it
+        self._upstream: Upstream | None = None
+        self._is_chunked_in = False
+        self._is_chunked_out = False
+        self._is_endless = False  # the answer ends with the client's connection
+        self._keep = True  # the client's connection outlives the exchange
+        self._aside: Aside | None = None  # has the answer's data before the client
+
+    # --- answers of our own ---
+
+    def _refuse(self, fault: Fault, *, keep: bool = True, has_body: bool = True) -> None:
+        """By the fault's row. With nothing to answer, the connection just closes."""
+        exchange, head = self._exchange, self._head
+        exchange.fault = fault
+        exchange.outcome = REFUSED if fault.side == faults.DOWNSTREAM else FAULTED
+        keep = keep and head is not None and self._may_keep()
+        if fault.status:
+            exchange.status = fault.status
+            has_body = has_body and not (head is not None and head.method == b"HEAD")
+            ending = self._ending(keep=keep)
+            page = self._rules.page(fault, exchange, self._problems(), ending, has_body=has_body)
+            exchange.bytes_out = page.body_bytes
+            self._downstream.write(exchange.request_id.encode().join(page.pieces))
+        self._finish(exchange.outcome, keep=keep)
+
+    def _replace(self) -> None:
+        """An error object for an answer whose details must not leave."""
+        exchange, aside = self._exchange, self._aside
+        assert aside is not None
+        original = aside.original
+        assert original is not None
+        exchange.status, exchange.redacted_status = original.shown_status, original.status
+        exchange.source = UPSTREAM
+        self._gateway.evidence.replaced(exchange, original)
+        keep = self._may_keep()
+        lines, body = self._rules.redacted(original, exchange, self._problems())
+        if self._head is not None and self._head.method == b"HEAD":
+            body = b""
+        exchange.bytes_out = len(body)
+        self._downstream.write(b"%b%b%b" % (lines, self._ending(keep=keep), body))
+        self._finish(SERVED, keep=keep)
+
+    def _problems(self) -> Problems:
+        """Error objects in the form that the client asked for, as far as it is known."""
+        return self._known.problems if self._known is not None else self._rules.problems
+
+    def _ending(self, *, keep: bool) -> bytes:
+        """What stands last in a head of our own, with the empty line."""
+        return self._gateway.date_line + connection_line(self._head, keep=keep)
+
+    # --- the end ---
+
+    def _break_off(self, fault: Fault) -> None:
+        """The client has part of an answer: it must see that there is no more, never a clean end."""
+        self._exchange.fault = fault
+        if self._is_endless:
+            self._downstream.reset()
+        self._finish(FAULTED, keep=False)
+
+    def _finish(self, outcome: str, *, keep: bool) -> None:
+        exchange, gateway = self._exchange, self._gateway
+        keep = keep and not gateway.is_draining
+        exchange.outcome = outcome
+        exchange.finished = monotonic()
+        self._phase = NEXT[self._phase][FINISH if keep else CLOSE]
+        # What rests must be small: a head may take 100 KiB.
+        self._head = self._known = self._upstream = self._aside = None
+        self._is_chunked_in = self._is_chunked_out = self._is_endless = False
+        gateway.metrics.record(exchange)
+        gateway.access_log.write(exchange)
+        if keep:
+            self._downstream.finish()
+        else:
+            self._downstream.linger()
+
+    # --- what is asked on the way there ---
+
+    def _may_keep(self) -> bool:
+        """The client's connection can carry another request after this one."""
+        known, downstream = self._known, self._downstream
+        if known is None or known.wants_close or self._gateway.is_draining:
+            return False
+        return not downstream.is_body_pending or (downstream.can_discard_body and not self._awaits_continue())
+
+    def _awaits_continue(self) -> bool:
+        return self._head is not None and b"expect" in self._head.fields
+
+    def _may_retry(self, fault: Fault) -> bool:
+        """Nothing of the request can have been processed, it is idempotent, and it is all in our hands."""
+        head = self._head
+        assert head is not None
+        return (
+            fault.is_retryable
+            and head.method in IDEMPOTENT
+            and head.body_length == 0
+            and self._gateway.retries.spend()
+        )
+
+    def _count_failure(self, server: str, fault: Fault) -> None:
+        if server and fault.side == faults.UPSTREAM:
+            self._gateway.metrics.count_upstream_failure(server, fault.reason)

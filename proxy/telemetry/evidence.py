@@ -1,0 +1,73 @@
+"""What the log keeps of answers that broke a promise: originals of replaced ones, leaks, violations.
+
+All are counted; the log takes a ration of them, so that no storm of errors fills a disk. Knows nothing of how
+they were found.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.contract.ration import Ration
+from proxy.telemetry.log import event
+from proxy.telemetry.masking import method_text, target_text
+
+if TYPE_CHECKING:
+    from proxy.contract.redaction import Original
+    from proxy.exchange import Exchange
+    from proxy.telemetry.metrics import Metrics
+
+# A line has 16 KiB of a body and 64 header fields of 1 KiB at most, nearly always far less: at worst a burst
+# is 16 MB, and then come 1.6 MB a second. 20 a second is more than anybody reads.
+ORIGINALS_PER_SECOND, ORIGINALS_BURST = 20, 200
+VIOLATIONS_PER_SECOND, VIOLATIONS_BURST = 1, 10  # samples: the metric counts
+
+_log = logging.getLogger("weir.gateway")
+
+
+class Evidence:
+    __slots__ = ("_metrics", "_originals", "_violations")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._originals = Ration(ORIGINALS_PER_SECOND, ORIGINALS_BURST)
+        self._violations = Ration(VIOLATIONS_PER_SECOND, VIOLATIONS_BURST)
+
+    def replaced(self, exchange: Exchange, original: Original) -> None:
+        if original.leak:
+            self._metrics.count_leak(original.status, original.leak)
+        self._metrics.count_redaction(original.status)
+        self._note_original(exchange, original, "redacted")
+
+    def leaked(self, exchange: Exchange, original: Original) -> None:
+        """The answer passed, or is about to."""
+        self._metrics.count_leak(original.status, original.leak)
+        self._note_original(exchange, original, "leak")
+
+    def violated(self, exchange: Exchange, status: int, rule: str) -> None:
+        """The answer passes."""
+        self._metrics.count_violation(status, rule)
+        violations = self._violations
+        if violations.admits(monotonic()):
+            method, target = method_text(exchange.method), target_text(exchange.target)
+            event(
+                _log,
+                logging.WARNING,
+                "violation",
+                status=status,
+                rule=rule,
+                request_id=exchange.request_id,
+                request=f"{method} {target}",
+                passed_over=violations.take_passed_over(),
+            )
+
+    def _note_original(self, exchange: Exchange, original: Original, word: str) -> None:
+        """With the request id that the client was given."""
+        originals = self._originals
+        if originals.admits(monotonic()):
+            fields = {"request_id": exchange.request_id, **original.for_log()}
+            if passed_over := originals.take_passed_over():
+                fields["passed_over"] = passed_over
+            _log.warning(word, extra={"fields": fields})
