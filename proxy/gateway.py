@@ -130,10 +130,10 @@ class Lane(Ending):
         if upstream is not None:
             self._send_request(upstream)
 
-    def _forward_again(self, avoid: Server | None = None) -> None:
-        """By another server, if there is one to avoid, else on a fresh connection."""
+    def _forward_again(self, avoid: Server, *, fresh: bool) -> None:
+        """By another server, if there is one."""
         self._phase = NEXT[self._phase][RETRY]
-        upstream = self._gateway.pool.acquire(self, avoid, fresh=avoid is None)
+        upstream = self._gateway.pool.acquire(self, avoid, fresh=fresh)
         if upstream is not None:
             self._send_request(upstream)
 
@@ -301,7 +301,7 @@ class Lane(Ending):
         is_first = not exchange.server
         exchange.server = server.name
         if is_first and fault.is_retryable and gateway.pool.has_other(server) and gateway.retries.spend():
-            self._forward_again(avoid=server)
+            self._forward_again(server, fresh=False)
         else:
             self._refuse(fault)
 
@@ -314,7 +314,7 @@ class Lane(Ending):
     @_ends_here
     def upstream_failed(self, fault: Fault) -> None:
         """The connection to the server is no more."""
-        self._upstream = None
+        upstream, self._upstream = self._upstream, None
         phase = self._phase
         if phase == life.TUNNELLING:
             self._finish(TUNNELLED, keep=False)
@@ -322,8 +322,8 @@ class Lane(Ending):
         self._count_failure(self._exchange.server, fault)
         if phase == life.REDACTING:
             self._replace()
-        elif phase == life.WAITING and self._may_retry(fault):
-            self._forward_again()
+        elif phase == life.WAITING and upstream is not None and self._may_retry(fault):
+            self._forward_again(upstream.server, fresh=True)  # more than one may have been closed at a time
         elif phase in (life.WAITING, life.HOLDING):
             self._refuse(fault)
         elif phase == life.ANSWERING:

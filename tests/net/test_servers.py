@@ -172,6 +172,25 @@ async def test_weights_share_out_the_work(start_bench, start_origin, connect):
     assert 70 <= bodies.count(b"light") <= 135
 
 
+async def test_server_that_dies_with_pooled_connections_open_fails_nobody(start_bench, start_origin, connect):
+    """A request that meets one of them goes to another server, since this one may be gone altogether."""
+
+    async def mortal(visit):
+        await visit.request()
+        await visit.send(answer(200, b"alive"))
+        await visit.request()
+        await visit.origin.close_listener()
+
+    origin, other = await start_origin(mortal), await start_origin(named(b"other"))
+    bench = await start_bench(origin, other)
+    busy = bench.gateway.pool.servers[1]
+    busy.connecting += 9  # so that the first is the one to choose
+    bodies = [response.body for response in await asked(connect, bench, 2)]
+    busy.connecting -= 9
+    assert bodies == [b"alive", b"other"]
+    assert bench.ledger.upstream_failures[origin.url, "stale_connection"] == 1
+
+
 # --- more requests than servers may have ---
 
 
