@@ -291,6 +291,14 @@ def _host(text: str) -> str:
     return text if len(text) <= 253 and _HOST_NAME.fullmatch(text) else _no_host()  # RFC 1035 section 2.3.4
 
 
+def parse_host(text: str) -> str:
+    """A name or an IP address, alone."""
+    try:
+        return _host(f"[{text}]" if ":" in text else text)
+    except ValueError:
+        raise ValueError("must be a name or an IP address, without a port") from None
+
+
 def _no_host() -> str:
     raise ValueError("the host must be a name, an IPv4 address or an IPv6 address in brackets")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.config.sections.answers import ErrorTemplate
     from proxy.config.sections.front import AdminSettings, DownstreamLimits, Listen
     from proxy.config.sections.limits import LimitSettings, StoreTls
-    from proxy.config.sections.upstream import Ejection, HealthChecks
+    from proxy.config.sections.upstream import Ejection, HealthChecks, UpstreamTls
     from proxy.config.settings import Settings
     from proxy.config.units import StatusRange
 
@@ -118,8 +118,7 @@ def ejection(settings: Ejection) -> Iterator[Place]:
         yield ("longest",), f"{shown[0]} is below first, {shown[1]}"
 
 
-def store_tls(settings: StoreTls) -> Iterator[Place]:
-    """A certificate and its key go together."""
+def cert_with_key(settings: StoreTls | UpstreamTls) -> Iterator[Place]:
     if (settings.cert is None) is not (settings.key is None):
         missing, given = ("cert", "key") if settings.cert is None else ("key", "cert")
         yield (missing,), f"is required with {given}"
@@ -156,6 +155,9 @@ def whole(settings: Settings) -> Iterator[Place]:
     files = settings.store.tls
     if (files.ca or files.cert) and not settings.store.url.tls:
         yield ("store", "tls"), "is used with rediss:// only, and store.url is none"
+    towards = settings.upstream.tls
+    if towards != type(towards)() and all(each.url.scheme != "https" for each in settings.upstream.servers):
+        yield ("upstream", "tls"), "is used with https:// only, and no server's URL is one"
     if settings.workers not in (1, "auto") and settings.store.url.kind == "memory" and settings.limits:
         yield (
             ("workers",),

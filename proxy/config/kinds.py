@@ -24,6 +24,7 @@ from proxy.config.addresses import (
     StoreUrl,
     parse_access,
     parse_address,
+    parse_host,
     parse_origin,
     parse_server,
     parse_store,
@@ -49,6 +50,7 @@ from proxy.config.units import (
     parse_span,
     parse_statuses,
     parse_timeout,
+    parse_tls_version,
     parse_workers,
 )
 
@@ -79,6 +81,7 @@ Count = Annotated[int, Field(strict=True, ge=1, le=COUNT_MAX)]
 Natural = Annotated[int, Field(strict=True, ge=0, le=COUNT_MAX)]
 Weight = Annotated[int, Field(strict=True, ge=1, le=1000)]
 Flag = Annotated[bool, Field(strict=True)]
+HostName = Annotated[str, AfterValidator(parse_host)]
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, AfterValidator(parse_secret)]
 Rated = Annotated[Rate, PlainValidator(parse_rate), _SPELLED, _text("15/s")]
@@ -101,3 +104,4 @@ Headers = Annotated[dict[HeaderName, str], AfterValidator(distinct_headers)]
 Method = Annotated[str, AfterValidator(parse_method)]
 Target = Annotated[str, AfterValidator(parse_target)]
 PathGlob = Annotated[str, AfterValidator(parse_path)]
+TlsVersion = Annotated[Literal["1.2", "1.3"], BeforeValidator(parse_tls_version)]

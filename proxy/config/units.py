@@ -203,3 +203,8 @@ def parse_workers(value: object) -> int | Literal["auto"]:
             return value
         raise ValueError(f"must be 1 to {WORKERS_MAX}, or auto, not {value}")
     raise ValueError(f"must be a whole number such as 1, or auto, not {shown(value)}")
+
+
+def parse_tls_version(value: object) -> object:
+    """`1.3` without quotes is a number in YAML."""
+    return str(value) if isinstance(value, float) else value

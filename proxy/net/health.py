@@ -48,7 +48,7 @@ async def problem_of(server: Server, path: str, patience: float) -> str:
                 headers={"Host": url.authority, "User-Agent": "weir"},
                 allow_redirects=False,
                 ssl=server.ssl or True,
-                server_hostname=url.host if server.ssl else None,
+                server_hostname=server.tls_name,
             ) as response,
         ):
             return "" if 200 <= response.status < 400 else f"status {response.status}"

@@ -15,6 +15,7 @@ from proxy import faults
 from proxy.net.health import keep_checking
 from proxy.net.names import keep_resolving
 from proxy.net.server import Server
+from proxy.net.tls import ServersTls
 from proxy.policy.balancer import Balancer
 from proxy.policy.standing import STATES, Trust
 from proxy.telemetry.log import event
@@ -46,7 +47,9 @@ class Pool:
     def __init__(
         self, settings: UpstreamSettings, sweeper: Sweeper, outbox: Outbox, metrics: Metrics
     ) -> None:
+        """Raises TlsError."""
         self.settings = settings
+        self.tls = ServersTls(settings.tls) if any(_has_tls(each) for each in settings.servers) else None
         self.sweeper = sweeper
         self.outbox = outbox
         self.trust = _trust(settings)
@@ -241,6 +244,10 @@ def _load(server: Server) -> int:
 
 def _weight(server: Server) -> float:
     return server.site.settings.weight / len(server.site.servers)
+
+
+def _has_tls(server: ServerSettings) -> bool:
+    return server.url.scheme == "https"
 
 
 def _trust(settings: UpstreamSettings) -> Trust:

@@ -13,6 +13,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from proxy import faults
+from proxy.net.tls import ServerFront
 from proxy.net.upstream import Upstream
 from proxy.policy.standing import Standing
 from proxy.telemetry.log import event
@@ -49,7 +50,8 @@ class Server:
         self.connecting = 0
         self.is_down = False  # the last connection could not be had
         self.is_retired = False  # no longer in the settings: connections close as they become idle
-        self.ssl = ssl.create_default_context() if self.url.scheme == "https" else None
+        self.ssl = ServerFront.of(pool.tls) if pool.tls and self.url.scheme == "https" else None
+        self.tls_name = pool.tls.name_for(self.url.host) if pool.tls and self.ssl else None
         self._pool = pool
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -116,9 +118,12 @@ class Server:
         if url.unix_path is not None:
             _, upstream = await loop.create_unix_connection(lambda: Upstream(self), url.unix_path)
             return upstream
-        name = url.host if self.ssl else None
         _, upstream = await loop.create_connection(
-            lambda: Upstream(self), self.address or url.host, url.port, ssl=self.ssl, server_hostname=name
+            lambda: Upstream(self),
+            self.address or url.host,
+            url.port,
+            ssl=self.ssl,
+            server_hostname=self.tls_name,
         )
         return upstream
 

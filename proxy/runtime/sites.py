@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from proxy.admin.app import admin_app
+from proxy.net.tls import TlsError
 from proxy.runtime.sockets import BACKLOG, StartError
-from proxy.runtime.tls import TlsError, server_context
+from proxy.runtime.tls import server_context
 
 if TYPE_CHECKING:
     import socket

@@ -18,6 +18,7 @@ from proxy.admin.app import AdminSources
 from proxy.admin.resets import NotResetError
 from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
+from proxy.net.tls import TlsError, client_context
 from proxy.runtime import channel as words
 from proxy.runtime.member import Member
 from proxy.runtime.sites import address_text, addresses, serve_admin
@@ -88,6 +89,11 @@ class Supervisor:
     # --- reload ---
 
     def reload(self, settings: Settings, text: str) -> None:
+        try:
+            client_context(settings.upstream.tls)  # as each worker will
+        except TlsError as error:
+            self.refuse_reload(f"{self.config_path}: upstream.tls.{error}")
+            return
         stays = restart_differences(self.settings, settings)
         self.settings, self._text = settings, text
         log.configure(settings.log.level)

@@ -22,10 +22,11 @@ from proxy.net.connection import Outbox
 from proxy.net.hall import Hall, HallRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
+from proxy.net.tls import TlsError
 from proxy.rules import Rules
 from proxy.runtime.sites import addresses, serve_admin, serve_listeners
 from proxy.runtime.sockets import Own, StartError, open_own
-from proxy.runtime.tls import TlsError, check_store_files
+from proxy.runtime.tls import check_store_files
 from proxy.telemetry import log
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.log import event
@@ -62,7 +63,10 @@ class Worker:
         rules = Rules(settings)
         self.store.configure(rules.limits)
         self.metrics.configure(limit.name for limit in settings.limits)
-        pool = Pool(settings.upstream, self.sweeper, self.outbox, self.metrics)
+        try:
+            pool = self._new_pool(settings)
+        except TlsError as error:
+            raise StartError(f"upstream.tls.{error}") from None
         self.gateway = Gateway(rules, pool, self.store, self.metrics, self.access_log)
         self.hall = Hall(self.sweeper, self.outbox, rules, self.gateway.lane)
         self.is_ready = False
@@ -107,11 +111,13 @@ class Worker:
         gateway = self.gateway
         stays = restart_differences(self.settings, settings)
         if settings.upstream != self.settings.upstream:
-            retired, gateway.pool = (
-                gateway.pool,
-                Pool(settings.upstream, self.sweeper, self.outbox, self.metrics),
-            )
-            gateway.pool.start(retired)
+            try:
+                pool = self._new_pool(settings)
+            except TlsError as error:
+                self.refuse_reload(f"{self.config_path}: upstream.tls.{error}")
+                return
+            retired, gateway.pool = gateway.pool, pool
+            pool.start(retired)
             retired.retire()
         gateway.rules = rules
         self.hall.limits = rules
@@ -129,6 +135,10 @@ class Worker:
         if stays:
             event(_log, logging.WARNING, "restart_needed", settings=list(stays))
         event(_log, logging.INFO, "reloaded", config_hash=config_hash(settings))
+
+    def _new_pool(self, settings: Settings) -> Pool:
+        """Raises TlsError."""
+        return Pool(settings.upstream, self.sweeper, self.outbox, self.metrics)
 
     def refuse_reload(self, error: str) -> None:
         """A bad file changes nothing."""

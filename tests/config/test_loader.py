@@ -127,6 +127,11 @@ MISTAKES = [
     ("upstream: {servers: ['http://a'], timeouts: {idle: 2h}}", "1:52: upstream.timeouts.idle: 2h is longer than networks keep silent connections: at most 1h"),
     ("downstream: {timeouts: {idle: 61m}}", "1:31: downstream.timeouts.idle: 61m is longer than networks keep silent connections: at most 1h"),
     ("store: {timeout: 3m}", "1:18: store.timeout: 3m is not below upstream.timeouts.response, 140s: a decision must cost less than the answer"),
+    ("upstream: {servers: ['http://a'], tls: {ca: a.pem}}", "1:40: upstream.tls: is used with https:// only, and no server's URL is one"),
+    ("upstream: {servers: ['https://a'], tls: {cert: a.pem}}", "1:36: upstream.tls.key: is required with cert"),
+    ("upstream: {servers: ['https://a'], tls: {server_name: 'a:1'}}", "1:55: upstream.tls.server_name: must be a name or an IP address, without a port"),
+    ("upstream: {servers: ['https://a'], tls: {server_name: a b}}", "1:55: upstream.tls.server_name: must be a name or an IP address, without a port"),
+    ("upstream: {servers: ['https://a'], tls: {min_version: 1.1}}", "1:55: upstream.tls.min_version: must be 1.2 or 1.3, not '1.1'; did you mean 1.3?"),
     ("upstream: {servers: ['http://a', 'http://a:80']}", "1:34: upstream.servers[1]: the server http://a is there twice"),
     ("upstream: {servers: ['http://localhost:8080']}", "1:22: upstream.servers[0]: is where Weir itself listens: requests would go round in circles"),
 ]  # fmt: skip

@@ -8,7 +8,8 @@ from tests.e2e.test_reload import reloaded, replaced
 from tests.support.messages import get
 from tests.support.patience import until
 from tests.support.ports import free_port
-from tests.support.redis_servers import Papers, Redis, running
+from tests.support.papers import Papers
+from tests.support.redis_servers import Redis, running
 
 PER_USER = {"name": "per-user", "key": ["header:X-Auth-Token"], "rate": "1/h", "burst": 2}
 ADA = "X-Auth-Token: ada-4711"

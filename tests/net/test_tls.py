@@ -12,7 +12,7 @@ from aiohttp import web
 from tests.support.messages import answer, get
 from tests.support.origin import answering
 from tests.support.patience import until
-from tests.support.redis_servers import Papers
+from tests.support.papers import Papers
 
 
 @pytest.fixture

@@ -263,26 +263,3 @@ class Relay:
             await sending
         finally:
             sending.cancel()
-
-
-class Papers:
-    """A certificate authority of one's own, and certificates in a name. PEM files, by openssl."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ca = folder / "ca.pem"
-        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-                      "-subj", "/CN=test authority", "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key; `name` as in subjectAltName, such as IP:127.0.0.1."""
-        stem = name.replace(":", "-")
-        (self.folder / f"{stem}.ext").write_text(f"subjectAltName={name}\n")
-        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=server",
-                      "-keyout", f"{stem}.key", "-out", f"{stem}.csr")  # fmt: skip
-        self._openssl("x509", "-req", "-in", f"{stem}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                      "-days", "2", "-extfile", f"{stem}.ext", "-out", f"{stem}.pem")  # fmt: skip
-        return self.folder / f"{stem}.pem", self.folder / f"{stem}.key"
-
-    def _openssl(self, *words: str) -> None:
-        subprocess.run([program("openssl"), *words], cwd=self.folder, check=True, capture_output=True)

@@ -36,7 +36,7 @@ class StoreTls(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        checks.require(checks.store_tls(self))
+        checks.require(checks.cert_with_key(self))
         return self
 
 

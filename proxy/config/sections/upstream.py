@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from proxy.config import checks
-from proxy.config.kinds import Count, Natural, ServerUrl, Span, Target, Timeout, Weight
+from proxy.config.kinds import (
+    Count,
+    HostName,
+    Natural,
+    ServerUrl,
+    Span,
+    Target,
+    Text,
+    Timeout,
+    TlsVersion,
+    Weight,
+)
 from proxy.config.sections.section import Section, setting
 
 
@@ -32,6 +43,25 @@ class UpstreamLimits(Section):
     )
     queue: Natural = setting("Most requests that wait for their turn when all servers are full.", 100)
     wait: Timeout = setting("How long they wait before they get 503 with Retry-After.", "5s")
+
+
+class UpstreamTls(Section):
+    ca: Text | None = setting(
+        "Path of the authorities that servers' certificates must come from, PEM; null takes the system's.",
+        None,
+    )
+    server_name: HostName | None = setting(
+        "Name asked of servers (SNI), which their certificates must carry; null: each one's host.",
+        None,
+    )
+    cert: Text | None = setting("Path of a client certificate, PEM, where servers ask for one.", None)
+    key: Text | None = setting("Path of its private key, PEM.", None)
+    min_version: TlsVersion = setting("Least version of TLS.", "1.2")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.cert_with_key(self))
+        return self
 
 
 class HealthChecks(Section):
@@ -87,6 +117,7 @@ class UpstreamSettings(Section):
         "Host of forwarded requests: preserve keeps the client's, upstream puts the server's.", "preserve"
     )
     timeouts: UpstreamTimeouts = setting("How long a server may take.", {})
+    tls: UpstreamTls = setting("For servers with https://. Their certificates are always verified.", {})
     limits: UpstreamLimits = setting("How much a server is given at once.", {})
     health: HealthChecks = setting("Asking servers how they are.", {})
     ejection: Ejection = setting("Leaving out servers that fail.", {})

@@ -1,0 +1,126 @@
+"""TLS towards the servers, and what both sides ask of files with certificates.
+
+A loop keeps the context that it was given and asks it for each new connection (`wrap_bio`): what is kept here
+are fronts, behind which the context of the day can be replaced. Certificates are always verified.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.config.sections.upstream import UpstreamTls
+
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+class TlsError(Exception):
+    """A file cannot be used; the message begins with the setting below `tls`."""
+
+
+# --- files ---
+
+
+def require_readable(setting: str, path: str) -> None:
+    """Raises TlsError."""
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        raise TlsError(f"{setting}: cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def show(context: ssl.SSLContext, cert: str, key: str | None, setting: str = "") -> None:
+    """The certificate that the other side is shown. Raises TlsError; `setting` stands before cert and key."""
+    for name, path in ((f"{setting}cert", cert), (f"{setting}key", key)):
+        if path is not None:
+            require_readable(name, path)
+    try:
+        context.load_cert_chain(cert, key, password=_no_password)
+    except (ssl.SSLError, ValueError) as error:
+        reason = error.reason if isinstance(error, ssl.SSLError) else str(error)
+        raise TlsError(f"{setting}cert: {cert} and {key} are no certificate with its key: {reason}") from None
+
+
+def _no_password() -> str:
+    """Or OpenSSL would ask for one at the terminal."""
+    raise ValueError("the key is encrypted")
+
+
+def trust(context: ssl.SSLContext, setting: str, path: str) -> None:
+    """The authorities that the other side's certificate must come from. Raises TlsError."""
+    require_readable(setting, path)
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError:
+        raise TlsError(f"{setting}: {path} holds no certificate") from None
+
+
+# --- towards servers ---
+
+
+def client_context(tls: UpstreamTls) -> ssl.SSLContext:
+    """With the system's authorities if no others are named. Raises TlsError."""
+    if tls.ca is not None:
+        trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "ca", tls.ca)
+    context = ssl.create_default_context(cafile=tls.ca)
+    context.minimum_version = VERSIONS[tls.min_version]
+    context.set_alpn_protocols(["http/1.1"])
+    if tls.cert is not None:
+        show(context, tls.cert, tls.key)
+    return context
+
+
+class ServersTls:
+    """What connections to the servers of one pool are made with."""
+
+    def __init__(self, settings: UpstreamTls) -> None:
+        """Raises TlsError."""
+        self.settings = settings
+        self.context = client_context(settings)  # replaced when its files change
+
+    def name_for(self, host: str) -> str:
+        """Asked for (SNI), and what the certificate must carry."""
+        return self.settings.server_name or host
+
+
+class ServerFront(ssl.SSLContext):
+    """For one server: the newest context, and the session of its last connection, so that the next one needs
+    no new handshake with signatures (RFC 8446 section 2.2).
+    """
+
+    _tls: ServersTls
+    _last: ssl.SSLObject | None = None
+    _session: ssl.SSLSession | None = None
+    _context: ssl.SSLContext | None = None  # to which the session belongs
+
+    @classmethod
+    def of(cls, tls: ServersTls) -> ServerFront:
+        front = cls(ssl.PROTOCOL_TLS_CLIENT)
+        front._tls = tls  # an SSLContext is made by __new__, which takes nothing else
+        return front
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002 - ssl's signature
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """A connection that begins."""
+        session = session or self._resumable()
+        self._last = self._tls.context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        return self._last
+
+    def _resumable(self) -> ssl.SSLSession | None:
+        """Asked only now: with TLS 1.3 tickets come after the handshake."""
+        context = self._tls.context
+        if self._context is not context:
+            self._context, self._session, self._last = context, None, None
+        if self._last is not None:
+            latest = self._last.session
+            if latest is not None and (latest.has_ticket or latest.id):
+                self._session = latest
+        return self._session
