@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from proxy import faults
+from proxy.contract.etags import Budget
 from proxy.exchange import FAULTED, REFUSED, SERVED, UPSTREAM
 from proxy.http1 import lifecycle as life
 from proxy.http1.lifecycle import CLOSE, FINISH, NEXT
@@ -18,11 +20,13 @@ from proxy.policy.retries import RetryBudget
 from proxy.telemetry.evidence import Evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.contract.asides import Aside
     from proxy.contract.problem import Problems
     from proxy.exchange import Exchange
     from proxy.faults import Fault
-    from proxy.http1.head import RequestHead
+    from proxy.http1.head import RequestHead, ResponseHead
     from proxy.limiter.store import Store
     from proxy.net.downstream import Downstream
     from proxy.net.pool import Pool
@@ -32,6 +36,27 @@ if TYPE_CHECKING:
     from proxy.telemetry.metrics import Metrics
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # RFC 9110 section 9.2.2
+
+
+class Fenced(Protocol):
+    def crashed(self, error: Exception) -> None: ...
+
+
+_P = ParamSpec("_P")
+_Lane = TypeVar("_Lane", bound=Fenced)
+
+
+def ends_here(step: Callable[Concatenate[_Lane, _P], None]) -> Callable[Concatenate[_Lane, _P], None]:
+    """For steps that the loop itself asks for: what they raise ends the exchange and goes no further."""
+
+    @wraps(step)
+    def guarded(lane: _Lane, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            step(lane, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the same fence that the connections have around their input
+            lane.crashed(error)
+
+    return guarded
 
 
 class Shared:
@@ -47,6 +72,7 @@ class Shared:
         self.access_log = access_log
         self.evidence = Evidence(metrics)
         self.retries = RetryBudget()
+        self.budget = Budget()
         self.date_line = b""  # for answers of our own, renewed by the sweep
         self.is_draining = False  # every answer is the last one of its connection
 
@@ -65,6 +91,7 @@ class Ending:
         "_known",
         "_phase",
         "_rules",
+        "_unread",
         "_upstream",
     )
 
@@ -73,6 +100,7 @@ class Ending:
         self._gateway = gateway
         self._downstream = downstream
         self._phase = life.IDLE
+        self._unread: Aside | None = None  # what was held of an answer, and the client has not taken yet
         # exchange
         self._rules = gateway.rules
         self._head: RequestHead | None = None
@@ -102,11 +130,9 @@ class Ending:
             self._downstream.write(exchange.request_id.encode().join(page.pieces))
         self._finish(exchange.outcome, keep=keep)
 
-    def _replace(self) -> None:
+    def _replace(self, aside: Aside) -> None:
         """An error object for an answer whose details must not leave."""
-        exchange, aside = self._exchange, self._aside
-        assert aside is not None
-        original = aside.original
+        exchange, original = self._exchange, aside.original
         assert original is not None
         exchange.status, exchange.redacted_status = original.shown_status, original.status
         exchange.source = UPSTREAM
@@ -117,6 +143,16 @@ class Ending:
             body = b""
         exchange.bytes_out = len(body)
         self._downstream.write(b"%b%b%b" % (lines, self._ending(keep=keep), body))
+        self._finish(SERVED, keep=keep)
+
+    def _leave_unchanged(self, head: ResponseHead) -> None:
+        """304: the client has what this answer would bring."""
+        exchange = self._exchange
+        exchange.status = 304
+        keep = self._may_keep()
+        date = b"" if b"date" in head.found else self._gateway.date_line
+        ending = connection_line(self._head, keep=keep)
+        self._downstream.write(b"%b%b%b" % (self._rules.unchanged(head, exchange), date, ending))
         self._finish(SERVED, keep=keep)
 
     def _problems(self) -> Problems:
@@ -143,7 +179,10 @@ class Ending:
         exchange.finished = monotonic()
         self._phase = NEXT[self._phase][FINISH if keep else CLOSE]
         # What rests must be small: a head may take 100 KiB.
-        self._head = self._known = self._upstream = self._aside = None
+        self._head = self._known = self._upstream = None
+        if self._aside is not None:
+            self._aside.drop()
+            self._aside = None
         self._is_chunked_in = self._is_chunked_out = self._is_endless = False
         gateway.metrics.record(exchange)
         gateway.access_log.write(exchange)
@@ -160,6 +199,11 @@ class Ending:
         if known is None or known.wants_close or self._gateway.is_draining:
             return False
         return not downstream.is_body_pending or (downstream.can_discard_body and not self._awaits_continue())
+
+    def _forget_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.drop()
+            self._unread = None
 
     def _awaits_continue(self) -> bool:
         return self._head is not None and b"expect" in self._head.fields

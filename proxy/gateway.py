@@ -10,33 +10,22 @@ docs/life-of-an-exchange.md tells the same in prose.
 from __future__ import annotations
 
 import logging
-from functools import wraps
 from time import monotonic
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING
 
 from proxy import faults
-from proxy.contract.asides import KEEP, RELEASE, REPLACE, REPORT, SWALLOW, Swallowed
-from proxy.endings import Ending, Shared
+from proxy.contract.asides import KEEP, RELEASE, REPLACE, REPORT, SWALLOW, UNCHANGED, Swallowed
+from proxy.endings import Ending, Shared, ends_here
 from proxy.exchange import ABANDONED, FAULTED, SERVED, TUNNELLED, UPSTREAM, Exchange
 from proxy.http1 import lifecycle as life
 from proxy.http1.framing import chunk, last_chunk
 from proxy.http1.head import CHUNKED
-from proxy.http1.lifecycle import (
-    ADMIT,
-    ANSWER,
-    ASK,
-    CONNECT,
-    NEXT,
-    RETRY,
-    SWITCH,
-)
+from proxy.http1.lifecycle import ADMIT, ANSWER, ASK, CONNECT, NEXT, REDACT, RETRY, SWITCH
 from proxy.http1.serialise import connection_line, interim_head, switching_head
 from proxy.rules import new_request_id
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proxy.contract.asides import Aside
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
@@ -47,20 +36,6 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Decision
 
 _log = logging.getLogger("weir.gateway")
-_P = ParamSpec("_P")
-
-
-def _ends_here(step: Callable[Concatenate[Lane, _P], None]) -> Callable[Concatenate[Lane, _P], None]:
-    """For steps that the loop itself asks for: what they raise ends the exchange and goes no further."""
-
-    @wraps(step)
-    def guarded(lane: Lane, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
-        try:
-            step(lane, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the same fence that the connections have around their input
-            lane.crashed(error)
-
-    return guarded
 
 
 class Gateway(Shared):
@@ -96,7 +71,7 @@ class Lane(Ending):
         if decision is not None:
             self._judge(decision)
 
-    @_ends_here
+    @ends_here
     def decided(self, decision: Decision) -> None:
         """The store's answer, if it did not come at once."""
         if self._phase == life.DECIDING:  # else the client has left meanwhile
@@ -109,7 +84,7 @@ class Lane(Ending):
         else:
             self._refuse(decision.fault)
 
-    @_ends_here
+    @ends_here
     def refuse_head(self, fault: Fault, *, has_body: bool = True) -> None:
         """Refused at the door: there is no request that could be told apart from the rest of the bytes.
 
@@ -137,7 +112,7 @@ class Lane(Ending):
         if upstream is not None:
             self._send_request(upstream)
 
-    @_ends_here
+    @ends_here
     def connected(self, upstream: Upstream) -> None:
         """The pool's answer, if it did not come at once."""
         if self._phase == life.CONNECTING:
@@ -199,7 +174,8 @@ class Lane(Ending):
             return
         for rule in rules.violations(head):
             self._gateway.evidence.violated(self._exchange, status, rule)
-        aside = rules.aside(head)
+        assert self._head is not None
+        aside = rules.aside(self._head, head, self._gateway.budget)
         if aside is None:
             self._answer(head)
         else:
@@ -242,27 +218,40 @@ class Lane(Ending):
             return
         self._phase = NEXT[self._phase][aside.event]
         if aside.patience and self._upstream is not None:
-            self._upstream.expect_within(aside.patience)
+            self._upstream.expect_within(aside.patience, is_final=aside.event == REDACT)
+
+    @ends_here
+    def response_late(self) -> None:
+        """The answer is not whole within what it was given; it may go on."""
+        if self._aside is not None:
+            self._heed(self._aside.late())
 
     def _heed(self, step: int) -> bool:
         """Does what the aside says; true if what it was asked about does not go on to the client."""
         aside = self._aside
         assert aside is not None
-        if step == RELEASE:
-            self._aside = None
-            self._answer(aside.head)
-            if held := aside.take_held():
-                self.response_data(held)
+        if step == REPORT and aside.original is not None:
+            self._gateway.evidence.leaked(self._exchange, aside.original)
+        if step == SWALLOW and aside.original is not None:
+            aside.drop()
+            self._take_aside(Swallowed(aside.original))
         elif step == REPLACE:
             self._drop_upstream()
-            self._replace()
-        elif step >= REPORT:
-            assert aside.original is not None
-            if step == SWALLOW:
-                self._take_aside(Swallowed(aside.original))
-            else:
-                self._gateway.evidence.leaked(self._exchange, aside.original)
-        return step in (KEEP, SWALLOW, REPLACE)
+            self._replace(aside)
+        elif step == UNCHANGED:
+            self._leave_unchanged(aside.head)
+        elif step in (RELEASE, REPORT) and self._phase == life.HOLDING:
+            self._release(aside)
+        return step >= KEEP
+
+    def _release(self, aside: Aside) -> None:
+        """The head and what was held leave; it has its room for as long as the client does not take it."""
+        self._aside, self._unread = None, aside
+        self._answer(aside.head)
+        if held := aside.take_held():
+            self.response_data(held)
+        if not self._downstream.is_write_paused:
+            self._forget_unread()
 
     # --- 3b. ... or turned into a tunnel ---
 
@@ -282,7 +271,7 @@ class Lane(Ending):
 
     # --- 4. What may go wrong on the way ---
 
-    @_ends_here
+    @ends_here
     def fail(self, fault: Fault) -> None:
         """The client's side broke a rule or ran out of time."""
         self._drop_upstream()
@@ -291,7 +280,7 @@ class Lane(Ending):
         elif self._phase not in (life.IDLE, life.OVER):
             self._refuse(fault, keep=False)
 
-    @_ends_here
+    @ends_here
     def connect_failed(self, server: Server, fault: Fault) -> None:
         """No connection to the server could be had: nothing of the request has left."""
         self._count_failure(server.name, fault)
@@ -305,13 +294,13 @@ class Lane(Ending):
         else:
             self._refuse(fault)
 
-    @_ends_here
+    @ends_here
     def turned_away(self, fault: Fault) -> None:
         """No server may take the request, or none could in time."""
         self._gateway.metrics.count_upstream_failure("", fault.reason)
         self._refuse(fault)
 
-    @_ends_here
+    @ends_here
     def upstream_failed(self, fault: Fault) -> None:
         """The connection to the server is no more."""
         upstream, self._upstream = self._upstream, None
@@ -320,8 +309,8 @@ class Lane(Ending):
             self._finish(TUNNELLED, keep=False)
             return
         self._count_failure(self._exchange.server, fault)
-        if phase == life.REDACTING:
-            self._replace()
+        if phase == life.REDACTING and self._aside is not None:
+            self._replace(self._aside)
         elif phase == life.WAITING and upstream is not None and self._may_retry(fault):
             self._forward_again(upstream.server, fresh=True)  # more than one may have been closed at a time
         elif phase in (life.WAITING, life.HOLDING):
@@ -329,8 +318,9 @@ class Lane(Ending):
         elif phase == life.ANSWERING:
             self._break_off(fault)
 
-    @_ends_here
+    @ends_here
     def client_left(self) -> None:
+        self._forget_unread()
         exchange, upstream = self._exchange, self._upstream
         if self._phase in (life.IDLE, life.OVER):
             self._phase = life.OVER
@@ -360,6 +350,7 @@ class Lane(Ending):
             self._upstream.pause_reading()
 
     def client_resumed(self) -> None:
+        self._forget_unread()
         if self._upstream is not None:
             self._upstream.resume_reading()
 

@@ -10,8 +10,9 @@ from random import getrandbits
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy import faults
-from proxy.contract.asides import Examined, Swallowed, Watched
+from proxy.contract.asides import Held, Swallowed, Watched
 from proxy.contract.checks import CHECKS, violations
+from proxy.contract.etags import Tag, is_taggable
 from proxy.contract.leaks import is_examined
 from proxy.contract.location import public_location
 from proxy.contract.problem import Problems, form_of, problem_head_lines
@@ -24,6 +25,7 @@ from proxy.http1.headers import (
     RESPONSE_DROPS,
     RESPONSE_DROPS_LIMITED,
     asks_upgrade,
+    named_by,
     request_lines,
     response_lines,
 )
@@ -35,6 +37,7 @@ from proxy.policy.limits import compile_limits
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
     from proxy.contract.asides import Aside
+    from proxy.contract.etags import Budget
     from proxy.contract.redaction import Original
     from proxy.exchange import Exchange
     from proxy.faults import Fault
@@ -54,6 +57,7 @@ _TRACEPARENT = re.compile(
 _TRACE_FIELDS = frozenset((b"traceparent", b"tracestate"))  # without a valid parent the state means nothing
 PAGES_MAX = 512  # a kind is new in each second, since the Date is a part of it
 _LATER = b"Retry-After: 1\r\n"  # RFC 9110 section 10.2.3: the queue moves on within seconds
+_OF_UNCHANGED = frozenset(b"cache-control content-location date etag expires vary".split())
 _CHALLENGE = b"WWW-Authenticate: Bearer\r\n"  # RFC 9110 section 11.6.1, RFC 6750 section 3
 
 
@@ -89,6 +93,7 @@ class Rules:
         self._tells_cause = settings.errors.proxy_status
         self._guards_leaks = settings.errors.leak_guard != "off"
         self._redacts_leaks = settings.errors.leak_guard == "redact"
+        self._makes_etags = settings.contract.edge_etags
         self.passes = self._passing().__contains__  # whether answers of a status need no judgement
         self._trust = Networks(settings.forwarded.trust)
         self._edge = Edge(settings.contract)
@@ -194,7 +199,11 @@ class Rules:
         return b"%bLocation: %b\r\n" % (kept, location)
 
     def _passing(self) -> frozenset[int]:
-        judged = CHECKS.keys() | (range(200, 500) if self._guards_leaks else set())
+        judged = set(CHECKS)
+        if self._guards_leaks:
+            judged |= set(range(200, 500))
+        if self._makes_etags:
+            judged.add(200)
         return frozenset(
             status for status in range(200, 600) if status not in judged and not self.redaction.covers(status)
         )
@@ -205,14 +214,27 @@ class Rules:
             return ()
         return violations(head.status, head.fields)
 
-    def aside(self, head: ResponseHead) -> Aside | None:
+    def aside(self, request: RequestHead, head: ResponseHead, budget: Budget) -> Aside | None:
         """What stands between the answer and the client; None where it passes as it comes."""
         if self.redaction.covers(head.status):
             return Swallowed(self.redaction.original(head))
-        if self._guards_leaks and is_examined(head):
-            original = self.redaction.original(head)
-            return Examined(original) if self._redacts_leaks else Watched(original)
-        return None
+        original = self.redaction.original(head) if self._guards_leaks and is_examined(head) else None
+        if self._makes_etags and is_taggable(request, head):
+            tag = Tag(request.fields.get(b"if-none-match"), budget)
+            return Held(head, original, tag, redacts=self._redacts_leaks)
+        if original is None:
+            return None
+        return Held(head, original, None, redacts=True) if self._redacts_leaks else Watched(original)
+
+    def unchanged(self, head: ResponseHead, exchange: Exchange) -> bytes:
+        """The head of a 304 in the place of a 200: what RFC 9110 section 15.4.5 asks for, if it came."""
+        named = named_by(head.found.get(b"connection", b""))
+        lines = [
+            b"%b: %b\r\n" % header
+            for header in head.headers
+            if (name := header[0].lower()) in _OF_UNCHANGED and name not in named
+        ]
+        return self._own_head(304, b"".join(lines) + self.limit_lines(exchange.decision), exchange)
 
     # --- answers of our own ---
 

@@ -7,42 +7,45 @@ of how a replacement looks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.contract.leaks import EXAMINED_BYTES
 from proxy.http1.lifecycle import ANSWER, HOLD, REDACT
 
 if TYPE_CHECKING:
+    from proxy.contract.etags import Tag
     from proxy.contract.redaction import Original
     from proxy.http1.head import ResponseHead
 
-# What comes next.
-PASS: Final = 0  # this goes on to the client
-KEEP: Final = 1  # this does not
-RELEASE: Final = 2  # the head and what was held may leave, and this behind them
-REPORT: Final = 3  # the answer tells of a failure and has been begun: this goes on, the log hears of it
+# What comes next: this goes on to the client ...
+PASS: Final = 0
+RELEASE: Final = 1  # ... behind the head and what was held
+REPORT: Final = 2  # ... and the log hears that the answer tells of a failure
+# ... or does not.
+KEEP: Final = 3
 SWALLOW: Final = 4  # the answer tells of a failure: it will be replaced
 REPLACE: Final = 5  # an error object takes its place, now
+UNCHANGED: Final = 6  # the client has the answer already: 304
 
 # An answer that is replaced is read on, for the log, which keeps 16 KiB of it, and to spare its connection.
 # Measured on loopback: 60 us to read it, 26 us for a new connection, which on a wire costs round trips too.
 SWALLOWED_BYTES = 256 * 1024
-# The client waits for its error object meanwhile: what leaves a user's flow of thought uninterrupted
-# (J. Nielsen, Usability Engineering, 1993, chapter 5).
+# The client waits meanwhile: what leaves a user's flow of thought uninterrupted (J. Nielsen, Usability
+# Engineering, 1993, chapter 5).
 SWALLOWED_SECONDS = 1.0
+TAGGED_SECONDS = 1.0
 
 
 class Aside:
     """Passes everything: what is common to the others."""
 
-    __slots__ = ("head", "original")
+    __slots__ = ("event", "head", "original", "patience")
 
-    event: ClassVar[int] = HOLD  # what taking it aside is in the life of an exchange
-    patience: ClassVar[float] = 0.0  # seconds that the rest of the answer has; 0: as any other
-
-    def __init__(self, head: ResponseHead, original: Original | None = None) -> None:
+    def __init__(self, head: ResponseHead, original: Original | None, event: int, patience: float) -> None:
         self.head = head
         self.original = original  # where the log may have to tell of it
+        self.event = event  # what it is in the life of an exchange
+        self.patience = patience  # seconds until it is `late`; 0: however long the rest of the answer takes
 
     def feed(self, data: bytes) -> int:  # noqa: ARG002
         """A piece of the body has come."""
@@ -52,9 +55,16 @@ class Aside:
         """The body is whole."""
         return PASS
 
+    def late(self) -> int:
+        """The body is not whole in time."""
+        return PASS
+
     def take_held(self) -> bytes:
-        """What was kept so far; it is the caller's from now on."""
+        """What was kept so far; whoever takes it says `drop` when it is nobody's any more."""
         return b""
+
+    def drop(self) -> None:
+        """What was held is of no more use: its room is free."""
 
 
 class Swallowed(Aside):
@@ -62,11 +72,8 @@ class Swallowed(Aside):
 
     __slots__ = ()
 
-    event = REDACT
-    patience = SWALLOWED_SECONDS
-
     def __init__(self, original: Original) -> None:
-        super().__init__(original.head, original)
+        super().__init__(original.head, original, REDACT, SWALLOWED_SECONDS)
 
     def feed(self, data: bytes) -> int:
         assert self.original is not None
@@ -82,10 +89,8 @@ class Watched(Aside):
 
     __slots__ = ("_is_seen",)
 
-    event = ANSWER
-
     def __init__(self, original: Original) -> None:
-        super().__init__(original.head, original)
+        super().__init__(original.head, original, ANSWER, 0.0)
         self._is_seen = False
 
     def feed(self, data: bytes) -> int:
@@ -103,27 +108,64 @@ class Watched(Aside):
         return REPORT if self.original.examine() else PASS
 
 
-class Examined(Aside):
-    """An answer that is held until its beginning is known."""
+class Held(Aside):
+    """An answer that is held: until its beginning is known, if there is an `original`, and until its tag is.
 
-    __slots__ = ("_held",)
+    What tells of a failure gets none.
+    """
 
-    def __init__(self, original: Original) -> None:
-        super().__init__(original.head, original)
-        self._held = b""
+    __slots__ = ("_has_tag", "_held", "_is_unseen", "_redacts", "_tag")
+
+    def __init__(
+        self, head: ResponseHead, original: Original | None, tag: Tag | None, *, redacts: bool
+    ) -> None:
+        """`redacts`: what tells of a failure is replaced, else it is reported."""
+        super().__init__(head, original, HOLD, TAGGED_SECONDS if tag is not None else 0.0)
+        self._held = bytearray()
+        self._tag = tag
+        self._has_tag = tag is not None  # and may still get it
+        self._is_unseen = original is not None
+        self._redacts = redacts
 
     def feed(self, data: bytes) -> int:
-        assert self.original is not None
-        self.original.feed(data)
-        if self.original.size < EXAMINED_BYTES:
-            self._held += data
-            return KEEP
-        return SWALLOW if self.original.examine() else RELEASE
+        original = self.original
+        if self._is_unseen and original is not None:
+            original.feed(data)
+            if original.size >= EXAMINED_BYTES and self._tells_of_failure():
+                return SWALLOW if self._redacts else REPORT
+        if self._has_tag and self._tag is not None and not self._tag.feed(data):
+            self._has_tag = False
+        if not self._has_tag and not self._is_unseen:
+            return RELEASE
+        self._held += data
+        return KEEP
 
     def end(self) -> int:
-        assert self.original is not None
-        return REPLACE if self.original.examine() else RELEASE
+        if self._is_unseen and self._tells_of_failure():
+            return REPLACE if self._redacts else REPORT
+        if not self._has_tag or self._tag is None:
+            return RELEASE
+        self.head.add(b"ETag", self._tag.value)
+        return UNCHANGED if self._tag.is_known else RELEASE
+
+    def late(self) -> int:
+        """There will be no tag."""
+        self._has_tag = False
+        return KEEP if self._is_unseen else RELEASE
 
     def take_held(self) -> bytes:
-        held, self._held = self._held, b""
+        held, self._held = bytes(self._held), bytearray()
         return held
+
+    def drop(self) -> None:
+        self._held = bytearray()
+        if self._tag is not None:
+            self._tag.drop()
+
+    def _tells_of_failure(self) -> bool:
+        assert self.original is not None
+        self._is_unseen = False
+        if not self.original.examine():
+            return False
+        self._has_tag = False
+        return True

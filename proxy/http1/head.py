@@ -139,6 +139,12 @@ class ResponseHead:
             self._fields = fields
         return self._fields
 
+    def add(self, name: bytes, value: bytes) -> None:
+        """A further field, behind those that came."""
+        self.section += b"%b: %b\r\n" % (name, value)
+        self.found[name.lower()] = value.lower()
+        self._headers = self._fields = None
+
     @property
     def wants_close(self) -> bool:
         """The connection carries no other exchange.

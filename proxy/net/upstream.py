@@ -33,6 +33,11 @@ _TUNNEL: Final = 3
 _LINGERING: Final = 4
 _CLOSED: Final = 5
 
+# What the deadline does while the answer comes.
+_MOVES: Final = 0  # every byte gives more time
+_FINAL: Final = 1  # nothing does
+_TOLD: Final = 2  # ... but then it goes on
+
 
 class Upstream(Connection):
     """One connection to one server. `lane` is set while an exchange uses it."""
@@ -40,9 +45,9 @@ class Upstream(Connection):
     __slots__ = (
         "_buffer",
         "_decoder",
+        "_fixed",
         "_has_answered",
         "_interims",
-        "_is_deadline_final",
         "_is_request_sent",
         "_left",
         "_method",
@@ -62,7 +67,7 @@ class Upstream(Connection):
         # exchange
         self.lane: Lane | None = None
         self._is_request_sent = False
-        self._is_deadline_final = False  # nothing that happens gives more time
+        self._fixed = _MOVES
         self._method = b""
         self._buffer = b""
         self._has_answered = False  # a byte has come
@@ -77,7 +82,7 @@ class Upstream(Connection):
         """Starts an exchange: the request's head goes out. `is_whole`: there is no body to follow."""
         self.lane = lane
         self._is_request_sent = is_whole
-        self._is_deadline_final = False
+        self._fixed = _MOVES
         self._method = method
         self._buffer = b""
         self._has_answered = False
@@ -101,14 +106,14 @@ class Upstream(Connection):
             super().resume_reading()
             self._wait()
 
-    def expect_within(self, seconds: float) -> None:
-        """Bounds the wait for the rest of the answer, however it comes."""
+    def expect_within(self, seconds: float, *, is_final: bool) -> None:
+        """Bounds the wait for the rest of the answer, however it comes: then it fails, or its lane hears."""
         self.deadline = min(self.deadline, self._sweeper.now + seconds)
-        self._is_deadline_final = True
+        self._fixed = _FINAL if is_final else _TOLD
 
     def _wait(self) -> None:
         """Sets the deadline for what the server must do next: take the request, or answer."""
-        if self._is_deadline_final:
+        if self._fixed:
             return
         is_answer_due = self._state == _BODY or (self._state == _HEAD and self._is_request_sent)
         if self.is_write_paused or (is_answer_due and not self._is_read_paused):
@@ -200,7 +205,11 @@ class Upstream(Connection):
     def expire(self) -> None:
         """The deadline has passed."""
         self.deadline = NEVER
-        if self.lane is not None:
+        if self.lane is not None and self._fixed == _TOLD:
+            self._fixed = _MOVES
+            self._wait()
+            self.lane.response_late()
+        elif self.lane is not None:
             self._fail(faults.RESPONSE_TIMEOUT if self._state == _HEAD else faults.RESPONSE_STALLED)
         elif self._state != _LINGERING or not self._may_linger(self._server.response_timeout):
             self.close()

@@ -30,5 +30,3 @@ def _unavailable(settings: Settings) -> Iterator[tuple[str, str]]:
     for number, listen in enumerate(settings.listen):
         if listen.proxy_protocol:
             yield f"listen[{number}].proxy_protocol", "leave it out and use forwarded.trust"
-    if settings.contract.edge_etags:
-        yield "contract.edge_etags", "leave it out; the service's own ETags pass"

@@ -72,7 +72,10 @@ class ContractSettings(Section):
         "Origin that clients know, put into Location instead of the server's own; null keeps the server's.",
         None,
     )
-    edge_etags: Flag = setting("Make ETags for small responses that have none.", default=False)
+    edge_etags: Flag = setting(
+        "Make ETags for 200s to GET up to 1 MiB that have none, and answer If-None-Match with 304.",
+        default=False,
+    )
     allow_methods: tuple[Method, ...] = setting("Methods that pass, others get 405; empty: all pass.", [])
     path_methods: tuple[PathMethods, ...] = setting(
         "Methods by path, for which the first entry that matches stands in for allow_methods.", []
