@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.config.addresses import Address, Server
     from proxy.config.names import KeySpec
     from proxy.config.sections.answers import ErrorTemplate
-    from proxy.config.sections.front import AdminSettings, DownstreamLimits, Listen
+    from proxy.config.sections.front import AdminSettings, DownstreamLimits, Listen, ListenTls
     from proxy.config.sections.limits import LimitSettings, StoreTls
     from proxy.config.sections.upstream import Ejection, HealthChecks, UpstreamTls
     from proxy.config.settings import Settings
@@ -118,7 +118,13 @@ def ejection(settings: Ejection) -> Iterator[Place]:
         yield ("longest",), f"{shown[0]} is below first, {shown[1]}"
 
 
-def cert_with_key(settings: StoreTls | UpstreamTls) -> Iterator[Place]:
+def listen_tls(settings: ListenTls) -> Iterator[Place]:
+    if settings.cert is None and settings.key is None and not settings.certs:
+        yield ("cert",), "is required, with key; or certs"
+    yield from cert_with_key(settings)
+
+
+def cert_with_key(settings: StoreTls | UpstreamTls | ListenTls) -> Iterator[Place]:
     if (settings.cert is None) is not (settings.key is None):
         missing, given = ("cert", "key") if settings.cert is None else ("key", "cert")
         yield (missing,), f"is required with {given}"

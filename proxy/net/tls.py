@@ -8,39 +8,42 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from proxy.net.certificate import first_in
+from proxy.net.credentials import Credentials, Shown, TlsError
 
 if TYPE_CHECKING:
     from proxy.config.sections.upstream import UpstreamTls
+    from proxy.net.certificate import Certificate
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-
-
-class TlsError(Exception):
-    """A file cannot be used; the message begins with the setting below `tls`."""
 
 
 # --- files ---
 
 
-def require_readable(setting: str, path: str) -> None:
-    """Raises TlsError."""
-    try:
-        Path(path).read_bytes()
-    except OSError as error:
-        raise TlsError(f"{setting}: cannot read {path}: {(error.strerror or str(error)).lower()}") from None
-
-
-def show(context: ssl.SSLContext, cert: str, key: str | None, setting: str = "") -> None:
-    """The certificate that the other side is shown. Raises TlsError; `setting` stands before cert and key."""
-    for name, path in ((f"{setting}cert", cert), (f"{setting}key", key)):
-        if path is not None:
-            require_readable(name, path)
+def show(context: ssl.SSLContext, cert: str, key: str | None, setting: str = "") -> Certificate:
+    """What the other side is shown. Raises TlsError; `setting` stands before cert and key."""
+    pem = _read(f"{setting}cert", cert)
+    if key is not None:
+        _read(f"{setting}key", key)
     try:
         context.load_cert_chain(cert, key, password=_no_password)
     except (ssl.SSLError, ValueError) as error:
         reason = error.reason if isinstance(error, ssl.SSLError) else str(error)
         raise TlsError(f"{setting}cert: {cert} and {key} are no certificate with its key: {reason}") from None
+    try:
+        return first_in(pem)
+    except ValueError as error:
+        raise TlsError(f"{setting}cert: {cert} {error}") from None
+
+
+def _read(setting: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise TlsError(f"{setting}: cannot read {path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def _no_password() -> str:
@@ -50,7 +53,7 @@ def _no_password() -> str:
 
 def trust(context: ssl.SSLContext, setting: str, path: str) -> None:
     """The authorities that the other side's certificate must come from. Raises TlsError."""
-    require_readable(setting, path)
+    _read(setting, path)
     try:
         context.load_verify_locations(path)
     except ssl.SSLError:
@@ -60,25 +63,35 @@ def trust(context: ssl.SSLContext, setting: str, path: str) -> None:
 # --- towards servers ---
 
 
-def client_context(tls: UpstreamTls) -> ssl.SSLContext:
+class Client(NamedTuple):
+    """What a connection to a server is made with."""
+
+    context: ssl.SSLContext
+    shown: tuple[Shown, ...]
+
+
+def client(tls: UpstreamTls) -> Client:
     """With the system's authorities if no others are named. Raises TlsError."""
     if tls.ca is not None:
         trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "ca", tls.ca)
     context = ssl.create_default_context(cafile=tls.ca)
     context.minimum_version = VERSIONS[tls.min_version]
     context.set_alpn_protocols(["http/1.1"])
-    if tls.cert is not None:
-        show(context, tls.cert, tls.key)
-    return context
+    if tls.cert is None:
+        return Client(context, ())
+    certificate = show(context, tls.cert, tls.key)
+    return Client(context, (Shown("upstream.tls.cert", certificate),))
 
 
 class ServersTls:
-    """What connections to the servers of one pool are made with."""
+    """The TLS of a pool."""
 
     def __init__(self, settings: UpstreamTls) -> None:
         """Raises TlsError."""
         self.settings = settings
-        self.context = client_context(settings)  # replaced when its files change
+        self.credentials = Credentials(
+            "upstream.tls", (settings.ca, settings.cert, settings.key), lambda: client(settings)
+        )
 
     def name_for(self, host: str) -> str:
         """Asked for (SNI), and what the certificate must carry."""
@@ -111,12 +124,13 @@ class ServerFront(ssl.SSLContext):
     ) -> ssl.SSLObject:
         """A connection that begins."""
         session = session or self._resumable()
-        self._last = self._tls.context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        context = self._tls.credentials.now.context
+        self._last = context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
         return self._last
 
     def _resumable(self) -> ssl.SSLSession | None:
         """Asked only now: with TLS 1.3 tickets come after the handshake."""
-        context = self._tls.context
+        context = self._tls.credentials.now.context
         if self._context is not context:
             self._context, self._session, self._last = context, None, None
         if self._last is not None:

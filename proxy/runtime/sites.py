@@ -7,27 +7,39 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from proxy.admin.app import admin_app
-from proxy.net.tls import TlsError
+from proxy.net.credentials import TlsError
 from proxy.runtime.sockets import BACKLOG, StartError
-from proxy.runtime.tls import server_context
+from proxy.runtime.tls import ListenerTls
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
     from proxy.admin.app import AdminSources
-    from proxy.config.sections.front import AdminSettings, Listen
+    from proxy.config.sections.front import AdminSettings, Listen, ListenTls
     from proxy.runtime.sockets import Doors
 
 
-async def serve_listeners(runner: web.BaseRunner, listens: Sequence[Listen], doors: Doors) -> None:
-    """Raises StartError for TLS files that cannot be used."""
-    for number, (listen, sockets) in enumerate(zip(listens, doors, strict=True)):
-        setting = f"listen[{number}]" if len(listens) > 1 else "listen"
-        try:
-            context = server_context(listen.tls) if listen.tls is not None else None
-        except TlsError as error:
-            raise StartError(f"{setting}.tls.{error}") from None
+def listener_tls(listens: Sequence[Listen]) -> list[ListenerTls | None]:
+    """Of each listener, its TLS. Raises StartError for files that cannot be used."""
+    return [
+        _tls(listen.tls, f"listen[{number}].tls" if len(listens) > 1 else "listen.tls")
+        for number, listen in enumerate(listens)
+    ]
+
+
+def _tls(tls: ListenTls | None, setting: str) -> ListenerTls | None:
+    try:
+        return ListenerTls(tls, setting) if tls is not None else None
+    except TlsError as error:
+        raise StartError(f"{setting}.{error}") from None
+
+
+async def serve_listeners(
+    runner: web.BaseRunner, doors: Doors, listeners: Sequence[ListenerTls | None]
+) -> None:
+    for sockets, tls in zip(doors, listeners, strict=True):
+        context = tls.front if tls is not None else None
         for sock in sockets:
             await web.SockSite(runner, sock, ssl_context=context, backlog=BACKLOG).start()
 

@@ -18,7 +18,8 @@ from proxy.admin.app import AdminSources
 from proxy.admin.resets import NotResetError
 from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
-from proxy.net.tls import TlsError, client_context
+from proxy.net.credentials import TlsError
+from proxy.net.tls import client
 from proxy.runtime import channel as words
 from proxy.runtime.member import Member
 from proxy.runtime.sites import address_text, addresses, serve_admin
@@ -90,7 +91,7 @@ class Supervisor:
 
     def reload(self, settings: Settings, text: str) -> None:
         try:
-            client_context(settings.upstream.tls)  # as each worker will
+            client(settings.upstream.tls)  # as each worker will
         except TlsError as error:
             self.refuse_reload(f"{self.config_path}: upstream.tls.{error}")
             return

@@ -1,27 +1,82 @@
-"""TLS contexts of listeners: TLS 1.2 and later, http/1.1 only. And whether the files for Redis are good."""
+"""The TLS of listeners: which certificate a client is served with. And whether the files for Redis are good.
+
+TLS 1.2 and later, http/1.1 only. Certificates are chosen by their own names (RFC 9525): the whole name, or a
+`*` that stands for one label; the first certificate serves who asks for another name or for none.
+"""
 
 from __future__ import annotations
 
 import ssl
+import sys
 from typing import TYPE_CHECKING
 
-from proxy.net.tls import show, trust
+from proxy.net.credentials import Credentials, Shown
+from proxy.net.tls import VERSIONS, show, trust
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from proxy.config.sections.front import ListenTls
     from proxy.config.sections.limits import StoreTls
 
 
-def server_context(tls: ListenTls) -> ssl.SSLContext:
-    """Raises TlsError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    show(context, tls.cert, tls.key)
-    context.set_alpn_protocols(["http/1.1"])
-    if tls.client_ca is not None:
-        trust(context, "client_ca", tls.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+class Certificates:
+    """Of one listener, a context for each."""
+
+    def __init__(self, tls: ListenTls, setting: str) -> None:
+        """Raises TlsError."""
+        self.shown: list[Shown] = []
+        self._by_name: dict[str, ssl.SSLContext] = {}  # `.example.com` stands for *.example.com
+        contexts = [self._add(tls, setting, *pair) for pair in _pairs(tls)]
+        self.first = contexts[0]
+        if len(contexts) > 1:
+            self.first.sni_callback = self._choose
+            sys.unraisablehook = _unraisable
+
+    def _add(self, tls: ListenTls, setting: str, below: str, cert: str, key: str) -> ssl.SSLContext:
+        context = _context(tls)
+        certificate = show(context, cert, key, below)
+        self.shown.append(Shown(f"{setting}.{below}cert", certificate))
+        for name in certificate.names:
+            if name != "*":
+                self._by_name.setdefault(name.removeprefix("*"), context)
+        return context
+
+    def for_name(self, name: str) -> ssl.SSLContext:
+        name = name.lower().removesuffix(".")
+        _, dot, rest = name.partition(".")
+        return self._by_name.get(name) or self._by_name.get(dot + rest) or self.first
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        if name is not None:
+            connection.context = self.for_name(name)
+
+
+class ListenerTls:
+    def __init__(self, tls: ListenTls, setting: str) -> None:
+        """`setting` names the block. Raises TlsError."""
+        files = [file for _, *pair in _pairs(tls) for file in pair]
+        self.credentials = Credentials(setting, [*files, tls.client_ca], lambda: Certificates(tls, setting))
+        self.front = ListenerFront(ssl.PROTOCOL_TLS_SERVER)
+        self.front.credentials = self.credentials
+
+
+class ListenerFront(ssl.SSLContext):
+    """What the loop holds on to: for each connection the certificates of the day."""
+
+    credentials: Credentials[Certificates]
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = True,  # noqa: FBT001, FBT002 - ssl's signature
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """A connection that begins."""
+        context = self.credentials.now.first
+        return context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
 
 
 def check_store_files(tls: StoreTls) -> None:
@@ -34,3 +89,29 @@ def check_store_files(tls: StoreTls) -> None:
         trust(context, "ca", tls.ca)
     if tls.cert is not None:
         show(context, tls.cert, tls.key)
+
+
+def _pairs(tls: ListenTls) -> Iterator[tuple[str, str, str]]:
+    """Where below `tls`, certificate and key."""
+    if tls.cert is not None and tls.key is not None:
+        yield "", tls.cert, tls.key
+    for number, pair in enumerate(tls.certs):
+        yield f"certs[{number}].", pair.cert, pair.key
+
+
+def _context(tls: ListenTls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = VERSIONS[tls.min_version]
+    context.set_alpn_protocols(["http/1.1"])
+    if tls.client_ca is not None:
+        trust(context, "client_ca", tls.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _unraisable(found: sys.UnraisableHookArgs) -> None:
+    """A client may ask for a name that is not ASCII. The handshake fails, which is all there is to do; but
+    ssl tells of it as of a bug, with a traceback each time.
+    """
+    if not (isinstance(found.exc_value, UnicodeDecodeError) and isinstance(found.object, bytes)):
+        sys.__unraisablehook__(found)

@@ -19,12 +19,12 @@ from proxy.config.settings import restart_differences
 from proxy.gateway import Gateway
 from proxy.limiter.memory import MemoryStore
 from proxy.net.connection import Outbox
+from proxy.net.credentials import TlsError
 from proxy.net.hall import Hall, HallRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
-from proxy.net.tls import TlsError
 from proxy.rules import Rules
-from proxy.runtime.sites import addresses, serve_admin, serve_listeners
+from proxy.runtime.sites import addresses, listener_tls, serve_admin, serve_listeners
 from proxy.runtime.sockets import Own, StartError, open_own
 from proxy.runtime.tls import check_store_files
 from proxy.telemetry import log
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from proxy.config.settings import Settings
     from proxy.limiter.redis import RedisStore
+    from proxy.runtime.tls import ListenerTls
     from proxy.telemetry.metrics import StoreFigures
 
 SWEEP_SECONDS = 0.25  # a deadline may be met this much late; a sweep over 10 000 connections costs 0.6 ms
@@ -73,6 +74,7 @@ class Worker:
         self._runner = HallRunner(self.hall, shutdown_timeout=settings.drain.timeout)
         self._admin: web.AppRunner | None = None
         self._own = own
+        self._listeners: list[ListenerTls | None] = []
         self._flush_timer: asyncio.TimerHandle | None = None
         self._started = time.time()
         self._last_reload: dict[str, object] = {"successful": True, "at": self._started, "error": None}
@@ -89,7 +91,8 @@ class Worker:
         self.gateway.pool.start()
         self._provide_metrics()
         await self._runner.setup()
-        await serve_listeners(self._runner, self.settings.listen, own.doors)
+        self._listeners = listener_tls(self.settings.listen)
+        await serve_listeners(self._runner, own.doors, self._listeners)
         if own.admin is not None:
             self._admin = await serve_admin(self.settings.admin, self._admin_sources(), own.admin)
         self.is_ready = True

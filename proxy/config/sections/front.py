@@ -8,16 +8,31 @@ from pydantic import model_validator
 
 from proxy.config import checks
 from proxy.config.addresses import split_address
-from proxy.config.kinds import Count, Flag, Network, Place, Secret, Size, Spot, Text, Timeout
+from proxy.config.kinds import Count, Flag, Network, Place, Secret, Size, Spot, Text, Timeout, TlsVersion
 from proxy.config.sections.section import Section, setting
 
 
+class ListenCertificate(Section):
+    cert: Text = setting("Path of a certificate chain, PEM.")
+    key: Text = setting("Path of its private key, PEM.")
+
+
 class ListenTls(Section):
-    cert: Text = setting("Path of the certificate chain, PEM.")
-    key: Text = setting("Path of the private key, PEM.")
+    cert: Text | None = setting("Path of the certificate chain, PEM.", None)
+    key: Text | None = setting("Path of the private key, PEM.", None)
+    certs: tuple[ListenCertificate, ...] = setting(
+        "More certificates: the one in whose names the client's (SNI) is serves it, else the first of all.",
+        [],
+    )
     client_ca: Text | None = setting(
         "Path of the authorities that client certificates must come from; null asks for none.", None
     )
+    min_version: TlsVersion = setting("Least version of TLS.", "1.2")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.listen_tls(self))
+        return self
 
 
 class Listen(Section):

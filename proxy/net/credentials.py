@@ -1,0 +1,104 @@
+"""Files with certificates and what is made of them: as they were when they were last good.
+
+Files are replaced by renaming, by links that are swapped, or one after the other. They are looked at for
+what the system says of them, then for their content, and read when they stand still. Knows nothing of what
+is made of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from proxy.net.certificate import Certificate
+
+SETTLE_SECONDS = 0.2  # between two looks that must agree: a key follows its certificate sooner
+LOOKS = 10
+
+
+class TlsError(Exception):
+    """A file cannot be used; the message begins with the setting below `tls`."""
+
+
+class Shown(NamedTuple):
+    """A certificate that the other side is shown, and the setting that names its file."""
+
+    setting: str
+    certificate: Certificate
+
+
+class Made(Protocol):
+    @property
+    def shown(self) -> Sequence[Shown]: ...
+
+
+T = TypeVar("T", bound=Made)
+
+
+class Credentials(Generic[T]):
+    """`now` is what to use."""
+
+    def __init__(self, setting: str, files: Iterable[str | None], make: Callable[[], T]) -> None:
+        """`make` raises TlsError, and then so does this."""
+        self.setting = setting
+        self.problem: str | None = None  # with the files as they are, while `now` is older
+        self.failures = 0
+        self._files = [Path(file) for file in files if file is not None]
+        self._make = make
+        self._marks = self._look()
+        self._content = self._read()
+        self.now = make()
+
+    def reread(self) -> bool:
+        """Whether there was something new to make something of: `problem` says how that went. Blocks."""
+        marks = self._look()
+        if marks == self._marks:
+            return False
+        content = self._settled()
+        self._marks = marks
+        if content == self._content:
+            return False
+        self._content = content
+        try:
+            self.now = self._make()
+        except TlsError as error:
+            self.problem = str(error)
+            self.failures += 1
+        else:
+            self.problem = None
+        return True
+
+    def _settled(self) -> bytes:
+        content = self._read()
+        for _ in range(LOOKS):
+            time.sleep(SETTLE_SECONDS)
+            before, content = content, self._read()
+            if content == before:
+                break
+        return content
+
+    def _look(self) -> list[tuple[int, ...]]:
+        return [_marks(file) for file in self._files]
+
+    def _read(self) -> bytes:
+        digest = hashlib.sha256()
+        for file in self._files:
+            try:
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+            except OSError:
+                digest.update(b"none")
+        return digest.digest()
+
+
+def _marks(file: Path) -> tuple[int, ...]:
+    """Of what the links lead to."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
