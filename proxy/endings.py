@@ -16,6 +16,7 @@ from proxy.exchange import FAULTED, REFUSED, SERVED, UPSTREAM
 from proxy.http1 import lifecycle as life
 from proxy.http1.lifecycle import CLOSE, FINISH, NEXT
 from proxy.http1.serialise import connection_line
+from proxy.policy.decision import spared
 from proxy.policy.retries import RetryBudget
 from proxy.telemetry.evidence import Evidence
 
@@ -147,6 +148,7 @@ class Ending:
 
     def _leave_unchanged(self, head: ResponseHead) -> None:
         """304: the client has what this answer would bring."""
+        self._give_back()
         exchange = self._exchange
         exchange.status = 304
         keep = self._may_keep()
@@ -154,6 +156,15 @@ class Ending:
         ending = connection_line(self._head, keep=keep)
         self._downstream.write(b"%b%b%b" % (self._rules.unchanged(head, exchange), date, ending))
         self._finish(SERVED, keep=keep)
+
+    def _give_back(self) -> None:
+        """The tokens that a 304 does not cost (`cost_304`)."""
+        limits, decision = self._rules.limits, self._exchange.decision
+        if limits.gives_back and decision is not None and self._known is not None and self._head is not None:
+            charges, _ = self._known.charges or limits.charges(self._head, self._known.client)
+            back = spared(charges, decision)
+            if back:
+                self._gateway.store.give_back(back)
 
     def _problems(self) -> Problems:
         """Error objects in the form that the client asked for, as far as it is known."""

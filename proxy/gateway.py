@@ -175,6 +175,8 @@ class Lane(Ending):
         for rule in rules.violations(head):
             self._gateway.evidence.violated(self._exchange, status, rule)
         assert self._head is not None
+        if status == 304:
+            self._give_back()
         aside = rules.aside(self._head, head, self._gateway.budget)
         if aside is None:
             self._answer(head)

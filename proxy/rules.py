@@ -204,6 +204,8 @@ class Rules:
             judged |= set(range(200, 500))
         if self._makes_etags:
             judged.add(200)
+        if self.limits.gives_back:
+            judged.add(304)
         return frozenset(
             status for status in range(200, 600) if status not in judged and not self.redaction.covers(status)
         )

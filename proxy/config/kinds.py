@@ -79,6 +79,7 @@ Size = Annotated[
 ]
 Count = Annotated[int, Field(strict=True, ge=1, le=COUNT_MAX)]
 Natural = Annotated[int, Field(strict=True, ge=0, le=COUNT_MAX)]
+Nought = Annotated[int, Field(strict=True, ge=0, le=0)]
 Weight = Annotated[int, Field(strict=True, ge=1, le=1000)]
 Flag = Annotated[bool, Field(strict=True)]
 HostName = Annotated[str, AfterValidator(parse_host)]

@@ -2,7 +2,7 @@
 
 known   the moment a bucket is full again, as Redis last told, in local time. Never later than the truth,
         since time is counted from the sending of the question; so a refusal read from it is one that
-        Redis would have given.
+        Redis would have given. Not so where tokens come back (`cost_304`): there nothing is refused by it.
 local   the same for buckets that are spent here while Redis does not answer. They start from what is
         known. With n live replicas a token weighs n times as much, so that together they grant the limit.
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SHARDS = 16  # hash tags of keys: enough for any cluster one service needs, few enough for full batches
 LAST_SHARD: Final = SHARDS - 1
+NEVER_US: Final = 1 << 60  # later than any moment
 KEY_BYTES = 16  # of a partition key's hash
 
 
@@ -62,9 +63,10 @@ class Book:
         self._cost = limit.cost_units
         self._room = limit.burst_units
         self.width = 1
+        # This near to full the cost fits, or may: another replica may have given tokens back.
         self.ample_us = (
-            limit.burst_units - limit.cost_units
-        ) // limit.scale  # this near to full: the cost fits
+            NEVER_US if limit.is_free_304 else (limit.burst_units - limit.cost_units) // limit.scale
+        )
         self.columns = self._columns(limit.cost_units)
         self.refund_columns = self._columns(-limit.cost_units)
         name = limit.name.encode()
@@ -116,7 +118,7 @@ class Book:
     def known_verdict(self, key: bytes, now_us: int) -> Verdict:
         """What Redis would say, as far as it is known; a refusal is certain."""
         debt = max((self.known.get(key) - now_us) * self._scale, 0)
-        return Verdict(self.limit, debt + self._cost <= self._room, debt)
+        return Verdict(self.limit, debt + self._cost <= self._room or self.limit.is_free_304, debt)
 
     # --- without Redis ---
 

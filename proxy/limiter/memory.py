@@ -146,6 +146,17 @@ class MemoryStore:
                     self._tables[limit].put(charge.key, now + verdict.debt, now)
         return Decision(is_admitted, verdicts)
 
+    def give_back(self, charges: Sequence[Charge]) -> None:
+        clock_us = self._clock_us()
+        for charge in charges:
+            limit = charge.limit
+            table = self._tables.get(limit)  # a reload may have taken it away meanwhile
+            if table is not None:
+                now = clock_us * limit.scale
+                full_at = table.find(charge.key, now)
+                if full_at > now:
+                    table.put(charge.key, max(full_at - limit.cost_units, now), now)
+
     # --- now and then ---
 
     async def reset(self, limit: Limit, key: bytes) -> int:

@@ -145,6 +145,11 @@ class RedisStore:
         shape = self._shape(charges)
         batch.add(shape, charges, waiter, shape.refund_columns if back else shape.columns)
 
+    def give_back(self, charges: Sequence[Charge]) -> None:
+        for charge in charges:
+            if not self.is_down([charge]):
+                self.enqueue([charge], NOBODY, back=True)
+
     def _room(self, key: bytes, width: int) -> Batch:
         """This tick's batch for a bucket and so many charges."""
         place = key[0] & self._mask

@@ -39,6 +39,9 @@ class Store(Protocol):
         Charges are of different limits, all of the limits last configured; there is at least one.
         """
 
+    def give_back(self, charges: Sequence[Charge]) -> None:
+        """Tokens that were taken come back, none beyond full; what cannot be reached now keeps them."""
+
     def configure(self, limits: Limits) -> None:
         """At the start and after a reload. A limit of the same name keeps its buckets, also at a new rate."""
 

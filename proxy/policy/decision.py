@@ -11,6 +11,8 @@ from proxy import faults
 from proxy.policy import gcra
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxy.faults import Fault
     from proxy.policy.limits import Limit
 
@@ -104,3 +106,19 @@ class Decision:
 
     def __repr__(self) -> str:
         return f"Decision({'admitted' if self.is_admitted else 'refused'} via {self.via}, {self.verdicts})"
+
+
+def spared(charges: Sequence[Charge], decision: Decision) -> list[Charge]:
+    """What a request that was admitted gets back, since its answer is a 304; the verdicts tell of it.
+
+    Nothing of what was decided without the store: those tokens are counted elsewhere.
+    """
+    back: list[Charge] = []
+    if decision.via == LOCAL:
+        return back
+    for charge, verdict in zip(charges, decision.verdicts, strict=True):
+        limit = charge.limit
+        if limit.is_free_304 and verdict.is_admitted:
+            verdict.debt = max(verdict.debt - limit.cost_units, 0)
+            back.append(charge)
+    return back

@@ -48,6 +48,7 @@ class Limit:
         "cost_units",
         "count",
         "interval",
+        "is_free_304",
         "is_shadow",
         "is_static",
         "is_universal",
@@ -69,6 +70,7 @@ class Limit:
         self.period_us = settings.rate.period_us
         self.burst = settings.burst
         self.cost = settings.cost
+        self.is_free_304 = settings.cost_304 == 0
         self.lease = settings.lease
         self.interval, self.scale = gcra.reduced(self.count, self.period_us)
         self.burst_units = self.burst * self.interval
@@ -123,7 +125,7 @@ def _holds(fields: Mapping[bytes, bytes], name: bytes, pattern: re.Pattern[bytes
 class Limits:
     """All limits of one config, in its order."""
 
-    __slots__ = ("_all", "_only", "credential_names", "is_static")
+    __slots__ = ("_all", "_only", "credential_names", "gives_back", "is_static")
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._all = tuple(limits)
@@ -131,6 +133,7 @@ class Limits:
         self._only = self._all[0] if len(self._all) == 1 and self._all[0].is_universal else None
         # The same client with the same header fields is charged the same, whatever it asks for.
         self.is_static = all(limit.is_static for limit in self._all)
+        self.gives_back = any(limit.is_free_304 for limit in self._all)  # some requests' tokens, afterwards
         self.credential_names: frozenset[bytes] = frozenset().union(
             *(limit.partition.credential_names for limit in self._all)
         )  # lower-case names of the fields that keys are read from

@@ -62,6 +62,9 @@ MISTAKES = [
     # traps of YAML 1.1
     ("contract: {edge_etags: yes}", "1:24: contract.edge_etags: must be true or false, not 'yes'"),
     ("contract: {edge_etags: on}", "1:24: contract.edge_etags: must be true or false, not 'on'"),
+    ("limits: [{name: a, rate: 1/s, cost_304: 1}]", "1:41: limits[0].cost_304: must be at most 0, not 1"),
+    ("limits: [{name: a, rate: 1/s, cost_304: false}]", "1:41: limits[0].cost_304: must be a whole number, not false"),
+    ("limits: [{name: a, rate: 1/s, cost_304: []}]", "1:41: limits[0].cost_304: must be a whole number, not a list"),
     ("contract: {edge_etags: 1}", "1:24: contract.edge_etags: must be true or false, not 1"),
     ("downstream: {limits: {headers: 0100}}", "1:32: downstream.limits.headers: must be a whole number, not '0100'"),
     ("downstream: {limits: {headers: 1e2}}", "1:32: downstream.limits.headers: must be a whole number, not '1e2'"),

@@ -258,6 +258,73 @@ class StoreContract:
         assert [decision.is_admitted for decision in decisions] == [True, False, False]
         assert [decision.verdicts[0].remaining for decision in decisions] == [4, 4, 4]
 
+    # --- giving back ---
+
+    async def test_token_that_was_given_back_is_there_at_once(self, bench):
+        """Also for who was refused a moment ago."""
+        (limit,) = configured(bench, {"rate": "2/h", "burst": 2, "cost_304": 0})
+        user, other = new_user(), new_user()
+        before = [(await take(bench.store, Charge(limit, user))).is_admitted for _ in range(3)]
+        bench.store.give_back([Charge(limit, user)])
+        after = [(await take(bench.store, Charge(limit, user))).is_admitted for _ in range(2)]
+        others = (await take(bench.store, Charge(limit, other))).verdicts[0].remaining
+
+        assert (before, after, others) == ([True, True, False], [True, False], 1)
+
+    async def test_no_bucket_gets_fuller_than_full(self, bench):
+        """However much is given back, and to whom nothing was taken from."""
+        (limit,) = configured(bench, {"rate": "9/h", "burst": 3, "cost": 2, "cost_304": 0})
+        user = new_user()
+        for _ in range(3):
+            bench.store.give_back([Charge(limit, user)])
+        await take(bench.store, Charge(limit, user))
+        for _ in range(3):
+            bench.store.give_back([Charge(limit, user)])
+        decisions = [await take(bench.store, Charge(limit, user)) for _ in range(2)]
+
+        assert [decision.is_admitted for decision in decisions] == [True, False]
+        assert decisions[0].verdicts[0].remaining == 1
+
+    async def test_what_one_limit_gives_back_is_not_the_others(self, bench):
+        each = {"rate": "5/h", "cost_304": 0}
+        one, two, three = configured(bench, each, each, {**each, "mode": "shadow"})
+        charges = [Charge(limit, new_user()) for limit in (one, two, three)]
+        await take(bench.store, *charges)
+        bench.store.give_back([charges[0], charges[2]])
+        decision = await take(bench.store, *charges)
+
+        assert [verdict.remaining for verdict in decision.verdicts] == [4, 3, 4]
+
+    async def test_limit_that_a_reload_took_away_gets_nothing(self, bench):
+        (limit,) = configured(bench, {"name": "gone", "rate": "5/h", "cost_304": 0})
+        configured(bench, {"name": "other"})
+
+        bench.store.give_back([Charge(limit, new_user())])
+
+    async def test_any_history_of_taking_and_giving_back(self, bench):
+        """At one moment, as it were: whole tokens, counted."""
+
+        @settings(max_examples=20, deadline=None, suppress_health_check=SHARED_BENCH)
+        @given(st.lists(st.booleans(), max_size=30), st.integers(1, 3))
+        def agrees(history, cost):
+            asked.append((history, cost))
+
+        asked: list = []
+        agrees()
+        for history, cost in asked:
+            (limit,) = configured(bench, {"rate": "5/d", "burst": 5, "cost": cost, "cost_304": 0})
+            user, left, told, expected = new_user(), 5, [], []
+            for takes in history:
+                if takes:
+                    decision = await take(bench.store, Charge(limit, user))
+                    left -= cost if left >= cost else 0
+                    told.append((decision.is_admitted, decision.verdicts[0].remaining))
+                    expected.append((told[-1][0], left))
+                else:
+                    bench.store.give_back([Charge(limit, user)])
+                    left = min(5, left + cost)
+            assert told == expected
+
     # --- reset ---
 
     async def test_reset_fills_one_bucket(self, bench):

@@ -212,6 +212,76 @@ async def test_what_cannot_be_given_back_is_not_taken_again(redis: Redis) -> Non
         assert (await ask(store, charge(limit))).verdicts[0].remaining == 9
 
 
+async def test_what_one_replica_gives_back_the_other_may_spend_at_once(redis: Redis) -> None:
+    """It remembers no denial of a limit that gives tokens back: a refusal would not be certain."""
+    limits = limits_of({"rate": "1/h", "name": "per-user", "cost_304": 0})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as one, store_at(redis.url, limits) as two:
+        assert (await ask(one, charge(limit))).is_admitted
+        refused = [await ask(two, charge(limit)) for _ in range(3)]
+        one.give_back([charge(limit)])
+        await ask(one, charge(limit, "bob"))
+
+        assert {(decision.is_admitted, decision.via) for decision in refused} == {(False, "store")}
+        assert (await ask(two, charge(limit))).is_admitted
+
+
+async def test_other_limits_of_the_request_still_refuse_by_what_is_known(redis: Redis) -> None:
+    limits = limits_of({"rate": "1/h", "name": "a", "cost_304": 0}, {"rate": "1/h", "name": "b"})
+    free, strict = limits
+    async with store_at(redis.url, limits) as store:
+        await ask(store, charge(strict))
+        decisions = [await ask(store, charge(free), charge(strict)) for _ in range(2)]
+        alone = [await ask(store, charge(free)) for _ in range(2)]
+
+        assert [(each.is_admitted, each.via) for each in decisions] == [
+            (False, "denial_cache"),
+            (False, "denial_cache"),
+        ]
+        assert [(each.is_admitted, each.via) for each in alone] == [(True, "store"), (False, "store")]
+
+
+async def test_tokens_that_come_back_go_out_with_the_ticks_requests(redis: Redis) -> None:
+    """One command for all of them, and nobody waits for it."""
+    limits = limits_of({"rate": "100/h", "name": "per-user", "cost_304": 0})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store:
+        await ask_all(store, [[charge(limit)]] * 10)
+        before = commands(redis, "evalsha")
+        for _ in range(10):
+            store.give_back([charge(limit)])
+        after = await ask(store, charge(limit))
+
+        assert after.verdicts[0].remaining == 99
+        assert commands(redis, "evalsha") - before == 1
+
+
+async def test_token_of_a_lease_comes_back_too(redis: Redis) -> None:
+    limits = limits_of({"rate": "1000/h", "name": "per-user", "lease": 10, "cost_304": 0})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store:
+        decisions = [await ask(store, charge(limit)) for _ in range(20)]
+        for _ in decisions:
+            store.give_back([charge(limit)])
+        store._books[limit].leases.forget(b"")
+        left = (await ask(store, charge(limit))).verdicts[0].remaining
+
+        assert "lease" in {decision.via for decision in decisions}
+        assert 1000 - 11 <= left <= 999  # what was leased and not spent is lost, nothing else
+
+
+async def test_nothing_is_given_back_while_redis_is_down(redis: Redis) -> None:
+    limits = limits_of({"rate": "10/h", "name": "per-user", "cost_304": 0})
+    (limit,) = limits
+    redis.kill()
+    async with store_at(redis.url, limits) as store:
+        local = await ask(store, charge(limit))
+        store.give_back([charge(limit)])
+
+        assert (local.via, store._open) == ("local", {})
+        assert (await ask(store, charge(limit))).verdicts[0].remaining == 8
+
+
 # --- what lies in Redis ---
 
 

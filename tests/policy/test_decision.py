@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from proxy import faults
-from proxy.policy.decision import Decision, Verdict
-from tests.policy.heads import limit
+from proxy.policy.decision import Charge, Decision, Verdict, spared
+from tests.policy.heads import limit, limits
 
 
 def test_admitted_verdict_says_what_is_left():
@@ -45,3 +45,39 @@ def test_refusals_are_those_of_enforced_limits():
     assert repr(decision).startswith(
         "Decision(refused via store, [Verdict(shadow, refused for 0.066667 s, 0 of 15 left)"
     )
+
+
+# --- what a 304 gets back ---
+
+
+def decided(*settings, via="store"):
+    made = limits(*settings)
+    charges = [Charge(limit, b"k" * 16) for limit in made]
+    verdicts = [Verdict(limit, not limit.is_shadow, 2 * limit.cost_units) for limit in made]
+    return charges, Decision(True, verdicts, via)
+
+
+def test_charges_of_limits_that_say_so_are_spared():
+    """And told of: what was not taken is not given back."""
+    free = {"rate": "9/h", "cost_304": 0}
+    charges, decision = decided(
+        {"name": "a", **free}, {"name": "b", "rate": "9/h"}, {"name": "c", **free, "mode": "shadow"}
+    )
+
+    assert spared(charges, decision) == [charges[0]]
+    assert [verdict.remaining for verdict in decision.verdicts] == [8, 7, 7]
+
+
+def test_debt_of_a_spared_charge_is_never_below_nothing():
+    charges, decision = decided({"name": "a", "rate": "9/h", "cost_304": 0})
+    for _ in range(3):
+        spared(charges, decision)
+
+    assert decision.verdicts[0].debt == 0
+
+
+def test_what_was_decided_without_the_store_is_not_spared():
+    charges, decision = decided({"name": "a", "rate": "9/h", "cost_304": 0}, via="local")
+
+    assert spared(charges, decision) == []
+    assert decision.verdicts[0].remaining == 7

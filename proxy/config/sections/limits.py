@@ -14,6 +14,7 @@ from proxy.config.kinds import (
     Key,
     Method,
     Network,
+    Nought,
     PathGlob,
     Rated,
     Secret,
@@ -100,6 +101,9 @@ class LimitSettings(Section):
     rate: Rated = setting("Requests in a second, minute, hour or day: 15/s, 90/m, 1000/h, 5000/d.")
     burst: Count = setting("Most requests at once.", _count_of_rate, says="the count of `rate`")
     cost: Count = setting("Tokens that one request takes.", 1)
+    cost_304: Nought | None = setting(
+        "0 gives the tokens of a request back whose answer is a 304; null keeps them.", None
+    )
     lease: Count = setting("Requests' tokens that a busy client's replica takes from Redis at once.", 1)
     mode: Literal["enforce", "shadow"] = setting(
         "enforce refuses; shadow only counts what it would refuse.", "enforce"
