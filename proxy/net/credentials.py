@@ -47,7 +47,6 @@ class Credentials(Generic[T]):
         """`make` raises TlsError, and then so does this."""
         self.setting = setting
         self.problem: str | None = None  # with the files as they are, while `now` is older
-        self.failures = 0
         self._files = [Path(file) for file in files if file is not None]
         self._make = make
         self._marks = self._look()
@@ -66,9 +65,8 @@ class Credentials(Generic[T]):
         self._content = content
         try:
             self.now = self._make()
-        except TlsError as error:
+        except (TlsError, OSError) as error:  # a file may go while it is read
             self.problem = str(error)
-            self.failures += 1
         else:
             self.problem = None
         return True

@@ -31,7 +31,7 @@ def show(context: ssl.SSLContext, cert: str, key: str | None, setting: str = "")
     try:
         context.load_cert_chain(cert, key, password=_no_password)
     except (ssl.SSLError, ValueError) as error:
-        reason = error.reason if isinstance(error, ssl.SSLError) else str(error)
+        reason = error.reason if isinstance(error, ssl.SSLError) else error
         raise TlsError(f"{setting}cert: {cert} and {key} are no certificate with its key: {reason}") from None
     try:
         return first_in(pem)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proxy.admin.app import AdminSources
 from proxy.admin.resets import Resets
@@ -24,6 +24,7 @@ from proxy.net.hall import Hall, HallRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
 from proxy.rules import Rules
+from proxy.runtime.renewal import Renewals
 from proxy.runtime.sites import addresses, listener_tls, serve_admin, serve_listeners
 from proxy.runtime.sockets import Own, StartError, open_own
 from proxy.runtime.tls import check_store_files
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from proxy.config.settings import Settings
     from proxy.limiter.redis import RedisStore
+    from proxy.net.credentials import Credentials
     from proxy.runtime.tls import ListenerTls
     from proxy.telemetry.metrics import StoreFigures
 
@@ -75,6 +77,8 @@ class Worker:
         self._admin: web.AppRunner | None = None
         self._own = own
         self._listeners: list[ListenerTls | None] = []
+        self._renewals = Renewals(self._credentials, self.metrics)
+        self._renewing: asyncio.Task[None] | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._started = time.time()
         self._last_reload: dict[str, object] = {"successful": True, "at": self._started, "error": None}
@@ -93,6 +97,7 @@ class Worker:
         await self._runner.setup()
         self._listeners = listener_tls(self.settings.listen)
         await serve_listeners(self._runner, own.doors, self._listeners)
+        self._renewing = asyncio.create_task(self._renewals.run())
         if own.admin is not None:
             self._admin = await serve_admin(self.settings.admin, self._admin_sources(), own.admin)
         self.is_ready = True
@@ -152,12 +157,19 @@ class Worker:
         self._note_reload(error=error)
 
     def reopen_logs(self) -> None:
+        """At SIGHUP."""
         self.access_log.reopen()
+        self._renewals.look_now()
 
     def _note_reload(self, *, error: str | None) -> None:
         now = time.time()
         self._last_reload = {"successful": error is None, "at": now, "error": error}
         self.metrics.reloaded(successful=error is None, at=now)
+
+    def _credentials(self) -> list[Credentials[Any]]:
+        ours = [listener.credentials for listener in self._listeners if listener is not None]
+        towards = self.gateway.pool.tls
+        return [*ours, towards.credentials] if towards is not None else [*ours]
 
     # --- stop ---
 
@@ -170,6 +182,8 @@ class Worker:
 
     async def stop(self) -> None:
         """Ends everything; running exchanges have `drain.timeout` to finish."""
+        if self._renewing is not None:
+            self._renewing.cancel()
         self.is_ready = False
         self.gateway.is_draining = True
         await self._runner.cleanup()
@@ -244,6 +258,7 @@ class Worker:
             "upstream": self.gateway.pool.status(),
             "connections": {f"{side}_{state}": n for (side, state), n in self._connections().items()},
             "store": self.store.status(),
+            "tls": self._renewals.status(),
         }
 
 

@@ -36,7 +36,7 @@ class _Counts(NamedTuple):
     name: str
     help: str
     labels: tuple[str, ...]
-    read: Callable[[Metrics], Mapping[Any, int]]
+    read: Callable[[Metrics], Mapping[Any, float]]
 
 
 class _Spread(NamedTuple):
@@ -113,6 +113,12 @@ _COUNTERS = (
         lambda metrics: {(): metrics.access_log_dropped()},
     ),
     _Counts(
+        "weir_certificate_failures_total",
+        "Times that changed files of certificates could not be used; the old ones stay in use.",
+        ("setting",),
+        lambda metrics: metrics.certificate_failures,
+    ),
+    _Counts(
         "weir_worker_restarts_total",
         "Workers that ended by themselves and were started again.",
         (),
@@ -180,6 +186,12 @@ _STATES = (
         "Addresses of each server by how they stand: serving, returning, ejected or unhealthy.",
         ("server", "state"),
         lambda metrics: metrics.servers(),
+    ),
+    _Counts(
+        "weir_certificate_expiry_timestamp_seconds",
+        "When each certificate in use expires, in Unix time.",
+        ("setting",),
+        lambda metrics: metrics.certificates(),
     ),
 )
 

@@ -117,6 +117,8 @@ class Metrics:
         self.is_reload_successful: bool = True
         self.worker_restarts: int = 0
         self.reload_time: float = 0.0  # Unix time at which the config in force was read
+        self.certificate_failures: dict[str, int] = {}  # by the setting of the block
+        self.certificates: Callable[[], Mapping[str, float]] = dict  # when they expire, by their setting
         self.connections: Callable[[], Mapping[tuple[str, str], int]] = dict  # by side and state
         self.servers: Callable[[], Mapping[tuple[str, str], int]] = dict  # addresses by server and state
         self.waiting: Callable[[], int] = int  # requests that wait for a server
@@ -214,6 +216,9 @@ class Metrics:
     ) -> None:
         self.servers = states
         self.waiting = waiting
+
+    def provide_certificates(self, ends: Callable[[], Mapping[str, float]]) -> None:
+        self.certificates = ends
 
     def provide_store(self, store: Measured) -> None:
         self.is_store_up = lambda: store.is_up

@@ -25,6 +25,8 @@ LABELS = {
     "weir_contract_violations_total": {"status", "rule"},
     "weir_upstream_failures_total": {"server", "reason"},
     "weir_upstream_servers": {"server", "state"},
+    "weir_certificate_expiry_timestamp_seconds": {"setting"},
+    "weir_certificate_failures_total": {"setting"},
     "weir_upstream_ejections_total": {"server"},
     "weir_upstream_waiting": set(),
     "weir_connections": {"side", "state"},
@@ -57,6 +59,8 @@ def metrics():
     metrics.provide_connections(lambda: {("downstream", "active"): 3, ("upstream", "idle"): 2})
     metrics.provide_store(SimpleNamespace(is_up=False))
     metrics.provide_access_log(lambda: 7)
+    metrics.provide_certificates(lambda: {"listen.tls.cert": 1.9e9})
+    metrics.certificate_failures["listen.tls"] = 1
     metrics.store.batch_size.observe(16)
     metrics.store.seconds.observe(0.001)
     metrics.store.errors["timeout"] = 4
