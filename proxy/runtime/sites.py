@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -18,30 +19,57 @@ if TYPE_CHECKING:
     from proxy.admin.app import AdminSources
     from proxy.config.sections.front import AdminSettings, Listen, ListenTls
     from proxy.runtime.sockets import Doors
+    from proxy.runtime.tls import Handshakes
 
 
-def listener_tls(listens: Sequence[Listen]) -> list[ListenerTls | None]:
+class TlsSite(web.SockSite):
+    """A socket that serves TLS, whose handshakes have a time to end."""
+
+    def __init__(
+        self, runner: web.BaseRunner, sock: socket.socket, tls: ListenerTls, handshake_timeout: float
+    ) -> None:
+        super().__init__(runner, sock, ssl_context=tls.front, backlog=BACKLOG)
+        self._handshake_timeout = handshake_timeout
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        assert self._runner.server is not None
+        self._server = await asyncio.get_running_loop().create_server(
+            self._runner.server,
+            sock=self._sock,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            ssl_handshake_timeout=self._handshake_timeout,
+        )
+
+
+def listener_tls(listens: Sequence[Listen], handshakes: Handshakes) -> list[ListenerTls | None]:
     """Of each listener, its TLS. Raises StartError for files that cannot be used."""
     return [
-        _tls(listen.tls, f"listen[{number}].tls" if len(listens) > 1 else "listen.tls")
+        _tls(listen.tls, f"listen[{number}].tls" if len(listens) > 1 else "listen.tls", handshakes)
         for number, listen in enumerate(listens)
     ]
 
 
-def _tls(tls: ListenTls | None, setting: str) -> ListenerTls | None:
+def _tls(tls: ListenTls | None, setting: str, handshakes: Handshakes) -> ListenerTls | None:
     try:
-        return ListenerTls(tls, setting) if tls is not None else None
+        return ListenerTls(tls, setting, handshakes) if tls is not None else None
     except TlsError as error:
         raise StartError(f"{setting}.{error}") from None
 
 
 async def serve_listeners(
-    runner: web.BaseRunner, doors: Doors, listeners: Sequence[ListenerTls | None]
+    runner: web.BaseRunner,
+    doors: Doors,
+    listeners: Sequence[ListenerTls | None],
+    handshake_timeout: float,
 ) -> None:
     for sockets, tls in zip(doors, listeners, strict=True):
-        context = tls.front if tls is not None else None
         for sock in sockets:
-            await web.SockSite(runner, sock, ssl_context=context, backlog=BACKLOG).start()
+            if tls is None:
+                await web.SockSite(runner, sock, backlog=BACKLOG).start()
+            else:
+                await TlsSite(runner, sock, tls, handshake_timeout).start()
 
 
 async def serve_admin(

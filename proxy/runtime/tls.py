@@ -9,12 +9,13 @@ from __future__ import annotations
 import ssl
 import sys
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from proxy.net.credentials import Credentials, Shown
 from proxy.net.tls import VERSIONS, show, trust
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from proxy.config.sections.front import ListenTls
     from proxy.config.sections.limits import StoreTls
@@ -52,19 +53,55 @@ class Certificates:
             connection.context = self.for_name(name)
 
 
+class Handshakes:
+    """Those under way: connections that nobody else knows of before they are secure."""
+
+    def __init__(self, most: Callable[[], int]) -> None:
+        """`most` at once."""
+        self._most = most
+        self._under_way: WeakSet[Connecting] = WeakSet()  # one that breaks off is just gone
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def begin(self, connection: Connecting) -> None:
+        """Raises ConnectionAbortedError, which has the loop close it without a word in the log."""
+        if len(self._under_way) >= self._most():
+            raise ConnectionAbortedError
+        self._under_way.add(connection)
+        connection.handshakes = self
+
+    def end(self, connection: Connecting) -> None:
+        self._under_way.discard(connection)
+
+
+class Connecting(ssl.SSLObject):
+    """A client's connection, which tells when its handshake is done."""
+
+    handshakes: Handshakes | None = None
+
+    def do_handshake(self) -> None:
+        super().do_handshake()  # raises while more of it must come
+        if self.handshakes is not None:
+            self.handshakes.end(self)
+            self.handshakes = None
+
+
 class ListenerTls:
-    def __init__(self, tls: ListenTls, setting: str) -> None:
+    def __init__(self, tls: ListenTls, setting: str, handshakes: Handshakes) -> None:
         """`setting` names the block. Raises TlsError."""
         files = [file for _, *pair in _pairs(tls) for file in pair]
         self.credentials = Credentials(setting, [*files, tls.client_ca], lambda: Certificates(tls, setting))
         self.front = ListenerFront(ssl.PROTOCOL_TLS_SERVER)
         self.front.credentials = self.credentials
+        self.front.handshakes = handshakes
 
 
 class ListenerFront(ssl.SSLContext):
     """What the loop holds on to: for each connection the certificates of the day."""
 
     credentials: Credentials[Certificates]
+    handshakes: Handshakes
 
     def wrap_bio(
         self,
@@ -76,7 +113,10 @@ class ListenerFront(ssl.SSLContext):
     ) -> ssl.SSLObject:
         """A connection that begins."""
         context = self.credentials.now.first
-        return context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        connection = context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        assert isinstance(connection, Connecting)
+        self.handshakes.begin(connection)
+        return connection
 
 
 def check_store_files(tls: StoreTls) -> None:
@@ -101,7 +141,9 @@ def _pairs(tls: ListenTls) -> Iterator[tuple[str, str, str]]:
 
 def _context(tls: ListenTls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = Connecting
     context.minimum_version = VERSIONS[tls.min_version]
+    context.options |= ssl.OP_NO_RENEGOTIATION  # of TLS 1.2: dear for us, cheap for who asks
     context.set_alpn_protocols(["http/1.1"])
     if tls.client_ca is not None:
         trust(context, "client_ca", tls.client_ca)

@@ -27,7 +27,7 @@ from proxy.rules import Rules
 from proxy.runtime.renewal import Renewals
 from proxy.runtime.sites import addresses, listener_tls, serve_admin, serve_listeners
 from proxy.runtime.sockets import Own, StartError, open_own
-from proxy.runtime.tls import check_store_files
+from proxy.runtime.tls import Handshakes, check_store_files
 from proxy.telemetry import log
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.log import event
@@ -77,6 +77,7 @@ class Worker:
         self._admin: web.AppRunner | None = None
         self._own = own
         self._listeners: list[ListenerTls | None] = []
+        self._handshakes = Handshakes(lambda: self.hall.limits.connections_max)
         self._renewals = Renewals(self._credentials, self.metrics)
         self._renewing: asyncio.Task[None] | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -95,8 +96,9 @@ class Worker:
         self.gateway.pool.start()
         self._provide_metrics()
         await self._runner.setup()
-        self._listeners = listener_tls(self.settings.listen)
-        await serve_listeners(self._runner, own.doors, self._listeners)
+        self._listeners = listener_tls(self.settings.listen, self._handshakes)
+        patience = self.settings.downstream.timeouts.head
+        await serve_listeners(self._runner, own.doors, self._listeners, patience)
         self._renewing = asyncio.create_task(self._renewals.run())
         if own.admin is not None:
             self._admin = await serve_admin(self.settings.admin, self._admin_sources(), own.admin)
@@ -227,7 +229,8 @@ class Worker:
         self.metrics.provide_servers(self._servers, lambda: len(self.gateway.pool.waiting))
 
     def _connections(self) -> dict[tuple[str, str], int]:
-        down, up = self.hall.counts(), self.gateway.pool.counts()
+        down = self.hall.counts() | {"handshake": len(self._handshakes)}
+        up = self.gateway.pool.counts()
         return {("downstream", state): n for state, n in down.items()} | {
             ("upstream", state): n for state, n in up.items()
         }
