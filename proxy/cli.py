@@ -39,12 +39,12 @@ def worker(channel: int) -> None:
 @click.argument("config_path", metavar="FILE")
 def check(config_path: str) -> None:
     """Say every mistake in FILE; exit 0 if there is none, else 2."""
+    from proxy.config.loader import load  # noqa: PLC0415
     from proxy.config.mistakes import ConfigError  # noqa: PLC0415
     from proxy.contract.checks import CHECKS  # noqa: PLC0415
-    from proxy.runtime.available import load_honoured  # noqa: PLC0415
 
     try:
-        settings = load_honoured(config_path)
+        settings = load(config_path)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(2)

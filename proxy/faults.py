@@ -45,6 +45,7 @@ def _door(reason: str, status: int, detail: str, phase: str = "head") -> Fault:
 
 
 # Refused at the door: nothing is forwarded, the connection closes (design: data plane).
+NOT_ANNOUNCED = _door("not_announced", CLOSE, "The connection does not begin with a PROXY header.")
 MALFORMED_HEAD = _door("malformed_head", 400, "The request is not valid HTTP/1.1.")
 UNSUPPORTED_VERSION = _door("unsupported_version", 400, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
 AMBIGUOUS_LENGTH = _door(

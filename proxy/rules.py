@@ -18,7 +18,7 @@ from proxy.contract.location import public_location
 from proxy.contract.problem import Problems, form_of, problem_head_lines
 from proxy.contract.redaction import WITHHELD, Redaction
 from proxy.http1.addresses import Networks
-from proxy.http1.forwarded import client_address, forwarded_lines
+from proxy.http1.forwarded import client_address, way_lines
 from proxy.http1.head import CHUNKED
 from proxy.http1.headers import (
     REQUEST_DROPS,
@@ -96,6 +96,7 @@ class Rules:
         self._makes_etags = settings.contract.edge_etags
         self.passes = self._passing().__contains__  # whether answers of a status need no judgement
         self._trust = Networks(settings.forwarded.trust)
+        self._told_by = settings.forwarded.field.encode()
         self._edge = Edge(settings.contract)
         self._has_edge = not self._edge.is_idle
         self._dialect = settings.ratelimit_fields
@@ -121,14 +122,14 @@ class Rules:
 
     def _study(self, head: RequestHead, peer: str, scheme: bytes) -> Known:
         fields = head.fields
-        client = client_address(head, peer, self._trust)
+        client = client_address(head, peer, self._trust, self._told_by)
         host = fields.get(b"host") if self._keeps_host else None
         upgrade = asks_upgrade(head)
         has_trace = bool(_TRACEPARENT.fullmatch(fields.get(b"traceparent", b"")))
         lines = [
             b"Host: %b\r\n" % host if host else b"",
             request_lines(head, REQUEST_DROPS if has_trace else REQUEST_DROPS | _TRACE_FIELDS),
-            forwarded_lines(head, peer, scheme, is_trusted=self._trust.covers(peer)),
+            way_lines(head, peer, scheme, self._told_by, is_trusted=self._trust.covers(peer)),
             b"Transfer-Encoding: chunked\r\n" if head.body_length == CHUNKED else b"",
             b"Expect: 100-continue\r\n" if b"expect" in fields and head.minor == 1 else b"",
             b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade if upgrade else b"",

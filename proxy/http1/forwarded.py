@@ -1,4 +1,4 @@
-"""Who the client is, through trusted hops, and what the upstream is told of the way (X-Forwarded-*, Via).
+"""Who the client is, through trusted hops, and what the upstream is told of the way (Via, X-Forwarded-*).
 
 A hop is believed only while the address it came from is trusted; the walk goes right to left. What an
 untrusted peer claims in X-Forwarded-*, X-Real-IP and Forwarded never reaches the upstream; Via is appended
@@ -7,8 +7,9 @@ to, never dropped (RFC 9110 section 7.6.3). Knows nothing of sockets or time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from proxy.http1 import forwarded_field
 from proxy.http1.addresses import parsed
 from proxy.http1.headers import CLAIM_PREFIX
 
@@ -16,28 +17,39 @@ if TYPE_CHECKING:
     from proxy.http1.addresses import Networks
     from proxy.http1.head import RequestHead
 
+# The fields in which hops can say who their peer is; one of them is believed and written.
+X_FORWARDED_FOR: Final = b"x-forwarded-for"
+FORWARDED: Final = b"forwarded"
+
 HOPS_MAX = 32  # hops walked at most: a longer list is a flood
 
 _OWN = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
 _UNKNOWN = b"unknown"  # RFC 7239 section 6.2: a peer on a Unix socket has no address
 
 
-def client_address(head: RequestHead, peer: str, trust: Networks) -> str:
+def client_address(head: RequestHead, peer: str, trust: Networks, told_by: bytes = X_FORWARDED_FOR) -> str:
     """The address that is charged: the first, from the right, that no trusted hop vouches for."""
     if not trust.covers(peer):
         return peer
-    field = head.fields.get(b"x-forwarded-for")
-    if field is None:
-        return peer
     client = peer
-    for hop in reversed(field.decode("latin-1").split(",")[-HOPS_MAX:]):
-        address = bare_address(hop.strip())
+    for hop in reversed(hops(head, told_by)[-HOPS_MAX:]):
+        address = bare_address(hop)
         if not address:
             break
         client = address
         if not trust.covers(address):
             break
     return client
+
+
+def hops(head: RequestHead, told_by: bytes) -> list[str]:
+    """What the hops wrote into the field that is believed."""
+    value = head.fields.get(told_by)
+    if value is None:
+        return []
+    if told_by == FORWARDED:
+        return forwarded_field.hops(value)
+    return [hop.strip() for hop in value.decode("latin-1").split(",")]
 
 
 def bare_address(hop: str) -> str:
@@ -52,11 +64,28 @@ def bare_address(hop: str) -> str:
     return str(address) if address is not None else ""
 
 
-def forwarded_lines(head: RequestHead, peer: str, scheme: bytes, *, is_trusted: bool) -> bytes:
-    """Via and X-Forwarded-* of the request to the server."""
-    fields = head.fields
-    via = fields.get(b"via")
+def way_lines(
+    head: RequestHead, peer: str, scheme: bytes, told_by: bytes = X_FORWARDED_FOR, *, is_trusted: bool
+) -> bytes:
+    """What the server is told of the way: Via, and X-Forwarded-* or Forwarded."""
+    via = head.fields.get(b"via")
     hop = b"1.%d weir" % head.minor
+    write = _forwarded_lines if told_by == FORWARDED else _x_forwarded_lines
+    return b"Via: %b\r\n%b" % (
+        b"%b, %b" % (via, hop) if via else hop,
+        write(head, peer, scheme, is_trusted=is_trusted),
+    )
+
+
+def _forwarded_lines(head: RequestHead, peer: str, scheme: bytes, *, is_trusted: bool) -> bytes:
+    """What trusted hops said stays, with our own element behind it."""
+    before = head.fields.get(FORWARDED, b"") if is_trusted else b""
+    own = forwarded_field.element(peer, head.fields.get(b"host", b""), scheme)
+    return b"Forwarded: %b\r\n" % (b"%b, %b" % (before, own) if forwarded_field.hops(before) else own)
+
+
+def _x_forwarded_lines(head: RequestHead, peer: str, scheme: bytes, *, is_trusted: bool) -> bytes:
+    fields = head.fields
     address = peer.encode() or _UNKNOWN
     host = fields.get(b"host", b"")
     proto = scheme
@@ -69,8 +98,7 @@ def forwarded_lines(head: RequestHead, peer: str, scheme: bytes, *, is_trusted: 
         others = b"".join(
             [b"%b: %b\r\n" % header for header in head.headers if _passes_on(header[0].lower())]
         )
-    return b"Via: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n%b" % (
-        b"%b, %b" % (via, hop) if via else hop,
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n%b" % (
         address,
         proto,
         host,

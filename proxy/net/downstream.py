@@ -54,6 +54,7 @@ class Downstream(Connection):
         "_body_wanted",
         "_buffer",
         "_decoder",
+        "_fault",
         "_hall",
         "_is_advancing",
         "_is_head_begun",
@@ -65,13 +66,15 @@ class Downstream(Connection):
         "scheme",
     )
 
-    def __init__(self, hall: Hall) -> None:
+    def __init__(self, hall: Hall, peer: str | None = None, fault: Fault | None = None) -> None:
+        """`peer` is who the client is, if it is not the socket's; with a `fault` it is refused."""
         super().__init__(hall.outbox, hall.sweeper)
         self._hall = hall
         # connection
         self.lane: Lane = None  # type: ignore[assignment]
         self.scheme = b"http"
-        self.peer = ""
+        self.peer = peer or ""
+        self._fault = fault
         self._state = _HEADS
         self._buffer = b""
         self._is_advancing = False  # or will go on in the next tick
@@ -88,8 +91,9 @@ class Downstream(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         hall = self._hall
-        peername = transport.get_extra_info("peername")
-        self.peer = peername[0] if isinstance(peername, tuple) else ""  # a Unix socket has none
+        if not self.peer:
+            peername = transport.get_extra_info("peername")
+            self.peer = peername[0] if isinstance(peername, tuple) else ""  # a Unix socket has none
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = b"https"
         self.lane = hall.new_lane(self)
@@ -97,6 +101,8 @@ class Downstream(Connection):
         self._wait()
         if not hall.entered(self):
             self.lane.refuse_head(faults.TOO_MANY_CONNECTIONS)
+        elif self._fault is not None:
+            self.lane.refuse_head(self._fault)
 
     def data_received(self, data: bytes) -> None:
         state = self._state

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import uvloop
 
-from proxy.config.loader import read_text
+from proxy.config.loader import loads, read_text
 from proxy.config.mistakes import ConfigError
 from proxy.config.watcher import fingerprint, watch
-from proxy.runtime.available import honoured
 from proxy.runtime.exits import EXIT_CONFIG, EXIT_OK, EXIT_START
 from proxy.runtime.notify import Notifier
 from proxy.runtime.processors import usable_processors
@@ -48,7 +47,7 @@ def run(config_path: str) -> int:
     seen = fingerprint(config_path)
     try:
         text = read_text(config_path)
-        settings = honoured(text, config_path)
+        settings = loads(text, config_path)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_CONFIG
@@ -168,7 +167,7 @@ async def _follow(service: Service, config_path: str, seen: str | None) -> None:
 def _reload(service: Service, config_path: str) -> None:
     try:
         text = read_text(config_path)
-        settings = honoured(text, config_path)
+        settings = loads(text, config_path)
     except ConfigError as error:
         service.refuse_reload(str(error))
         return

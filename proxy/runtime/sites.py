@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from proxy.admin.app import admin_app
+from proxy.net.announced import AnnouncedSite
 from proxy.net.credentials import TlsError
 from proxy.runtime.sockets import BACKLOG, StartError
 from proxy.runtime.tls import ListenerTls
@@ -60,13 +61,17 @@ def _tls(tls: ListenTls | None, setting: str, handshakes: Handshakes) -> Listene
 
 async def serve_listeners(
     runner: web.BaseRunner,
+    listens: Sequence[Listen],
     doors: Doors,
     listeners: Sequence[ListenerTls | None],
     handshake_timeout: float,
 ) -> None:
-    for sockets, tls in zip(doors, listeners, strict=True):
+    for listen, sockets, tls in zip(listens, doors, listeners, strict=True):
         for sock in sockets:
-            if tls is None:
+            if listen.proxy_protocol:
+                context = tls.front if tls is not None else None
+                await AnnouncedSite(runner, sock, ssl_context=context, backlog=BACKLOG).start()
+            elif tls is None:
                 await web.SockSite(runner, sock, backlog=BACKLOG).start()
             else:
                 await TlsSite(runner, sock, tls, handshake_timeout).start()

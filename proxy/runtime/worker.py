@@ -98,7 +98,7 @@ class Worker:
         await self._runner.setup()
         self._listeners = listener_tls(self.settings.listen, self._handshakes)
         patience = self.settings.downstream.timeouts.head
-        await serve_listeners(self._runner, own.doors, self._listeners, patience)
+        await serve_listeners(self._runner, self.settings.listen, own.doors, self._listeners, patience)
         self._renewing = asyncio.create_task(self._renewals.run())
         if own.admin is not None:
             self._admin = await serve_admin(self.settings.admin, self._admin_sources(), own.admin)

@@ -75,9 +75,7 @@ BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 DOOR_REASONS: Final = frozenset(
     fault.reason
     for fault in faults.FAULTS.values()
-    if fault.side == faults.DOWNSTREAM
-    and (fault.phase in ("head", "idle") or fault is faults.BODY_TOO_LARGE)
-    and fault.status != faults.CLOSE
+    if fault.side == faults.DOWNSTREAM and (fault.phase in ("head", "idle") or fault is faults.BODY_TOO_LARGE)
 )
 
 

@@ -87,6 +87,7 @@ ELSEWHERE = {
     "read_timeout": ("tests/net/test_downstream.py", "test_client_that_stops_reading_is_left"),
     "connect_timeout": ("tests/e2e/test_timeouts.py", "test_server_that_does_not_accept_is_a_504"),
     "internal": ("tests/test_gateway.py", "faults.INTERNAL"),
+    "not_announced": ("tests/e2e/test_proxy_protocol.py", 'fault="not_announced"'),
     "queue_full": ("tests/net/test_servers.py", '["queue_full"]'),
     "queue_timeout": ("tests/net/test_servers.py", '["queue_timeout"]'),
     "store_down": ("tests/e2e/test_store.py", '"store_down", "refused"'),

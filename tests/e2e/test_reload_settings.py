@@ -92,6 +92,7 @@ ROWS = (
     Row("contract.known_paths", {"contract": {"known_paths": ["/api/**"]}}, 404),
     Row("contract.credentials", {"contract": {"credentials": ["X-Auth-Token"]}}, 401),
     Row("contract.open_paths", {"contract": {"open_paths": ["/"]}}, 200, base={"contract": {"credentials": ["X-Auth-Token"]}}),
+    Row("forwarded.field", {"forwarded": {"field": "forwarded"}}, True, sees=lambda r: "Forwarded: for=127.0.0.1;proto=http" in r.body.decode() and "X-Forwarded" not in r.body.decode()),
     Row("forwarded.trust", {"forwarded": {"trust": ["127.0.0.0/8"]}}, True, sees=lambda r: "X-Forwarded-For: 192.0.2.7, 127.0.0.1" in r.body.decode(), sent=(get("X-Forwarded-For: 192.0.2.7"),)),
     Row("ratelimit_fields", {"ratelimit_fields": "legacy"}, "1", sees=value("X-RateLimit-Limit"), base=limited()),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.http1.addresses import Networks
-from proxy.http1.forwarded import HOPS_MAX, bare_address, client_address, forwarded_lines
+from proxy.http1.forwarded import HOPS_MAX, bare_address, client_address, way_lines
 from proxy.http1.head import request_head
 
 TRUSTED = Networks([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
@@ -163,7 +163,7 @@ def test_trust_remembers_a_bounded_number_of_peers():
 
 
 def told(*fields, peer=PROXY, scheme=b"http", is_trusted=False, minor=1):
-    lines = forwarded_lines(head(*fields, minor=minor), peer, scheme, is_trusted=is_trusted)
+    lines = way_lines(head(*fields, minor=minor), peer, scheme, is_trusted=is_trusted)
     assert lines.endswith(b"\r\n")
     return lines[:-2].split(b"\r\n")
 

@@ -43,7 +43,7 @@ def test_head_is_let_in(raw):
 
 def test_every_fault_of_a_head_has_a_case():
     """All rows of the table of faults, except those that need a clock, a socket or a config to be provoked."""
-    elsewhere = {faults.HEAD_TIMEOUT, faults.HEAD_TOO_LARGE, faults.REPEATED_CREDENTIAL}
+    elsewhere = {faults.NOT_ANNOUNCED, faults.HEAD_TIMEOUT, faults.HEAD_TOO_LARGE, faults.REPEATED_CREDENTIAL}
     judged = {
         f for f in faults.FAULTS.values() if f.side == faults.DOWNSTREAM and f.phase == "head"
     } - elsewhere

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http1.forwarded import forwarded_lines
+from proxy.http1.forwarded import way_lines
 from proxy.http1.head import CHUNKED, UNTIL_CLOSE, request_head, response_head
 from proxy.http1.headers import RESPONSE_DROPS, request_lines, response_lines
 from proxy.http1.serialise import connection_line, interim_head, status_line, switching_head
@@ -86,7 +86,7 @@ def test_forwarded_request_is_read_by_h11_as_the_one_that_came(raw, is_trusted):
         head.target,
         head.fields[b"host"],
         request_lines(head),
-        forwarded_lines(head, "192.0.2.1", b"http", is_trusted=is_trusted),
+        way_lines(head, "192.0.2.1", b"http", is_trusted=is_trusted),
         CHUNKED_LINE if head.body_length == CHUNKED else b"",
     )
     theirs = oracle.read_request(written + body_for(head.body_length) + b"rest")

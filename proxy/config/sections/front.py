@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -112,5 +112,9 @@ class DownstreamSettings(Section):
 
 class ForwardedSettings(Section):
     trust: tuple[Network, ...] = setting(
-        "Networks of proxies in front, whose X-Forwarded-For is believed.", []
+        "Networks of proxies in front, whose word about the client is believed.", []
+    )
+    field: Literal["x-forwarded-for", "forwarded"] = setting(
+        "Where they say it, and the service is told: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239).",
+        "x-forwarded-for",
     )

@@ -1,0 +1,111 @@
+"""Listeners whose connections begin with a PROXY header: read to its last byte, then served like any other.
+
+The header is read from the bare socket, since TLS may follow it, and only as many bytes as are certainly
+part of it. What is none is closed without an answer and counted; so is one that does not come in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, cast
+
+from aiohttp import web
+
+from proxy import faults
+from proxy.http1.proxy_protocol import NotAnnouncedError, announced, missing
+from proxy.net.downstream import Downstream
+from proxy.telemetry.log import event
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+    from proxy.net.hall import Hall
+
+EMFILE_SECONDS = 1.0  # after which accepting is tried again if there are no descriptors (asyncio's figure)
+
+_log = logging.getLogger("weir.net")
+
+
+class AnnouncedSite(web.SockSite):
+    """In place of aiohttp's own on such a listener; its runner is a `HallRunner`."""
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        hall = cast("Hall", self._runner.server)
+        self._sock.listen(self._backlog)
+        self._sock.settimeout(0)
+        arrivals = Arrivals(self._sock, hall, self._ssl_context)
+        self._server = cast("asyncio.AbstractServer", arrivals)  # a site asks for its sockets and its end
+
+
+class Arrivals:
+    """Accepts connections and reads their headers, each in a task that ends when the header is there."""
+
+    def __init__(self, sock: socket.socket, hall: Hall, context: ssl.SSLContext | None) -> None:
+        self.sockets = (sock,)
+        self._hall = hall
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._arriving: set[asyncio.Task[None]] = set()
+        self._accepting = self._loop.create_task(self._accept(sock))
+
+    def close(self) -> None:
+        self._accepting.cancel()
+        for task in self._arriving:
+            task.cancel()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        with listener:
+            while True:
+                try:
+                    sock, _ = await self._loop.sock_accept(listener)
+                except ConnectionError:
+                    continue  # it has left already
+                except OSError as error:
+                    event(_log, logging.ERROR, "accept_failed", reason=error.strerror)
+                    await asyncio.sleep(EMFILE_SECONDS)
+                    continue
+                sock.settimeout(0)
+                if len(self._arriving) >= self._hall.limits.connections_max:
+                    sock.close()
+                    continue
+                task = self._loop.create_task(self._arrive(sock))
+                self._arriving.add(task)
+                task.add_done_callback(self._arriving.discard)
+
+    async def _arrive(self, sock: socket.socket) -> None:
+        """Reads one header; whatever happens, the socket is given on or closed."""
+        patience = self._hall.limits.head_timeout
+        try:
+            async with asyncio.timeout(patience):
+                peer = await self._read(sock)
+        except (NotAnnouncedError, TimeoutError):
+            await self._serve(sock, Downstream(self._hall, fault=faults.NOT_ANNOUNCED), None)
+        except BaseException as error:
+            sock.close()
+            if not isinstance(error, OSError | EOFError):
+                raise
+        else:
+            await self._serve(sock, Downstream(self._hall, peer), self._context)
+
+    async def _read(self, sock: socket.socket) -> str | None:
+        """Raises NotAnnouncedError, EOFError and OSError."""
+        header = b""
+        while count := missing(header):
+            data = await self._loop.sock_recv(sock, count)
+            if not data:
+                raise EOFError
+            header += data
+        return announced(header)
+
+    async def _serve(
+        self, sock: socket.socket, connection: Downstream, context: ssl.SSLContext | None
+    ) -> None:
+        patience = self._hall.limits.head_timeout if context is not None else None
+        with contextlib.suppress(OSError):  # a handshake that fails, a client that has left
+            await self._loop.connect_accepted_socket(
+                lambda: connection, sock, ssl=context, ssl_handshake_timeout=patience
+            )
