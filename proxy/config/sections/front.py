@@ -115,6 +115,6 @@ class ForwardedSettings(Section):
         "Networks of proxies in front, whose word about the client is believed.", []
     )
     field: Literal["x-forwarded-for", "forwarded"] = setting(
-        "Where they say it, and the service is told: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239).",
+        "Where they say it and the service is told: X-Forwarded-For, -Proto, -Host; or Forwarded (RFC 7239).",
         "x-forwarded-for",
     )
