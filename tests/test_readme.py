@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -53,13 +55,15 @@ def curls() -> list[str]:
 def test_quick_start_ends_in_a_visible_429(port):
     """15 pass, the others do not; the refusal has the header fields in the order that the README shows."""
     burst, single, _ = curls()
+    begin = time.monotonic()
     codes = said_by(burst, port).split()
+    back = ceil((time.monotonic() - begin) * 15)  # tokens, meanwhile
     refusal = said_by(single, port)
 
     shown = next(block for block in blocks() if block.strip().startswith("HTTP/1.1 429"))
     names = re.findall(r"(?m)^    ([A-Z][\w-]+):", shown)
     assert codes[:15] == ["200"] * 15
-    assert codes.count("429") >= 24  # a token may come back meanwhile
+    assert codes.count("429") >= len(codes) - 15 - back
     assert re.findall(r"(?m)^([A-Z][\w-]+):", refusal)[: len(names)] == names
 
 
