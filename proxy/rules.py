@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from proxy import faults
 from proxy.contract.asides import Held, Swallowed, Watched
-from proxy.contract.checks import CHECKS, violations
+from proxy.contract.checks import Contract
 from proxy.contract.etags import Tag, is_taggable
 from proxy.contract.leaks import is_examined
 from proxy.contract.location import public_location
@@ -94,6 +94,7 @@ class Rules:
         self._guards_leaks = settings.errors.leak_guard != "off"
         self._redacts_leaks = settings.errors.leak_guard == "redact"
         self._makes_etags = settings.contract.edge_etags
+        self.contract = Contract(settings.contract.rules)
         self.passes = self._passing().__contains__  # whether answers of a status need no judgement
         self._trust = Networks(settings.forwarded.trust)
         self._told_by = settings.forwarded.field.encode()
@@ -200,7 +201,7 @@ class Rules:
         return b"%bLocation: %b\r\n" % (kept, location)
 
     def _passing(self) -> frozenset[int]:
-        judged = set(CHECKS)
+        judged = set(self.contract.checks)
         if self._guards_leaks:
             judged |= set(range(200, 500))
         if self._makes_etags:
@@ -213,9 +214,9 @@ class Rules:
 
     def violations(self, head: ResponseHead) -> tuple[str, ...]:
         """The rules of the contract that the answer breaks; what is replaced is beyond them."""
-        if head.status not in CHECKS or self.redaction.covers(head.status):
+        if head.status not in self.contract.checks or self.redaction.covers(head.status):
             return ()
-        return violations(head.status, head.fields)
+        return self.contract.violations(head.status, head.fields)
 
     def aside(self, request: RequestHead, head: ResponseHead, budget: Budget) -> Aside | None:
         """What stands between the answer and the client; None where it passes as it comes."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from proxy.config.addresses import Address, Server
     from proxy.config.names import KeySpec
-    from proxy.config.sections.answers import ErrorTemplate
+    from proxy.config.sections.answers import ContractRule, ErrorTemplate
     from proxy.config.sections.front import AdminSettings, DownstreamLimits, Listen, ListenTls
     from proxy.config.sections.limits import LimitSettings, StoreTls
     from proxy.config.sections.upstream import Ejection, HealthChecks, UpstreamTls
@@ -32,6 +32,7 @@ LIMITS_MAX = 32  # each limit that matches costs a bucket and a field's member i
 IDLE_MAX_SECONDS = (
     3600.0  # balancers and NATs forget a silent connection after 1 to 60 minutes, and do not tell
 )
+RULE_NAMES_MAX = 16  # of a rule of the contract: each header is a series of a metric for each status
 EXACT_MAX = 2**53  # integers that a double holds without loss: Redis counts buckets in doubles
 
 
@@ -145,6 +146,39 @@ def redacted(ranges: Sequence[StatusRange]) -> Iterator[Place]:
     for index, statuses in enumerate(ranges):
         if statuses.low < 400:
             yield (index,), f"{statuses} holds statuses that are no errors: only 400 to 599 can be redacted"
+
+
+def contract_rule(settings: ContractRule) -> Iterator[Place]:
+    if settings.status.low < 200:
+        yield ("status",), f"{settings.status} holds interim answers, which are never judged: 200 to 599 are"
+    if settings.headers is None and settings.media_types is None and settings.body is None:
+        yield (), f"says nothing of {settings.status}: name headers, media_types or body"
+    if settings.status in ((204, 204), (304, 304)) and (settings.body == "required" or settings.media_types):
+        yield (), f"a {settings.status} never has a body (RFC 9110): only headers can be asked for"
+    yield from _distinct("headers", settings.headers or ())
+    yield from _distinct("media_types", settings.media_types or ())
+    if settings.body == "none" and settings.media_types:
+        yield ("media_types",), "have nothing to match where body is none"
+
+
+def _distinct(name: str, words: Sequence[str]) -> Iterator[Place]:
+    if len(words) > RULE_NAMES_MAX:
+        yield (name,), f"holds {len(words)} entries, at most {RULE_NAMES_MAX} are possible"
+    seen: set[str] = set()
+    for index, word in enumerate(words):
+        if word.lower() in seen:
+            yield (name, index), f"{word} is there twice: case makes no difference"
+        seen.add(word.lower())
+
+
+def contract_rules(rules: Sequence[ContractRule]) -> Iterator[Place]:
+    """No status is spoken of twice."""
+    for index, rule in enumerate(rules):
+        for earlier in rules[:index]:
+            low, high = max(rule.status.low, earlier.status.low), min(rule.status.high, earlier.status.high)
+            if low <= high:
+                yield (index, "status"), f"{low} is in the entry for {earlier.status} already"
+                break
 
 
 def whole(settings: Settings) -> Iterator[Place]:

@@ -33,6 +33,7 @@ from proxy.config.names import (
     KeySpec,
     distinct_headers,
     parse_key,
+    parse_media_glob,
     parse_method,
     parse_network,
     parse_path,
@@ -102,6 +103,7 @@ Workers = Annotated[
 ]
 HeaderName = Annotated[str, AfterValidator(parse_token)]
 Headers = Annotated[dict[HeaderName, str], AfterValidator(distinct_headers)]
+MediaGlob = Annotated[str, AfterValidator(parse_media_glob)]
 Method = Annotated[str, AfterValidator(parse_method)]
 Target = Annotated[str, AfterValidator(parse_target)]
 PathGlob = Annotated[str, AfterValidator(parse_path)]

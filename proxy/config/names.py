@@ -185,6 +185,16 @@ def parse_media_type(text: str) -> str:
     return text
 
 
+def parse_media_glob(text: str) -> str:
+    """`application/json`, `text/*` or `application/*+json`: without parameters, in any case."""
+    if ";" in text and _MEDIA_TYPE.fullmatch(text):
+        raise ValueError(f"parameters are not compared: write {text.partition(';')[0].strip()}")
+    parse_media_type(text)
+    if any(part.count("*") > 1 for part in text.split("/")):
+        raise ValueError(f"at most one * on each side of the slash, not {shown(text)}")
+    return text
+
+
 def is_json(media_type: str) -> bool:
     """RFC 6839 section 3.1: application/json and every +json."""
     essence = media_type.partition(";")[0].strip().lower()

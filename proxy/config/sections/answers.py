@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from proxy.config import checks
-from proxy.config.kinds import Flag, HeaderName, Method, Origin, PathGlob, Statuses, Text, wrapped
+from proxy.config.kinds import (
+    Flag,
+    HeaderName,
+    MediaGlob,
+    Method,
+    Origin,
+    PathGlob,
+    Statuses,
+    Text,
+    wrapped,
+)
 from proxy.config.names import parse_media_type
 from proxy.config.sections.section import Section, setting
 from proxy.config.template import parse_template
@@ -67,6 +77,30 @@ class PathMethods(Section):
     allow: Annotated[tuple[Method, ...], Field(min_length=1)] = setting("Methods that pass there.")
 
 
+class ContractRule(Section):
+    status: Statuses = setting("A status, or a range such as 200-299, of which no other entry speaks.")
+    headers: tuple[HeaderName, ...] | None = setting(
+        "Header fields that must be there; null keeps those of the built-in table.", None
+    )
+    media_types: tuple[MediaGlob, ...] | None = setting(
+        "Globs, one of which the Content-Type must match, such as application/json or text/*; null: any.",
+        None,
+    )
+    body: Literal["required", "none", "any"] | None = setting(
+        "Whether there must be a body, as the head tells; null keeps what the built-in table says.", None
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        checks.require(checks.contract_rule(self))
+        return self
+
+
+def _rules(rules: tuple[ContractRule, ...]) -> tuple[ContractRule, ...]:
+    checks.require(checks.contract_rules(rules))
+    return rules
+
+
 class ContractSettings(Section):
     public_url: Origin | None = setting(
         "Origin that clients know, put into Location instead of the server's own; null keeps the server's.",
@@ -75,6 +109,10 @@ class ContractSettings(Section):
     edge_etags: Flag = setting(
         "Make ETags for 200s to GET up to 1 MiB that have none, and answer If-None-Match with 304.",
         default=False,
+    )
+    rules: Annotated[tuple[ContractRule, ...], AfterValidator(_rules)] = setting(
+        "What answers must have, beside or in place of the built-in table; those that lack it are counted.",
+        [],
     )
     allow_methods: tuple[Method, ...] = setting("Methods that pass, others get 405; empty: all pass.", [])
     path_methods: tuple[PathMethods, ...] = setting(
