@@ -43,16 +43,23 @@ def check(config_path: str) -> None:
     from proxy.config.mistakes import ConfigError  # noqa: PLC0415
     from proxy.contract.checks import Contract  # noqa: PLC0415
     from proxy.contract.redaction import Redaction  # noqa: PLC0415
+    from proxy.runtime.tls import judge_files  # noqa: PLC0415
 
     try:
         settings = load(config_path)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
+    wrong, missing = judge_files(settings)
+    if wrong:
+        click.echo("\n".join(f"{config_path}: {each}" for each in wrong), err=True)
+        sys.exit(2)
     limits = len(settings.limits)
     click.echo(
         f"{config_path}: good ({limits} limit{'' if limits == 1 else 's'}, store {settings.store.url})"
     )
+    for each in missing:
+        click.echo(f"not checked: {each}")
     click.echo("\nWhat the service promises; an answer that breaks it passes, and is counted and logged:")
     covers = Redaction.from_settings(settings.errors).covers
     for statuses, promise in Contract(settings.contract.rules).rows(lambda status: not covers(status)):

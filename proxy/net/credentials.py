@@ -25,6 +25,10 @@ class TlsError(Exception):
     """A file cannot be used; the message begins with the setting below `tls`."""
 
 
+class MissingError(TlsError):
+    """There is no such file here."""
+
+
 class Shown(NamedTuple):
     """A certificate that the other side is shown, and the setting that names its file."""
 

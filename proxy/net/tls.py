@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.net.certificate import first_in
-from proxy.net.credentials import Credentials, Shown, TlsError
+from proxy.net.credentials import Credentials, MissingError, Shown, TlsError
 
 if TYPE_CHECKING:
     from proxy.config.sections.upstream import UpstreamTls
@@ -43,7 +43,8 @@ def _read(setting: str, path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise TlsError(f"{setting}: cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+        kind = MissingError if isinstance(error, FileNotFoundError) else TlsError
+        raise kind(f"{setting}: cannot read {path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def _no_password() -> str:

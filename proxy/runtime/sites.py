@@ -11,7 +11,7 @@ from proxy.admin.app import admin_app
 from proxy.net.announced import AnnouncedSite
 from proxy.net.credentials import TlsError
 from proxy.runtime.sockets import BACKLOG, StartError
-from proxy.runtime.tls import ListenerTls
+from proxy.runtime.tls import ListenerTls, listen_setting
 
 if TYPE_CHECKING:
     import socket
@@ -47,8 +47,7 @@ class TlsSite(web.SockSite):
 def listener_tls(listens: Sequence[Listen], handshakes: Handshakes) -> list[ListenerTls | None]:
     """Of each listener, its TLS. Raises StartError for files that cannot be used."""
     return [
-        _tls(listen.tls, f"listen[{number}].tls" if len(listens) > 1 else "listen.tls", handshakes)
-        for number, listen in enumerate(listens)
+        _tls(listen.tls, listen_setting(listens, number), handshakes) for number, listen in enumerate(listens)
     ]
 
 

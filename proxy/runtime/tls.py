@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import ssl
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from proxy.net.credentials import Credentials, Shown
-from proxy.net.tls import VERSIONS, show, trust
+from proxy.net.credentials import Credentials, MissingError, Shown, TlsError
+from proxy.net.tls import VERSIONS, client, show, trust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from proxy.config.sections.front import ListenTls
+    from proxy.config.sections.front import Listen, ListenTls
     from proxy.config.sections.limits import StoreTls
+    from proxy.config.settings import Settings
 
 
 class Certificates:
@@ -117,6 +119,33 @@ class ListenerFront(ssl.SSLContext):
         assert isinstance(connection, Connecting)
         self.handshakes.begin(connection)
         return connection
+
+
+def judge_files(settings: Settings) -> tuple[list[str], list[str]]:
+    """Of all TLS files: what is wrong with them, and which are not here to be judged."""
+    wrong, missing = [], []
+    for setting, make in _blocks(settings):
+        try:
+            make()
+        except MissingError as error:
+            missing.append(f"{setting}.{error}")
+        except TlsError as error:
+            wrong.append(f"{setting}.{error}")
+    return wrong, missing
+
+
+def _blocks(settings: Settings) -> Iterator[tuple[str, Callable[[], object]]]:
+    for number, listen in enumerate(settings.listen):
+        if listen.tls is not None:
+            setting = listen_setting(settings.listen, number)
+            yield setting, partial(Certificates, listen.tls, setting)
+    if settings.upstream.tls.ca or settings.upstream.tls.cert:
+        yield "upstream.tls", partial(client, settings.upstream.tls)
+    yield "store.tls", partial(check_store_files, settings.store.tls)
+
+
+def listen_setting(listens: Sequence[Listen], number: int) -> str:
+    return f"listen[{number}].tls" if len(listens) > 1 else "listen.tls"
 
 
 def check_store_files(tls: StoreTls) -> None:

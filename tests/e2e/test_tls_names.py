@@ -10,6 +10,7 @@ import pytest
 from tests.support.messages import get
 from tests.support.papers import Papers
 from tests.support.ports import free_port
+from tests.support.weir import run
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +159,22 @@ def test_mistake_names_the_certificate(new_weir, papers, file, tmp_path):
 
     assert code == 1
     assert f"listen.tls.certs[0].{file}: cannot read {tmp_path}/nowhere.pem" in weir.log_text()
+
+
+def test_check_refuses_files_that_are_bad(new_weir, papers, tmp_path):
+    """Those that are here; others it cannot judge, and says so."""
+    good = pair(papers, "shop.example")
+    bad = good | {"key": pair(papers, "blog.example")["key"]}
+    away = {"cert": str(tmp_path / "nowhere.pem"), "key": good["key"]}
+    weir = new_weir()
+    found = {}
+    for name, tls in (("good", good), ("bad", bad), ("away", away)):
+        weir.write_config({"listen": [{"address": "127.0.0.1:8443", "tls": {"certs": [good, tls]}}]})
+        found[name] = run("check", str(weir.config))
+
+    assert [each.returncode for each in found.values()] == [0, 2, 0]
+    assert f"{weir.config}: listen.tls.certs[1].cert: " in found["bad"].stderr
+    assert (
+        f"not checked: listen.tls.certs[1].cert: cannot read {tmp_path}/nowhere.pem" in found["away"].stdout
+    )
+    assert "not checked" not in found["good"].stdout
