@@ -139,11 +139,11 @@ class Ending:
         exchange.source = UPSTREAM
         self._gateway.evidence.replaced(exchange, original)
         keep = self._may_keep()
-        lines, body = self._rules.redacted(original, exchange, self._problems())
-        if self._head is not None and self._head.method == b"HEAD":
-            body = b""
-        exchange.bytes_out = len(body)
-        self._downstream.write(b"%b%b%b" % (lines, self._ending(keep=keep), body))
+        has_body = self._head is None or self._head.method != b"HEAD"
+        ending = self._ending(keep=keep)
+        page = self._rules.replacement(original, exchange, self._problems(), ending, has_body=has_body)
+        exchange.bytes_out = page.body_bytes
+        self._downstream.write(exchange.request_id.encode().join(page.pieces))
         self._finish(SERVED, keep=keep)
 
     def _leave_unchanged(self, head: ResponseHead) -> None:

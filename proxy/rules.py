@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit
 
-    Kind = tuple[str, bytes, tuple[bytes, tuple[str, ...]], bytes, bool, int]  # of an answer of our own
+    # Of an answer of our own; by the fault's reason, or by the status of the answer that it replaces.
+    Kind = tuple[str | int, bytes, tuple[bytes, tuple[str, ...]], bytes, bool, int]
 
 # What a client may choose as the id of its request: safe in a log, a header and a URL.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -55,6 +56,7 @@ _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
 _TRACE_FIELDS = frozenset((b"traceparent", b"tracestate"))  # without a valid parent the state means nothing
+KEPT_BYTES = 256  # of header fields that a page may hold: what is longer will hardly come again
 PAGES_MAX = 512  # a kind is new in each second, since the Date is a part of it
 _LATER = b"Retry-After: 1\r\n"  # RFC 9110 section 10.2.3: the queue moves on within seconds
 _OF_UNCHANGED = frozenset(b"cache-control content-location date etag expires vary".split())
@@ -216,7 +218,7 @@ class Rules:
         """The rules of the contract that the answer breaks; what is replaced is beyond them."""
         if head.status not in self.contract.checks or self.redaction.covers(head.status):
             return ()
-        return self.contract.violations(head.status, head.fields)
+        return self.contract.violations(head.status, head.found)
 
     def aside(self, request: RequestHead, head: ResponseHead, budget: Budget) -> Aside | None:
         """What stands between the answer and the client; None where it passes as it comes."""
@@ -268,32 +270,45 @@ class Rules:
         if fault is not faults.LIMITED:
             violated = ()
         head, body = problems.pieces(fault.status, fault.detail, id_bytes, violated)
-        first = b"%b%b%bX-Request-Id: " % (status_line(fault.status), head, lines)
-        if not has_body:
-            page = Page([first, b"\r\n%b" % ending], 0)
-        else:
-            body_bytes = sum(map(len, body)) + (len(body) - 1) * id_bytes
-            page = Page([first, b"\r\n%b%b" % (ending, body[0]), *body[1:]], body_bytes)
+        lines = b"%b%b%b" % (status_line(fault.status), head, lines)
+        return self._kept(kind, _laid_out(lines, ending, body if has_body else [], id_bytes))
+
+    def _kept(self, kind: Kind, page: Page) -> Page:
         if len(self._pages) >= PAGES_MAX:
             self._pages.clear()
         self._pages[kind] = page
         return page
 
-    def redacted(self, original: Original, exchange: Exchange, problems: Problems) -> tuple[bytes, bytes]:
-        """The header lines and the body that stand for an answer whose details must not leave."""
-        status, members = original.shown_status, original.members()
+    def replacement(
+        self, original: Original, exchange: Exchange, problems: Problems, ending: bytes, *, has_body: bool
+    ) -> Page:
+        """What stands for an answer whose details must not leave; `ending` as for a page."""
+        kept = original.kept_lines(self._response_drops)
+        lines = kept + self.limit_lines(exchange.decision)
+        status, members, id_bytes = original.shown_status, original.members(), len(exchange.request_id)
+        kind = (original.status, problems.content_type, (lines, ()), ending, has_body, id_bytes)
+        if not members and kind in self._pages:
+            return self._pages[kind]
         if members:
-            content_type, body = problems.body(status, WITHHELD, exchange.request_id, members=members)
-            lines = problem_head_lines(content_type, body)
+            content_type, text = problems.body(status, WITHHELD, exchange.request_id, members=members)
+            head, body = problem_head_lines(content_type, text), [text]
         else:
-            lines, body = problems.answer(status, WITHHELD, exchange.request_id)
+            head, body = problems.pieces(status, WITHHELD, id_bytes)
         if self._tells_cause:
-            lines += b"Proxy-Status: weir;received-status=%d\r\n" % original.status
-        lines += original.kept_lines(self._response_drops) + self.limit_lines(exchange.decision)
-        return self._own_head(status, lines, exchange), body
+            head += b"Proxy-Status: weir;received-status=%d\r\n" % original.status
+        lines = b"%b%b%b" % (status_line(status), head, lines)
+        page = _laid_out(lines, ending, body if has_body else [], id_bytes)
+        return page if members or len(kept) > KEPT_BYTES else self._kept(kind, page)
 
     def _own_head(self, status: int, lines: bytes, exchange: Exchange) -> bytes:
         return b"%b%bX-Request-Id: %b\r\n" % (status_line(status), lines, exchange.request_id.encode())
+
+
+def _laid_out(lines: bytes, ending: bytes, body: list[bytes], id_bytes: int) -> Page:
+    """`lines` are those before the request id, `body` is in pieces between its places."""
+    first, *others = body or [b""]
+    body_bytes = sum(map(len, body)) + len(others) * id_bytes
+    return Page([b"%bX-Request-Id: " % lines, b"\r\n%b%b" % (ending, first), *others], body_bytes)
 
 
 # Behind Rules: compiled ahead of time, a NamedTuple looks up what its annotations name.

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from proxy.contract.masking import MASK, masked
+from proxy.http1.headers import RESPONSE_DROPS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -78,6 +79,12 @@ def kept_headers(
         for name, value in headers
         if (lower := name.lower()) in asked or not (leaking(lower) or telling(value))
     ]
+
+
+@lru_cache(128)
+def may_stay(names: tuple[bytes, ...]) -> bool:
+    """Whether any of these lower-case names may go to the client: mostly none, and the same ones again."""
+    return any(not leaking(name) for name in names if name not in RESPONSE_DROPS)
 
 
 def leaking(name: bytes) -> bool:

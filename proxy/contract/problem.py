@@ -103,18 +103,16 @@ class Problems:
         row = self._rows.get((status, detail, violated)) or self._row(status, detail, violated)
         return b"%b%d\r\n" % (row.head, row.fixed_bytes + row.ids * id_bytes), row.pieces
 
-    def body(  # noqa: PLR0913 - what an error object says
+    def body(
         self,
         status: int,
         detail: str | None,
         request_id: str,
         *,
-        title: str | None = None,
-        violated: tuple[str, ...] = (),
         members: Mapping[str, Scalar] | None = None,
     ) -> tuple[bytes, bytes]:
         """The Content-Type and the body. `members` are added to the object; its own are never replaced."""
-        text = self._shape.text(status, title or title_of(status), detail, violated)
+        text = self._shape.text(status, title_of(status), detail, ())
         text = text.replace(_ID, escaped(request_id))
         own = self._shape.own_members
         if members and own is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.names import is_json
 from proxy.contract.capture import CAPTURE_BYTES, captured, decoded
-from proxy.contract.headers import kept_headers, leaking, logged_headers
+from proxy.contract.headers import kept_headers, logged_headers, may_stay
 from proxy.contract.leaks import leak_in
 from proxy.contract.masking import masked
 from proxy.contract.members import kept_members
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from proxy.config.sections.answers import ErrorSettings
     from proxy.contract.problem import Scalar
     from proxy.http1.head import ResponseHead
-
-__all__ = ["CAPTURE_BYTES", "WITHHELD", "Original", "Redaction", "captured", "kept_headers", "leaking"]
 
 REASON_CHARS = 256
 
@@ -87,7 +85,10 @@ class Original:
 
     def kept_lines(self, drops: Container[bytes] = ()) -> bytes:
         """The header lines that go to the client as they came; `drops` names more that do not."""
-        of_this_hop = RESPONSE_DROPS | named_by(self.head.fields.get(b"connection", b""))
+        found = self.head.found
+        if self._keep_headers.isdisjoint(found) and not may_stay(tuple(found)):
+            return b""
+        of_this_hop = RESPONSE_DROPS | named_by(found.get(b"connection", b""))
         return b"".join(
             [
                 b"%b: %b\r\n" % (name, value)
@@ -98,9 +99,9 @@ class Original:
 
     def members(self) -> dict[str, Scalar]:
         """Members of the service's error object that may stay."""
-        fields = self.head.fields
         if not self._keep or self.size > CAPTURE_BYTES:
             return {}
+        fields = self.head.fields
         if not is_json(fields.get(b"content-type", b"").decode("latin-1")):
             return {}
         data = decoded(self._data, fields.get(b"content-encoding", b""))

@@ -88,10 +88,9 @@ def test_answers_are_not_to_be_stored():
 def test_the_hot_way_and_the_plain_way_agree():
     """`answer`, which joins pieces, gives what `body`, which renders, gives."""
     for made in (problems(), templated(OWN)):
-        for violated in ((), ("a",), ("a", "b")):
-            _, joined = made.answer(429, "x", ID, violated)
+        _, joined = made.answer(429, "x", ID)
 
-            assert (made.content_type, joined) == made.body(429, "x", ID, violated=violated)
+        assert (made.content_type, joined) == made.body(429, "x", ID)
 
 
 def test_each_answer_has_its_own_request_id():
@@ -115,13 +114,6 @@ def test_kinds_of_answers_are_bounded():
 
         assert json.loads(body)["detail"] == f"detail {number}"
     assert len(made._rows) <= ROWS_MAX
-
-
-def test_a_title_can_be_given():
-    """Instead of the standard phrase."""
-    _, body = problems().body(500, None, ID, title="Withheld")
-
-    assert json.loads(body)["title"] == "Withheld"
 
 
 def test_statuses_without_a_phrase_have_the_title_of_their_class():
@@ -203,17 +195,16 @@ def test_a_template_of_another_media_type_is_taken_as_it_is():
 
 @given(
     st.integers(400, 599),
-    st.text(max_size=40),
     st.text(max_size=40) | st.none(),
     st.text(st.characters(exclude_categories=()), max_size=40),
 )
-def test_a_template_always_becomes_json(status, title, detail, request_id):
+def test_a_template_always_becomes_json(status, detail, request_id):
     """Whatever the values hold, lone surrogates included, nothing breaks out of its string."""
-    _, body = templated(OWN).body(status, detail, request_id, title=title)
+    _, body = templated(OWN).body(status, detail, request_id)
     _, hot = templated(OWN).answer(status, detail, request_id)
 
     said = json.loads(body)["error"]
-    assert said["text"] == f"{status} {title or title_of(status)}"
+    assert said["text"] == f"{status} {title_of(status)}"
     assert said["why"] == (detail or "")
     assert said["ticket"] == request_id
     assert json.loads(hot)["error"]["ticket"] == request_id
