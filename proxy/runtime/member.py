@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.runtime.channel import Channel, Order, Report
+    from proxy.runtime.forks import Fork, Process
     from proxy.runtime.sockets import Doors
 
 STEADY_SECONDS = 10.0  # who lived this long is started again without a pause
@@ -34,7 +35,14 @@ _log = logging.getLogger("weir.supervisor")
 
 
 class Member:
-    def __init__(self, number: int, doors: Doors, greeting: Callable[[int, Doors], words.Start]) -> None:
+    def __init__(
+        self,
+        number: int,
+        doors: Doors,
+        greeting: Callable[[int, Doors], words.Start],
+        fork: Fork | None = None,
+    ) -> None:
+        """`fork` is its first process, if there is one already."""
         self.number = number
         self.doors = doors
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -47,7 +55,8 @@ class Member:
         self._families: list[Family] = []
         self._past: list[Family] = []  # what its processes counted that have ended
         self._greeting = greeting
-        self._process: asyncio.subprocess.Process | None = None
+        self._fork = fork
+        self._process: asyncio.subprocess.Process | Process | None = None
         self._channel: Channel[Report] | None = None
         self._told = asyncio.Event()
         self._reset: asyncio.Future[words.WasReset] | None = None
@@ -104,11 +113,21 @@ class Member:
         return await self._process.wait()
 
     async def _spawn(self) -> None:
+        if self._fork is not None:
+            (self._process, ours), self._fork = self._fork, None
+        else:
+            self._process, ours = await self._start_afresh()
+        self.since = time.time()
+        ours.settimeout(0)
+        self._channel = await reports(ours)
+        self.say(self._greeting(self.number, self.doors))
+
+    async def _start_afresh(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
         ours, theirs = socket.socketpair()
         with theirs:
             fds = [sock.fileno() for sockets in self.doors for sock in sockets]
             try:
-                self._process = await asyncio.create_subprocess_exec(
+                process = await asyncio.create_subprocess_exec(
                     *_command(theirs.fileno()),
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(), *fds),
@@ -116,10 +135,7 @@ class Member:
             except OSError:
                 ours.close()
                 raise
-        self.since = time.time()
-        ours.settimeout(0)
-        self._channel = await reports(ours)
-        self.say(self._greeting(self.number, self.doors))
+        return process, ours
 
     async def _hear(self) -> None:
         """Until it is gone."""

@@ -17,15 +17,20 @@ import uvloop
 from proxy.config.loader import loads, read_text
 from proxy.config.mistakes import ConfigError
 from proxy.config.watcher import fingerprint, watch
+from proxy.runtime import forks
+from proxy.runtime.child import run_child
 from proxy.runtime.exits import EXIT_CONFIG, EXIT_OK, EXIT_START
 from proxy.runtime.notify import Notifier
 from proxy.runtime.processors import usable_processors
 from proxy.runtime.sockets import Heirlooms, StartError, open_all, open_own
+from proxy.runtime.supervisor import Supervisor
+from proxy.runtime.worker import Worker
 from proxy.telemetry import log
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
+    from proxy.runtime.forks import Brood
 
 _log = logging.getLogger("weir.run")
 
@@ -52,19 +57,31 @@ def run(config_path: str) -> int:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_CONFIG
     log.configure(settings.log.level)
-    return uvloop.run(_serve(settings, config_path, text, seen))
+    try:
+        brood = _brood(settings)
+    except StartError as error:
+        return _cannot_start(error)
+    if isinstance(brood, int):
+        return run_child(brood)
+    return uvloop.run(_serve(settings, config_path, text, seen, brood))
 
 
-async def _serve(settings: Settings, config_path: str, text: str, seen: str | None) -> int:
+def _cannot_start(error: StartError) -> int:
+    event(_log, logging.ERROR, "cannot_start", reason=str(error))
+    return EXIT_START
+
+
+async def _serve(
+    settings: Settings, config_path: str, text: str, seen: str | None, brood: Brood | None
+) -> int:
     notifier = Notifier(os.environ)
     stops = Stops()
     stops.listen()
     try:
-        service = _new_service(settings, config_path, text)
+        service = _new_service(settings, config_path, text, brood)
         await _started(service)
     except StartError as error:
-        event(_log, logging.ERROR, "cannot_start", reason=str(error))
-        return EXIT_START
+        return _cannot_start(error)
     notifier.ready()
     reloads = asyncio.create_task(_follow(service, config_path, seen))
     await stops.first.wait()
@@ -93,23 +110,30 @@ def worker_count(settings: Settings) -> int:
     return 1 if counts_alone else usable_processors()
 
 
-def _new_service(settings: Settings, config_path: str, text: str) -> Service:
-    """With its sockets open. Raises StartError."""
-    heirlooms = Heirlooms(os.environ)
+def _brood(settings: Settings) -> Brood | int | None:
+    """None for a single worker; in one of several, its channel. Raises StartError."""
     count = worker_count(settings)
     if count == 1:
-        from proxy.runtime.worker import Worker  # noqa: PLC0415 - a supervisor starts faster without it
+        return None
+    doors, admin = open_all(settings, count, Heirlooms(os.environ))
+    if settings.store.url.kind != "memory":
+        import proxy.limiter.redis  # noqa: F401, PLC0415 - once for all, before there are several
+    try:
+        return forks.brood(doors, admin)
+    except OSError as error:
+        raise StartError(f"workers: cannot start {count} processes: {error.strerror}") from None
 
-        own = open_own(settings, heirlooms)
-        try:
-            return Worker(settings, config_path, own)
-        except StartError:
-            own.close()
-            raise
-    from proxy.runtime.supervisor import Supervisor  # noqa: PLC0415
 
-    doors, admin = open_all(settings, count, heirlooms)
-    return Supervisor(settings, config_path, text, doors, admin)
+def _new_service(settings: Settings, config_path: str, text: str, brood: Brood | None) -> Service:
+    """With its sockets open. Raises StartError."""
+    if brood is not None:
+        return Supervisor(settings, config_path, text, brood)
+    own = open_own(settings, Heirlooms(os.environ))
+    try:
+        return Worker(settings, config_path, own)
+    except StartError:
+        own.close()
+        raise
 
 
 async def _started(service: Service) -> None:

@@ -30,11 +30,10 @@ from proxy.telemetry.log import event
 from proxy.telemetry.merged import Family, MergedCollector, families
 
 if TYPE_CHECKING:
-    import socket
-
     from aiohttp import web
 
     from proxy.config.settings import Settings
+    from proxy.runtime.forks import Brood
     from proxy.runtime.sockets import Doors
 
 TELL_SECONDS = 1.0  # a worker that takes longer is shown as it was last
@@ -44,15 +43,12 @@ _log = logging.getLogger("weir.supervisor")
 
 
 class Supervisor:
-    def __init__(
-        self, settings: Settings, config_path: str, text: str, doors: list[Doors], admin: list[socket.socket]
-    ) -> None:
+    def __init__(self, settings: Settings, config_path: str, text: str, brood: Brood) -> None:
         self.settings = settings
         self.config_path = config_path
         self.is_ready = False
         self._text = text
-        self._doors = doors
-        self._admin_sockets = admin
+        self._doors, self._admin_sockets, self._forks = brood
         self._members: list[Member] = []
         self._lives: list[asyncio.Task[None]] = []
         self._admin: web.AppRunner | None = None
@@ -68,7 +64,10 @@ class Supervisor:
 
     async def start(self) -> None:
         """Serves from the return of this on. Raises StartError; then `stop` cleans up."""
-        self._members = [Member(number, doors, self._greeting) for number, doors in enumerate(self._doors, 1)]
+        pairs = zip(self._doors, self._forks, strict=True)
+        self._members = [
+            Member(number, doors, self._greeting, fork) for number, (doors, fork) in enumerate(pairs, 1)
+        ]
         self._lives = [asyncio.create_task(member.live()) for member in self._members]
         self._admin = await serve_admin(self.settings.admin, self._admin_sources(), self._admin_sockets)
         await asyncio.gather(*(member.started for member in self._members))

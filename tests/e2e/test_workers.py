@@ -65,6 +65,16 @@ async def test_both_workers_serve(weir, origin, connect):
     assert len(await served_by_each(weir, connect)) == 2
 
 
+async def test_workers_choose_different_request_ids(weir, origin, connect):
+    """They begin as copies of one process, but not of its random numbers."""
+    ids = []
+    for wire in (await served_by_each(weir, connect)).values():
+        for _ in range(5):
+            await wire.send(get())
+            ids.append((await wire.response()).value("X-Request-Id"))
+    assert len(set(ids)) == 10
+
+
 async def test_reload_reaches_every_worker(weir, origin, connect):
     """Also on connections that were open before; a bad file is told and changes nothing."""
     wires = await served_by_each(weir, connect)

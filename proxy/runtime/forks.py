@@ -1,0 +1,76 @@
+"""The first worker processes of a supervisor: forks of it, made before it has a loop or a thread.
+
+They share what was imported, in time and in memory; those that come after them are started afresh
+(docs/decisions/0010-workers.md). Each is told what to do over a pair of sockets, like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, NamedTuple
+
+from proxy.runtime.sockets import close_doors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.runtime.sockets import Doors
+
+
+class Process:
+    """A fork, as asyncio shows a process that it has started."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    async def wait(self) -> int:
+        """The exit code, negative for a signal. Holds a thread as long as the process lives."""
+        if self.returncode is None:
+            _, status = await asyncio.get_running_loop().run_in_executor(None, os.waitpid, self.pid, 0)
+            self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+class Fork(NamedTuple):
+    process: Process
+    channel: socket.socket  # the supervisor's end
+
+
+class Brood(NamedTuple):
+    """All that a supervisor begins with."""
+
+    doors: Sequence[Doors]  # of each worker
+    admin: list[socket.socket]
+    forks: Sequence[Fork]
+
+
+def brood(doors: Sequence[Doors], admin: list[socket.socket]) -> Brood | int:
+    """A worker for each of the doors; in a worker, the descriptor of its channel, and no socket but its own.
+
+    Raises OSError; those that are there by then find their channel closed, and end.
+    """
+    gc.freeze()  # what is there by now stays for good: no collection touches the pages that are shared
+    pairs = [socket.socketpair() for _ in doors]
+    forks: list[Fork] = []
+    for number, (ours, theirs) in enumerate(pairs):
+        pid = os.fork()
+        if pid == 0:
+            for sock in (sock for sockets in doors[number] for sock in sockets):
+                sock.detach()  # it is told their descriptors
+            others = [mine for index, mine in enumerate(doors) if index != number]
+            close_doors([admin, *(sockets for mine in others for sockets in mine)])
+            close_doors([list(pair) for index, pair in enumerate(pairs) if index != number])
+            ours.close()
+            return theirs.detach()
+        forks.append(Fork(Process(pid), ours))
+    for _, theirs in pairs:
+        theirs.close()
+    return Brood(doors, admin, forks)
