@@ -165,7 +165,4 @@ class Held(Aside):
     def _tells_of_failure(self) -> bool:
         assert self.original is not None
         self._is_unseen = False
-        if not self.original.examine():
-            return False
-        self._has_tag = False
-        return True
+        return self.original.examine()

@@ -155,7 +155,7 @@ class MemoryStore:
                 now = clock_us * limit.scale
                 full_at = table.find(charge.key, now)
                 if full_at > now:
-                    table.put(charge.key, max(full_at - limit.cost_units, now), now)
+                    table.put(charge.key, full_at - limit.cost_units, now)  # what is past is full
 
     # --- now and then ---
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.contract.headers import LOGGED_HEADERS, kept_headers, leaking, logged_headers, telling
+from proxy.contract.headers import LOGGED_HEADERS, kept_headers, leaking, logged_headers, may_stay, telling
 
 DESCRIBING = (
     "Content-Type Content-Length Content-Encoding Content-Language Content-Location Content-Range Content-Disposition"
@@ -138,3 +138,9 @@ def test_the_log_is_bounded():
 
     assert len(logged) == LOGGED_HEADERS
     assert sum(map(len, logged)) < 40_000
+
+
+def test_fields_of_one_connection_are_no_reason_to_look_further():
+    """Nearly every failing answer has nothing else that could stay."""
+    assert not may_stay((b"connection", b"transfer-encoding", b"server", b"content-type", b"date"))
+    assert may_stay((b"server", b"retry-after"))

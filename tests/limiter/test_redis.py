@@ -233,12 +233,14 @@ async def test_other_limits_of_the_request_still_refuse_by_what_is_known(redis: 
         await ask(store, charge(strict))
         decisions = [await ask(store, charge(free), charge(strict)) for _ in range(2)]
         alone = [await ask(store, charge(free)) for _ in range(2)]
+        beside = await ask(store, charge(free), charge(strict, "bob"))
 
         assert [(each.is_admitted, each.via) for each in decisions] == [
             (False, "denial_cache"),
             (False, "denial_cache"),
         ]
         assert [(each.is_admitted, each.via) for each in alone] == [(True, "store"), (False, "store")]
+        assert (beside.is_admitted, beside.via) == (False, "store")
 
 
 async def test_tokens_that_come_back_go_out_with_the_ticks_requests(redis: Redis) -> None:
