@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from functools import wraps
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from proxy import faults
@@ -17,6 +17,7 @@ from proxy.http1 import lifecycle as life
 from proxy.http1.lifecycle import CLOSE, FINISH, NEXT
 from proxy.http1.serialise import connection_line
 from proxy.policy.decision import spared
+from proxy.policy.drains import drained, retry_after_us
 from proxy.policy.retries import RetryBudget
 from proxy.telemetry.evidence import Evidence
 
@@ -165,6 +166,15 @@ class Ending:
             back = spared(charges, decision)
             if back:
                 self._gateway.store.give_back(back)
+
+    def _drain(self, head: ResponseHead) -> None:
+        """The service says 429: the buckets that admitted the request are empty (`on_upstream_429`)."""
+        limits, decision = self._rules.limits, self._exchange.decision
+        if limits.drains and decision is not None and self._known is not None and self._head is not None:
+            charges, _ = self._known.charges or limits.charges(self._head, self._known.client)
+            drains = drained(charges, decision, retry_after_us(head.fields, time()))
+            if drains:
+                self._gateway.store.drain(drains)
 
     def _problems(self) -> Problems:
         """Error objects in the form that the client asked for, as far as it is known."""

@@ -177,6 +177,8 @@ class Lane(Ending):
         assert self._head is not None
         if status == 304:
             self._give_back()
+        elif status == 429:
+            self._drain(head)
         aside = rules.aside(self._head, head, self._gateway.budget)
         if aside is None:
             self._answer(head)

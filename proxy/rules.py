@@ -210,6 +210,8 @@ class Rules:
             judged.add(200)
         if self.limits.gives_back:
             judged.add(304)
+        if self.limits.drains:
+            judged.add(429)
         return frozenset(
             status for status in range(200, 600) if status not in judged and not self.redaction.covers(status)
         )

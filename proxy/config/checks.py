@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from proxy.config.addresses import is_loopback
 from proxy.config.names import PLAIN_KINDS, is_json
 from proxy.config.template import json_mistake
-from proxy.config.units import format_size, format_span
+from proxy.config.units import DRAIN_MAX_US, format_size, format_span
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -76,7 +76,9 @@ def limit(settings: LimitSettings) -> Iterator[Place]:
             f"{settings.lease} requests take more than the burst of {settings.burst}: never granted",
         )
     rate = settings.rate
-    if settings.burst * (rate.period_us // gcd(rate.count, rate.period_us)) > EXACT_MAX:
+    divisor = gcd(rate.count, rate.period_us)
+    drained = rate.count // divisor * DRAIN_MAX_US if settings.on_upstream_429 == "drain" else 0
+    if settings.burst * (rate.period_us // divisor) + drained > EXACT_MAX:
         yield (
             ("rate",),
             f"{rate} with a burst of {settings.burst} cannot be counted exactly: use a rounder rate",

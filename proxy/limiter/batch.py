@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.limiter.books import Book, Shape
+    from proxy.limiter.drains import Emptying
     from proxy.limiter.leases import Leases
     from proxy.limiter.link import Link
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge, Decision
 
-    Request = tuple[Book | Shape | Leases, Sequence[Charge], Waiter]
+    Request = tuple[Book | Shape | Leases | Emptying, Sequence[Charge], Waiter]
 
 _log = logging.getLogger("weir.store")
 
@@ -111,7 +112,11 @@ class Batch:
             self._begin_run(book.columns, 1)
 
     def add(
-        self, shape: Book | Shape | Leases, charges: Sequence[Charge], waiter: Waiter, columns: bytes
+        self,
+        shape: Book | Shape | Leases | Emptying,
+        charges: Sequence[Charge],
+        waiter: Waiter,
+        columns: bytes,
     ) -> None:
         """`columns` are the shape's own, or those that give back."""
         self.keys += shape.packed(charges)

@@ -29,12 +29,18 @@ if TYPE_CHECKING:
 
 SHARDS = 16  # hash tags of keys: enough for any cluster one service needs, few enough for full batches
 LAST_SHARD: Final = SHARDS - 1
+SHADOW, DRAINS, DRAIN = 1, 2, 4  # flags of take.lua
 NEVER_US: Final = 1 << 60  # later than any moment
 KEY_BYTES = 16  # of a partition key's hash
 
 
 def shard_tag(shard: int) -> bytes:
     return b"{%x}" % shard
+
+
+def flags(limit: Limit) -> int:
+    """What take.lua must know of a limit besides its numbers."""
+    return SHADOW * limit.is_shadow + DRAINS * limit.drains
 
 
 class Book:
@@ -73,14 +79,14 @@ class Book:
         self.prefixes = tuple(
             key_prefix(b"weir:%b:%b:" % (shard_tag(n), name), KEY_BYTES) for n in range(SHARDS)
         )
-        seconds = limit.burst_units / limit.scale / 1e6
+        seconds = limit.most_units / limit.scale / 1e6
         self.known = Generations(seconds, max_keys)  # microseconds
         self._local = Generations(seconds, max_keys)  # units
-        self.leases = Leases(self) if limit.lease > 1 and not limit.is_shadow else None
+        self.leases = Leases(self, flags(limit)) if limit.lease > 1 and not limit.is_shadow else None
 
     def _columns(self, cost: int) -> bytes:
         """How take.lua reads the limit."""
-        return pack("<dddB", self._scale, cost, self._room, self.limit.is_shadow)
+        return pack("<dddB", self._scale, cost, self._room, flags(self.limit))
 
     def packed(self, charges: Sequence[Charge]) -> list[bytes]:
         """The keys of a request, for a call."""
@@ -114,6 +120,15 @@ class Book:
         if debt + self._cost <= self._room or self.limit.is_shadow:
             return None
         return Decision(False, [Verdict(self.limit, False, debt)], DENIAL_CACHE)  # noqa: FBT003 - hot
+
+    def drain(self, key: bytes, debt: int, now_us: int) -> None:
+        """What is known here at once, and holds without Redis too."""
+        self.known.put(key, max(self.known.get(key), now_us + debt // self._scale))
+        local = self._local.get(key)
+        if local:
+            self._local.put(key, max(local, now_us * self._scale + debt))
+        if self.leases is not None:
+            self.leases.forget(key)
 
     def known_verdict(self, key: bytes, now_us: int) -> Verdict:
         """What Redis would say, as far as it is known; a refusal is certain."""
@@ -159,13 +174,14 @@ class Book:
         """
         scale = self._scale
         now = now_us * scale
-        known = min(max(self.known.get(key) * scale - now, 0), self._room)
+        most = self.limit.most_units
+        known = min(max(self.known.get(key) * scale - now, 0), most)
         local = self._local.pop(key) - now
         spent = -(-max(local - known, 0) // replicas)  # rounded up: no gift
         if not known and not spent:
             return b""
-        self.known.put(key, now_us + min(known + spent, self._room) // scale)
-        return pack("<dddd", scale, self._room, known, spent)
+        self.known.put(key, now_us + max(min(known + spent, self._room), known) // scale)
+        return pack("<ddddd", scale, self._room, most, known, spent)
 
     # --- now and then ---
 

@@ -38,7 +38,7 @@ class Leases:
         "width",
     )
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, flags: int) -> None:
         limit = book.limit
         self._book = book
         self._tokens = limit.lease - 1  # the request that asks takes its own
@@ -48,7 +48,7 @@ class Leases:
         self.books: tuple[Book, ...] = ()
         self.width = 1
         cost = limit.cost_units * self._tokens
-        self.columns = self.refund_columns = pack("<dddB", limit.scale, cost, limit.burst_units, 0)
+        self.columns = self.refund_columns = pack("<dddB", limit.scale, cost, limit.burst_units, flags)
 
     def spend(self, key: bytes, now_us: int) -> Decision | None:
         """Admitted by what is held, if there is any."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
+    from proxy.policy.drains import Drain
     from proxy.policy.limits import Limit, Limits
 
 MAX_KEYS = 100_000  # 200 bytes each: 20 MB
@@ -85,7 +86,7 @@ class Table:
     def reconfigure(self, limit: Limit, max_keys: int, clock_us: int) -> None:
         """Every bucket stays full at the same moment as before, but none is emptier than empty."""
         scale = self.limit.scale
-        latest = clock_us * limit.scale + limit.burst_units
+        latest = clock_us * limit.scale + limit.most_units
 
         def moved(table: dict[bytes, int]) -> dict[bytes, int]:
             return {key: min(rescaled(at, scale, limit.scale), latest) for key, at in table.items()}
@@ -156,6 +157,15 @@ class MemoryStore:
                 full_at = table.find(charge.key, now)
                 if full_at > now:
                     table.put(charge.key, full_at - limit.cost_units, now)  # what is past is full
+
+    def drain(self, drains: Sequence[Drain]) -> None:
+        clock_us = self._clock_us()
+        for charge, debt in drains:
+            limit = charge.limit
+            table = self._tables.get(limit)  # a reload may have taken it away meanwhile
+            if table is not None:
+                now = clock_us * limit.scale
+                table.put(charge.key, max(table.find(charge.key, now), now + debt), now)
 
     # --- now and then ---
 

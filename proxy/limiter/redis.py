@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from proxy.limiter import outage, resets
 from proxy.limiter.batch import NOBODY, TAKE, Batch, rehearsal
 from proxy.limiter.books import KEY_BYTES, LAST_SHARD, Book, Shape
+from proxy.limiter.drains import Emptying
 from proxy.limiter.fleet import Cluster, Lone
 from proxy.limiter.link import DOWN, UP
 from proxy.limiter.memory import monotonic_us
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from proxy.limiter.link import Link
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
+    from proxy.policy.drains import Drain
     from proxy.policy.limits import Limit, Limits
 
 MAX_KEYS = 100_000  # of each limit, known and spent here each
@@ -149,6 +151,17 @@ class RedisStore:
         for charge in charges:
             if not self.is_down([charge]):
                 self.enqueue([charge], NOBODY, back=True)
+
+    def drain(self, drains: Sequence[Drain]) -> None:
+        """Known here at once; in Redis with this tick's batch, or as what it has lost when it is back."""
+        for charge, debt in drains:
+            book = self._books.get(charge.limit)  # a reload may have taken it away meanwhile
+            if book is None:
+                continue
+            book.drain(charge.key, debt, monotonic_us())
+            if not self.is_down([charge]):
+                emptying = Emptying(book, debt)
+                self._room(charge.key, 1).add(emptying, [charge], NOBODY, emptying.columns)
 
     def _room(self, key: bytes, width: int) -> Batch:
         """This tick's batch for a bucket and so many charges."""

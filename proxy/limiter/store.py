@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.policy.decision import Charge, Decision
+    from proxy.policy.drains import Drain
     from proxy.policy.limits import Limit, Limits
 
 
@@ -41,6 +42,9 @@ class Store(Protocol):
 
     def give_back(self, charges: Sequence[Charge]) -> None:
         """Tokens that were taken come back, none beyond full; what cannot be reached now keeps them."""
+
+    def drain(self, drains: Sequence[Drain]) -> None:
+        """Buckets have at least so much debt from now on. Nobody is told; unknown limits are passed over."""
 
     def configure(self, limits: Limits) -> None:
         """At the start and after a reload. A limit of the same name keeps its buckets, also at a new rate."""

@@ -75,6 +75,7 @@ ROWS = (
     Row("limits[].burst", limited(burst=7), 200, sent=TWICE, base=limited()),
     Row("limits[].cost", limited(rate="2/m", burst=2, cost=2), 429, sent=TWICE, base=limited(rate="2/m")),
     Row("limits[].cost_304", limited(cost_304=0), 304, sent=TWICE, base=limited(), said=answer(304, b"", length=False)),
+    Row("limits[].on_upstream_429", limited(rate="9/m", on_upstream_429="drain"), b"application/problem+json", sees=lambda r: r.value("Content-Type"), sent=TWICE, base=limited(rate="9/m"), said=answer(429, b"")),
     Row("limits[].mode", limited(mode="shadow"), 200, sent=TWICE, base=limited()),
     Row("limits[].exempt.cidrs", limited(exempt={"cidrs": ["127.0.0.0/8"]}), 200, sent=TWICE, base=limited()),
     Row("limits[].exempt.paths", limited(exempt={"paths": ["/*"]}), 200, sent=TWICE, base=limited()),

@@ -31,7 +31,7 @@ def spend(book: Book, count: int, now_us: int = NOW_US, replicas: int = 1) -> in
 
 def settled(book: Book, now_us: int = NOW_US, replicas: int = 1) -> tuple[float, float]:
     """What settle.lua is told: the debt that is known, and what was spent."""
-    _, _, known, spent = unpack("<dddd", book.settle(ADA, now_us, replicas))
+    _, _, _, known, spent = unpack("<ddddd", book.settle(ADA, now_us, replicas))
     return known, spent
 
 

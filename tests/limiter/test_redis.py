@@ -27,6 +27,7 @@ from tests.limiter.contract import (
     StoreContract,
     charges_of,
     configured,
+    debt_for,
     limit_settings,
     new_user,
     take,
@@ -282,6 +283,71 @@ async def test_nothing_is_given_back_while_redis_is_down(redis: Redis) -> None:
 
         assert (local.via, store._open) == ("local", {})
         assert (await ask(store, charge(limit))).verdicts[0].remaining == 8
+
+
+# --- draining ---
+
+
+async def test_what_one_replica_drains_the_other_refuses(redis: Redis) -> None:
+    """By the same moment; the first knows it at once, without asking."""
+    limits = limits_of({"rate": "15/s", "name": "per-user", "on_upstream_429": "drain"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as one, store_at(redis.url, limits) as two:
+        one.drain([(charge(limit), debt_for(limit, 20))])
+        first = await ask(one, charge(limit))
+        await ask(one, charge(limit, "bob"))
+        others = [await ask(two, charge(limit)) for _ in range(2)]
+
+        assert (first.is_admitted, first.via) == (False, "denial_cache")
+        assert [(each.is_admitted, each.via) for each in others] == [
+            (False, "store"),
+            (False, "denial_cache"),
+        ]
+        assert 19 < others[0].verdicts[0].retry_after <= 20
+
+
+async def test_drains_go_out_with_the_ticks_requests(redis: Redis) -> None:
+    limits = limits_of({"rate": "100/h", "name": "per-user", "on_upstream_429": "drain"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store:
+        before = commands(redis, "evalsha")
+        for n in range(10):
+            store.drain([(charge(limit, n), debt_for(limit, n))])
+        assert (await ask(store, charge(limit))).is_admitted
+        assert commands(redis, "evalsha") - before == 1
+
+
+async def test_drained_bucket_loses_its_lease(redis: Redis) -> None:
+    """Also one that is on its way."""
+    limits = limits_of({"rate": "1000/s", "name": "per-user", "lease": 50, "on_upstream_429": "drain"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store:
+        before = [await ask(store, charge(limit)) for _ in range(20)]
+        store.drain([(charge(limit), debt_for(limit, 20))])
+        after = [await ask(store, charge(limit)) for _ in range(20)]
+
+        assert "lease" in {decision.via for decision in before}
+        assert admitted(after) == 0
+
+
+async def test_drain_outlives_redis(redis: Redis) -> None:
+    """Drained while Redis is down, or forgotten by it: refused meanwhile, and restored when it is back."""
+    limits = limits_of({"rate": "15/s", "name": "per-user", "on_upstream_429": "drain"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store, store_at(redis.url, limits) as other:
+        store.drain([(charge(limit, "before"), debt_for(limit, 50))])
+        assert (await ask(store, charge(limit))).is_admitted
+        redis.kill()
+        while store.is_up:
+            await ask(store, charge(limit, "any"))
+        store.drain([(charge(limit, "meanwhile"), debt_for(limit, 50))])
+        local = [await ask(store, charge(limit, name)) for name in ("before", "meanwhile")]
+        redis.start()
+        await until(lambda: store.is_up and other.is_up, "Redis is back", within=10.0)
+        again = [await ask(other, charge(limit, name)) for name in ("before", "meanwhile")]
+
+        assert [decision.is_admitted for decision in local + again] == [False] * 4
+        assert all(40 < decision.verdicts[0].retry_after <= 50 for decision in again)
 
 
 # --- what lies in Redis ---

@@ -104,6 +104,10 @@ class LimitSettings(Section):
     cost_304: Nought | None = setting(
         "0 gives the tokens of a request back whose answer is a 304; null keeps them.", None
     )
+    on_upstream_429: Literal["ignore", "drain"] = setting(
+        "drain: a 429 of the service empties the buckets of its request for its Retry-After, 60 s at most.",
+        "ignore",
+    )
     lease: Count = setting("Requests' tokens that a busy client's replica takes from Redis at once.", 1)
     mode: Literal["enforce", "shadow"] = setting(
         "enforce refuses; shadow only counts what it would refuse.", "enforce"
