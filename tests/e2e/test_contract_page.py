@@ -26,6 +26,13 @@ them. `weir demo` serves most of them to try by hand.
 
 """
 CLOSING = """\
+## What answers must have
+
+`weir check FILE` shows what is asked of the service's answers by status; `contract.rules` changes it (docs/configuration.md). An answer that
+breaks it passes, is counted in `weir_contract_violations_total`, and now and then logged.
+
+A 429 of the service itself passes too; with `on_upstream_429: drain` Weir refuses the client until its Retry-After is over (docs/limits.md).
+
 ## What else Weir answers by itself
 
 408, 413, 417, 421, 431, 501, 502, 503 and 504 have the same shape; docs/supported-http.md and the fault table in
