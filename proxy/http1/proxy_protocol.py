@@ -19,7 +19,8 @@ _SHORTEST: Final = len(b"PROXY UNKNOWN\r\n")
 _V2_HEAD: Final = 16
 _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
-_ADDRESS_BYTES: Final = {_TCP4: 12, _TCP6: 36}
+# Of TCP, UDP, Unix streams and datagrams (section 2.2); the last four have no address that could be charged.
+_ADDRESS_BYTES: Final = {_TCP4: 12, _TCP6: 36, 0x12: 12, 0x22: 36, 0x31: 216, 0x32: 216}
 
 
 class NotAnnouncedError(ValueError):
@@ -57,6 +58,8 @@ def announced(header: bytes) -> str | None:
 
 def _announced_v1(line: bytes) -> str | None:
     words = line[: -len(b"\r\n")].split(b" ")
+    if line.count(b"\r") != 1:
+        raise NotAnnouncedError
     if words[:2] == [b"PROXY", b"UNKNOWN"]:
         return None
     if len(words) != 6 or words[0] != b"PROXY" or words[1] not in (b"TCP4", b"TCP6"):
@@ -77,15 +80,17 @@ def _is_port(word: bytes) -> bool:
 
 
 def _announced_v2(header: bytes) -> str | None:
-    """LOCAL is the balancer itself, such as a health check; other families have no address to charge."""
-    family = header[13]
-    size = _ADDRESS_BYTES.get(family)
-    if header[12] == _LOCAL or size is None:
+    """LOCAL is the balancer itself, such as a health check; what else it says is ignored."""
+    command, kind, block = header[12], header[13], header[_V2_HEAD:]
+    if command == _LOCAL:
         return None
-    block = header[_V2_HEAD:]
-    if len(block) < size:
+    if kind >> 4 > 3 or kind & 15 > 2:  # no family, no protocol: must be refused
         raise NotAnnouncedError
-    return _text(IPv4Address(block[:4]) if family == _TCP4 else IPv6Address(block[:16]))
+    if len(block) < _ADDRESS_BYTES.get(kind, 0):
+        raise NotAnnouncedError
+    if kind == _TCP4:
+        return _text(IPv4Address(block[:4]))
+    return _text(IPv6Address(block[:16])) if kind == _TCP6 else None
 
 
 def _text(address: IPv4Address | IPv6Address) -> str:

@@ -99,10 +99,10 @@ class Downstream(Connection):
         self.lane = hall.new_lane(self)
         self._sweeper.add(self)
         self._wait()
-        if not hall.entered(self):
-            self.lane.refuse_head(faults.TOO_MANY_CONNECTIONS)
-        elif self._fault is not None:
-            self.lane.refuse_head(self._fault)
+        fault = None if hall.entered(self) else faults.TOO_MANY_CONNECTIONS
+        fault = self._fault or fault  # what spoke no PROXY protocol understands no answer either
+        if fault is not None:
+            self.lane.refuse_head(fault)
 
     def data_received(self, data: bytes) -> None:
         state = self._state

@@ -88,6 +88,22 @@ async def test_what_is_not_announced_is_closed_without_an_answer(behind, start_o
     assert (await weir.access_line(fault="not_announced"))["status"] == 0
 
 
+async def test_not_announced_is_not_answered_when_all_places_are_taken(behind, start_origin, connect):
+    """503 would be an answer; who has announced itself is told so."""
+    weir = behind(await start_origin(), {"downstream": {"limits": {"connections": 1}}})
+    first = await connect(weir)
+    await first.send(ADA + get())
+    await first.response()
+    junk = await connect(weir)
+    await junk.send(b"\x16\x03\x01")
+    said = await junk.rest()
+    second = await connect(weir)
+    await second.send(BOB)
+
+    assert said == b""
+    assert (await second.response()).status == 503
+
+
 async def test_header_that_does_not_come_in_time(behind, start_origin, connect):
     """`downstream.timeouts.head` bounds it; one that leaves before is nobody."""
     weir = behind(await start_origin(), {"downstream": {"timeouts": {"head": "300ms"}}})

@@ -50,9 +50,16 @@ GOOD = {
     v2(family=0x00): None,  # UNSPEC
     v2(family=0x12, block=TCP4): None,  # UDP
     v2(family=0x31, block=b"/" * 216): None,  # Unix sockets
+    v2(family=0x10, block=TCP4): None,  # IPv4, but of no protocol
+    v2(command=0x20, family=0xFF, block=b"ab"): None,  # LOCAL, whatever it says
 }
 
 BAD = [
+    v2(family=0x41, block=TCP4),  # no such family
+    v2(family=0x13, block=TCP4),  # no such protocol
+    v2(family=0x22, block=b"/" * 35),
+    v2(family=0x32, block=b"/" * 215),
+    b"PROXY UNKNOWN a\rb\r\n",
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     b"PROXY TCP4 203.0.113.7 10.0.0.1 65536 80\r\n",
     b"PROXY TCP4 203.0.113.7 10.0.0.1 080 80\r\n",
