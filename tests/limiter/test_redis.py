@@ -318,7 +318,7 @@ async def test_drains_go_out_with_the_ticks_requests(redis: Redis) -> None:
 
 
 async def test_drained_bucket_loses_its_lease(redis: Redis) -> None:
-    """Also one that is on its way."""
+    """What is held is not spent."""
     limits = limits_of({"rate": "1000/s", "name": "per-user", "lease": 50, "on_upstream_429": "drain"})
     (limit,) = limits
     async with store_at(redis.url, limits) as store:
@@ -327,6 +327,22 @@ async def test_drained_bucket_loses_its_lease(redis: Redis) -> None:
         after = [await ask(store, charge(limit)) for _ in range(20)]
 
         assert "lease" in {decision.via for decision in before}
+        assert admitted(after) == 0
+
+
+async def test_lease_that_is_on_its_way_is_dropped_too(redis: Redis) -> None:
+    """It was asked for just before, in the same batch."""
+    limits = limits_of({"rate": "1000/s", "name": "per-user", "lease": 50, "on_upstream_429": "drain"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store:
+        before = [asyncio.ensure_future(ask(store, charge(limit))) for _ in range(2)]
+        await asyncio.sleep(0)
+        store.drain([(charge(limit), debt_for(limit, 20))])
+        answered = await asyncio.gather(*before)
+        await ask(store, charge(limit, "bob"))  # the batch behind it
+        after = [await ask(store, charge(limit)) for _ in range(5)]
+
+        assert admitted(answered) == 2
         assert admitted(after) == 0
 
 
