@@ -211,6 +211,14 @@ def test_sidecar_is_probed_where_its_admin_plane_is():
     assert all(probe[:2] == ["weir", "healthcheck"] for probe in probes.values())
 
 
+def test_sidecars_files_drain_alike():
+    """It is told to end after the service: nobody is left to look away."""
+    drain = settings_of("sidecar").drain
+
+    assert load(ROOT / "config" / "sidecar.yaml", {}).drain == drain
+    assert drain.delay == 0
+
+
 def test_sidecars_service_listens_on_loopback():
     """Nobody passes Weir by."""
     assert {server.url.host for server in settings_of("sidecar").upstream.servers} == {"127.0.0.1"}
