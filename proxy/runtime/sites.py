@@ -88,6 +88,12 @@ async def serve_admin(
     return runner
 
 
+async def shut(runner: web.BaseRunner | None) -> None:
+    """No new connection from now on; waits for none of those there are."""
+    for site in list(runner.sites) if runner else ():
+        await site.stop()
+
+
 def addresses(runner: web.BaseRunner | None) -> list[str]:
     return [address_text(address) for address in runner.addresses] if runner else []
 

@@ -22,7 +22,7 @@ from proxy.net.credentials import TlsError
 from proxy.net.tls import client
 from proxy.runtime import channel as words
 from proxy.runtime.member import Member
-from proxy.runtime.sites import address_text, addresses, serve_admin
+from proxy.runtime.sites import address_text, addresses, serve_admin, shut
 from proxy.runtime.sockets import close_doors
 from proxy.runtime.statuses import merged
 from proxy.telemetry import log
@@ -139,6 +139,7 @@ class Supervisor:
             for member in self._members:
                 member.kill()
             await asyncio.wait(self._lives)
+        await shut(self._admin)
         event(_log, logging.WARNING, "halted")
 
     def _end_with(self, order: words.Order) -> None:

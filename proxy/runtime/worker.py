@@ -25,7 +25,7 @@ from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
 from proxy.rules import Rules
 from proxy.runtime.renewal import Renewals
-from proxy.runtime.sites import addresses, listener_tls, serve_admin, serve_listeners
+from proxy.runtime.sites import addresses, listener_tls, serve_admin, serve_listeners, shut
 from proxy.runtime.sockets import Own, StartError, open_own
 from proxy.runtime.tls import Handshakes, check_store_files
 from proxy.telemetry import log
@@ -203,6 +203,9 @@ class Worker:
 
     async def halt(self) -> None:
         """Ends at once; what was under way is logged as what it is."""
+        for runner in (self._runner, self._admin):
+            await shut(runner)
+        self.gateway.pool.retire()
         for connection in list(self.hall.connections):
             connection.abort()
         await asyncio.sleep(0.05)  # the connections are told of their end by the loop

@@ -88,7 +88,6 @@ async def test_draining_is_healthy_but_not_ready(start_weir):
     await until(lambda: weir.readiness() == 503, "draining")
     ready = run("healthcheck", "--ready", "--config", str(weir.config))
     healthy = run("healthcheck", "--config", str(weir.config))
-    weir.tolerates_complaints = True  # of what is left open
     weir.signal(signal.SIGTERM)
     weir.wait()
 

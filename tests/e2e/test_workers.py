@@ -196,7 +196,6 @@ async def test_drain_lets_running_requests_of_all_workers_finish(start_weir, sta
 
 async def test_second_signal_ends_all_at_once(start_weir, start_origin):
     weir = start_weir({"workers": 2, "drain": {"delay": "20s"}}, upstream=await start_origin())
-    weir.tolerates_complaints = True  # of what is left open
     pids = [worker["pid"] for worker in workers(weir)]
     weir.signal(signal.SIGTERM)
     await until(lambda: weir.readiness() == 503, "draining")
