@@ -162,7 +162,7 @@ class Lane(Ending):
         exchange, request = self._exchange, self._head
         assert request is not None
         exchange.upstream_seconds = monotonic() - exchange.upstream_started
-        if self._rules.passes(head.status):
+        if self._rules.passes(head.status) or self._rules.keeps_promise(head):
             self._answer(head)
         else:
             self._judge_answer(head)

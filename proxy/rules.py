@@ -98,6 +98,11 @@ class Rules:
         self._makes_etags = settings.contract.edge_etags
         self.contract = Contract(settings.contract.rules)
         self.passes = self._passing().__contains__  # whether answers of a status need no judgement
+        self._promised = {
+            status: names
+            for status, names in self.contract.headers_alone.items()
+            if status not in self._judged() and not self.redaction.covers(status)
+        }
         self._trust = Networks(settings.forwarded.trust)
         self._told_by = settings.forwarded.field.encode()
         self._edge = Edge(settings.contract)
@@ -202,8 +207,20 @@ class Rules:
         kept = response_lines(head, self._response_drops | {b"location"})
         return b"%bLocation: %b\r\n" % (kept, location)
 
+    def keeps_promise(self, head: ResponseHead) -> bool:
+        """Whether it has the fields that its status promises, and nothing else is to be judged."""
+        names = self._promised.get(head.status)
+        return names is not None and all(map(head.found.get, names))
+
     def _passing(self) -> frozenset[int]:
-        judged = set(self.contract.checks)
+        judged = self._judged() | set(self.contract.checks)
+        return frozenset(
+            status for status in range(200, 600) if status not in judged and not self.redaction.covers(status)
+        )
+
+    def _judged(self) -> set[int]:
+        """Statuses that are looked at for more than what they promise, and are not replaced."""
+        judged = set()
         if self._guards_leaks:
             judged |= set(range(200, 500))
         if self._makes_etags:
@@ -212,9 +229,7 @@ class Rules:
             judged.add(304)
         if self.limits.drains:
             judged.add(429)
-        return frozenset(
-            status for status in range(200, 600) if status not in judged and not self.redaction.covers(status)
-        )
+        return judged
 
     def violations(self, head: ResponseHead) -> tuple[str, ...]:
         """The rules of the contract that the answer breaks; what is replaced is beyond them."""

@@ -68,7 +68,7 @@ class Check(NamedTuple):
 class Contract:
     """The table and the rules of one config, compiled."""
 
-    __slots__ = ("_promises", "checks")
+    __slots__ = ("_promises", "checks", "headers_alone")
 
     def __init__(self, rules: Sequence[ContractRule] = ()) -> None:
         promises = dict(TABLE)
@@ -77,6 +77,11 @@ class Contract:
                 promises[status] = promises.get(status, Promise()).replaced(rule, status)
         self._promises = {status: said for status, said in sorted(promises.items()) if said != Promise()}
         self.checks = {status: _checks(status, said) for status, said in self._promises.items()}
+        self.headers_alone: dict[int, tuple[bytes, ...]] = {  # of statuses that promise nothing else
+            status: tuple(name.lower().encode() for name in said.headers)
+            for status, said in self._promises.items()
+            if said == Promise(said.headers)
+        }
 
     def violations(self, status: int, fields: Fields) -> tuple[str, ...]:
         """The rules that the response's head breaks; nothing for a status without rules."""
