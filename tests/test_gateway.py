@@ -117,9 +117,9 @@ async def test_connection_that_was_opened_for_a_client_that_left_is_kept_for_oth
     wire = await connect(bench)
     gate, opened = asyncio.Event(), bench.server._open
 
-    async def open_late():
+    async def open_late(upstream):
         await gate.wait()
-        return await opened()
+        await opened(upstream)
 
     bench.server._open = open_late
     await wire.send(get())
@@ -143,9 +143,9 @@ async def test_connection_that_fails_for_a_client_that_left_is_nobodys(start_ben
     wire = await connect(bench)
     gate, opened = asyncio.Event(), bench.server._open
 
-    async def open_late():
+    async def open_late(upstream):
         await gate.wait()
-        return await opened()
+        await opened(upstream)
 
     bench.server._open = open_late
     await wire.send(get())
@@ -228,11 +228,10 @@ async def test_connection_that_ends_while_it_is_handed_over_is_a_502(start_bench
     bench = await start_bench(await start_origin())
     opened = bench.server._open
 
-    async def open_and_lose():
-        upstream = await opened()
+    async def open_and_lose(upstream):
+        await opened(upstream)
         upstream.transport.abort()
         await asyncio.sleep(0.01)
-        return upstream
 
     bench.server._open = open_and_lose
     wire = await connect(bench)
@@ -475,9 +474,9 @@ async def test_reload_while_a_connection_opens_is_served_by_the_old_server(
     bench = await start_bench(old)
     gate, opened = asyncio.Event(), bench.server._open
 
-    async def open_late():
+    async def open_late(upstream):
         await gate.wait()
-        return await opened()
+        await opened(upstream)
 
     bench.server._open = open_late
     wire = await connect(bench)

@@ -183,6 +183,7 @@ class Pool:
         self._is_changing = any(
             server.standing.ejected_until is not None or server.standing.share(now) < 1 for server in servers
         )
+        self.has_room()  # one that is back, or new, may take those that wait
 
     # --- what the names say ---
 
@@ -197,7 +198,6 @@ class Pool:
         if known:
             event(_log, logging.INFO, "resolved", server=site.settings.url.url, addresses=[*addresses])
         self._weigh()
-        self.has_room()
 
     # --- the end ---
 

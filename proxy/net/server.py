@@ -47,7 +47,7 @@ class Server:
         self.idle_timeout = settings.timeouts.idle
         self.idle: dict[Upstream, None] = {}  # the last one used comes last
         self.open: set[Upstream] = set()
-        self.connecting = 0
+        self.connecting: set[Upstream] = set()  # until they are open
         self.is_down = False  # the last connection could not be had
         self.is_retired = False  # no longer in the settings: connections close as they become idle
         self.ssl = ServerFront.of(pool.tls) if pool.tls and self.url.scheme == "https" else None
@@ -58,7 +58,7 @@ class Server:
     @property
     def load(self) -> int:
         """Requests that it has to answer now, those that wait for a connection included."""
-        return len(self.open) - len(self.idle) + self.connecting
+        return len(self.open) - len(self.idle) + len(self.connecting)
 
     @property
     def label(self) -> str:
@@ -75,21 +75,22 @@ class Server:
 
     def connect(self, lane: Lane) -> None:
         """Opens a connection for `lane`, which is told when it is there or cannot be had."""
-        self.connecting += 1
-        task = asyncio.get_running_loop().create_task(self._connect(lane))
+        upstream = Upstream(self)
+        self.connecting.add(upstream)
+        task = asyncio.get_running_loop().create_task(self._connect(upstream, lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, lane: Lane) -> None:
+    async def _connect(self, upstream: Upstream, lane: Lane) -> None:
         fault = None
         try:
             async with asyncio.timeout(self.connect_timeout):
-                upstream = await self._open()
-        except (OSError, TimeoutError) as error:
+                await self._open(upstream)
+        except OSError as error:
             fault = fault_of(error)
             self._note_down(str(error) or "timeout")
         finally:
-            self.connecting -= 1
+            self.connecting.discard(upstream)
         if fault is not None:
             self.failed()
             self._pool.has_room()
@@ -112,22 +113,22 @@ class Server:
             self.is_down = False
             event(_log, logging.INFO, "server_up", server=self.label)
 
-    async def _open(self) -> Upstream:
+    async def _open(self, upstream: Upstream) -> None:
         loop = asyncio.get_running_loop()
         url = self.url
         if url.unix_path is not None:
-            _, upstream = await loop.create_unix_connection(lambda: Upstream(self), url.unix_path)
-            return upstream
-        _, upstream = await loop.create_connection(
-            lambda: Upstream(self),
+            await loop.create_unix_connection(lambda: upstream, url.unix_path)
+            return
+        await loop.create_connection(
+            lambda: upstream,
             self.address or url.host,
             url.port,
             ssl=self.ssl,
             server_hostname=self.tls_name,
         )
-        return upstream
 
     def opened(self, upstream: Upstream) -> None:
+        self.connecting.discard(upstream)
         self.open.add(upstream)
         self.sweeper.add(upstream)
 

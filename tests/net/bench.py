@@ -139,7 +139,7 @@ class Bench:
         await self.is_empty()
         for server in self.servers:
             await until(lambda server=server: not server.open, "every server's connection ended")
-            assert (server.idle, server.connecting) == ({}, 0)
+            assert (server.idle, server.connecting) == ({}, set())
         assert self.sweeper._members == set()
         self.sweeper.stop()
         self.ledger.check()

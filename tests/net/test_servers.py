@@ -184,9 +184,9 @@ async def test_server_that_dies_with_pooled_connections_open_fails_nobody(start_
     origin, other = await start_origin(mortal), await start_origin(named(b"other"))
     bench = await start_bench(origin, other)
     busy = bench.gateway.pool.servers[1]
-    busy.connecting += 9  # so that the first is the one to choose
+    busy.connecting.update(range(9))  # so that the first is the one to choose
     bodies = [response.body for response in await asked(connect, bench, 2)]
-    busy.connecting -= 9
+    busy.connecting.clear()
     assert bodies == [b"alive", b"other"]
     assert bench.ledger.upstream_failures[origin.url, "stale_connection"] == 1
 
@@ -275,6 +275,60 @@ async def test_client_that_leaves_gives_up_its_place(start_bench, start_origin, 
     await late.send(get())
     gate.is_open.set()
     assert [(await wire.response()).status for wire in (served, waiting, late)] == [200] * 3
+
+
+@pytest.mark.parametrize("script", [answering(answer()), None], ids=["stays", "closed at once"])
+async def test_connection_that_is_being_opened_counts_once(start_bench, start_origin, connect, script):
+    """In every tick: a slot that looked taken would refuse others, or let them wait for nothing."""
+
+    async def close(visit):
+        visit.close()
+
+    bench = await start_bench(await start_origin(script or close))
+    loads = set()
+    wire = await connect(bench)
+    await wire.send(get())
+    while not bench.exchanges:
+        loads.add(bench.server.load)
+        await asyncio.sleep(0)
+    assert loads == {0, 1}
+
+
+async def test_server_that_is_well_again_takes_those_that_wait(start_bench, start_origin, connect):
+    """At once: nothing else need happen."""
+    gate = Gate()
+    bench = await start_bench(
+        await start_origin(gate), await start_origin(gate), upstream=crowded() | AT_ONCE
+    )
+    pool = bench.gateway.pool
+    first, other = pool.servers
+    for _ in range(3):
+        pool.checked(first, "status 500")
+    wires = [await connect(bench) for _ in range(2)]
+    for wire in wires:
+        await wire.send(get())
+    await until(lambda: other.load == 1 and len(pool.waiting) == 1)
+    for _ in range(2):
+        pool.checked(first, "")
+    await until(lambda: first.load == 1 and not pool.waiting, within=2)
+    gate.is_open.set()
+    assert [(await wire.response()).status for wire in wires] == [200, 200]
+
+
+async def test_server_that_returns_takes_those_that_wait(start_bench, start_origin, connect):
+    """The same when its ejection ends."""
+    gate = Gate()
+    changes = crowded() | AT_ONCE | {"ejection": {"failures": 1, "first": "200ms"}}
+    bench = await start_bench(await start_origin(gate), await start_origin(gate), upstream=changes)
+    pool = bench.gateway.pool
+    first, other = pool.servers
+    first.failed()
+    wires = [await connect(bench) for _ in range(2)]
+    for wire in wires:
+        await wire.send(get())
+    await until(lambda: (first.load, other.load) == (1, 1) and not pool.waiting, within=2)
+    gate.is_open.set()
+    assert [(await wire.response()).status for wire in wires] == [200, 200]
 
 
 async def test_connection_that_cannot_be_had_makes_room(start_bench, connect):
