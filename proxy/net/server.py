@@ -7,6 +7,7 @@ closes them. Knows nothing of requests beyond who waits for a connection.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from proxy.net.pool import Pool, Site
     from proxy.net.ports import Lane
 
+SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # ours, not the server's
 IDLE_MAX = 1024  # connections at rest a server: as many as are used at once, seldom more
 
 _log = logging.getLogger("weir.upstream")
@@ -89,10 +91,11 @@ class Server:
         except OSError as error:
             fault = fault_of(error)
             self._note_down(str(error) or "timeout")
+            if error.errno not in SHORTAGES:
+                self.failed()
         finally:
             self.connecting.discard(upstream)
         if fault is not None:
-            self.failed()
             self._pool.has_room()
             lane.connect_failed(self, fault)
         elif upstream.transport.is_closing():

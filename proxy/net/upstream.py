@@ -131,6 +131,7 @@ class Upstream(Connection):
 
     def become_tunnel(self) -> None:
         self._state = _TUNNEL
+        self._server.standing.answered()
         self._wait()
 
     def linger(self) -> None:
@@ -209,6 +210,8 @@ class Upstream(Connection):
             self._fixed = _MOVES
             self._wait()
             self.lane.response_late()
+        elif self.lane is not None and self._fixed == _FINAL:
+            self._break_off(self.lane, faults.RESPONSE_STALLED)  # it may be well: its lane was the hasty one
         elif self.lane is not None:
             self._fail(faults.RESPONSE_TIMEOUT if self._state == _HEAD else faults.RESPONSE_STALLED)
         elif self._state != _LINGERING or not self._may_linger(self._server.response_timeout):
@@ -317,8 +320,12 @@ class Upstream(Connection):
         lane.response_end(trailers)
 
     def _fail(self, fault: Fault) -> None:
-        lane = self.lane
-        self.close()
         self._server.failed()
-        if lane is not None:
-            lane.upstream_failed(fault)
+        if self.lane is not None:
+            self._break_off(self.lane, fault)
+        else:
+            self.close()
+
+    def _break_off(self, lane: Lane, fault: Fault) -> None:
+        self.close()
+        lane.upstream_failed(fault)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import resource
 
 import pytest
 
@@ -27,6 +29,23 @@ def dead():
 
 def states(bench):
     return [told["state"] for told in bench.gateway.pool.status()]
+
+
+@contextlib.contextmanager
+def no_descriptors():
+    """No file or socket can be opened meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def asked(connect, bench, times, target="/"):
@@ -143,6 +162,49 @@ async def test_at_most_half_are_out(start_bench, connect, servers, out):
     responses = await asked(connect, bench, 40)
     assert {response.status for response in responses} == {502}
     assert states(bench).count("ejected") == out
+
+
+async def test_failure_with_details_that_come_slowly_ejects_nobody(start_bench, start_origin, connect):
+    """It is an answer; that its client is not kept waiting for the rest is a choice of ours."""
+
+    async def slow(visit):
+        await visit.request()
+        await visit.send(answer(500, b"details")[:-2])
+        await visit.rest(within=60)
+
+    ejecting = {"ejection": {"failures": 1}}
+    bench = await start_bench(await start_origin(slow), await start_origin(slow), upstream=ejecting)
+    (response,) = await asked(connect, bench, 1)
+    assert response.status == 500
+    assert states(bench) == ["serving", "serving"]
+
+
+async def test_tunnel_is_an_answer(start_bench, start_origin, connect):
+    """A service that does nothing else must not add up its failures for ever."""
+
+    async def switch(visit):
+        await visit.request()
+        await visit.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n")
+        await visit.rest(within=60)
+
+    bench = await start_bench(await start_origin(switch))
+    bench.server.failed()
+    wire = await connect(bench)
+    await wire.send(get("Connection: Upgrade", "Upgrade: chat"))
+    assert (await wire.response()).status == 101
+    assert bench.server.standing.failures == 0
+
+
+async def test_lack_of_descriptors_is_no_servers_fault(start_bench, start_origin, connect):
+    """Clients that use them up must not have servers ejected."""
+    ejecting = {"ejection": {"failures": 1}}
+    bench = await start_bench(await start_origin(), await start_origin(), upstream=ejecting)
+    wire = await connect(bench)
+    with no_descriptors():
+        await wire.send(get())
+        response = await wire.response()
+    assert (response.status, bench.ledger.reasons) == (502, ["connect_refused"])
+    assert states(bench) == ["serving", "serving"]
 
 
 async def test_ejection_can_be_switched_off(start_bench, start_origin, connect):
