@@ -21,7 +21,7 @@ from proxy.policy.standing import STATES, Trust
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Sequence
 
     from proxy.config.sections.upstream import ServerSettings, UpstreamSettings
     from proxy.net.connection import Outbox
@@ -155,6 +155,8 @@ class Pool:
 
     def checked(self, server: Server, problem: str) -> None:
         """A health check's result: what was wrong, if anything."""
+        if server.is_retired:  # since the check began
+            return
         is_well = not problem
         if server.standing.checked(self.sweeper.now, is_well=is_well):
             if is_well:
@@ -187,16 +189,16 @@ class Pool:
 
     # --- what the names say ---
 
-    def resolved(self, site: Site, addresses: Iterable[str]) -> None:
+    def resolved(self, site: Site, addresses: Sequence[str]) -> None:
         """The addresses of a name. Those that are new are opened, those that are gone finish what they do."""
         known: dict[str | None, Server] = {server.address: server for server in site.servers}
+        if known.keys() != set(addresses):
+            event(_log, logging.INFO, "resolved", server=site.settings.url.url, addresses=[*addresses])
         site.servers = [
             known.pop(address) if address in known else Server(site, self, address) for address in addresses
         ]
         for gone in known.values():
             gone.retire()
-        if known:
-            event(_log, logging.INFO, "resolved", server=site.settings.url.url, addresses=[*addresses])
         self._weigh()
 
     # --- the end ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import resource
 
@@ -557,6 +558,33 @@ async def test_all_addresses_of_a_name_are_used(start_bench, start_origin, conne
         len(second.visits),
         len(third.visits),
     ) == kept  # connections survive a lookup that changes nothing
+
+
+async def test_addresses_are_logged_when_they_change(start_bench, caplog):
+    """When some are only added, too; not when they are the same."""
+    caplog.set_level(logging.INFO)
+    bench = await start_bench("http://localhost:1", upstream={"resolve": "1h"})
+    pool = bench.gateway.pool
+    await until(lambda: pool.servers[0].address == "127.0.0.1")
+    (site,) = pool._sites
+    for addresses in (["127.0.0.2"], ["127.0.0.2", "127.0.0.3"], ["127.0.0.2", "127.0.0.3"], ["127.0.0.3"]):
+        pool.resolved(site, addresses)
+
+    logged = [record.fields["addresses"] for record in caplog.records if record.getMessage() == "resolved"]
+    assert logged[-3:] == [["127.0.0.2"], ["127.0.0.2", "127.0.0.3"], ["127.0.0.3"]]
+
+
+async def test_check_of_an_address_that_is_gone_is_not_told(start_bench, caplog):
+    """It may have been under way."""
+    bench = await start_bench("http://localhost:1", upstream={"resolve": "1h"})
+    pool = bench.gateway.pool
+    await until(lambda: pool.servers[0].address == "127.0.0.1")
+    (gone,) = pool.servers
+    pool.resolved(pool._sites[0], ["127.0.0.2"])
+    for _ in range(3):
+        pool.checked(gone, "timeout")
+    assert gone.standing.is_healthy
+    assert "server_unhealthy" not in caplog.messages
 
 
 async def test_weight_of_a_name_is_shared_by_its_addresses(start_bench, start_origin, connect):
