@@ -442,7 +442,7 @@ async def test_chunks_of_one_byte_do_not_starve_others(start_bench, start_origin
     bench = await start_bench(await start_origin(script))
     wire = await connect(bench)
     await wire.send(get("Transfer-Encoding: chunked", method="POST"))
-    (connection,) = await until(lambda: [c for c in bench.hall.connections if c._decoder])
+    (connection,) = await until(lambda: [c for c in bench.hall.connections if c._body_wanted])
     monkeypatch.setattr(connection.lane.__class__, "request_data", lambda lane, data: given.append(len(data)))
     connection.data_received(b"1\r\nx\r\n" * 50_000)
 

@@ -394,6 +394,22 @@ async def test_server_that_returns_takes_those_that_wait(start_bench, start_orig
     assert [(await wire.response()).status for wire in wires] == [200, 200]
 
 
+async def test_client_that_sends_ahead_overtakes_nobody(start_bench, start_origin, connect):
+    """Its next request is there before the one that waits can be served."""
+    gate = Gate()
+    origin = await start_origin(gate)
+    bench = await start_bench(origin, upstream=crowded())
+    hasty, waiting = await connect(bench), await connect(bench)
+    await hasty.send(get(target="/1") + get(target="/3"))
+    await until(lambda: origin.requests)
+    await waiting.send(get(target="/2"))
+    await until(lambda: bench.gateway.pool.waiting)
+    gate.is_open.set()
+
+    assert [(await wire.response()).status for wire in (hasty, waiting, hasty)] == [200] * 3
+    assert [request.target for request in origin.requests] == [b"/1", b"/2", b"/3"]
+
+
 async def test_connection_that_cannot_be_had_makes_room(start_bench, connect):
     """Whoever waits is not forgotten when the one before fails."""
     bench = await start_bench(dead(), upstream=crowded())
