@@ -136,6 +136,7 @@ class Bench:
             await self.runner.cleanup()
         for pool in self.pools:
             pool.retire()
+            await until(lambda pool=pool: all(task.done() for task in pool._tasks), "its tasks ended")
         await self.is_empty()
         for server in self.servers:
             await until(lambda server=server: not server.open, "every server's connection ended")

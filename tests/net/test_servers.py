@@ -590,17 +590,18 @@ async def test_addresses_are_logged_when_they_change(start_bench, caplog):
     assert logged[-3:] == [["127.0.0.2"], ["127.0.0.2", "127.0.0.3"], ["127.0.0.3"]]
 
 
-async def test_check_of_an_address_that_is_gone_is_not_told(start_bench, caplog):
-    """It may have been under way."""
+async def test_what_befalls_an_address_that_is_gone_is_not_told(start_bench, caplog):
+    """Checks and requests may have been under way."""
     bench = await start_bench("http://localhost:1", upstream={"resolve": "1h"})
     pool = bench.gateway.pool
     await until(lambda: pool.servers[0].address == "127.0.0.1")
     (gone,) = pool.servers
-    pool.resolved(pool._sites[0], ["127.0.0.2"])
-    for _ in range(3):
+    pool.resolved(pool._sites[0], ["127.0.0.2", "127.0.0.3"])
+    for _ in range(5):
         pool.checked(gone, "timeout")
-    assert gone.standing.is_healthy
-    assert "server_unhealthy" not in caplog.messages
+        gone.failed()
+    assert (gone.standing.is_healthy, bench.ledger.ejections) == (True, {})
+    assert {"server_unhealthy", "server_ejected"}.isdisjoint(caplog.messages)
 
 
 async def test_weight_of_a_name_is_shared_by_its_addresses(start_bench, start_origin, connect):
