@@ -238,6 +238,7 @@ async def test_connection_that_ends_while_it_is_handed_over_is_a_502(start_bench
     await wire.send(get())
 
     assert (await wire.response(within=3)).status == 502
+    assert bench.server.standing.failures == 1
 
 
 async def test_request_goes_to_another_server_if_one_cannot_be_reached(start_bench, start_origin, connect):

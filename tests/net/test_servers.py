@@ -227,6 +227,19 @@ async def test_server_that_is_back_gets_little_at_first(start_bench, start_origi
     assert 5 <= bodies.count(b"first") <= 70  # of 300, a tenth of what the other gets: 27
 
 
+async def test_slow_start_ends(start_bench, start_origin, connect):
+    """With the whole share, though nothing but time has changed."""
+    first, other = await start_origin(named(b"first")), await start_origin(named(b"other"))
+    bench = await start_bench(first, other, upstream={"slow_start": "300ms"})
+    pool = bench.gateway.pool
+    for is_well in (False, False, False, True, True):
+        pool.checked(pool.servers[0], "" if is_well else "status 500")
+    assert states(bench) == ["returning", "serving"]
+    await until(lambda: states(bench) == ["serving", "serving"])
+    bodies = [response.body for response in await asked(connect, bench, 200)]
+    assert bodies.count(b"first") >= 60
+
+
 async def test_weights_share_out_the_work(start_bench, start_origin, connect):
     """Three to one."""
     heavy, light = await start_origin(named(b"heavy")), await start_origin(named(b"light"))
