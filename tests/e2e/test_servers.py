@@ -53,6 +53,9 @@ async def test_name_that_moves_is_followed(new_weir, start_origin, ask):
     name(weir)
     await until(lambda: events(weir, "resolve_failed"))
     assert await bodies(ask, weir, 10) == {b"second"}
+    many = [f"127.0.1.{number}" for number in range(100, 200)]
+    name(weir, *reversed(many))
+    await until(lambda: addresses() == many[:64], "the first of them, in an order that does not change")
 
 
 async def test_states_are_told(start_weir, start_origin, ask):

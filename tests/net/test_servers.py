@@ -519,6 +519,7 @@ async def test_check_is_a_plain_request_on_a_connection_of_its_own(start_bench, 
     assert request.value("Host") == f"127.0.0.1:{origin.port}".encode()
     assert request.value("User-Agent") == b"weir"
     assert len(origin.visits) >= len(patient.checks)
+    assert {request.target for request in origin.requests} == {b"/healthz?deep=1"}
     assert states(bench) == ["serving"]
 
 
@@ -528,6 +529,19 @@ async def test_if_none_is_well_all_are_tried(start_bench, start_origin, connect)
     bench = await start_bench(*origins, upstream=checking())
     await until(lambda: states(bench) == ["unhealthy", "unhealthy"])
     assert {response.body for response in await asked(connect, bench, 10)} == {b"ill"}
+
+
+async def test_each_address_of_a_name_is_checked(start_bench, start_origin):
+    """One that is ill says nothing of the others; asked by the name, wherever it is."""
+    ill, well = Patient(500), Patient(200)
+    port = (await start_origin(ill, host="127.0.0.2")).port
+    await start_origin(well, host="127.0.0.3", port=port)
+    bench = await start_bench(f"http://localhost:{port}", upstream=checking() | {"resolve": "1h"})
+    pool = bench.gateway.pool
+    await until(lambda: pool.servers[0].address == "127.0.0.1")
+    pool.resolved(pool._sites[0], ["127.0.0.2", "127.0.0.3"])
+    await until(lambda: states(bench) == ["unhealthy", "serving"])
+    assert {check.value("Host") for check in ill.checks + well.checks} == {f"localhost:{port}".encode()}
 
 
 async def test_dead_server_is_unhealthy(start_bench, start_origin):
