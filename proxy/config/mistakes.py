@@ -63,6 +63,8 @@ def findings(details: Sequence[ErrorDetails], data: object) -> Iterator[tuple[Pa
         kind = detail["type"]
         if kind == "default_factory_not_called":
             continue  # the value it depends on is a finding of its own
+        if kind == "too_short" and detail["input"]:
+            continue  # so are the entries that were found bad
         is_key = kind == "extra_forbidden" or detail["loc"][-1:] == ("[key]",)
         path = _written(detail["loc"], data)
         context: Mapping[str, Any] = detail.get("ctx", {})

@@ -156,6 +156,10 @@ MISTAKES = [
     ("upstream: {servers: ['https://a'], tls: {server_name: 'a:1'}}", "1:55: upstream.tls.server_name: must be a name or an IP address, without a port"),
     ("upstream: {servers: ['https://a'], tls: {server_name: a b}}", "1:55: upstream.tls.server_name: must be a name or an IP address, without a port"),
     ("upstream: {servers: ['https://a'], tls: {min_version: 1.1}}", "1:55: upstream.tls.min_version: must be 1.2 or 1.3, not '1.1'; did you mean 1.3?"),
+    ("upstream: {servers: ['http://a'], health: {timeout: 6s}}", "1:53: upstream.health.timeout: 6s is above the interval of 5s: checks would pile up"),
+    ("upstream: {servers: ['http://a'], ejection: {first: 10m}}", "1:35: upstream.ejection.longest: 5m is below first, 10m"),
+    ("upstream: {servers: ['http://a'], health: {path: health}}", "1:50: upstream.health.path: must be a path such as /healthz in ASCII, not 'health'"),
+    ("upstream: {servers: [{url: 'http://a', weight: 0}]}", "1:48: upstream.servers[0].weight: must be at least 1, not 0"),
     ("upstream: {servers: ['http://a', 'http://a:80']}", "1:34: upstream.servers[1]: the server http://a is there twice"),
     ("upstream: {servers: ['http://localhost:8080']}", "1:22: upstream.servers[0]: is where Weir itself listens: requests would go round in circles"),
 ]  # fmt: skip

@@ -114,6 +114,19 @@ async def test_header_that_does_not_come_in_time(behind, start_origin, connect):
     await until(lambda: weir.metrics().total("weir_refused_heads_total", reason="not_announced") == 1)
 
 
+async def test_those_that_have_not_announced_anybody_are_bounded_too(behind, start_origin, connect):
+    """By the bound of all connections: one more is closed, the others are served once they speak."""
+    weir = behind(await start_origin(), {"downstream": {"limits": {"connections": 2}}})
+    silent = [await connect(weir) for _ in range(2)]
+    for wire in silent:
+        await wire.send(ADA[:10])
+    one_more = await connect(weir)
+    assert await one_more.rest() == b""
+    for wire in silent:
+        await wire.send(ADA[10:] + get())
+        assert (await wire.response()).status == 200
+
+
 async def test_limits_charge_the_announced_client(behind, start_origin, connect):
     """Each its own bucket, though all come from one balancer."""
     limits = {"limits": [{"name": "each", "key": ["client-ip"], "rate": "1/h"}]}
