@@ -475,7 +475,7 @@ async def test_full_server_leaves_the_work_to_one_with_room(start_bench, start_o
 
 
 def checking(**more):
-    return {"health": {"path": "/healthz?deep=1", "interval": "50ms", "timeout": "50ms"} | more} | AT_ONCE
+    return {"health": {"path": "/healthz?deep=1", "interval": "200ms", "timeout": "200ms"} | more} | AT_ONCE
 
 
 class Patient:
