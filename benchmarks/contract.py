@@ -95,13 +95,13 @@ def exchanges(kind: type[Lane], answer: bytes, **changes: Any) -> float:
     rules = Rules(loads(settings(1, 2, **changes), "weir.yaml", environ={}))
     store = MemoryStore()
     store.configure(rules.limits)
-    lane = kind(Gateway(rules, both, store, Metrics(), Log()), both)  # type: ignore[arg-type]
+    lane = kind(Gateway(rules, both, store, Metrics(), Log()), both)  # type: ignore[arg-type]  # stand-ins for sockets and logs
     head = request_head(REQUEST % (b"", b""), 8192, 100)
     assert isinstance(head, RequestHead)
 
     def run() -> None:
         lane.begin(head)
-        lane.response_head(response_head(answer, b"GET"))  # type: ignore[arg-type]
+        lane.response_head(response_head(answer, b"GET"))  # type: ignore[arg-type]  # stand-ins for sockets and logs
         lane.response_data(BODY)
         lane.response_end([])
 

@@ -233,7 +233,7 @@ def _modules() -> str:
     return "".join(f"include {each};\n" for each in wanted)
 
 
-def nginx_limit_req(place: Field, upstream: Server, rate: int, store: Server | None) -> Server:  # noqa: ARG001
+def nginx_limit_req(place: Field, upstream: Server, rate: int, store: Server | None) -> Server:  # noqa: ARG001 - in memory
     port = free_port()
     config = _nginx_proxy(
         place,

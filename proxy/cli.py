@@ -21,7 +21,7 @@ def main() -> None:
 )
 def run(config_path: str) -> None:
     """Serve until SIGTERM."""
-    from proxy.runtime.run import run as serve  # noqa: PLC0415 - see the top of the file
+    from proxy.runtime.run import run as serve
 
     sys.exit(serve(config_path))
 
@@ -30,7 +30,7 @@ def run(config_path: str) -> None:
 @click.option("--channel", type=int, required=True, help="The descriptor of the supervisor's socket.")
 def worker(channel: int) -> None:
     """Serve as one of several; started by `weir run`."""
-    from proxy.runtime.child import run_child  # noqa: PLC0415
+    from proxy.runtime.child import run_child
 
     sys.exit(run_child(channel))
 
@@ -39,11 +39,11 @@ def worker(channel: int) -> None:
 @click.argument("config_path", metavar="FILE")
 def check(config_path: str) -> None:
     """Say every mistake in FILE; exit 0 if there is none, else 2."""
-    from proxy.config.loader import load  # noqa: PLC0415
-    from proxy.config.mistakes import ConfigError  # noqa: PLC0415
-    from proxy.contract.checks import Contract  # noqa: PLC0415
-    from proxy.contract.redaction import Redaction  # noqa: PLC0415
-    from proxy.runtime.tls import judge_files  # noqa: PLC0415
+    from proxy.config.loader import load
+    from proxy.config.mistakes import ConfigError
+    from proxy.contract.checks import Contract
+    from proxy.contract.redaction import Redaction
+    from proxy.runtime.tls import judge_files
 
     try:
         settings = load(config_path)
@@ -71,7 +71,7 @@ def check(config_path: str) -> None:
 @click.option("--ready", is_flag=True, help="Ask whether new requests may come, not only whether it lives.")
 def healthcheck(config_path: str, *, ready: bool) -> None:
     """Ask the running Weir's admin plane; exit 0 if it is healthy, 1 if not, 2 if FILE is wrong."""
-    from proxy.runtime import healthcheck as probe  # noqa: PLC0415
+    from proxy.runtime import healthcheck as probe
 
     sys.exit(probe.healthcheck(config_path, probe.READINESS if ready else probe.HEALTH))
 
@@ -86,6 +86,6 @@ def healthcheck(config_path: str, *, ready: bool) -> None:
 )
 def demo(*, once: bool, port: int | None) -> None:
     """Show Weir at work in front of a sample service."""
-    from proxy.demo.run import run_demo  # noqa: PLC0415
+    from proxy.demo.run import run_demo
 
     sys.exit(run_demo(once=once, port=port))

@@ -193,7 +193,7 @@ def parse_store(value: object) -> StoreUrl:
     if isinstance(value, StoreUrl):
         return value
     if not isinstance(value, str):
-        raise ValueError(f"must be memory or a URL such as redis://127.0.0.1:6379, not {_kind(value)}")  # noqa: TRY004
+        raise ValueError(f"must be memory or a URL such as redis://127.0.0.1:6379, not {_kind(value)}")  # noqa: TRY004 - pydantic's
     if value == "memory":
         return StoreUrl("memory")
     match = _SCHEME.fullmatch(value)
@@ -330,7 +330,7 @@ def parse_access(value: object) -> str:
     """Where the access log goes: stdout, off or a file."""
     if not isinstance(value, str):
         hint = "; did you mean off?" if value is False else ""
-        raise ValueError(f"must be stdout, off or the path of a file, not {_kind(value)}{hint}")  # noqa: TRY004
+        raise ValueError(f"must be stdout, off or the path of a file, not {_kind(value)}{hint}")  # noqa: TRY004 - pydantic's
     if value in ("stdout", "off"):
         return value
     if "/" not in value or value.endswith("/") or "\0" in value:

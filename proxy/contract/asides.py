@@ -47,7 +47,7 @@ class Aside:
         self.event = event  # what it is in the life of an exchange
         self.patience = patience  # seconds until it is `late`; 0: however long the rest of the answer takes
 
-    def feed(self, data: bytes) -> int:  # noqa: ARG002
+    def feed(self, data: bytes) -> int:  # noqa: ARG002 - for those that look
         """A piece of the body has come."""
         return PASS
 

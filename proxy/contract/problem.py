@@ -176,7 +176,7 @@ class PageShape:
     content_type = "text/html; charset=utf-8"
     own_members: frozenset[str] | None = None
 
-    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002
+    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem shape's alone
         return (
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{status} {escape(title)}</title>'
             f"<h1>{escape(title)}</h1><p>{escape(detail or '')}</p>"
@@ -188,7 +188,7 @@ class PlainShape:
     content_type = "text/plain; charset=utf-8"
     own_members: frozenset[str] | None = None
 
-    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002
+    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem shape's alone
         return f"{status} {title}\n{detail or ''}\nRequest id: {_ID}\n"
 
 
@@ -205,7 +205,7 @@ class TemplateShape:
             sample = _json_of(template, self)
             self.own_members = frozenset(sample) if isinstance(sample, dict) else None
 
-    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002
+    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem shape's alone
         values = {"status": str(status), "title": escaped(title), "detail": escaped(detail or "")}
         values["request_id"] = _ID
         # The literals stand at the even places, the names of placeholders between them.

@@ -217,6 +217,25 @@ def request_head(
     return _judged(head)
 
 
+def unfinished_fault(data: bytes, end: int, line_bytes: int, head_bytes: int) -> Fault | None:
+    """Why there is no need to wait for more of a head that is not whole within its bounds.
+
+    `end` is where it ends, below 4 while it does not.
+    """
+    if b"\r\n" not in data[: line_bytes + 2] and len(data) > line_bytes:
+        return faults.LINE_TOO_LONG
+    if end > head_bytes or len(data) > head_bytes:
+        return faults.HEAD_TOO_LARGE
+    return faults.MALFORMED_HEAD if _cannot_become_head(data) else None
+
+
+def _cannot_become_head(data: bytes) -> bool:
+    """TLS, junk, or lines that end in a bare LF."""
+    if not 0x21 <= data[0] <= 0x7E:
+        return data != b"\r"
+    return data.count(b"\n") != data.count(b"\r\n")
+
+
 def _again(last: RequestHead, target: bytes) -> RequestHead:
     """The same request for another target."""
     head = RequestHead.__new__(RequestHead)

@@ -74,7 +74,7 @@ class Lone:
     def look_around(self) -> None:
         """It is asked for at each connection."""
 
-    def at(self, address: Address) -> Link:  # noqa: ARG002
+    def at(self, address: Address) -> Link:  # noqa: ARG002 - one server is every address
         return self._link
 
     async def _dial(self) -> AbstractConnection:

@@ -65,7 +65,7 @@ def decide(books: Sequence[Book], charges: Sequence[Charge], now_us: int, replic
     for book, charge, verdict in zip(books, charges, verdicts, strict=True):
         if verdict.is_admitted and book.limit.on_store_error == "local":
             verdict.debt = book.take_locally(charge.key, verdict.debt, now_us, replicas)
-    return Decision(True, verdicts, LOCAL)  # noqa: FBT003
+    return Decision(True, verdicts, LOCAL)  # noqa: FBT003 - is_admitted
 
 
 def _look(book: Book, key: bytes, now_us: int, replicas: int) -> Verdict:

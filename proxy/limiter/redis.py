@@ -138,7 +138,7 @@ class RedisStore:
         verdicts = [self._book(charge.limit).known_verdict(charge.key, now_us) for charge in charges]
         for verdict in verdicts:
             if not verdict.is_admitted and not verdict.limit.is_shadow:
-                return Decision(False, verdicts, DENIAL_CACHE)  # noqa: FBT003
+                return Decision(False, verdicts, DENIAL_CACHE)  # noqa: FBT003 - is_admitted
         return None
 
     def enqueue(self, charges: Sequence[Charge], waiter: Waiter, *, back: bool = False) -> None:

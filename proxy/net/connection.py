@@ -9,6 +9,8 @@ since the peers are woken once a tick instead of once a write (docs/decisions/00
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.net.sweep import NEVER
@@ -21,6 +23,7 @@ LARGE_BYTES: Final = (
 )  # goes out at once: libuv may read 32 times in a tick, and back-pressure must be felt between
 # How long an ended connection is read, so that no reset overtakes its last bytes (Apache: 2 s; nginx: 5 s).
 LINGER_SECONDS = 2.0
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
 
 class Outbox:
@@ -133,3 +136,9 @@ class Connection(asyncio.Protocol):
         """Whether some of the output has gone since we last looked."""
         unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
         return self._unsent < unsent
+
+
+def reset_at_close(transport: asyncio.Transport) -> None:
+    """Whoever waits for a clean end will see that there is none."""
+    if not transport.is_closing():
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

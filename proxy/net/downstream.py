@@ -1,5 +1,4 @@
-"""A client's connection: cuts the byte stream into heads and bodies and tells its lane, one exchange at a
-time.
+"""A client's connection: cuts what comes into heads and bodies, tells its lane, one exchange at a time.
 
 What a pipelining client sends ahead waits unread in `_buffer`; past READ_AHEAD_BYTES the socket is not read
 any more, so memory for each connection is bounded by that and one read. A body is given on only while the
@@ -10,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.faults import Fault
 from proxy.http1.framing import ChunkedDecoder
-from proxy.http1.head import CHUNKED, request_head
-from proxy.net.connection import Connection
+from proxy.http1.head import CHUNKED, request_head, unfinished_fault
+from proxy.net.connection import Connection, reset_at_close
 from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
@@ -27,16 +24,14 @@ if TYPE_CHECKING:
     from proxy.net.ports import Lane
 
 READ_AHEAD_BYTES: Final = 64 * 1024  # unread input until the socket is paused (asyncio's streams: 64 KiB)
-DISCARD_BYTES = (
-    64 * 1024
-)  # of a refused request's body, read and dropped to keep the connection (nginx: lingering)
+# Of a refused request's body, read and dropped to keep the connection (nginx: lingering).
+DISCARD_BYTES = 64 * 1024
 LAST_BYTES: Final = 2 * 1024  # a longer head is not kept for the next request to be compared with ...
 LAST_HEADERS: Final = 32  # ... nor one of more fields: 300 bytes each, and the connection may rest
 LINGER_BYTES = 8 * 1024 * 1024  # read and dropped at most once it has ended: LINGER_SECONDS of 32 Mbit/s
 TURN: Final = 32  # heads and pieces of bodies until others have their turn: about 1 ms at 25 us each
 CHUNKED_BYTES = 32 * 1024  # of a chunked body, a turn: 10 ms if its chunks are of one byte
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
 _HEADS: Final = 0
 _BUSY: Final = 1
@@ -71,7 +66,7 @@ class Downstream(Connection):
         super().__init__(hall.outbox, hall.sweeper)
         self._hall = hall
         # connection
-        self.lane: Lane = None  # type: ignore[assignment]
+        self.lane: Lane = None  # type: ignore[assignment]  # set when connected
         self.scheme = b"http"
         self.peer = peer or ""
         self._fault = fault
@@ -255,12 +250,9 @@ class Downstream(Connection):
             self._buffer = data[empty_lines.end() :]
             return bool(self._buffer)
         limits = self._hall.limits
-        if b"\r\n" not in data[: limits.line_bytes + 2] and len(data) > limits.line_bytes:
-            self._refuse(faults.LINE_TOO_LONG, data)
-        elif end > limits.head_bytes or len(data) > limits.head_bytes:
-            self._refuse(faults.HEAD_TOO_LARGE, data)
-        elif _cannot_become_head(data):
-            self._refuse(faults.MALFORMED_HEAD, data)
+        fault = unfinished_fault(data, end, limits.line_bytes, limits.head_bytes)
+        if fault is not None:
+            self._refuse(fault, data)
         elif not self._is_head_begun:
             self._is_head_begun = True
             self._wait()
@@ -365,9 +357,7 @@ class Downstream(Connection):
             self._advance()
 
     def linger(self) -> None:
-        """The exchange is over and so is the connection: what was written goes out, input is read and dropped
-        for a while.
-        """
+        """The connection is over too: what was written goes out, input is read and dropped for a while."""
         if self._state in (_LINGERING, _CLOSED):
             return
         self._state = _LINGERING
@@ -388,8 +378,7 @@ class Downstream(Connection):
 
     def reset(self) -> None:
         """Ends an answer that would look whole if its connection just closed."""
-        if not self.transport.is_closing():
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        reset_at_close(self.transport)
         self.abort()
 
     def become_tunnel(self) -> None:
@@ -408,10 +397,3 @@ class Downstream(Connection):
         self._decoder = None
         if not self.is_write_paused:
             self.deadline = self._sweeper.now + self._hall.limits.idle_timeout
-
-
-def _cannot_become_head(data: bytes) -> bool:
-    """TLS, junk, or lines that end in a bare LF: there is no need to wait for more of it."""
-    if not 0x21 <= data[0] <= 0x7E:
-        return data != b"\r"
-    return data.count(b"\n") != data.count(b"\r\n")

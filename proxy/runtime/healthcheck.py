@@ -39,10 +39,10 @@ def healthcheck(config_path: str, path: str = HEALTH, timeout: float = TIMEOUT) 
     try:
         status = _ask(admin, path, timeout)
     except (OSError, http.client.HTTPException) as error:
-        print(f"admin.listen: {admin.listen} does not answer: {error}", file=sys.stderr)  # noqa: T201
+        print(f"admin.listen: {admin.listen} does not answer: {error}", file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_UNHEALTHY
     if status != http.HTTPStatus.OK:
-        print(f"admin.listen: {admin.listen} answers {path} with {status}", file=sys.stderr)  # noqa: T201
+        print(f"admin.listen: {admin.listen} answers {path} with {status}", file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_UNHEALTHY
     return EXIT_HEALTHY
 

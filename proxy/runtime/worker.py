@@ -278,7 +278,7 @@ def new_store(settings: Settings, figures: StoreFigures) -> MemoryStore | RedisS
     except TlsError as error:
         raise StartError(f"store.tls.{error}") from None
     from proxy.limiter.redis import RedisStore  # noqa: PLC0415 - a start without it is a sixth faster
-    from proxy.limiter.servers import TlsFiles  # noqa: PLC0415
+    from proxy.limiter.servers import TlsFiles  # noqa: PLC0415 - with it
 
     return RedisStore(
         store.url,
