@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.net.bench import Bench, settings
 from tests.support.origin import Origin, Script
 from tests.support.programs import RedisServer, redis_server
 from tests.support.weir import Settings, Weir
@@ -15,9 +19,34 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from proxy.limiter.store import Store
+
     StartWeir = Callable[..., Weir]
+    StartBench = Callable[..., Awaitable[Bench]]
     StartOrigin = Callable[..., Awaitable[Origin]]
     Connect = Callable[..., Awaitable[Wire]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = _bounded(item.obj, _timeout(item) - 5)
+
+
+def _timeout(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0] if marker else item.config.getini("timeout"))
+
+
+def _bounded(test: Callable[..., Awaitable[None]], seconds: float) -> Callable[..., Awaitable[None]]:
+    """The same test, which shows where it hangs. uvloop swallows what pytest-timeout raises."""
+
+    @functools.wraps(test)
+    async def bounded(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await test(*args, **kwargs)
+
+    return bounded
 
 
 @pytest.fixture
@@ -66,6 +95,26 @@ async def start_origin() -> AsyncIterator[StartOrigin]:
     yield start
     for origin in origins:
         await origin.stop()
+
+
+@pytest.fixture
+async def start_bench() -> AsyncIterator[StartBench]:
+    """Starts a gateway in this process (tests/net/bench.py); at the end it must have left nothing behind."""
+    benches: list[Bench] = []
+
+    async def start(
+        *upstreams: Origin | str, store: Store | None = None, send_bytes: int = 0, **changes: Any
+    ) -> Bench:
+        servers = [origin if isinstance(origin, str) else origin.url for origin in upstreams]
+        bench = Bench(settings(changes, servers=servers) if servers else settings(changes), store)
+        await bench.start(send_bytes)
+        benches.append(bench)
+        return bench
+
+    yield start
+    for bench in benches:
+        async with asyncio.timeout(10):
+            await bench.stop()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from proxy import faults
 from proxy.limiter.memory import MemoryStore
 from tests.net.bench import limit, settings
-from tests.net.fixtures import bounded_in_time, start_bench  # noqa: F401
 from tests.support.messages import answer, get, post
 from tests.support.origin import answering
 from tests.support.patience import until

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from proxy.contract.etags import HELD_BYTES, TAGGED_BYTES, Budget
-from tests.net.fixtures import bounded_in_time, start_bench  # noqa: F401
 from tests.support.messages import answer, chunked, get
 from tests.support.origin import answering
 from tests.support.patience import until

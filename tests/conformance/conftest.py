@@ -3,8 +3,6 @@
 import pytest
 import uvloop
 
-from tests.net.fixtures import bounded_in_time, start_bench  # noqa: F401
-
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_asyncio_loop_factories(config, item):

@@ -8,7 +8,8 @@ import asyncio
 
 import pytest
 import uvloop
-from hypothesis import HealthCheck, given, settings as effort
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from proxy.exchange import SERVED

@@ -10,11 +10,11 @@ from proxy import faults
 from proxy.config.loader import loads
 from proxy.config.sections.answers import ErrorSettings
 from proxy.contract.problem import (
-    form_of,
     ROWS_MAX,
     Problems,
     ProblemShape,
     TemplateShape,
+    form_of,
     problem_head_lines,
     title_of,
 )

@@ -44,7 +44,7 @@ def test_hanging_loop_is_unhealthy(start_weir):
 def test_someone_else_on_the_port_is_unhealthy(new_weir):
     with socket.create_server(("127.0.0.1", 0)) as other:
         other.listen()
-        weir = new_weir({"admin": {"listen": "127.0.0.1:%d" % other.getsockname()[1]}})
+        weir = new_weir({"admin": {"listen": f"127.0.0.1:{other.getsockname()[1]}"}})
         done = run("healthcheck", "--config", str(weir.config))
 
     assert done.returncode == 1

@@ -1,11 +1,10 @@
-"""What the acceptance tests share: a Weir for each file, an origin for each test, and a bound on its time.
+"""What the acceptance tests share: a Weir for each file and an origin for each test.
 
 A file may set SETTINGS, laid over the base settings of tests/support/weir.py, for its shared Weir.
 """
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,25 +15,10 @@ from tests.support.weir import Weir
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from types import FrameType
 
     from tests.support.wire import Response, Wire
 
     Ask = Callable[..., Awaitable[Response]]
-
-TEST_SECONDS = 30
-
-
-@pytest.fixture(autouse=True)
-def bounded_in_time() -> Iterator[None]:
-    def out_of_time(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"the test took longer than {TEST_SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, out_of_time)
-    signal.alarm(TEST_SECONDS)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")

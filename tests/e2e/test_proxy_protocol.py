@@ -11,8 +11,8 @@ import pytest
 from tests.http1.test_proxy_protocol import TCP4, TCP6, v2
 from tests.support.messages import answer, get
 from tests.support.origin import answering
-from tests.support.patience import until
 from tests.support.papers import Papers
+from tests.support.patience import until
 from tests.support.ports import free_port
 from tests.support.programs import program
 

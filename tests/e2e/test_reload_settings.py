@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.config.catalogue import entries
-from tests.support.messages import answer, get, post
 from tests.e2e.test_reload import last_reload, reloaded, replaced
+from tests.support.messages import answer, get, post
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,6 @@ from tests.support.origin import answering
 from tests.support.patience import until
 from tests.support.ports import free_port
 
-
 # A mount namespace in which files of ours lie over the system's, with no other way to find a name.
 OWN_NAMES = 'mount --bind "$0/hosts" /etc/hosts && mount --bind "$0/nsswitch" /etc/nsswitch.conf && exec "$@"'
 

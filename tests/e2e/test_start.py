@@ -157,7 +157,7 @@ def test_port_in_use_is_one_clear_line(new_weir, setting):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
         weir = new_weir({"listen": address} if setting == "listen" else {"admin": {"listen": address}})
         weir.launch()
         code = weir.wait()

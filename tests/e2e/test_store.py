@@ -6,9 +6,9 @@ import pytest
 
 from tests.e2e.test_reload import reloaded, replaced
 from tests.support.messages import get
+from tests.support.papers import Papers
 from tests.support.patience import until
 from tests.support.ports import free_port
-from tests.support.papers import Papers
 from tests.support.redis_servers import Redis, running
 
 PER_USER = {"name": "per-user", "key": ["header:X-Auth-Token"], "rate": "1/h", "burst": 2}

@@ -7,12 +7,9 @@ from hypothesis import strategies as st
 from proxy import faults
 from proxy.http1.head import (
     CHUNKED,
-    UNTIL_CLOSE,
     RequestHead,
-    ResponseHead,
     listed,
     request_head,
-    response_head,
 )
 from tests.http1 import oracle
 from tests.http1.cases import CASES, HEADERS_MAX, LINE_BYTES, absolute, get

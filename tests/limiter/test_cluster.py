@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from proxy.limiter.servers import SLOTS
-from tests.limiter.asking import admitted, ask, ask_all, bucket, charge, limit_of, limits_of, store_at
+from tests.limiter.asking import admitted, ask, ask_all, bucket, charge, limits_of, store_at
 from tests.support.patience import until
 from tests.support.redis_servers import Redis, cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
+
+    from proxy.limiter.redis import RedisStore
+    from proxy.policy.decision import Decision
+    from proxy.policy.limits import Limit
 
 
 def url(nodes: list[Redis]) -> str:
@@ -103,14 +105,14 @@ async def test_node_that_is_down_takes_only_its_own_buckets_along(tmp_path) -> N
     with cluster(tmp_path, replicas=1) as nodes:
         async with store_at(url(nodes), limits) as store:
             names = range(40)
-            await ask_all(store, [[charge(limit, name)] for name in names])
+            await told(store, limit, names)
             dead = nodes[0]
             lost = [name for name in names if owner(nodes, bucket(name)) is dead]
             dead.kill()
-            decisions = dict(zip(names, await ask_all(store, [[charge(limit, name)] for name in names])))
-            still = dict(zip(names, await ask_all(store, [[charge(limit, name)] for name in names])))
+            decisions = await told(store, limit, names)
+            still = await told(store, limit, names)
             await until(lambda: store.is_up, "the replica has taken over", within=15.0)
-            after = dict(zip(names, await ask_all(store, [[charge(limit, name)] for name in names])))
+            after = await told(store, limit, names)
 
             assert lost
             assert all(decision.is_admitted for decision in decisions.values())
@@ -118,6 +120,12 @@ async def test_node_that_is_down_takes_only_its_own_buckets_along(tmp_path) -> N
             assert {still[name].via for name in names if name not in lost} == {"store"}
             assert {decision.via for decision in after.values()} == {"store"}
             assert {decision.verdicts[0].remaining for decision in after.values()} == {1}
+
+
+async def told(store: RedisStore, limit: Limit, names: Iterable[int]) -> dict[int, Decision]:
+    """What each name's bucket says, all asked in one loop tick."""
+    decisions = await ask_all(store, [[charge(limit, name)] for name in names])
+    return dict(zip(names, decisions, strict=True))
 
 
 def apart() -> tuple[int, int]:

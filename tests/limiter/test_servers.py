@@ -9,8 +9,8 @@ import pytest
 
 from proxy.limiter.servers import TlsFiles
 from tests.limiter.asking import ask, charge, limits_of, store_at
-from tests.support.ports import free_port
 from tests.support.papers import Papers
+from tests.support.ports import free_port
 from tests.support.redis_servers import Redis, cluster, running
 
 if TYPE_CHECKING:

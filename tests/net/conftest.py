@@ -1,9 +1,7 @@
-"""A bench for each test, on uvloop as in production, and a bound on its time."""
+"""Connections are tried on uvloop, as in production."""
 
 import pytest
 import uvloop
-
-from tests.net.fixtures import bounded_in_time, start_bench  # noqa: F401
 
 
 @pytest.hookimpl(optionalhook=True)

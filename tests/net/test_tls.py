@@ -11,8 +11,8 @@ from aiohttp import web
 
 from tests.support.messages import answer, get
 from tests.support.origin import answering
-from tests.support.patience import until
 from tests.support.papers import Papers
+from tests.support.patience import until
 
 
 @pytest.fixture

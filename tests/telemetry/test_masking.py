@@ -34,7 +34,7 @@ PLAIN = (
 @pytest.mark.parametrize("name", SECRETS)
 def test_masks_the_value_of_a_secret(name):
     """Whatever the case, wherever in the query, also where the name is escaped."""
-    for written in (name, name.upper(), quote(name, safe=""), "%%%02x%s" % (ord(name[0]), name[1:])):
+    for written in (name, name.upper(), quote(name, safe=""), f"%{ord(name[0]):02x}{name[1:]}"):
         shown = target_text(f"/a?q=x&{written}=S3CR3T&z=1".encode())
 
         assert shown == f"/a?q=x&{written}=***&z=1"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from proxy.admin.app import AdminSources, admin_app
-from proxy.telemetry.line import Line
 from proxy.telemetry.collector import WeirCollector
+from proxy.telemetry.line import Line
 from proxy.telemetry.metrics import DECISIONS, Metrics
 from tests.telemetry.test_collector import LABELS
 
