@@ -30,9 +30,9 @@ def run(config_path: str) -> None:
 @click.option("--channel", type=int, required=True, help="The descriptor of the supervisor's socket.")
 def worker(channel: int) -> None:
     """Serve as one of several; started by `weir run`."""
-    from proxy.runtime.child import run_child
+    from proxy.runtime.supervised import run_supervised
 
-    sys.exit(run_child(channel))
+    sys.exit(run_supervised(channel))
 
 
 @main.command()
@@ -41,9 +41,9 @@ def check(config_path: str) -> None:
     """Say every mistake in FILE; exit 0 if there is none, else 2."""
     from proxy.config.loader import load
     from proxy.config.mistakes import ConfigError
-    from proxy.contract.checks import Contract
+    from proxy.contract.promises import Contract
     from proxy.contract.redaction import Redaction
-    from proxy.runtime.tls import judge_files
+    from proxy.runtime.listener_tls import judge_files
 
     try:
         settings = load(config_path)
@@ -86,6 +86,6 @@ def healthcheck(config_path: str, *, ready: bool) -> None:
 )
 def demo(*, once: bool, port: int | None) -> None:
     """Show Weir at work in front of a sample service."""
-    from proxy.demo.run import run_demo
+    from proxy.demo.command import run_demo
 
     sys.exit(run_demo(once=once, port=port))

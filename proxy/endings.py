@@ -11,20 +11,20 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from proxy import faults
+from proxy import phases as life
 from proxy.contract.etags import Budget
 from proxy.exchange import FAULTED, REFUSED, SERVED, UPSTREAM
-from proxy.http1 import lifecycle as life
-from proxy.http1.lifecycle import CLOSE, FINISH, NEXT
 from proxy.http1.serialise import connection_line
+from proxy.phases import CLOSE, FINISH, NEXT
 from proxy.policy.decision import spared
-from proxy.policy.drains import drained, retry_after_us
 from proxy.policy.retries import RetryBudget
+from proxy.policy.upstream_429 import drained, retry_after_us
 from proxy.telemetry.evidence import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.contract.asides import Aside
+    from proxy.contract.filters import Aside
     from proxy.contract.problem import Problems
     from proxy.exchange import Exchange
     from proxy.faults import Fault

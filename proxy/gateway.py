@@ -2,7 +2,7 @@
 
 A `Lane` belongs to one client connection and lives through its exchanges one after the other. Its methods
 stand in the order in which they happen; each is called by the connection on which it happens and acts at
-once, so that no exchange costs a task. The phases and what may follow them are `http1.lifecycle`; what can
+once, so that no exchange costs a task. The phases and what may follow them are `phases`; what can
 go wrong is `faults`; what a lane holds and how its exchanges end is `endings`.
 docs/life-of-an-exchange.md tells the same in prose.
 """
@@ -14,24 +14,24 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy import faults
-from proxy.contract.asides import KEEP, RELEASE, REPLACE, REPORT, SWALLOW, UNCHANGED, Swallowed
+from proxy import phases as life
+from proxy.contract.filters import KEEP, RELEASE, REPLACE, REPORT, SWALLOW, UNCHANGED, Swallowed
 from proxy.endings import Ending, Shared, ends_here
 from proxy.exchange import ABANDONED, FAULTED, SERVED, TUNNELLED, UPSTREAM, Exchange
-from proxy.http1 import lifecycle as life
 from proxy.http1.framing import chunk, last_chunk
 from proxy.http1.head import CHUNKED
-from proxy.http1.lifecycle import ADMIT, ANSWER, ASK, CONNECT, NEXT, REDACT, RETRY, SWITCH
 from proxy.http1.serialise import connection_line, interim_head, switching_head
+from proxy.phases import ADMIT, ANSWER, ASK, CONNECT, NEXT, REDACT, RETRY, SWITCH
 from proxy.rules import new_request_id
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
-    from proxy.contract.asides import Aside
+    from proxy.contract.filters import Aside
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
     from proxy.net.downstream import Downstream
-    from proxy.net.ports import Trailers
-    from proxy.net.server import Server
+    from proxy.net.interfaces import Trailers
+    from proxy.net.server_address import Server
     from proxy.net.upstream import Upstream
     from proxy.policy.decision import Decision
 

@@ -10,14 +10,14 @@ from random import getrandbits
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy import faults
-from proxy.contract.asides import Held, Swallowed, Watched
-from proxy.contract.checks import Contract
+from proxy.clients.networks import Networks
 from proxy.contract.etags import Tag, is_taggable
+from proxy.contract.filters import Held, Swallowed, Watched
 from proxy.contract.leaks import is_examined
 from proxy.contract.location import public_location
 from proxy.contract.problem import Problems, form_of, problem_head_lines
+from proxy.contract.promises import Contract
 from proxy.contract.redaction import WITHHELD, Redaction
-from proxy.http1.addresses import Networks
 from proxy.http1.forwarded import client_address, way_lines
 from proxy.http1.head import CHUNKED
 from proxy.http1.headers import (
@@ -36,8 +36,8 @@ from proxy.policy.limits import compile_limits
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
-    from proxy.contract.asides import Aside
     from proxy.contract.etags import Budget
+    from proxy.contract.filters import Aside
     from proxy.contract.redaction import Original
     from proxy.exchange import Exchange
     from proxy.faults import Fault

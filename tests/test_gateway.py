@@ -86,7 +86,7 @@ async def test_client_that_leaves_in_any_phase_is_recorded_once(
     wire = await connect(bench)
     await wire.send(sent)
     if phase == "within the head":
-        await until(lambda: bench.hall.connections)
+        await until(lambda: bench.frontend.connections)
     else:
         await until(lambda: store.waiting)
         if phase != "deciding":
@@ -124,7 +124,7 @@ async def test_connection_that_was_opened_for_a_client_that_left_is_kept_for_oth
     await wire.send(get())
     await until(lambda: bench.server.connecting)
     wire.close()
-    await until(lambda: not bench.hall.connections)
+    await until(lambda: not bench.frontend.connections)
     gate.set()
     await until(lambda: bench.server.idle)
     assert bench.gateway.pool.counts() == {"active": 0, "idle": 1}
@@ -313,7 +313,7 @@ async def test_answer_is_held_back_if_the_client_stopped_before_it_was_asked_for
     await until(lambda: store.waiting)
     store.decide()
     await until(lambda: store.waiting)
-    (connection,) = bench.hall.connections
+    (connection,) = bench.frontend.connections
     # More than the high-water mark, as if the answer before had been larger.
     connection.write(b"HTTP/1.1 103 x\r\nX: " + b"x" * 200_000 + b"\r\n\r\n")
     assert connection.is_write_paused

@@ -17,7 +17,7 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from proxy import __version__
-from proxy.admin.resets import NotResetError
+from proxy.admin.buckets import NotResetError
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:

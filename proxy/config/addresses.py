@@ -84,7 +84,7 @@ def is_loopback(address: Address) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class UpstreamUrl:
     """One server of the upstream."""
 
     url: str
@@ -121,9 +121,9 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-def parse_server(value: object) -> Server:
+def parse_server(value: object) -> UpstreamUrl:
     """`http://host:port`, `https://host` or `http+unix:///path`."""
-    if isinstance(value, Server):
+    if isinstance(value, UpstreamUrl):
         return value
     if not isinstance(value, str):
         raise ValueError(f"must be a URL such as http://127.0.0.1:9000, not {_kind(value)}")  # noqa: TRY004 - pydantic's
@@ -132,7 +132,7 @@ def parse_server(value: object) -> Server:
         raise ValueError("must be a URL with its scheme, such as http://127.0.0.1:9000")
     scheme, rest = match[1].lower(), match[2]
     if scheme == "http+unix":
-        return Server(
+        return UpstreamUrl(
             f"http+unix://{rest}", "http", "localhost", 80, _unix_path(rest, "http+unix:///run/service.sock")
         )
     if scheme not in _HTTP_PORTS:
@@ -143,7 +143,7 @@ def parse_server(value: object) -> Server:
     host, port = _split_authority(authority, _HTTP_PORTS[scheme])
     bracketed = f"[{host}]" if ":" in host else host
     suffix = "" if port == _HTTP_PORTS[scheme] else f":{port}"
-    return Server(f"{scheme}://{bracketed}{suffix}", scheme, host, port)
+    return UpstreamUrl(f"{scheme}://{bracketed}{suffix}", scheme, host, port)
 
 
 def parse_origin(text: str) -> str:
@@ -155,7 +155,7 @@ def parse_origin(text: str) -> str:
     if match[2].endswith("/"):
         raise ValueError("an origin ends with its host or port: leave out the slash at the end")
     host, port = _split_authority(_authority_only(match[2], "an origin"), _HTTP_PORTS[scheme])
-    return Server("", scheme, host.lower(), port).origin
+    return UpstreamUrl("", scheme, host.lower(), port).origin
 
 
 @dataclass(frozen=True, slots=True)

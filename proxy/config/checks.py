@@ -17,7 +17,7 @@ from proxy.config.units import DRAIN_MAX_US, format_size, format_span
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-    from proxy.config.addresses import Address, Server
+    from proxy.config.addresses import Address, UpstreamUrl
     from proxy.config.names import KeySpec
     from proxy.config.sections.answers import ContractRule, ErrorTemplate
     from proxy.config.sections.front import AdminSettings, DownstreamLimits, Listen, ListenTls
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from proxy.config.settings import Settings
     from proxy.config.units import StatusRange
 
-    Place = tuple[tuple[str | int, ...], str]
+    AddressValue = tuple[tuple[str | int, ...], str]
 
 LIMITS_MAX = 32  # each limit that matches costs a bucket and a field's member in every response
 IDLE_MAX_SECONDS = (
@@ -39,17 +39,17 @@ EXACT_MAX = 2**53  # integers that a double holds without loss: Redis counts buc
 class MisfitError(ValueError):
     """Settings that do not fit together."""
 
-    def __init__(self, places: Sequence[Place]) -> None:
+    def __init__(self, places: Sequence[AddressValue]) -> None:
         super().__init__("; ".join(message for _, message in places))
         self.places = places
 
 
-def require(places: Iterable[Place]) -> None:
+def require(places: Iterable[AddressValue]) -> None:
     if found := list(places):
         raise MisfitError(found)
 
 
-def repeated(values: Iterable[Hashable], what: str) -> Iterator[Place]:
+def repeated(values: Iterable[Hashable], what: str) -> Iterator[AddressValue]:
     """Entries of a list that were there before."""
     seen: dict[Hashable, int] = {}
     for index, value in enumerate(values):
@@ -58,7 +58,7 @@ def repeated(values: Iterable[Hashable], what: str) -> Iterator[Place]:
             yield (index,), f"{what} {value} is there twice"
 
 
-def key_order(key: Sequence[KeySpec]) -> Iterator[Place]:
+def key_order(key: Sequence[KeySpec]) -> Iterator[AddressValue]:
     """No entry is there twice, nor behind one that is always present."""
     yield from repeated(key, "the key")
     for index, spec in enumerate(key[:-1]):
@@ -67,7 +67,7 @@ def key_order(key: Sequence[KeySpec]) -> Iterator[Place]:
             return
 
 
-def limit(settings: LimitSettings) -> Iterator[Place]:
+def limit(settings: LimitSettings) -> Iterator[AddressValue]:
     if settings.cost > settings.burst:
         yield ("cost",), f"{settings.cost} is above the burst of {settings.burst}: no request would ever pass"
     if settings.lease > 1 and settings.lease * settings.cost > settings.burst:
@@ -85,19 +85,19 @@ def limit(settings: LimitSettings) -> Iterator[Place]:
         )
 
 
-def limit_names(limits: Sequence[LimitSettings]) -> Iterator[Place]:
+def limit_names(limits: Sequence[LimitSettings]) -> Iterator[AddressValue]:
     if len(limits) > LIMITS_MAX:
         yield (), f"holds {len(limits)} limits, at most {LIMITS_MAX} are possible"
     for place, message in repeated((each.name for each in limits), "the name"):
         yield (*place, "name"), message
 
 
-def admin(settings: AdminSettings) -> Iterator[Place]:
+def admin(settings: AdminSettings) -> Iterator[AddressValue]:
     if settings.token is None and not is_loopback(settings.listen):
         yield ("token",), f"is required, since {settings.listen} can be reached from other machines"
 
 
-def keep_alive(idle: float) -> Iterator[Place]:
+def keep_alive(idle: float) -> Iterator[AddressValue]:
     if idle > IDLE_MAX_SECONDS:
         longest = format_span(IDLE_MAX_SECONDS)
         yield (
@@ -106,7 +106,7 @@ def keep_alive(idle: float) -> Iterator[Place]:
         )
 
 
-def health(settings: HealthChecks) -> Iterator[Place]:
+def health(settings: HealthChecks) -> Iterator[AddressValue]:
     if settings.timeout > settings.interval:
         shown = format_span(settings.timeout), format_span(settings.interval)
         yield (
@@ -115,42 +115,42 @@ def health(settings: HealthChecks) -> Iterator[Place]:
         )
 
 
-def ejection(settings: Ejection) -> Iterator[Place]:
+def ejection(settings: Ejection) -> Iterator[AddressValue]:
     if settings.longest < settings.first:
         shown = format_span(settings.longest), format_span(settings.first)
         yield ("longest",), f"{shown[0]} is below first, {shown[1]}"
 
 
-def listen_tls(settings: ListenTls) -> Iterator[Place]:
+def listen_tls(settings: ListenTls) -> Iterator[AddressValue]:
     if settings.cert is None and settings.key is None and not settings.certs:
         yield ("cert",), "is required, with key; or certs"
     yield from cert_with_key(settings)
 
 
-def cert_with_key(settings: StoreTls | UpstreamTls | ListenTls) -> Iterator[Place]:
+def cert_with_key(settings: StoreTls | UpstreamTls | ListenTls) -> Iterator[AddressValue]:
     if (settings.cert is None) is not (settings.key is None):
         missing, given = ("cert", "key") if settings.cert is None else ("key", "cert")
         yield (missing,), f"is required with {given}"
 
 
-def downstream_limits(settings: DownstreamLimits) -> Iterator[Place]:
+def downstream_limits(settings: DownstreamLimits) -> Iterator[AddressValue]:
     if settings.request_line > settings.head:
         line, head = format_size(settings.request_line), format_size(settings.head)
         yield ("request_line",), f"{line} is above head, {head}, of which it is a part"
 
 
-def template(settings: ErrorTemplate) -> Iterator[Place]:
+def template(settings: ErrorTemplate) -> Iterator[AddressValue]:
     if is_json(settings.content_type) and (message := json_mistake(settings.body)):
         yield ("body",), message
 
 
-def redacted(ranges: Sequence[StatusRange]) -> Iterator[Place]:
+def redacted(ranges: Sequence[StatusRange]) -> Iterator[AddressValue]:
     for index, statuses in enumerate(ranges):
         if statuses.low < 400:
             yield (index,), f"{statuses} holds statuses that are no errors: only 400 to 599 can be redacted"
 
 
-def contract_rule(settings: ContractRule) -> Iterator[Place]:
+def contract_rule(settings: ContractRule) -> Iterator[AddressValue]:
     if settings.status.low < 200:
         yield ("status",), f"{settings.status} holds interim answers, which are never judged: 200 to 599 are"
     if settings.headers is None and settings.media_types is None and settings.body is None:
@@ -163,7 +163,7 @@ def contract_rule(settings: ContractRule) -> Iterator[Place]:
         yield ("media_types",), "have nothing to match where body is none"
 
 
-def _distinct(name: str, words: Sequence[str]) -> Iterator[Place]:
+def _distinct(name: str, words: Sequence[str]) -> Iterator[AddressValue]:
     if len(words) > RULE_NAMES_MAX:
         yield (name,), f"holds {len(words)} entries, at most {RULE_NAMES_MAX} are possible"
     seen: set[str] = set()
@@ -173,7 +173,7 @@ def _distinct(name: str, words: Sequence[str]) -> Iterator[Place]:
         seen.add(word.lower())
 
 
-def contract_rules(rules: Sequence[ContractRule]) -> Iterator[Place]:
+def contract_rules(rules: Sequence[ContractRule]) -> Iterator[AddressValue]:
     """No status is spoken of twice."""
     for index, rule in enumerate(rules):
         for earlier in rules[:index]:
@@ -183,7 +183,7 @@ def contract_rules(rules: Sequence[ContractRule]) -> Iterator[Place]:
                 break
 
 
-def whole(settings: Settings) -> Iterator[Place]:
+def whole(settings: Settings) -> Iterator[AddressValue]:
     """Between sections."""
     store, response = settings.store.timeout, settings.upstream.timeouts.response
     if store >= response:
@@ -227,7 +227,7 @@ def _is_fixed(address: Address | Listen) -> bool:
     return address.unix_path is not None or address.port != 0
 
 
-def _is_own(server: Server, settings: Settings) -> bool:
+def _is_own(server: UpstreamUrl, settings: Settings) -> bool:
     hosts = {each.host for each in settings.listen if each.port == server.port}
     local = server.host in ("localhost", "::1") or server.host.startswith("127.")
     return server.host in hosts or (local and bool(hosts & {"0.0.0.0", "::", "localhost"}))  # noqa: S104 - compared only

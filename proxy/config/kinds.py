@@ -20,8 +20,8 @@ from pydantic import (
 
 from proxy.config.addresses import (
     Address,
-    Server,
     StoreUrl,
+    UpstreamUrl,
     parse_access,
     parse_address,
     parse_host,
@@ -90,9 +90,11 @@ Rated = Annotated[Rate, PlainValidator(parse_rate), _SPELLED, _text("15/s")]
 Statuses = Annotated[StatusRange, PlainValidator(parse_statuses), _SPELLED, _text("500-599")]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network), _SPELLED, _text("10.0.0.0/8")]
 Key = Annotated[KeySpec, PlainValidator(parse_key), _SPELLED, _text("header:X-Auth-Token")]
-Place = Annotated[Address, PlainValidator(parse_address), _SPELLED, _text("127.0.0.1:9901")]
-Spot = Annotated[str, BeforeValidator(lambda value: parse_address(value).address), _text("0.0.0.0:8080")]
-ServerUrl = Annotated[Server, PlainValidator(parse_server), _SPELLED, _text("http://127.0.0.1:9000")]
+AddressValue = Annotated[Address, PlainValidator(parse_address), _SPELLED, _text("127.0.0.1:9901")]
+AddressText = Annotated[
+    str, BeforeValidator(lambda value: parse_address(value).address), _text("0.0.0.0:8080")
+]
+ServerUrl = Annotated[UpstreamUrl, PlainValidator(parse_server), _SPELLED, _text("http://127.0.0.1:9000")]
 Store = Annotated[StoreUrl, PlainValidator(parse_store), _SPELLED, _text("redis://127.0.0.1:6379/0")]
 Origin = Annotated[str, AfterValidator(parse_origin)]
 Access = Annotated[str, PlainValidator(parse_access), _text("stdout")]

@@ -48,7 +48,7 @@ _FORMS = {
 }
 
 
-class Shape(Protocol):
+class Layout(Protocol):
     """What an error object looks like."""
 
     content_type: str
@@ -68,25 +68,25 @@ class Row(NamedTuple):
 
 
 class Problems:
-    __slots__ = ("_rows", "_shape", "content_type")
+    __slots__ = ("_layout", "_rows", "content_type")
 
-    def __init__(self, shape: Shape) -> None:
-        self._shape = shape
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
         self._rows: dict[tuple[int, str | None, tuple[str, ...]], Row] = {}
-        self.content_type = shape.content_type.encode()
+        self.content_type = layout.content_type.encode()
 
     @classmethod
     def from_settings(cls, errors: ErrorSettings) -> dict[str, Problems]:
         """By the form that a client may ask for; a template has one, for all of them."""
         if not isinstance(errors.format, str):
-            return {"problem": cls(TemplateShape(errors.format.content_type, errors.format.body))}
-        shapes: dict[str, Shape] = {
-            "problem": ProblemShape(),
-            "json": ProblemShape("application/json"),
-            "html": PageShape(),
-            "plain": PlainShape(),
+            return {"problem": cls(TemplateLayout(errors.format.content_type, errors.format.body))}
+        layouts: dict[str, Layout] = {
+            "problem": ProblemLayout(),
+            "json": ProblemLayout("application/json"),
+            "html": PageLayout(),
+            "plain": PlainLayout(),
         }
-        return {form: cls(shape) for form, shape in shapes.items()}
+        return {form: cls(layout) for form, layout in layouts.items()}
 
     def answer(
         self, status: int, detail: str | None, request_id: str, violated: tuple[str, ...] = ()
@@ -112,15 +112,15 @@ class Problems:
         members: Mapping[str, Scalar] | None = None,
     ) -> tuple[bytes, bytes]:
         """The Content-Type and the body. `members` are added to the object; its own are never replaced."""
-        text = self._shape.text(status, title_of(status), detail, ())
+        text = self._layout.text(status, title_of(status), detail, ())
         text = text.replace(_ID, escaped(request_id))
-        own = self._shape.own_members
+        own = self._layout.own_members
         if members and own is not None:
             text = _extended(text, {name: value for name, value in members.items() if name not in own})
         return self.content_type, text.encode()
 
     def _row(self, status: int, detail: str | None, violated: tuple[str, ...]) -> Row:
-        text = self._shape.text(status, title_of(status), detail, violated)
+        text = self._layout.text(status, title_of(status), detail, violated)
         pieces = [piece.encode() for piece in text.split(_ID)]
         head = b"Content-Type: %b\r\nCache-Control: no-store\r\nContent-Length: " % self.content_type
         row = Row(pieces, sum(map(len, pieces)), len(pieces) - 1, head)
@@ -148,7 +148,7 @@ def form_of(accept: bytes) -> str:
     return "problem"
 
 
-class ProblemShape:
+class ProblemLayout:
     """RFC 9457, with the request id twice: as a URI of the occurrence, and plain, to be searched for."""
 
     def __init__(self, content_type: str = PROBLEM_TYPE) -> None:
@@ -170,13 +170,13 @@ class ProblemShape:
         return json.dumps(members, separators=(",", ":"))
 
 
-class PageShape:
+class PageLayout:
     """A small page for people, neutral: nothing of the service, nothing that is loaded."""
 
     content_type = "text/html; charset=utf-8"
     own_members: frozenset[str] | None = None
 
-    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem shape's alone
+    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem layout's alone
         return (
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{status} {escape(title)}</title>'
             f"<h1>{escape(title)}</h1><p>{escape(detail or '')}</p>"
@@ -184,16 +184,16 @@ class PageShape:
         )
 
 
-class PlainShape:
+class PlainLayout:
     content_type = "text/plain; charset=utf-8"
     own_members: frozenset[str] | None = None
 
-    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem shape's alone
+    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem layout's alone
         return f"{status} {title}\n{detail or ''}\nRequest id: {_ID}\n"
 
 
-class TemplateShape:
-    """The service's own shape. Values are escaped for JSON strings, whatever the template is."""
+class TemplateLayout:
+    """The service's own layout. Values are escaped for JSON strings, whatever the template is."""
 
     def __init__(self, content_type: str, template: str) -> None:
         """Raises ValueError for a template that would not always become JSON where it must."""
@@ -205,18 +205,18 @@ class TemplateShape:
             sample = _json_of(template, self)
             self.own_members = frozenset(sample) if isinstance(sample, dict) else None
 
-    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem shape's alone
+    def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem layout's alone
         values = {"status": str(status), "title": escaped(title), "detail": escaped(detail or "")}
         values["request_id"] = _ID
         # The literals stand at the even places, the names of placeholders between them.
         return "".join(piece if place % 2 == 0 else values[piece] for place, piece in enumerate(self._pieces))
 
 
-def _json_of(template: str, shape: TemplateShape) -> object:
+def _json_of(template: str, layout: TemplateLayout) -> object:
     """What the template becomes; ValueError if that is no JSON, with the samples or with awkward values."""
     if (mistake := json_mistake(template)) is not None:
         raise ValueError(mistake)
-    text = shape.text(503, 'a "title" \\', "\n", ()).replace(_ID, escaped('z"'))
+    text = layout.text(503, 'a "title" \\', "\n", ()).replace(_ID, escaped('z"'))
     try:
         return json.loads(text)
     except ValueError:

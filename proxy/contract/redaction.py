@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.names import is_json
 from proxy.contract.capture import CAPTURE_BYTES, captured, decoded
-from proxy.contract.headers import kept_headers, logged_headers, may_stay
+from proxy.contract.kept_fields import kept_headers, logged_headers, may_stay
 from proxy.contract.leaks import leak_in
 from proxy.contract.masking import masked
 from proxy.contract.members import kept_members

@@ -57,7 +57,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Call:
+class Request:
     """A request, as one would type it."""
 
     method: str
@@ -108,32 +108,32 @@ class Stage:
 
     # --- requests ---
 
-    async def ask(self, call: Call) -> Answer:
-        async with self._request(call) as response:
+    async def ask(self, request: Request) -> Answer:
+        async with self._request(request) as response:
             raw = await response.read()
             lines = (f"{name.decode()}: {value.decode('latin-1')}" for name, value in response.raw_headers)
             return Answer(response.status, response.reason or "", response.headers, "\n".join(lines), raw)
 
-    async def ask_all(self, calls: list[Call]) -> tuple[list[Answer], float]:
-        """All at once; the answers in the order of the calls, and the seconds it took."""
+    async def ask_all(self, requests: list[Request]) -> tuple[list[Answer], float]:
+        """All at once; the answers in the order of the requests, and the seconds it took."""
         started = time.monotonic()
-        answers = await asyncio.gather(*map(self.ask, calls))
+        answers = await asyncio.gather(*map(self.ask, requests))
         return answers, time.monotonic() - started
 
-    async def lines(self, call: Call) -> AsyncIterator[tuple[float, str]]:
+    async def lines(self, request: Request) -> AsyncIterator[tuple[float, str]]:
         """The lines of a streamed answer, each with the second at which it came."""
         started = time.monotonic()
-        async with self._request(call) as response:
+        async with self._request(request) as response:
             async for line in response.content:
                 yield time.monotonic() - started, line.decode("utf-8", "replace").rstrip()
 
-    def _request(self, call: Call) -> aiohttp.client._RequestContextManager:
+    def _request(self, request: Request) -> aiohttp.client._RequestContextManager:
         assert self._session is not None
         return self._session.request(
-            call.method,
-            self.base_url + call.target,
-            headers=call.headers(),
-            data=call.data(),
+            request.method,
+            self.base_url + request.target,
+            headers=request.headers(),
+            data=request.data(),
             allow_redirects=False,
         )
 

@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from proxy.demo.stage import Answer, Call, Stage, readable
+from proxy.demo.stage import Answer, Request, Stage, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,9 +63,9 @@ async def _sign_in(stage: Stage) -> tuple[str, str]:
     stage.step("Two users sign in", "The answers are the service's own; Weir only stands in between.")
     tokens = []
     for user in ("ana", "ben"):
-        call = Call("POST", "/api/authenticate", body={"user_name": user, "password": "demo"})
-        stage.curl(call.curl(stage.base_url))
-        answer = await stage.ask(call)
+        request = Request("POST", "/api/authenticate", body={"user_name": user, "password": "demo"})
+        stage.curl(request.curl(stage.base_url))
+        answer = await stage.ask(request)
         stage.answer(answer)
         tokens.append(str(answer.members.get("token", "")))
     stage.expect(all(tokens), "200 with a token for each")
@@ -75,9 +75,11 @@ async def _sign_in(stage: Stage) -> tuple[str, str]:
 async def _create(stage: Stage, token: str) -> str:
     """The target of a new entity."""
     stage.step("Ana creates an entity")
-    call = Call("POST", "/api/entitydefinitions/Asset/entities", token, {"name": "poster", "colour": "red"})
-    stage.curl(call.curl(stage.base_url))
-    answer = await stage.ask(call)
+    request = Request(
+        "POST", "/api/entitydefinitions/Asset/entities", token, {"name": "poster", "colour": "red"}
+    )
+    stage.curl(request.curl(stage.base_url))
+    answer = await stage.ask(request)
     stage.answer(answer, "Location", "X-Global-Identifier")
     location = answer.headers.get("Location", "")
     is_whole = answer.status == 201 and bool(location) and "X-Global-Identifier" in answer.headers
@@ -87,12 +89,12 @@ async def _create(stage: Stage, token: str) -> str:
 
 async def _read(stage: Stage, token: str, target: str) -> None:
     stage.step("She reads it, and reads it again", "The second time she has a copy, and says so by its ETag.")
-    call = Call("GET", target, token)
-    stage.curl(call.curl(stage.base_url))
-    answer = await stage.ask(call)
+    request = Request("GET", target, token)
+    stage.curl(request.curl(stage.base_url))
+    answer = await stage.ask(request)
     stage.answer(answer, "ETag", "RateLimit")
     stage.expect(answer.status == 200 and "ETag" in answer.headers, "200 with an ETag, exactly as written")
-    again = Call("GET", target, token, if_none_match=answer.headers.get("ETag", '""'))
+    again = Request("GET", target, token, if_none_match=answer.headers.get("ETag", '""'))
     stage.curl(again.curl(stage.base_url))
     answer = await stage.ask(again)
     stage.answer(answer)
@@ -102,12 +104,12 @@ async def _read(stage: Stage, token: str, target: str) -> None:
 async def _change(stage: Stage, token: str, target: str) -> None:
     stage.step("She changes it, then deletes it")
     statuses = []
-    for call in (
-        Call("PUT", target, token, {"name": "poster", "colour": "blue"}),
-        Call("DELETE", target, token),
+    for request in (
+        Request("PUT", target, token, {"name": "poster", "colour": "blue"}),
+        Request("DELETE", target, token),
     ):
-        stage.curl(call.curl(stage.base_url))
-        answer = await stage.ask(call)
+        stage.curl(request.curl(stage.base_url))
+        answer = await stage.ask(request)
         stage.answer(answer)
         statuses.append((answer.status, answer.raw, answer.headers.get("Content-Length")))
     stage.expect(statuses == [(204, b"", None)] * 2, "204 twice: no body, not even a length")
@@ -115,9 +117,9 @@ async def _change(stage: Stage, token: str, target: str) -> None:
 
 async def _miss(stage: Stage, token: str) -> None:
     stage.step("She asks for what is not there", "The service's error objects for 4xx pass untouched.")
-    call = Call("GET", "/api/entities/1", token)
-    stage.curl(call.curl(stage.base_url))
-    answer = await stage.ask(call)
+    request = Request("GET", "/api/entities/1", token)
+    stage.curl(request.curl(stage.base_url))
+    answer = await stage.ask(request)
     stage.answer(answer)
     stage.expect(
         answer.status == 404 and "errorCode" in answer.members, "404 with the service's error object"
@@ -128,10 +130,10 @@ async def _stream(stage: Stage, token: str) -> None:
     stage.step(
         "An answer that takes its time", "Nothing is held back: each line arrives when it was written."
     )
-    call = Call("GET", "/slow?lines=6&seconds=0.2", token)
-    stage.curl(call.curl(stage.base_url, "-N"))
+    request = Request("GET", "/slow?lines=6&seconds=0.2", token)
+    stage.curl(request.curl(stage.base_url, "-N"))
     moments = []
-    async for second, line in stage.lines(call):
+    async for second, line in stage.lines(request):
         moments.append(second)
         stage.show(Text.assemble((f"{second:5.2f} s  ", "dim"), line))
     is_streamed = len(moments) == 6 and moments[-1] - moments[0] > 0.5
@@ -144,13 +146,13 @@ async def _burst(stage: Stage, ana: str, ben: str) -> Answer | None:
         f"Ana sends {BURST_CALLS} requests at once, Ben {BEN_CALLS}",
         f"Each user may send {RATE} a second, and {RATE} at once.",
     )
-    calls = [Call("GET", "/api/entities", ana) for _ in range(BURST_CALLS)]
-    calls[4:4] = [Call("GET", "/api/entities", ben) for _ in range(BEN_CALLS)]
-    probe = calls[0].curl(stage.base_url, "-s", "-o", "/dev/null", "-w", r"%{http_code}\n")
+    requests = [Request("GET", "/api/entities", ana) for _ in range(BURST_CALLS)]
+    requests[4:4] = [Request("GET", "/api/entities", ben) for _ in range(BEN_CALLS)]
+    probe = requests[0].curl(stage.base_url, "-s", "-o", "/dev/null", "-w", r"%{http_code}\n")
     stage.curl(f"seq {BURST_CALLS} | xargs -P {BURST_CALLS} -I+ {probe} | sort | uniq -c")
-    answers, seconds = await stage.ask_all(calls)
-    of_ana = [answer for call, answer in zip(calls, answers, strict=True) if call.token == ana]
-    of_ben = [answer for call, answer in zip(calls, answers, strict=True) if call.token == ben]
+    answers, seconds = await stage.ask_all(requests)
+    of_ana = [answer for request, answer in zip(requests, answers, strict=True) if request.token == ana]
+    of_ben = [answer for request, answer in zip(requests, answers, strict=True) if request.token == ben]
     stage.show(_scores(("ana", of_ana), ("ben", of_ben)))
     passed, refused = _of_status(of_ana, 200), _of_status(of_ana, 429)
     # While the burst lasts, tokens come back: one in each fifteenth of a second.
@@ -191,9 +193,9 @@ async def _come_back(stage: Stage, token: str, refused: Answer) -> None:
     wait = refused.headers.get("Retry-After", "1")
     stage.say(f"... waiting {wait} s, as it says", "dim")
     await asyncio.sleep(float(wait) if wait.isdecimal() else 1.0)
-    call = Call("GET", "/api/entities", token)
-    stage.curl(call.curl(stage.base_url))
-    answer = await stage.ask(call)
+    request = Request("GET", "/api/entities", token)
+    stage.curl(request.curl(stage.base_url))
+    answer = await stage.ask(request)
     stage.answer(answer, "RateLimit", body=False)
     stage.expect(answer.status == 200, "the next one passes")
 
@@ -202,9 +204,9 @@ async def _fail(stage: Stage, token: str, originals: Originals | None) -> None:
     stage.step(
         "The service fails", "Its answer names files, a statement, a password, and what it is made of."
     )
-    call = Call("GET", "/boom", token)
-    stage.curl(call.curl(stage.base_url))
-    answer = await stage.ask(call)
+    request = Request("GET", "/boom", token)
+    stage.curl(request.curl(stage.base_url))
+    answer = await stage.ask(request)
     request_id = answer.headers.get("X-Request-Id", "")
     original = originals(request_id) if originals is not None else None
     _compare(stage, original, answer)

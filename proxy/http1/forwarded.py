@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.clients.networks import parsed
 from proxy.http1 import forwarded_field
-from proxy.http1.addresses import parsed
 from proxy.http1.headers import CLAIM_PREFIX
 
 if TYPE_CHECKING:
-    from proxy.http1.addresses import Networks
+    from proxy.clients.networks import Networks
     from proxy.http1.head import RequestHead
 
 # The fields in which hops can say who their peer is; one of them is believed and written.

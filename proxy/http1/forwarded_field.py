@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from proxy.http1.addresses import parsed
+from proxy.clients.networks import parsed
 
 BYTES_MAX: Final = 8192  # a longer field is a flood: 32 hops with all they can say take half of it
 

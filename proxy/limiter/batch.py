@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.limiter.books import Book, Shape
-    from proxy.limiter.drains import Emptying
+    from proxy.limiter.emptying import Emptying
     from proxy.limiter.leases import Leases
     from proxy.limiter.link import Link
     from proxy.limiter.store import Waiter

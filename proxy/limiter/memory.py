@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
-    from proxy.policy.drains import Drain
     from proxy.policy.limits import Limit, Limits
+    from proxy.policy.upstream_429 import Drain
 
 MAX_KEYS = 100_000  # 200 bytes each: 20 MB
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from proxy.limiter import outage, resets
 from proxy.limiter.batch import NOBODY, TAKE, Batch, rehearsal
 from proxy.limiter.books import KEY_BYTES, LAST_SHARD, Book, Shape
-from proxy.limiter.drains import Emptying
+from proxy.limiter.emptying import Emptying
 from proxy.limiter.fleet import Cluster, Lone
 from proxy.limiter.link import DOWN, UP
 from proxy.limiter.memory import monotonic_us
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from proxy.limiter.link import Link
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
-    from proxy.policy.drains import Drain
     from proxy.policy.limits import Limit, Limits
+    from proxy.policy.upstream_429 import Drain
 
 MAX_KEYS = 100_000  # of each limit, known and spent here each
 SENDS_MAX = 5  # of one batch: the first, and what redirections and a forgotten script make of it

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.policy.decision import Charge, Decision
-    from proxy.policy.drains import Drain
     from proxy.policy.limits import Limit, Limits
+    from proxy.policy.upstream_429 import Drain
 
 
 class Waiter(Protocol):

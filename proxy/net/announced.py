@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from proxy import faults
-from proxy.http1.proxy_protocol import NotAnnouncedError, announced, missing
+from proxy.clients.proxy_protocol import NotAnnouncedError, announced, missing
 from proxy.net.downstream import Downstream
 from proxy.telemetry.log import event
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
-    from proxy.net.hall import Hall
+    from proxy.net.frontend import Frontend
 
 EMFILE_SECONDS = 1.0  # after which accepting is tried again if there are no descriptors (asyncio's figure)
 
@@ -30,23 +30,23 @@ _log = logging.getLogger("weir.net")
 
 
 class AnnouncedSite(web.SockSite):
-    """In place of aiohttp's own on such a listener; its runner is a `HallRunner`."""
+    """In place of aiohttp's own on such a listener; its runner is a `FrontendRunner`."""
 
     async def start(self) -> None:
         await web.BaseSite.start(self)
-        hall = cast("Hall", self._runner.server)
+        frontend = cast("Frontend", self._runner.server)
         self._sock.listen(self._backlog)
         self._sock.settimeout(0)
-        arrivals = Arrivals(self._sock, hall, self._ssl_context)
+        arrivals = Arrivals(self._sock, frontend, self._ssl_context)
         self._server = cast("asyncio.AbstractServer", arrivals)  # a site asks for its sockets and its end
 
 
 class Arrivals:
     """Accepts connections and reads their headers, each in a task that ends when the header is there."""
 
-    def __init__(self, sock: socket.socket, hall: Hall, context: ssl.SSLContext | None) -> None:
+    def __init__(self, sock: socket.socket, frontend: Frontend, context: ssl.SSLContext | None) -> None:
         self.sockets = (sock,)
-        self._hall = hall
+        self._frontend = frontend
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._arriving: set[asyncio.Task[None]] = set()
@@ -69,7 +69,7 @@ class Arrivals:
                     await asyncio.sleep(EMFILE_SECONDS)
                     continue
                 sock.settimeout(0)
-                if len(self._arriving) >= self._hall.limits.connections_max:
+                if len(self._arriving) >= self._frontend.limits.connections_max:
                     sock.close()
                     continue
                 task = self._loop.create_task(self._arrive(sock))
@@ -78,18 +78,18 @@ class Arrivals:
 
     async def _arrive(self, sock: socket.socket) -> None:
         """Reads one header; whatever happens, the socket is given on or closed."""
-        patience = self._hall.limits.head_timeout
+        patience = self._frontend.limits.head_timeout
         try:
             async with asyncio.timeout(patience):
                 peer = await self._read(sock)
         except (NotAnnouncedError, TimeoutError):
-            await self._serve(sock, Downstream(self._hall, fault=faults.NOT_ANNOUNCED), None)
+            await self._serve(sock, Downstream(self._frontend, fault=faults.NOT_ANNOUNCED), None)
         except BaseException as error:
             sock.close()
             if not isinstance(error, OSError | EOFError):
                 raise
         else:
-            await self._serve(sock, Downstream(self._hall, peer), self._context)
+            await self._serve(sock, Downstream(self._frontend, peer), self._context)
 
     async def _read(self, sock: socket.socket) -> str | None:
         """Raises NotAnnouncedError, EOFError and OSError."""
@@ -104,7 +104,7 @@ class Arrivals:
     async def _serve(
         self, sock: socket.socket, connection: Downstream, context: ssl.SSLContext | None
     ) -> None:
-        patience = self._hall.limits.head_timeout if context is not None else None
+        patience = self._frontend.limits.head_timeout if context is not None else None
         with contextlib.suppress(OSError):  # a handshake that fails, a client that has left
             await self._loop.connect_accepted_socket(
                 lambda: connection, sock, ssl=context, ssl_handshake_timeout=patience

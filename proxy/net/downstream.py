@@ -20,8 +20,8 @@ from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
     from proxy.http1.head import RequestHead
-    from proxy.net.hall import Hall
-    from proxy.net.ports import Lane
+    from proxy.net.frontend import Frontend
+    from proxy.net.interfaces import Lane
 
 READ_AHEAD_BYTES: Final = 64 * 1024  # unread input until the socket is paused (asyncio's streams: 64 KiB)
 # Of a refused request's body, read and dropped to keep the connection (nginx: lingering).
@@ -50,7 +50,7 @@ class Downstream(Connection):
         "_buffer",
         "_decoder",
         "_fault",
-        "_hall",
+        "_frontend",
         "_is_advancing",
         "_is_head_begun",
         "_last",
@@ -61,10 +61,10 @@ class Downstream(Connection):
         "scheme",
     )
 
-    def __init__(self, hall: Hall, peer: str | None = None, fault: Fault | None = None) -> None:
+    def __init__(self, frontend: Frontend, peer: str | None = None, fault: Fault | None = None) -> None:
         """`peer` is who the client is, if it is not the socket's; with a `fault` it is refused."""
-        super().__init__(hall.outbox, hall.sweeper)
-        self._hall = hall
+        super().__init__(frontend.outbox, frontend.sweeper)
+        self._frontend = frontend
         # connection
         self.lane: Lane = None  # type: ignore[assignment]  # set when connected
         self.scheme = b"http"
@@ -85,16 +85,16 @@ class Downstream(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        hall = self._hall
+        frontend = self._frontend
         if not self.peer:
             peername = transport.get_extra_info("peername")
             self.peer = peername[0] if isinstance(peername, tuple) else ""  # a Unix socket has none
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = b"https"
-        self.lane = hall.new_lane(self)
+        self.lane = frontend.new_lane(self)
         self._sweeper.add(self)
         self._wait()
-        fault = None if hall.entered(self) else faults.TOO_MANY_CONNECTIONS
+        fault = None if frontend.entered(self) else faults.TOO_MANY_CONNECTIONS
         fault = self._fault or fault  # what spoke no PROXY protocol understands no answer either
         if fault is not None:
             self.lane.refuse_head(fault)
@@ -120,7 +120,7 @@ class Downstream(Connection):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
         self._state = _CLOSED
         self._buffer = b""
-        self._hall.left(self)
+        self._frontend.left(self)
         self._sweeper.discard(self)
         self.lane.client_left()
         self.lane = None  # type: ignore[assignment]  # each holds the other; nothing happens here any more
@@ -128,7 +128,7 @@ class Downstream(Connection):
     def pause_writing(self) -> None:
         self.is_write_paused = True
         self._takes_output()
-        self.deadline = self._sweeper.now + self._hall.limits.body_timeout
+        self.deadline = self._sweeper.now + self._frontend.limits.body_timeout
         self.lane.client_paused()
 
     def resume_writing(self) -> None:
@@ -144,7 +144,7 @@ class Downstream(Connection):
         """The deadline has passed: what that means depends on what was waited for."""
         self.deadline = NEVER
         if self._state == _LINGERING:
-            if not self._may_linger(self._hall.limits.body_timeout):
+            if not self._may_linger(self._frontend.limits.body_timeout):
                 self.abort()
         elif self.is_write_paused:
             self._expire_writing()
@@ -157,7 +157,7 @@ class Downstream(Connection):
 
     def _expire_writing(self) -> None:
         if self._takes_output():
-            self.deadline = self._sweeper.now + self._hall.limits.body_timeout
+            self.deadline = self._sweeper.now + self._frontend.limits.body_timeout
             return
         self.lane.fail(faults.READ_TIMEOUT)
         self.abort()
@@ -166,7 +166,7 @@ class Downstream(Connection):
         """Sets the deadline for what the client must do next; while it does not read, that comes first."""
         if self.is_write_paused:
             return
-        limits, state = self._hall.limits, self._state
+        limits, state = self._frontend.limits, self._state
         patience = NEVER
         if state == _HEADS:
             patience = limits.head_timeout if self._is_head_begun else limits.idle_timeout
@@ -222,7 +222,7 @@ class Downstream(Connection):
 
     def _head(self) -> bool:
         data = self._buffer
-        limits = self._hall.limits
+        limits = self._frontend.limits
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or end > limits.head_bytes or data.startswith(b"\r\n"):
             return self._unusual_head(data, end)
@@ -249,7 +249,7 @@ class Downstream(Connection):
         if empty_lines is not None:
             self._buffer = data[empty_lines.end() :]
             return bool(self._buffer)
-        limits = self._hall.limits
+        limits = self._frontend.limits
         fault = unfinished_fault(data, end, limits.line_bytes, limits.head_bytes)
         if fault is not None:
             self._refuse(fault, data)
@@ -294,7 +294,7 @@ class Downstream(Connection):
             self.lane.fail(faults.MALFORMED_CHUNK)
             return False
         self._body_read += len(payload)
-        body_bytes = self._hall.limits.body_bytes
+        body_bytes = self._frontend.limits.body_bytes
         if body_bytes is not None and self._body_read > body_bytes:
             self.lane.fail(faults.BODY_TOO_LARGE)
             return False
@@ -364,7 +364,7 @@ class Downstream(Connection):
         self._buffer = b""
         self._body_wanted = False
         self._left = LINGER_BYTES
-        self._end_output(self._hall.limits.body_timeout)
+        self._end_output(self._frontend.limits.body_timeout)
 
     def close(self) -> None:
         """Nothing is under way, so nothing can be lost but what was written just now."""
@@ -396,4 +396,4 @@ class Downstream(Connection):
         self._left = 0
         self._decoder = None
         if not self.is_write_paused:
-            self.deadline = self._sweeper.now + self._hall.limits.idle_timeout
+            self.deadline = self._sweeper.now + self._frontend.limits.idle_timeout

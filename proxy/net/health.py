@@ -16,7 +16,7 @@ from yarl import URL
 if TYPE_CHECKING:
     from proxy.config.sections.upstream import HealthChecks
     from proxy.net.pool import Pool
-    from proxy.net.server import Server
+    from proxy.net.server_address import Server
 
 JITTER: Final = 0.1  # of the interval, either way, so that replicas do not ask all at once
 

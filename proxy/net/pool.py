@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from proxy import faults
 from proxy.net.health import keep_checking
-from proxy.net.names import keep_resolving
-from proxy.net.server import Server
+from proxy.net.resolver import keep_resolving
+from proxy.net.server_address import Server
 from proxy.net.tls import ServersTls
 from proxy.policy.balancer import Balancer
 from proxy.policy.standing import STATES, Trust
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from proxy.config.sections.upstream import ServerSettings, UpstreamSettings
     from proxy.net.connection import Outbox
-    from proxy.net.ports import Lane
+    from proxy.net.interfaces import Lane
     from proxy.net.sweep import Sweeper
     from proxy.net.upstream import Upstream
     from proxy.telemetry.metrics import Metrics

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from proxy.http1.head import ResponseHead
-    from proxy.net.ports import Lane
-    from proxy.net.server import Server
+    from proxy.net.interfaces import Lane
+    from proxy.net.server_address import Server
 
 HEAD_BYTES: Final = 64 * 1024  # of an answer; nginx: proxy_buffer_size 8k, HAProxy 16k, Envoy 60k
 INTERIM_MAX: Final = 16  # 1xx heads before the answer (Go's net/http: 5; early hints may come in parts)

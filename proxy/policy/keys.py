@@ -16,7 +16,7 @@ from binascii import a2b_base64
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
-from proxy.http1.addresses import partition_of
+from proxy.clients.networks import partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

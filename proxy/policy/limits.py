@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.clients.networks import Networks
 from proxy.config.units import DRAIN_MAX_US
-from proxy.http1.addresses import Networks
 from proxy.policy import gcra
 from proxy.policy.decision import Charge
 from proxy.policy.globs import paths_pattern, value_pattern

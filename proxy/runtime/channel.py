@@ -28,7 +28,7 @@ class Start(msgspec.Struct, tag=True):
     number: int
     text: str
     file: str
-    doors: list[list[int]]
+    listeners: list[list[int]]
 
 
 class Reload(msgspec.Struct, tag=True):

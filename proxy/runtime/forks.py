@@ -13,12 +13,12 @@ import signal
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxy.runtime.sockets import close_doors
+from proxy.runtime.sockets import close_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.runtime.sockets import Doors
+    from proxy.runtime.sockets import ListenSockets
 
 
 class Process:
@@ -44,33 +44,34 @@ class Fork(NamedTuple):
     channel: socket.socket  # the supervisor's end
 
 
-class Brood(NamedTuple):
+class ForkedWorkers(NamedTuple):
     """All that a supervisor begins with."""
 
-    doors: Sequence[Doors]  # of each worker
+    listeners: Sequence[ListenSockets]  # of each worker
     admin: list[socket.socket]
     forks: Sequence[Fork]
 
 
-def brood(doors: Sequence[Doors], admin: list[socket.socket]) -> Brood | int:
-    """A worker for each of the doors; in a worker, the descriptor of its channel, and no socket but its own.
+def fork_workers(listeners: Sequence[ListenSockets], admin: list[socket.socket]) -> ForkedWorkers | int:
+    """Starts a worker on each entry of `listeners`; in a worker, gives the descriptor of its channel.
 
-    Raises OSError; those that are there by then find their channel closed, and end.
+    A worker keeps no socket but its own. Raises OSError; workers that are there by then find their channel
+    closed, and end.
     """
     gc.freeze()  # what is there by now stays for good: no collection touches the pages that are shared
-    pairs = [socket.socketpair() for _ in doors]
+    pairs = [socket.socketpair() for _ in listeners]
     forks: list[Fork] = []
     for number, (ours, theirs) in enumerate(pairs):
         pid = os.fork()
         if pid == 0:
-            for sock in (sock for sockets in doors[number] for sock in sockets):
+            for sock in (sock for sockets in listeners[number] for sock in sockets):
                 sock.detach()  # it is told their descriptors
-            others = [mine for index, mine in enumerate(doors) if index != number]
-            close_doors([admin, *(sockets for mine in others for sockets in mine)])
-            close_doors([list(pair) for index, pair in enumerate(pairs) if index != number])
+            others = [mine for index, mine in enumerate(listeners) if index != number]
+            close_sockets([admin, *(sockets for mine in others for sockets in mine)])
+            close_sockets([list(pair) for index, pair in enumerate(pairs) if index != number])
             ours.close()
             return theirs.detach()
         forks.append(Fork(Process(pid), ours))
     for _, theirs in pairs:
         theirs.close()
-    return Brood(doors, admin, forks)
+    return ForkedWorkers(listeners, admin, forks)

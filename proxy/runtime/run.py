@@ -17,12 +17,12 @@ import uvloop
 from proxy.config.loader import loads, read_text
 from proxy.config.mistakes import ConfigError
 from proxy.config.watcher import fingerprint, watch
-from proxy.runtime import forks
-from proxy.runtime.child import run_child
 from proxy.runtime.exits import EXIT_CONFIG, EXIT_OK, EXIT_START
+from proxy.runtime.forks import fork_workers
 from proxy.runtime.notify import Notifier
 from proxy.runtime.processors import usable_processors
-from proxy.runtime.sockets import Heirlooms, StartError, open_all, open_own
+from proxy.runtime.sockets import InheritedSockets, StartError, open_all, open_worker_sockets
+from proxy.runtime.supervised import run_supervised
 from proxy.runtime.supervisor import Supervisor
 from proxy.runtime.worker import Worker
 from proxy.telemetry import log
@@ -30,7 +30,7 @@ from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
-    from proxy.runtime.forks import Brood
+    from proxy.runtime.forks import ForkedWorkers
 
 _log = logging.getLogger("weir.run")
 
@@ -58,12 +58,12 @@ def run(config_path: str) -> int:
         return EXIT_CONFIG
     log.configure(settings.log.level)
     try:
-        brood = _brood(settings)
+        forked = _forked_workers(settings)
     except StartError as error:
         return _cannot_start(error)
-    if isinstance(brood, int):
-        return run_child(brood)
-    return uvloop.run(_serve(settings, config_path, text, seen, brood))
+    if isinstance(forked, int):
+        return run_supervised(forked)
+    return uvloop.run(_serve(settings, config_path, text, seen, forked))
 
 
 def _cannot_start(error: StartError) -> int:
@@ -72,13 +72,13 @@ def _cannot_start(error: StartError) -> int:
 
 
 async def _serve(
-    settings: Settings, config_path: str, text: str, seen: str | None, brood: Brood | None
+    settings: Settings, config_path: str, text: str, seen: str | None, forked: ForkedWorkers | None
 ) -> int:
     notifier = Notifier(os.environ)
     stops = Stops()
     stops.listen()
     try:
-        service = _new_service(settings, config_path, text, brood)
+        service = _new_service(settings, config_path, text, forked)
         await _started(service)
     except StartError as error:
         return _cannot_start(error)
@@ -110,25 +110,25 @@ def worker_count(settings: Settings) -> int:
     return 1 if counts_alone else usable_processors()
 
 
-def _brood(settings: Settings) -> Brood | int | None:
+def _forked_workers(settings: Settings) -> ForkedWorkers | int | None:
     """None for a single worker; in one of several, its channel. Raises StartError."""
     count = worker_count(settings)
     if count == 1:
         return None
-    doors, admin = open_all(settings, count, Heirlooms(os.environ))
+    listeners, admin = open_all(settings, count, InheritedSockets(os.environ))
     if settings.store.url.kind != "memory":
         import proxy.limiter.redis  # noqa: F401, PLC0415 - once for all, before there are several
     try:
-        return forks.brood(doors, admin)
+        return fork_workers(listeners, admin)
     except OSError as error:
         raise StartError(f"workers: cannot start {count} processes: {error.strerror}") from None
 
 
-def _new_service(settings: Settings, config_path: str, text: str, brood: Brood | None) -> Service:
+def _new_service(settings: Settings, config_path: str, text: str, forked: ForkedWorkers | None) -> Service:
     """With its sockets open. Raises StartError."""
-    if brood is not None:
-        return Supervisor(settings, config_path, text, brood)
-    own = open_own(settings, Heirlooms(os.environ))
+    if forked is not None:
+        return Supervisor(settings, config_path, text, forked)
+    own = open_worker_sockets(settings, InheritedSockets(os.environ))
     try:
         return Worker(settings, config_path, own)
     except StartError:

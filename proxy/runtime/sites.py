@@ -10,8 +10,8 @@ from aiohttp import web
 from proxy.admin.app import admin_app
 from proxy.net.announced import AnnouncedSite
 from proxy.net.credentials import TlsError
+from proxy.runtime.listener_tls import ListenerTls, listen_setting
 from proxy.runtime.sockets import BACKLOG, StartError
-from proxy.runtime.tls import ListenerTls, listen_setting
 
 if TYPE_CHECKING:
     import socket
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from proxy.admin.app import AdminSources
     from proxy.config.sections.front import AdminSettings, Listen, ListenTls
-    from proxy.runtime.sockets import Doors
-    from proxy.runtime.tls import Handshakes
+    from proxy.runtime.listener_tls import Handshakes
+    from proxy.runtime.sockets import ListenSockets
 
 
 class TlsSite(web.SockSite):
@@ -61,11 +61,11 @@ def _tls(tls: ListenTls | None, setting: str, handshakes: Handshakes) -> Listene
 async def serve_listeners(
     runner: web.BaseRunner,
     listens: Sequence[Listen],
-    doors: Doors,
+    opened: ListenSockets,
     listeners: Sequence[ListenerTls | None],
     handshake_timeout: float,
 ) -> None:
-    for listen, sockets, tls in zip(listens, doors, listeners, strict=True):
+    for listen, sockets, tls in zip(listens, opened, listeners, strict=True):
         for sock in sockets:
             if listen.proxy_protocol:
                 context = tls.front if tls is not None else None

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 BACKLOG = 1024  # connections that wait to be accepted (nginx: 511; the kernel's somaxconn bounds it: 4096)
 FIRST_FD = 3  # sd_listen_fds(3): descriptors are handed over from here on
 
-Doors = list[list[socket.socket]]  # for each entry of `listen` its sockets
+ListenSockets = list[list[socket.socket]]  # for each entry of `listen` its sockets
 
 
 class StartError(Exception):
     """Weir cannot start; the message names the setting and fits on one line."""
 
 
-class Spot(Protocol):
+class ListenAddress(Protocol):
     """Where to listen."""
 
     @property
@@ -40,7 +40,7 @@ class Spot(Protocol):
     def unix_path(self) -> str | None: ...
 
 
-class Heirlooms:
+class InheritedSockets:
     """Sockets that systemd has opened; each is used by the setting that has its port or path."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -51,15 +51,15 @@ class Heirlooms:
         for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
             environ.pop(name, None)  # not for our children
 
-    def take(self, spot: Spot) -> list[socket.socket]:
-        found = [sock for sock in self._sockets if _place(sock) == (spot.unix_path or spot.port)]
+    def take(self, address: ListenAddress) -> list[socket.socket]:
+        found = [sock for sock in self._sockets if _place(sock) == (address.unix_path or address.port)]
         self._sockets = [sock for sock in self._sockets if sock not in found]
         return found
 
     def require_none_left(self) -> None:
         if self._sockets:
             names = ", ".join(str(_place(sock)) for sock in self._sockets)
-            close_doors([self._sockets])
+            close_sockets([self._sockets])
             raise StartError(
                 f"LISTEN_FDS: {names} was handed over, but neither listen nor admin.listen has it"
             )
@@ -77,73 +77,75 @@ def _place(sock: socket.socket) -> object:
     return address[1] if isinstance(address, tuple) else address
 
 
-class Own:
+class WorkerSockets:
     """The sockets of one process; one that is not alone has no admin plane."""
 
-    def __init__(self, doors: Doors, admin: list[socket.socket] | None) -> None:
-        self.doors = doors
+    def __init__(self, listeners: ListenSockets, admin: list[socket.socket] | None) -> None:
+        self.listeners = listeners
         self.admin = admin
 
     def close(self) -> None:
-        close_doors([*self.doors, self.admin or []])
+        close_sockets([*self.listeners, self.admin or []])
 
 
-def open_own(settings: Settings, heirlooms: Heirlooms | None = None) -> Own:
+def open_worker_sockets(settings: Settings, inherited: InheritedSockets | None = None) -> WorkerSockets:
     """For one process alone. Raises StartError, with all closed."""
-    doors, admin = open_all(settings, 1, heirlooms or Heirlooms({}))
-    return Own(doors[0], admin)
+    listeners, admin = open_all(settings, 1, inherited or InheritedSockets({}))
+    return WorkerSockets(listeners[0], admin)
 
 
 def open_all(
-    settings: Settings, copies: int, heirlooms: Heirlooms
-) -> tuple[list[Doors], list[socket.socket]]:
+    settings: Settings, copies: int, inherited: InheritedSockets
+) -> tuple[list[ListenSockets], list[socket.socket]]:
     """For several: the sockets of each, and those of the admin plane. Raises StartError, with all closed."""
-    opened = open_doors(settings, copies, heirlooms)
+    opened = open_listeners(settings, copies, inherited)
     admin: list[socket.socket] = []
     try:
-        admin = open_spot(settings.admin.listen, "admin.listen", 1, heirlooms)[0]
-        heirlooms.require_none_left()
+        admin = open_address(settings.admin.listen, "admin.listen", 1, inherited)[0]
+        inherited.require_none_left()
     except StartError:
-        for doors in [*opened, [admin]]:
-            close_doors(doors)
+        for listeners in [*opened, [admin]]:
+            close_sockets(listeners)
         raise
     return opened, admin
 
 
-def open_doors(settings: Settings, copies: int, heirlooms: Heirlooms) -> list[Doors]:
+def open_listeners(settings: Settings, copies: int, inherited: InheritedSockets) -> list[ListenSockets]:
     """For each of `copies` workers the sockets it serves on. Raises StartError, with all closed."""
-    opened: list[Doors] = [[] for _ in range(copies)]
+    opened: list[ListenSockets] = [[] for _ in range(copies)]
     try:
         for number, listen in enumerate(settings.listen):
             setting = f"listen[{number}]" if len(settings.listen) > 1 else "listen"
-            sockets = open_spot(listen, setting, copies, heirlooms)
-            for doors, mine in zip(opened, sockets, strict=True):
-                doors.append(mine)
+            sockets = open_address(listen, setting, copies, inherited)
+            for listeners, mine in zip(opened, sockets, strict=True):
+                listeners.append(mine)
     except StartError:
-        for doors in opened:
-            close_doors(doors)
+        for listeners in opened:
+            close_sockets(listeners)
         raise
     return opened
 
 
-def close_doors(doors: Iterable[list[socket.socket]]) -> None:
-    for sockets in doors:
+def close_sockets(listeners: Iterable[list[socket.socket]]) -> None:
+    for sockets in listeners:
         for sock in sockets:
             sock.close()
 
 
-def open_spot(spot: Spot, setting: str, copies: int, heirlooms: Heirlooms) -> list[list[socket.socket]]:
+def open_address(
+    address: ListenAddress, setting: str, copies: int, inherited: InheritedSockets
+) -> list[list[socket.socket]]:
     """For each copy its sockets: one for each address that the host's name has."""
-    inherited = heirlooms.take(spot)
-    if inherited:
-        return [[sock if first else sock.dup() for sock in inherited] for first in _firsts(copies)]
+    taken = inherited.take(address)
+    if taken:
+        return [[sock if first else sock.dup() for sock in taken] for first in _firsts(copies)]
     try:
-        if spot.unix_path is not None:
-            shared = _unix(spot.unix_path)
+        if address.unix_path is not None:
+            shared = _unix(address.unix_path)
             return [[shared if first else shared.dup()] for first in _firsts(copies)]
-        return _tcp(spot.host, spot.port, copies)
+        return _tcp(address.host, address.port, copies)
     except OSError as error:
-        where = spot.unix_path or f"{spot.host}:{spot.port}"
+        where = address.unix_path or f"{address.host}:{address.port}"
         raise StartError(f"{setting}: cannot listen on {where}: {_why(error)}") from None
 
 
@@ -166,7 +168,7 @@ def _tcp(host: str, port: int, copies: int) -> list[list[socket.socket]]:
             for mine in opened:
                 mine.append(_bound(family, place, is_shared=True))
     except OSError:
-        close_doors(opened)
+        close_sockets(opened)
         raise
     return opened
 

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from proxy.admin.app import AdminSources
-from proxy.admin.resets import NotResetError
+from proxy.admin.buckets import NotResetError
 from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
 from proxy.net.credentials import TlsError
 from proxy.net.tls import client
 from proxy.runtime import channel as words
-from proxy.runtime.member import Member
 from proxy.runtime.sites import address_text, addresses, serve_admin, shut
-from proxy.runtime.sockets import close_doors
+from proxy.runtime.sockets import close_sockets
 from proxy.runtime.statuses import merged
+from proxy.runtime.worker_process import WorkerProcess
 from proxy.telemetry import log
 from proxy.telemetry.log import event
 from proxy.telemetry.merged import Family, MergedCollector, families
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from proxy.config.settings import Settings
-    from proxy.runtime.forks import Brood
-    from proxy.runtime.sockets import Doors
+    from proxy.runtime.forks import ForkedWorkers
+    from proxy.runtime.sockets import ListenSockets
 
 TELL_SECONDS = 1.0  # a worker that takes longer is shown as it was last
 HALT_SECONDS = 2.0
@@ -43,13 +43,13 @@ _log = logging.getLogger("weir.supervisor")
 
 
 class Supervisor:
-    def __init__(self, settings: Settings, config_path: str, text: str, brood: Brood) -> None:
+    def __init__(self, settings: Settings, config_path: str, text: str, forked: ForkedWorkers) -> None:
         self.settings = settings
         self.config_path = config_path
         self.is_ready = False
         self._text = text
-        self._doors, self._admin_sockets, self._forks = brood
-        self._members: list[Member] = []
+        self._listeners, self._admin_sockets, self._forks = forked
+        self._workers: list[WorkerProcess] = []
         self._lives: list[asyncio.Task[None]] = []
         self._admin: web.AppRunner | None = None
         self._own = CollectorRegistry(auto_describe=False)
@@ -64,26 +64,27 @@ class Supervisor:
 
     async def start(self) -> None:
         """Serves from the return of this on. Raises StartError; then `stop` cleans up."""
-        pairs = zip(self._doors, self._forks, strict=True)
-        self._members = [
-            Member(number, doors, self._greeting, fork) for number, (doors, fork) in enumerate(pairs, 1)
+        pairs = zip(self._listeners, self._forks, strict=True)
+        self._workers = [
+            WorkerProcess(number, listeners, self._greeting, fork)
+            for number, (listeners, fork) in enumerate(pairs, 1)
         ]
-        self._lives = [asyncio.create_task(member.live()) for member in self._members]
+        self._lives = [asyncio.create_task(worker.live()) for worker in self._workers]
         self._admin = await serve_admin(self.settings.admin, self._admin_sources(), self._admin_sockets)
-        await asyncio.gather(*(member.started for member in self._members))
+        await asyncio.gather(*(worker.started for worker in self._workers))
         self.is_ready = True
-        listen = [address_text(sock.getsockname()) for sockets in self._doors[0] for sock in sockets]
+        listen = [address_text(sock.getsockname()) for sockets in self._listeners[0] for sock in sockets]
         event(
             _log,
             logging.INFO,
             "supervising",
-            workers=len(self._members),
+            workers=len(self._workers),
             listen=listen,
             admin=addresses(self._admin),
         )
 
-    def _greeting(self, number: int, doors: Doors) -> words.Start:
-        fds = [[sock.fileno() for sock in sockets] for sockets in doors]
+    def _greeting(self, number: int, listeners: ListenSockets) -> words.Start:
+        fds = [[sock.fileno() for sock in sockets] for sockets in listeners]
         return words.Start(number, self._text, self.config_path, fds)
 
     # --- reload ---
@@ -112,8 +113,8 @@ class Supervisor:
         self._say(words.Reopen())
 
     def _say(self, order: words.Order) -> None:
-        for member in self._members:
-            member.say(order)
+        for worker in self._workers:
+            worker.say(order)
 
     # --- stop ---
 
@@ -129,27 +130,29 @@ class Supervisor:
             await asyncio.wait(self._lives)
         if self._admin is not None:
             await self._admin.cleanup()
-        close_doors([self._admin_sockets])
+        close_sockets([self._admin_sockets])
 
     async def halt(self) -> None:
         """Ends at once."""
         self._say(words.Halt())
         if self._lives:
             await asyncio.wait(self._lives, timeout=HALT_SECONDS)
-            for member in self._members:
-                member.kill()
+            for worker in self._workers:
+                worker.kill()
             await asyncio.wait(self._lives)
         await shut(self._admin)
         event(_log, logging.WARNING, "halted")
 
     def _end_with(self, order: words.Order) -> None:
-        for doors in self._doors:
-            close_doors(doors)  # the workers' own are the last: a queue that nobody serves must not be open
-        for member, life in zip(self._members, self._lives, strict=True):
-            if not member.is_ending:
-                member.is_ending = True
-                if member.is_alive:
-                    member.say(order)
+        for listeners in self._listeners:
+            close_sockets(
+                listeners
+            )  # the workers' own are the last: a queue that nobody serves must not be open
+        for worker, life in zip(self._workers, self._lives, strict=True):
+            if not worker.is_ending:
+                worker.is_ending = True
+                if worker.is_alive:
+                    worker.say(order)
                 else:
                     life.cancel()  # it waits to start again
 
@@ -165,22 +168,22 @@ class Supervisor:
         )
 
     async def _refresh(self) -> None:
-        await asyncio.gather(*(member.tell(TELL_SECONDS) for member in self._members))
+        await asyncio.gather(*(worker.tell(TELL_SECONDS) for worker in self._workers))
 
     def _families(self) -> list[list[Family]]:
-        restarts = sum(member.restarts for member in self._members)
+        restarts = sum(worker.restarts for worker in self._workers)
         name = "weir_worker_restarts"
         own = [*families(self._own), Family(name, "", "counter", [(f"{name}_total", {}, restarts)])]
-        return [*(found for member in self._members for found in member.families()), own]
+        return [*(found for worker in self._workers for found in worker.families()), own]
 
     def _readiness(self) -> tuple[bool, dict[str, object]]:
-        ready = sum(member.is_ready for member in self._members)
-        details = merged([member.readiness for member in self._members if member.readiness])
-        workers = {"ready": ready, "of": len(self._members)}
+        ready = sum(worker.is_ready for worker in self._workers)
+        details = merged([worker.readiness for worker in self._workers if worker.readiness])
+        workers = {"ready": ready, "of": len(self._workers)}
         return self.is_ready and ready > 0, {**details, "draining": not self.is_ready, "workers": workers}
 
     def _status(self) -> dict[str, object]:
-        details = merged([member.status for member in self._members if member.status])
+        details = merged([worker.status for worker in self._workers if worker.status])
         own = {
             "uptime": round(time.time() - self._started, 3),
             "config": {
@@ -189,17 +192,17 @@ class Supervisor:
                 "last_reload": self._last_reload,
             },
         }
-        return {**details, **own, "workers": [_status_of(member) for member in self._members]}
+        return {**details, **own, "workers": [_status_of(worker) for worker in self._workers]}
 
     async def reset(self, name: str, body: bytes) -> dict[str, object]:
         """By one worker: the buckets are in Redis, and the others drop their denials within a second."""
         gone = NotResetError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker is ready")
         async with self._resetting:
-            member = next((member for member in self._members if member.is_ready), None)
-            if member is None:
+            worker = next((worker for worker in self._workers if worker.is_ready), None)
+            if worker is None:
                 raise gone
             try:
-                answer = await member.reset(name, body)
+                answer = await worker.reset(name, body)
             except ConnectionError:
                 raise gone from None
         if answer.code != HTTPStatus.OK:
@@ -207,12 +210,12 @@ class Supervisor:
         return dict(answer.told)
 
 
-def _status_of(member: Member) -> dict[str, Any]:
+def _status_of(worker: WorkerProcess) -> dict[str, Any]:
     return {
-        "number": member.number,
-        "pid": member.pid,
-        "ready": member.is_ready,
-        "restarts": member.restarts,
-        "since": member.since,
-        "connections": member.status.get("connections", {}),
+        "number": worker.number,
+        "pid": worker.pid,
+        "ready": worker.is_ready,
+        "restarts": worker.restarts,
+        "since": worker.since,
+        "connections": worker.status.get("connections", {}),
     }

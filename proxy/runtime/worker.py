@@ -13,21 +13,21 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from proxy.admin.app import AdminSources
-from proxy.admin.resets import Resets
+from proxy.admin.buckets import Resets
 from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
 from proxy.gateway import Gateway
 from proxy.limiter.memory import MemoryStore
 from proxy.net.connection import Outbox
 from proxy.net.credentials import TlsError
-from proxy.net.hall import Hall, HallRunner
+from proxy.net.frontend import Frontend, FrontendRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
 from proxy.rules import Rules
+from proxy.runtime.listener_tls import Handshakes, check_store_files
 from proxy.runtime.renewal import Renewals
 from proxy.runtime.sites import addresses, listener_tls, serve_admin, serve_listeners, shut
-from proxy.runtime.sockets import Own, StartError, open_own
-from proxy.runtime.tls import Handshakes, check_store_files
+from proxy.runtime.sockets import StartError, WorkerSockets, open_worker_sockets
 from proxy.telemetry import log
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.log import event
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from proxy.config.settings import Settings
     from proxy.limiter.redis import RedisStore
     from proxy.net.credentials import Credentials
-    from proxy.runtime.tls import ListenerTls
+    from proxy.runtime.listener_tls import ListenerTls
     from proxy.telemetry.metrics import StoreFigures
 
 SWEEP_SECONDS = 0.25  # a deadline may be met this much late; a sweep over 10 000 connections costs 0.6 ms
@@ -49,7 +49,7 @@ _log = logging.getLogger("weir.worker")
 
 
 class Worker:
-    def __init__(self, settings: Settings, config_path: str = "", own: Own | None = None) -> None:
+    def __init__(self, settings: Settings, config_path: str = "", own: WorkerSockets | None = None) -> None:
         """Its `own` sockets are opened at the start if none are given."""
         self.settings = settings
         self.config_path = config_path
@@ -71,13 +71,13 @@ class Worker:
         except TlsError as error:
             raise StartError(f"upstream.tls.{error}") from None
         self.gateway = Gateway(rules, pool, self.store, self.metrics, self.access_log)
-        self.hall = Hall(self.sweeper, self.outbox, rules, self.gateway.lane)
+        self.frontend = Frontend(self.sweeper, self.outbox, rules, self.gateway.lane)
         self.is_ready = False
-        self._runner = HallRunner(self.hall, shutdown_timeout=settings.drain.timeout)
+        self._runner = FrontendRunner(self.frontend, shutdown_timeout=settings.drain.timeout)
         self._admin: web.AppRunner | None = None
         self._own = own
         self._listeners: list[ListenerTls | None] = []
-        self._handshakes = Handshakes(lambda: self.hall.limits.connections_max)
+        self._handshakes = Handshakes(lambda: self.frontend.limits.connections_max)
         self._renewals = Renewals(self._credentials, self.metrics)
         self._renewing: asyncio.Task[None] | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -91,14 +91,14 @@ class Worker:
         """Serves from the return of this on. Raises StartError; then `stop` cleans up."""
         self.sweeper.start()
         self._flush()
-        own = self._own = self._own or open_own(self.settings)
+        own = self._own = self._own or open_worker_sockets(self.settings)
         await self.store.start()
         self.gateway.pool.start()
         self._provide_metrics()
         await self._runner.setup()
         self._listeners = listener_tls(self.settings.listen, self._handshakes)
         patience = self.settings.downstream.timeouts.head
-        await serve_listeners(self._runner, self.settings.listen, own.doors, self._listeners, patience)
+        await serve_listeners(self._runner, self.settings.listen, own.listeners, self._listeners, patience)
         self._renewing = asyncio.create_task(self._renewals.run())
         if own.admin is not None:
             self._admin = await serve_admin(self.settings.admin, self._admin_sources(), own.admin)
@@ -130,7 +130,7 @@ class Worker:
             pool.start(retired)
             retired.retire()
         gateway.rules = rules
-        self.hall.limits = rules
+        self.frontend.limits = rules
         self.store.max_keys = settings.store.max_keys
         if not isinstance(self.store, MemoryStore):
             self.store.timeout = settings.store.timeout
@@ -206,7 +206,7 @@ class Worker:
         for runner in (self._runner, self._admin):
             await shut(runner)
         self.gateway.pool.retire()
-        for connection in list(self.hall.connections):
+        for connection in list(self.frontend.connections):
             connection.abort()
         await asyncio.sleep(0.05)  # the connections are told of their end by the loop
         self.access_log.close()
@@ -232,7 +232,7 @@ class Worker:
         self.metrics.provide_servers(self._servers, lambda: len(self.gateway.pool.waiting))
 
     def _connections(self) -> dict[tuple[str, str], int]:
-        down = self.hall.counts() | {"handshake": len(self._handshakes)}
+        down = self.frontend.counts() | {"handshake": len(self._handshakes)}
         up = self.gateway.pool.counts()
         return {("downstream", state): n for state, n in down.items()} | {
             ("upstream", state): n for state, n in up.items()

@@ -16,8 +16,8 @@ import msgspec
 
 from proxy.telemetry.line import Line
 from proxy.telemetry.log import event
-from proxy.telemetry.masking import method_text, target_text
 from proxy.telemetry.metrics import EXEMPT, word_of
+from proxy.telemetry.safe_text import method_text, target_text
 from proxy.telemetry.writer import LineWriter
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.contract.ration import Ration
 from proxy.telemetry.log import event
-from proxy.telemetry.masking import method_text, target_text
+from proxy.telemetry.safe_text import method_text, target_text
 
 if TYPE_CHECKING:
     from proxy.contract.redaction import Original

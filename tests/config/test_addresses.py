@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from proxy.config.addresses import (
     Address,
-    Server,
+    UpstreamUrl,
     is_loopback,
     parse_access,
     parse_address,
@@ -109,7 +109,7 @@ def test_server_knows_its_authority(text, url, authority):
 def test_server_may_be_a_unix_socket():
     server = parse_server("http+unix:///run/app.sock")
 
-    assert server == Server("http+unix:///run/app.sock", "http", "localhost", 80, "/run/app.sock")
+    assert server == UpstreamUrl("http+unix:///run/app.sock", "http", "localhost", 80, "/run/app.sock")
     assert server.authority == "localhost"
 
 

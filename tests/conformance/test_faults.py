@@ -119,7 +119,7 @@ async def test_fault_is_answered_by_its_row(start_bench, start_origin, connect, 
     changes = {**SHORT, **way.changes}
     bench = await start_bench(server, **changes)
     crowd = [await connect(bench) for _ in range(way.crowd)]
-    await until(lambda: len(bench.hall.connections) == way.crowd)
+    await until(lambda: len(bench.frontend.connections) == way.crowd)
     wire = await connect(bench)
     if way.warmed:
         await wire.send(get())

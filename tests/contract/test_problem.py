@@ -11,9 +11,9 @@ from proxy.config.loader import loads
 from proxy.config.sections.answers import ErrorSettings
 from proxy.contract.problem import (
     ROWS_MAX,
+    ProblemLayout,
     Problems,
-    ProblemShape,
-    TemplateShape,
+    TemplateLayout,
     form_of,
     problem_head_lines,
     title_of,
@@ -24,11 +24,11 @@ OWN = '{"error": {"code": {status}, "text": "{status} {title}", "why": "{detail}
 
 
 def problems() -> Problems:
-    return Problems(ProblemShape())
+    return Problems(ProblemLayout())
 
 
 def templated(template: str, content_type: str = "application/json") -> Problems:
-    return Problems(TemplateShape(content_type, template))
+    return Problems(TemplateLayout(content_type, template))
 
 
 def header(lines: bytes, name: bytes) -> bytes:

@@ -7,7 +7,7 @@ from base64 import b64encode
 import pytest
 from yarl import URL
 
-from proxy.contract.checks import Contract
+from proxy.contract.promises import Contract
 from proxy.demo.service import (
     BODY_BYTES_MAX,
     ENTITIES_MAX,

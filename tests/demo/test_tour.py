@@ -8,7 +8,7 @@ from aiohttp import web
 from rich.console import Console
 
 from proxy.demo.service import FAILURE, sample_service
-from proxy.demo.stage import Call, Stage
+from proxy.demo.stage import Request, Stage
 from proxy.demo.tour import tour
 
 
@@ -82,25 +82,25 @@ async def test_the_lines_can_be_copied(aiohttp_server, console):
     """What is printed for a shell does what the tour did."""
     service = await aiohttp_server(sample_service())
     base_url = str(service.make_url("/"))[:-1]
-    call = Call("PUT", "/echo?a=1&b='", "ana-1", {"name": "it's"}, if_none_match='"x"')
+    request = Request("PUT", "/echo?a=1&b='", "ana-1", {"name": "it's"}, if_none_match='"x"')
     async with Stage(base_url, console) as stage:
-        stage.curl(call.curl(base_url, "-s"))
-        answer = await stage.ask(call)
+        stage.curl(request.curl(base_url, "-s"))
+        answer = await stage.ask(request)
     line = printed(console).strip().removeprefix("$ ")
 
     words = shlex.split(line)
     assert words[0] == "curl"
     assert words[words.index("-d") + 1] == '{"name": "it\'s"}'
-    assert words[-1] == base_url + call.target
+    assert words[-1] == base_url + request.target
     assert '"body": "{\\"name\\": \\"it\'s\\"}"' in answer.text
     assert "If-None-Match" in answer.text
 
 
 def test_a_plain_get_needs_no_options():
     """The shortest line that does it."""
-    assert Call("GET", "/a").curl("http://h") == "curl -i http://h/a"
-    assert Call("POST", "/a", body={}).curl("http://h").count("-X") == 0
-    assert "-X DELETE" in Call("DELETE", "/a").curl("http://h")
+    assert Request("GET", "/a").curl("http://h") == "curl -i http://h/a"
+    assert Request("POST", "/a", body={}).curl("http://h").count("-X") == 0
+    assert "-X DELETE" in Request("DELETE", "/a").curl("http://h")
 
 
 def test_the_failure_of_the_service_tells_what_the_tour_looks_for():

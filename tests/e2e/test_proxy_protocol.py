@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.http1.test_proxy_protocol import TCP4, TCP6, v2
+from tests.clients.test_proxy_protocol import TCP4, TCP6, v2
 from tests.support.messages import answer, get
 from tests.support.origin import answering
 from tests.support.papers import Papers

@@ -101,7 +101,7 @@ ROWS = (
 # Seen elsewhere, or not seen by a client's answers at all.
 ELSEWHERE = {
     "downstream.timeouts.idle": "test_timeouts.py",
-    "downstream.limits.connections": "tests/net/test_hall.py",
+    "downstream.limits.connections": "tests/net/test_frontend.py",
     "downstream.limits.connections_per_address": "tests/net",
     "upstream.servers": "test_reload.py",
     "upstream.servers[].url": "with upstream.servers",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http1.addresses import Networks
+from proxy.clients.networks import Networks
 from proxy.http1.forwarded import HOPS_MAX, bare_address, client_address, way_lines
 from proxy.http1.head import request_head
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http1.addresses import Networks
+from proxy.clients.networks import Networks
 from proxy.http1.forwarded import FORWARDED, client_address, way_lines
 from proxy.http1.forwarded_field import element, hops
 from tests.http1.test_forwarded import PROXY, TRUSTED, head

@@ -17,7 +17,7 @@ from proxy.config.loader import loads
 from proxy.gateway import Gateway
 from proxy.limiter.memory import MemoryStore
 from proxy.net.connection import Outbox
-from proxy.net.hall import Hall, HallRunner
+from proxy.net.frontend import Frontend, FrontendRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
 from proxy.rules import Rules
@@ -78,8 +78,8 @@ class Bench:
         self.store.configure(rules.limits)
         self.pools = [Pool(given.upstream, self.sweeper, self.outbox, self.ledger)]
         self.gateway = Gateway(rules, self.pools[0], self.store, self.ledger, self.ledger)
-        self.hall = Hall(self.sweeper, self.outbox, rules, self.gateway.lane)
-        self.runner = HallRunner(self.hall, shutdown_timeout=5.0)
+        self.frontend = Frontend(self.sweeper, self.outbox, rules, self.gateway.lane)
+        self.runner = FrontendRunner(self.frontend, shutdown_timeout=5.0)
         self.complaints = []  # what the loop was told
         self.port = 0
 
@@ -99,7 +99,7 @@ class Bench:
         self.gateway.pool = self.pools[-1]
         self.gateway.pool.start(retired)
         retired.retire()
-        self.gateway.rules = self.hall.limits = rules
+        self.gateway.rules = self.frontend.limits = rules
         self.store.configure(rules.limits)
 
     async def start(self, send_bytes=0):
@@ -122,7 +122,7 @@ class Bench:
 
     async def is_empty(self):
         """No client and no exchange is left."""
-        await until(lambda: not self.hall.connections, "every client's connection ended")
+        await until(lambda: not self.frontend.connections, "every client's connection ended")
         await until(
             lambda: all(server.load == 0 for server in self.servers), "no server's connection is busy"
         )

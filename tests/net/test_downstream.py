@@ -112,7 +112,7 @@ async def test_answers_to_pipelined_refusals_do_not_pile_up(start_bench, connect
         while True:
             await wire.send(get() * 1000, within=0.5)
     count = len(bench.exchanges)
-    (connection,) = bench.hall.connections
+    (connection,) = bench.frontend.connections
 
     assert connection.is_write_paused
     assert connection.transport.get_write_buffer_size() < 256 * 1024
@@ -223,7 +223,7 @@ async def test_answer_to_a_client_that_does_not_read_stays_with_the_origin(
     await wire.send(get())
     await until(lambda: sent)
     await quiet(lambda: sent)
-    (connection,) = bench.hall.connections
+    (connection,) = bench.frontend.connections
 
     assert connection.transport.get_write_buffer_size() < 2**20
     assert sent < 30 * 2**20
@@ -253,7 +253,7 @@ async def test_client_that_stops_reading_after_its_answer_was_whole_is_left(
     bench = await start_bench(origin, send_bytes=4096, **PATIENT)
     wire = await connect(bench, receive_bytes=4096)
     await wire.send(get() * 2)
-    (connection,) = await until(lambda: list(bench.hall.connections))
+    (connection,) = await until(lambda: list(bench.frontend.connections))
     while not bench.exchanges:
         await wire.fill()
         await asyncio.sleep(0)
@@ -276,7 +276,7 @@ async def test_client_that_uploads_but_does_not_read_is_left(start_bench, start_
     bench = await start_bench(await start_origin(script), **PATIENT)
     wire = await connect(bench, receive_bytes=4096)
     await wire.send(get("Content-Length: 6", method="POST") + b"abc")
-    await until(lambda: any(c.is_write_paused for c in bench.hall.connections))
+    await until(lambda: any(c.is_write_paused for c in bench.frontend.connections))
     await wire.send(b"def")
     await bench.is_empty()
 
@@ -335,7 +335,7 @@ async def test_client_that_ends_its_side_while_it_is_not_reading_is_gone(start_b
     bench = await start_bench(origin)
     wire = await connect(bench, receive_bytes=4096)
     await wire.send(get())
-    (connection,) = await until(lambda: list(bench.hall.connections))
+    (connection,) = await until(lambda: list(bench.frontend.connections))
     await until(lambda: connection.is_write_paused)
     wire.finish_sending()
     visit = await origin.visit()
@@ -395,7 +395,7 @@ async def test_upload_to_an_origin_that_does_not_read_stays_with_the_client(
         while sent < 200 * 2**20:
             await wire.send(piece, within=0.5)
             sent += len(piece)
-    (connection,), (upstream,) = bench.hall.connections, bench.server.open
+    (connection,), (upstream,) = bench.frontend.connections, bench.server.open
 
     assert upstream.transport.get_write_buffer_size() < 2**20
     assert len(connection._buffer) < 2**20
@@ -442,7 +442,7 @@ async def test_chunks_of_one_byte_do_not_starve_others(start_bench, start_origin
     bench = await start_bench(await start_origin(script))
     wire = await connect(bench)
     await wire.send(get("Transfer-Encoding: chunked", method="POST"))
-    (connection,) = await until(lambda: [c for c in bench.hall.connections if c._body_wanted])
+    (connection,) = await until(lambda: [c for c in bench.frontend.connections if c._body_wanted])
     monkeypatch.setattr(connection.lane.__class__, "request_data", lambda lane, data: given.append(len(data)))
     connection.data_received(b"1\r\nx\r\n" * 50_000)
 

@@ -10,7 +10,7 @@ import ssl
 import pytest
 
 from proxy import faults
-from proxy.net.server import fault_of
+from proxy.net.server_address import fault_of
 from tests.net.bench import settings
 from tests.support.messages import answer, get
 from tests.support.origin import answering

@@ -75,6 +75,6 @@ async def test_client_that_stops_reading_is_left(call):
     writer.transport.pause_reading()
     writer.write(get(target="/30000000"))
     exchange = await bench.recorded()
-    await until(lambda: not bench.hall.connections)
+    await until(lambda: not bench.frontend.connections)
 
     assert exchange.fault.reason == "read_timeout"

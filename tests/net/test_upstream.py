@@ -303,7 +303,7 @@ async def test_tunnel_holds_back_whoever_is_faster(start_bench, start_origin, co
     size = 50 * 2**20
     sending = asyncio.create_task(wire.send(b"x" * size, within=15))
     await asyncio.sleep(0.5)
-    (connection,), (upstream,) = bench.hall.connections, bench.server.open
+    (connection,), (upstream,) = bench.frontend.connections, bench.server.open
     assert connection.transport.get_write_buffer_size() < 2**20
     assert upstream.transport.get_write_buffer_size() < 2**20
     received = 0

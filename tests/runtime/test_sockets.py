@@ -8,7 +8,13 @@ from collections import Counter
 import pytest
 
 from proxy.config.loader import loads
-from proxy.runtime.sockets import Heirlooms, StartError, close_doors, open_doors, open_own
+from proxy.runtime.sockets import (
+    InheritedSockets,
+    StartError,
+    close_sockets,
+    open_listeners,
+    open_worker_sockets,
+)
 from tests.support.ports import free_port
 
 
@@ -21,17 +27,17 @@ def settings(listen, admin=None):
 
 @pytest.fixture
 def opened():
-    """Opens doors, closed at the end of the test."""
-    all_doors = []
+    """Opens listeners, closed at the end of the test."""
+    all_opened = []
 
     def open_(listen, copies=1):
-        found = open_doors(settings(listen), copies, Heirlooms({}))
-        all_doors.extend(found)
+        found = open_listeners(settings(listen), copies, InheritedSockets({}))
+        all_opened.extend(found)
         return found
 
     yield open_
-    for doors in all_doors:
-        close_doors(doors)
+    for listeners in all_opened:
+        close_sockets(listeners)
 
 
 def accepted(sock):
@@ -48,9 +54,9 @@ def accepted(sock):
 def test_each_worker_gets_an_even_share(opened):
     """Also of connections that come all at once: 128 of two workers."""
     port = free_port()
-    doors = opened(f"127.0.0.1:{port}", 2)
+    listeners = opened(f"127.0.0.1:{port}", 2)
     clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(128)]
-    shares = [accepted(mine[0][0]) for mine in doors]
+    shares = [accepted(mine[0][0]) for mine in listeners]
     for client in clients:
         client.close()
 
@@ -84,24 +90,24 @@ def test_admin_that_fails_closes_the_listeners(opened):
     taken = free_port()
     opened(f"127.0.0.1:{taken}")
     with pytest.raises(StartError, match=r"admin\.listen"):
-        open_own(settings(f"127.0.0.1:{port}", f"127.0.0.1:{taken}"))
+        open_worker_sockets(settings(f"127.0.0.1:{port}", f"127.0.0.1:{taken}"))
 
     assert opened(f"127.0.0.1:{port}")
 
 
 def test_any_port_is_the_same_for_all_workers(opened):
-    doors = opened("127.0.0.1:0", 3)
+    listeners = opened("127.0.0.1:0", 3)
 
-    assert len({mine[0][0].getsockname()[1] for mine in doors}) == 1
+    assert len({mine[0][0].getsockname()[1] for mine in listeners}) == 1
 
 
 def test_name_with_two_addresses_gets_both(opened):
     """localhost: as many sockets as it has addresses."""
     port = free_port()
     known = {info[4][0] for info in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)}
-    doors = opened(f"localhost:{port}")
+    listeners = opened(f"localhost:{port}")
 
-    assert {sock.getsockname()[0] for sock in doors[0][0]} == known
+    assert {sock.getsockname()[0] for sock in listeners[0][0]} == known
 
 
 def test_address_of_another_machine_is_an_error(opened):
@@ -117,13 +123,13 @@ def test_name_that_does_not_exist_is_an_error(opened):
 def test_unix_socket_that_is_answered_is_in_use(opened, tmp_path):
     """It is not taken away from who listens on it."""
     path = tmp_path / "weir.sock"
-    doors = opened(f"unix:{path}", 2)
+    listeners = opened(f"unix:{path}", 2)
     with pytest.raises(StartError, match="in use"):
         opened(f"unix:{path}")
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
 
-    assert Counter(accepted(mine[0][0]) for mine in doors) == {2: 1, 0: 1}  # the client, and who asked
+    assert Counter(accepted(mine[0][0]) for mine in listeners) == {2: 1, 0: 1}  # the client, and who asked
 
 
 def test_unix_socket_that_was_left_behind_is_replaced(opened, tmp_path):

@@ -8,7 +8,18 @@ from pydantic import model_validator
 
 from proxy.config import checks
 from proxy.config.addresses import split_address
-from proxy.config.kinds import Count, Flag, Network, Place, Secret, Size, Spot, Text, Timeout, TlsVersion
+from proxy.config.kinds import (
+    AddressText,
+    AddressValue,
+    Count,
+    Flag,
+    Network,
+    Secret,
+    Size,
+    Text,
+    Timeout,
+    TlsVersion,
+)
 from proxy.config.sections.section import Section, setting
 
 
@@ -36,7 +47,7 @@ class ListenTls(Section):
 
 
 class Listen(Section):
-    address: Spot = setting("host:port, [v6]:port or unix:/path.")
+    address: AddressText = setting("host:port, [v6]:port or unix:/path.")
     tls: ListenTls | None = setting("Serve TLS with this certificate; null serves plain HTTP.", None)
     proxy_protocol: Flag = setting(
         "Require the PROXY protocol, version 1 or 2, at the start of each connection.", default=False
@@ -61,7 +72,7 @@ class Listen(Section):
 
 
 class AdminSettings(Section):
-    listen: Place = setting(
+    listen: AddressValue = setting(
         "Where /metrics, /healthz, /readyz and /status are served: host:port or unix:/path.", "127.0.0.1:9901"
     )
     token: Secret | None = setting(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.telemetry.masking import METHOD_CHARS, TARGET_CHARS, method_text, target_text
+from proxy.telemetry.safe_text import METHOD_CHARS, TARGET_CHARS, method_text, target_text
 
 SECRETS = (
     "token", "access_token", "refresh-token", "X-Amz-Security-Token", "X-Amz-Signature", "X-Amz-Credential", "key",

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.http1.addresses import partition_of
+from proxy.clients.networks import partition_of
 from proxy.net.downstream import Downstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.net.connection import Outbox
-    from proxy.net.ports import DownstreamLimits, Lane
+    from proxy.net.interfaces import ConnectionRules, Lane
     from proxy.net.sweep import Sweeper
 
 
-class Hall:
+class Frontend:
     def __init__(
         self,
         sweeper: Sweeper,
         outbox: Outbox,
-        limits: DownstreamLimits,
+        limits: ConnectionRules,
         new_lane: Callable[[Downstream], Lane],
     ) -> None:
         self.sweeper = sweeper
@@ -91,14 +91,14 @@ class Hall:
         return {"active": len(self.connections) - idle, "idle": idle}
 
 
-class HallRunner(web.BaseRunner):
-    """Hosts a hall on aiohttp's sites (TCP, Unix socket, given sockets)."""
+class FrontendRunner(web.BaseRunner):
+    """Hosts a frontend on aiohttp's sites (TCP, Unix socket, given sockets)."""
 
-    __slots__ = ("_hall",)
+    __slots__ = ("_frontend",)
 
-    def __init__(self, hall: Hall, *, shutdown_timeout: float) -> None:
+    def __init__(self, frontend: Frontend, *, shutdown_timeout: float) -> None:
         super().__init__(shutdown_timeout=shutdown_timeout)
-        self._hall = hall
+        self._frontend = frontend
 
     def finish_within(self, seconds: float) -> None:
         """How long running exchanges have at the end."""
@@ -108,7 +108,7 @@ class HallRunner(web.BaseRunner):
         pass
 
     async def _make_server(self) -> web.Server:
-        return self._hall  # type: ignore[return-value]  # any callable with pre_shutdown and shutdown will do
+        return self._frontend  # type: ignore[return-value]  # any callable with pre_shutdown and shutdown will do
 
     async def _cleanup_server(self) -> None:
         pass

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from proxy.runtime.channel import Channel, Order, Report
     from proxy.runtime.forks import Fork, Process
-    from proxy.runtime.sockets import Doors
+    from proxy.runtime.sockets import ListenSockets
 
 STEADY_SECONDS = 10.0  # who lived this long is started again without a pause
 PAUSES = (0.0, 0.5, 1.0, 2.0)  # the last one is as long as a client may have to wait for its connection
@@ -34,17 +34,17 @@ SILENCE_SECONDS = 30.0  # figures come every second
 _log = logging.getLogger("weir.supervisor")
 
 
-class Member:
+class WorkerProcess:
     def __init__(
         self,
         number: int,
-        doors: Doors,
-        greeting: Callable[[int, Doors], words.Start],
+        listeners: ListenSockets,
+        greeting: Callable[[int, ListenSockets], words.Start],
         fork: Fork | None = None,
     ) -> None:
         """`fork` is its first process, if there is one already."""
         self.number = number
-        self.doors = doors
+        self.listeners = listeners
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_ready = False
         self.is_ending = False
@@ -120,12 +120,12 @@ class Member:
         self.since = time.time()
         ours.settimeout(0)
         self._channel = await reports(ours)
-        self.say(self._greeting(self.number, self.doors))
+        self.say(self._greeting(self.number, self.listeners))
 
     async def _start_afresh(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
         ours, theirs = socket.socketpair()
         with theirs:
-            fds = [sock.fileno() for sockets in self.doors for sock in sockets]
+            fds = [sock.fileno() for sockets in self.listeners for sock in sockets]
             try:
                 process = await asyncio.create_subprocess_exec(
                     *_command(theirs.fileno()),

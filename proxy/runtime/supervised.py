@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from proxy.admin.resets import NotResetError, Resets
+from proxy.admin.buckets import NotResetError, Resets
 from proxy.config.loader import loads
 from proxy.runtime import channel as words
 from proxy.runtime.channel import orders
 from proxy.runtime.exits import EXIT_OK, EXIT_START
-from proxy.runtime.sockets import Own, StartError
+from proxy.runtime.sockets import StartError, WorkerSockets
 from proxy.runtime.worker import Worker
 from proxy.telemetry import log
 from proxy.telemetry.log import event
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 REPORT_SECONDS = 1.0
 
-_log = logging.getLogger("weir.child")
+_log = logging.getLogger("weir.worker")
 
 
-def run_child(fd: int) -> int:
+def run_supervised(fd: int) -> int:
     """Serves until told otherwise; the exit code."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -47,7 +47,7 @@ async def _serve(sock: socket.socket) -> int:
         return EXIT_OK  # the supervisor ended first
     settings = loads(start.text, start.file)
     log.configure(settings.log.level, worker=start.number)
-    own = Own([[_adopted(fd) for fd in fds] for fds in start.doors], admin=None)
+    own = WorkerSockets([[_adopted(fd) for fd in fds] for fds in start.listeners], admin=None)
     try:
         worker = Worker(settings, start.file, own)
         await worker.start()
@@ -57,7 +57,7 @@ async def _serve(sock: socket.socket) -> int:
         own.close()
         return EXIT_START
     channel.say(words.Ready())
-    await Child(worker, channel).live()
+    await SupervisedWorker(worker, channel).live()
     await channel.close()
     return EXIT_OK
 
@@ -68,7 +68,7 @@ def _adopted(fd: int) -> socket.socket:
     return sock
 
 
-class Child:
+class SupervisedWorker:
     def __init__(self, worker: Worker, channel: Channel[Order]) -> None:
         self._worker = worker
         self._channel = channel

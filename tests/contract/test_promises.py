@@ -5,7 +5,7 @@ import re
 import pytest
 
 from proxy.config.sections.answers import ContractRule
-from proxy.contract.checks import TABLE, Contract
+from proxy.contract.promises import TABLE, Contract
 
 violations = Contract().violations
 

@@ -30,7 +30,7 @@ async def test_one_connection_too_many_is_a_503(start_bench, start_origin, conne
     assert (await third.rest(), third.end) == (b"", CLEAN)
     third.close()
     first.close()
-    await until(lambda: len(bench.hall.connections) == 1)
+    await until(lambda: len(bench.frontend.connections) == 1)
     fourth = await connect(bench)
     for wire in (second, fourth):
         await wire.send(get())
@@ -43,10 +43,10 @@ async def test_counts_tell_the_active_from_the_idle(start_bench, start_origin, c
     idle, half, active = await connect(bench), await connect(bench), await connect(bench)
     await half.send(b"GET")
     await active.send(get())
-    await until(lambda: bench.hall.counts() == {"active": 2, "idle": 1})
+    await until(lambda: bench.frontend.counts() == {"active": 2, "idle": 1})
     for wire in (idle, half, active):
         wire.close()
-    await until(lambda: bench.hall.counts() == {"active": 0, "idle": 0})
+    await until(lambda: bench.frontend.counts() == {"active": 0, "idle": 0})
 
 
 async def test_answer_that_was_just_written_survives_the_end_of_the_idle(start_bench, start_origin, connect):
@@ -54,9 +54,9 @@ async def test_answer_that_was_just_written_survives_the_end_of_the_idle(start_b
     bench = await start_bench(await start_origin(answering(answer(200, b"whole"))))
     wire = await connect(bench)
     await wire.send(get())
-    while not any(connection.is_idle and connection._held for connection in bench.hall.connections):
+    while not any(connection.is_idle and connection._held for connection in bench.frontend.connections):
         await asyncio.sleep(0)
-    bench.hall.close_idle()
+    bench.frontend.close_idle()
 
     assert (await wire.response()).body == b"whole"
     assert (await wire.rest(), wire.end) == (b"", CLEAN)
@@ -70,18 +70,18 @@ async def test_shutdown_ends_what_does_not_end_by_itself(start_bench, start_orig
         await wire.send(get())
     await until(lambda: bench.server.load == 20)
     begin = asyncio.get_running_loop().time()
-    await bench.hall.shutdown(0.2)
+    await bench.frontend.shutdown(0.2)
     took = asyncio.get_running_loop().time() - begin
 
     assert bench.ledger.outcomes == ["abandoned"] * 20
-    assert bench.hall.connections == set()
+    assert bench.frontend.connections == set()
     assert 0.2 <= took < 2.0
 
 
 async def test_shutdown_of_an_empty_hall_takes_no_time(start_bench):
     """Nobody is waited for."""
     bench = await start_bench()
-    await asyncio.wait_for(bench.hall.shutdown(10.0), 0.5)
+    await asyncio.wait_for(bench.frontend.shutdown(10.0), 0.5)
 
 
 # --- connections of one address ---
@@ -108,4 +108,4 @@ async def test_connections_of_one_address_are_bounded(start_bench, connect, trus
 
     assert found == statuses
     assert (await again.response()).status == 405
-    assert list(bench.hall._from.values()) == [1]
+    assert list(bench.frontend._from.values()) == [1]

@@ -21,8 +21,8 @@ from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.faults import Fault
+    from proxy.net.interfaces import Lane
     from proxy.net.pool import Pool, Site
-    from proxy.net.ports import Lane
 
 SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # ours, not the server's
 IDLE_MAX = 1024  # connections at rest a server: as many as are used at once, seldom more

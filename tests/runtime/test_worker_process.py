@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from proxy.runtime import channel as words
-from proxy.runtime import member as module
-from proxy.runtime.member import Member
-from proxy.runtime.sockets import StartError, close_doors
+from proxy.runtime import worker_process as module
+from proxy.runtime.sockets import StartError, close_sockets
+from proxy.runtime.worker_process import WorkerProcess
 from tests.support.patience import until
 
 TEXT = 'listen: 127.0.0.1:1\nupstream: {servers: ["http://127.0.0.1:2"]}\nlimits: []\nlog: {access: off}\ndrain: {delay: 0s}\n'
@@ -25,8 +25,8 @@ class Text:
     def __init__(self):
         self.text = TEXT
 
-    def greeting(self, number, doors):
-        fds = [[sock.fileno() for sock in sockets] for sockets in doors]
+    def greeting(self, number, listeners):
+        fds = [[sock.fileno() for sock in sockets] for sockets in listeners]
         return words.Start(number, self.text, "weir.yaml", fds)
 
 
@@ -36,78 +36,78 @@ def text():
 
 
 @pytest.fixture
-async def member(monkeypatch, text):
+async def worker(monkeypatch, text):
     """Not yet alive; ended at the end of the test."""
     monkeypatch.setattr(
         module, "_command", lambda fd: [sys.executable, "-m", "proxy", "worker", "--channel", str(fd)]
     )
     monkeypatch.setattr(module, "PAUSES", (0.0, 0.05, 0.1))
-    doors = [[socket.create_server(("127.0.0.1", 0))]]
-    found = Member(1, doors, text.greeting)
+    listeners = [[socket.create_server(("127.0.0.1", 0))]]
+    found = WorkerProcess(1, listeners, text.greeting)
     yield found
     found.is_ending = True
     found.say(words.Drain())
     if found.is_alive:
         await until(lambda: not found.is_alive, "it ends")
-    close_doors(doors)
+    close_sockets(listeners)
 
 
 @pytest.fixture
-async def life(member):
-    task = asyncio.create_task(member.live())
+async def life(worker):
+    task = asyncio.create_task(worker.live())
     async with asyncio.timeout(20):
-        await member.started
+        await worker.started
     yield task
-    member.is_ending = True
-    member.say(words.Drain())
+    worker.is_ending = True
+    worker.say(words.Drain())
     await asyncio.wait_for(task, 20)
 
 
-async def test_hanging_worker_is_killed_and_replaced(monkeypatch, member, life):
+async def test_hanging_worker_is_killed_and_replaced(monkeypatch, worker, life):
     """Its figures come every second; who is silent for longer does not turn."""
     monkeypatch.setattr(module, "SILENCE_SECONDS", 2.5)
-    await until(lambda: member.status, "its first figures")
-    await until(lambda: member.restarts == 0)
-    hanging = member.pid
-    await member.tell(5.0)
+    await until(lambda: worker.status, "its first figures")
+    await until(lambda: worker.restarts == 0)
+    hanging = worker.pid
+    await worker.tell(5.0)
     os.kill(hanging, signal.SIGSTOP)
-    await until(lambda: member.restarts == 1 and member.is_ready, "another one", within=40)
+    await until(lambda: worker.restarts == 1 and worker.is_ready, "another one", within=40)
 
-    assert member.pid != hanging
+    assert worker.pid != hanging
 
 
-async def test_worker_that_cannot_start_again_is_tried_until_it_can(member, life, text):
+async def test_worker_that_cannot_start_again_is_tried_until_it_can(worker, life, text):
     """What was wrong with the machine may be mended; the first start alone ends it all."""
     text.text = TEXT.replace("access: off", "access: /no/folder/log")
-    os.kill(member.pid, signal.SIGKILL)
-    await until(lambda: member.restarts >= 3, "it was tried twice more", within=30)
+    os.kill(worker.pid, signal.SIGKILL)
+    await until(lambda: worker.restarts >= 3, "it was tried twice more", within=30)
     text.text = TEXT
-    await until(lambda: member.is_ready, "it starts", within=20)
+    await until(lambda: worker.is_ready, "it starts", within=20)
 
     assert not life.done()
 
 
-async def test_worker_that_cannot_be_forked_is_a_failed_start(monkeypatch, member):
+async def test_worker_that_cannot_be_forked_is_a_failed_start(monkeypatch, worker):
     monkeypatch.setattr(module, "_command", lambda _: ["/no/such/python"])
-    await member.live()
+    await worker.live()
 
     with pytest.raises(StartError, match="worker 1 ended at once, with 1"):
-        await member.started
+        await worker.started
 
 
-async def test_worker_that_ends_before_it_says_a_word_is_a_failed_start(monkeypatch, member):
+async def test_worker_that_ends_before_it_says_a_word_is_a_failed_start(monkeypatch, worker):
     monkeypatch.setattr(module, "_command", lambda _: [sys.executable, "-c", "raise SystemExit(7)"])
-    await member.live()
+    await worker.live()
 
     with pytest.raises(StartError, match="worker 1 ended at once, with 7"):
-        await member.started
+        await worker.started
 
 
-async def test_reset_of_a_worker_that_dies_is_a_broken_connection(member, life):
-    os.kill(member.pid, signal.SIGSTOP)
-    asking = asyncio.create_task(member.reset("a", b""))
+async def test_reset_of_a_worker_that_dies_is_a_broken_connection(worker, life):
+    os.kill(worker.pid, signal.SIGSTOP)
+    asking = asyncio.create_task(worker.reset("a", b""))
     await asyncio.sleep(0)
-    os.kill(member.pid, signal.SIGKILL)
+    os.kill(worker.pid, signal.SIGKILL)
 
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(asking, 20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.policy.decision import Charge, Decision, Verdict
-from proxy.policy.drains import drained, retry_after_us
+from proxy.policy.upstream_429 import drained, retry_after_us
 from tests.policy.heads import limits
 
 NOON = 1_795_435_200.0  # Mon, 23 Nov 2026 12:00:00 GMT

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.contract.headers import LOGGED_HEADERS, kept_headers, leaking, logged_headers, may_stay, telling
+from proxy.contract.kept_fields import (
+    LOGGED_HEADERS,
+    kept_headers,
+    leaking,
+    logged_headers,
+    may_stay,
+    telling,
+)
 
 DESCRIBING = (
     "Content-Type Content-Length Content-Encoding Content-Language Content-Location Content-Range Content-Disposition"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.contract.leaks import EXAMINED_BYTES
-from proxy.http1.lifecycle import ANSWER, HOLD, REDACT
+from proxy.phases import ANSWER, HOLD, REDACT
 
 if TYPE_CHECKING:
     from proxy.contract.etags import Tag

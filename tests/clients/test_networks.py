@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http1 import addresses
-from proxy.http1.addresses import Networks, partition_of
+from proxy.clients.networks import CLIENTS_KNOWN, Networks, partition_of
 
 
 @pytest.mark.parametrize(
@@ -84,12 +83,12 @@ def test_no_networks_are_false():
 def test_flood_of_clients_is_remembered_within_bounds():
     """Two answers a client are kept, for 4096 clients at most."""
     networks = Networks((ip_network("10.0.0.0/8"),))
-    for number in range(3 * addresses.CLIENTS_KNOWN):
+    for number in range(3 * CLIENTS_KNOWN):
         client = str(ip_address(number))
         networks.covers(client)
         partition_of(client)
 
-    assert len(networks._known) <= addresses.CLIENTS_KNOWN
-    assert partition_of.cache_info().currsize <= addresses.CLIENTS_KNOWN
+    assert len(networks._known) <= CLIENTS_KNOWN
+    assert partition_of.cache_info().currsize <= CLIENTS_KNOWN
     assert networks.covers("10.0.0.1")
     assert not networks.covers("11.0.0.1")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
-    from proxy.net.server import Server
+    from proxy.net.server_address import Server
     from proxy.net.upstream import Upstream
 
 Trailers = list[tuple[bytes, bytes]]
@@ -47,7 +47,7 @@ class Lane(Protocol):
     def upstream_resumed(self) -> None: ...
 
 
-class DownstreamLimits(Protocol):
+class ConnectionRules(Protocol):
     """What a downstream connection must know of the settings; read anew at each use, so that a reload reaches
     it.
     """

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.http1.proxy_protocol import BLOCK_MAX, SIGNATURE, NotAnnouncedError, announced, missing
+from proxy.clients.proxy_protocol import BLOCK_MAX, SIGNATURE, NotAnnouncedError, announced, missing
 
 V4 = st.ip_addresses(v=4)
 V6 = st.ip_addresses(v=6)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.contract.asides import (
+from proxy.contract.etags import Budget, Tag
+from proxy.contract.filters import (
     KEEP,
     PASS,
     RELEASE,
@@ -18,10 +19,9 @@ from proxy.contract.asides import (
     Swallowed,
     Watched,
 )
-from proxy.contract.etags import Budget, Tag
 from proxy.contract.leaks import EXAMINED_BYTES
 from proxy.contract.redaction import Original
-from proxy.http1.lifecycle import HOLD
+from proxy.phases import HOLD
 from tests.contract.test_redaction import head
 
 LEAK = b"ORA-00942: table"

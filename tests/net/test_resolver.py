@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from proxy.net.names import _text, addresses_of
+from proxy.net.resolver import _text, addresses_of
 
 
 async def test_address_is_told_once():

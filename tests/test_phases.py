@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.http1 import lifecycle as life
+from proxy import phases as life
 
 NAMED_PHASES = [life.IDLE, life.DECIDING, life.CONNECTING, life.WAITING, life.HOLDING, life.ANSWERING]
 NAMED_PHASES += [life.REDACTING, life.TUNNELLING, life.OVER]
