@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.loader import loads
 from proxy.exchange import Exchange
-from proxy.http1.framing import ChunkedDecoder
+from proxy.http1.chunked import ChunkedDecoder
 from proxy.http1.head import RequestHead, ResponseHead, request_head, response_head
 from proxy.http1.headers import request_lines, response_lines
 from proxy.limiter.memory import MemoryStore

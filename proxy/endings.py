@@ -18,21 +18,21 @@ from proxy.http1.serialise import connection_line
 from proxy.phases import CLOSE, FINISH, NEXT
 from proxy.policy.decision import spared
 from proxy.policy.retries import RetryBudget
-from proxy.policy.upstream_429 import drained, retry_after_us
+from proxy.policy.upstream_429 import emptied, retry_after_us
 from proxy.telemetry.evidence import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.contract.filters import Aside
+    from proxy.contract.filters import BodyFilter
     from proxy.contract.problem import Problems
     from proxy.exchange import Exchange
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
     from proxy.limiter.store import Store
-    from proxy.net.downstream import Downstream
+    from proxy.net.downstream import DownstreamConnection
     from proxy.net.pool import Pool
-    from proxy.net.upstream import Upstream
+    from proxy.net.upstream import UpstreamConnection
     from proxy.rules import Known, Rules
     from proxy.telemetry.access_log import AccessLog
     from proxy.telemetry.metrics import Metrics
@@ -81,7 +81,7 @@ class Shared:
 
 class Ending:
     __slots__ = (
-        "_aside",
+        "_body_filter",
         "_downstream",
         "_exchange",
         "_gateway",
@@ -97,23 +97,23 @@ class Ending:
         "_upstream",
     )
 
-    def __init__(self, gateway: Shared, downstream: Downstream) -> None:
+    def __init__(self, gateway: Shared, downstream: DownstreamConnection) -> None:
         # connection
         self._gateway = gateway
         self._downstream = downstream
         self._phase = life.IDLE
-        self._unread: Aside | None = None  # what was held of an answer, and the client has not taken yet
+        self._unread: BodyFilter | None = None  # what was held of an answer, and the client has not taken yet
         # exchange
         self._rules = gateway.rules
         self._head: RequestHead | None = None
         self._known: Known | None = None
         self._exchange: Exchange = None  # type: ignore[assignment]  # set by `begin`, before anything reads it
-        self._upstream: Upstream | None = None
+        self._upstream: UpstreamConnection | None = None
         self._is_chunked_in = False
         self._is_chunked_out = False
         self._is_endless = False  # the answer ends with the client's connection
         self._keep = True  # the client's connection outlives the exchange
-        self._aside: Aside | None = None  # has the answer's data before the client
+        self._body_filter: BodyFilter | None = None  # has the answer's data before the client
 
     # --- answers of our own ---
 
@@ -132,9 +132,9 @@ class Ending:
             self._downstream.write(exchange.request_id.encode().join(page.pieces))
         self._finish(exchange.outcome, keep=keep)
 
-    def _replace(self, aside: Aside) -> None:
+    def _replace(self, body_filter: BodyFilter) -> None:
         """An error object for an answer whose details must not leave."""
-        exchange, original = self._exchange, aside.original
+        exchange, original = self._exchange, body_filter.original
         assert original is not None
         exchange.status, exchange.redacted_status = original.shown_status, original.status
         exchange.source = UPSTREAM
@@ -167,14 +167,14 @@ class Ending:
             if back:
                 self._gateway.store.give_back(back)
 
-    def _drain(self, head: ResponseHead) -> None:
+    def _empty(self, head: ResponseHead) -> None:
         """The service says 429: the buckets that admitted the request are empty (`on_upstream_429`)."""
         limits, decision = self._rules.limits, self._exchange.decision
-        if limits.drains and decision is not None and self._known is not None and self._head is not None:
+        if limits.empties and decision is not None and self._known is not None and self._head is not None:
             charges, _ = self._known.charges or limits.charges(self._head, self._known.client)
-            drains = drained(charges, decision, retry_after_us(head.fields, time()))
-            if drains:
-                self._gateway.store.drain(drains)
+            debts = emptied(charges, decision, retry_after_us(head.fields, time()))
+            if debts:
+                self._gateway.store.empty(debts)
 
     def _problems(self) -> Problems:
         """Error objects in the form that the client asked for, as far as it is known."""
@@ -201,9 +201,9 @@ class Ending:
         self._phase = NEXT[self._phase][FINISH if keep else CLOSE]
         # What rests must be small: a head may take 100 KiB.
         self._head = self._known = self._upstream = None
-        if self._aside is not None:
-            self._aside.drop()
-            self._aside = None
+        if self._body_filter is not None:
+            self._body_filter.drop()
+            self._body_filter = None
         self._is_chunked_in = self._is_chunked_out = self._is_endless = False
         gateway.metrics.record(exchange)
         gateway.access_log.write(exchange)

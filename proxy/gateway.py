@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING
 
 from proxy import faults
 from proxy import phases as life
-from proxy.contract.filters import KEEP, RELEASE, REPLACE, REPORT, SWALLOW, UNCHANGED, Swallowed
+from proxy.contract.filters import KEEP, RELEASE, REPLACE, REPORT, SWALLOW, UNCHANGED, ReplaceFilter
 from proxy.endings import Ending, Shared, ends_here
 from proxy.exchange import ABANDONED, FAULTED, SERVED, TUNNELLED, UPSTREAM, Exchange
-from proxy.http1.framing import chunk, last_chunk
-from proxy.http1.head import CHUNKED
+from proxy.http1.chunked import chunk, last_chunk
+from proxy.http1.framing import CHUNKED
 from proxy.http1.serialise import connection_line, interim_head, switching_head
 from proxy.phases import ADMIT, ANSWER, ASK, CONNECT, NEXT, REDACT, RETRY, SWITCH
 from proxy.rules import new_request_id
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
-    from proxy.contract.filters import Aside
+    from proxy.contract.filters import BodyFilter
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
-    from proxy.net.downstream import Downstream
+    from proxy.net.downstream import DownstreamConnection
     from proxy.net.interfaces import Trailers
-    from proxy.net.server_address import Server
-    from proxy.net.upstream import Upstream
+    from proxy.net.server_address import ServerAddress
+    from proxy.net.upstream import UpstreamConnection
     from proxy.policy.decision import Decision
 
 _log = logging.getLogger("weir.gateway")
@@ -41,7 +41,7 @@ _log = logging.getLogger("weir.gateway")
 class Gateway(Shared):
     """What makes the lanes of a worker."""
 
-    def lane(self, downstream: Downstream) -> Lane:
+    def lane(self, downstream: DownstreamConnection) -> Lane:
         return Lane(self, downstream)
 
 
@@ -105,7 +105,7 @@ class Lane(Ending):
         if upstream is not None:
             self._send_request(upstream)
 
-    def _forward_again(self, avoid: Server, *, fresh: bool) -> None:
+    def _forward_again(self, avoid: ServerAddress, *, fresh: bool) -> None:
         """By another server, if there is one."""
         self._phase = NEXT[self._phase][RETRY]
         upstream = self._gateway.pool.acquire(self, avoid, fresh=fresh)
@@ -113,23 +113,23 @@ class Lane(Ending):
             self._send_request(upstream)
 
     @ends_here
-    def connected(self, upstream: Upstream) -> None:
+    def connected(self, upstream: UpstreamConnection) -> None:
         """The pool's answer, if it did not come at once."""
         if self._phase == life.CONNECTING:
             self._send_request(upstream)
         else:  # the client has left meanwhile
             upstream.hand_back()
 
-    def _send_request(self, upstream: Upstream) -> None:
+    def _send_request(self, upstream: UpstreamConnection) -> None:
         self._phase = NEXT[self._phase][CONNECT]
         self._upstream = upstream
         head, known, exchange = self._head, self._known, self._exchange
         assert head is not None
         assert known is not None
-        server = upstream.server
-        exchange.server = server.name
+        address = upstream.address
+        exchange.server = address.name
         exchange.upstream_started = monotonic()
-        data = self._rules.request(known, exchange, server.authority)
+        data = self._rules.request(known, exchange, address.authority)
         length = head.body_length
         upstream.send_head(self, head.method, data, is_whole=length == 0)
         if self._downstream.is_write_paused:  # since the answer before this one
@@ -178,12 +178,12 @@ class Lane(Ending):
         if status == 304:
             self._give_back()
         elif status == 429:
-            self._drain(head)
-        aside = rules.aside(self._head, head, self._gateway.budget)
-        if aside is None:
+            self._empty(head)
+        body_filter = rules.body_filter(self._head, head, self._gateway.budget)
+        if body_filter is None:
             self._answer(head)
         else:
-            self._take_aside(aside)
+            self._filter(body_filter)
 
     def _answer(self, head: ResponseHead) -> None:
         exchange, request = self._exchange, self._head
@@ -200,59 +200,59 @@ class Lane(Ending):
         self._downstream.write(data)
 
     def response_data(self, data: bytes) -> None:
-        if self._aside is not None and self._heed(self._aside.feed(data)):
+        if self._body_filter is not None and self._heed(self._body_filter.feed(data)):
             return
         self._exchange.bytes_out += len(data)
         self._downstream.write(chunk(data) if self._is_chunked_out else data)
 
     def response_end(self, trailers: Trailers) -> None:
         self._upstream = None
-        if self._aside is not None and self._heed(self._aside.end()):
+        if self._body_filter is not None and self._heed(self._body_filter.end()):
             return
         if self._is_chunked_out:
             self._downstream.write(last_chunk(trailers))
         self._finish(SERVED, keep=self._keep)
 
-    # --- 3a. ... or taken aside: watched, held until its beginning is known, or replaced ---
+    # --- 3a. ... or taken body_filter: watched, held until its beginning is known, or replaced ---
 
-    def _take_aside(self, aside: Aside) -> None:
-        self._aside = aside
-        if aside.event == ANSWER:
-            self._answer(aside.head)
+    def _filter(self, body_filter: BodyFilter) -> None:
+        self._body_filter = body_filter
+        if body_filter.event == ANSWER:
+            self._answer(body_filter.head)
             return
-        self._phase = NEXT[self._phase][aside.event]
-        if aside.patience and self._upstream is not None:
-            self._upstream.expect_within(aside.patience, is_final=aside.event == REDACT)
+        self._phase = NEXT[self._phase][body_filter.event]
+        if body_filter.patience and self._upstream is not None:
+            self._upstream.expect_within(body_filter.patience, is_final=body_filter.event == REDACT)
 
     @ends_here
     def response_late(self) -> None:
         """The answer is not whole within what it was given; it may go on."""
-        if self._aside is not None:
-            self._heed(self._aside.late())
+        if self._body_filter is not None:
+            self._heed(self._body_filter.late())
 
     def _heed(self, step: int) -> bool:
-        """Does what the aside says; true if what it was asked about does not go on to the client."""
-        aside = self._aside
-        assert aside is not None
-        if step == REPORT and aside.original is not None:
-            self._gateway.evidence.leaked(self._exchange, aside.original)
-        if step == SWALLOW and aside.original is not None:
-            aside.drop()
-            self._take_aside(Swallowed(aside.original))
+        """Does what the body_filter says; true if what it was asked about does not go on to the client."""
+        body_filter = self._body_filter
+        assert body_filter is not None
+        if step == REPORT and body_filter.original is not None:
+            self._gateway.evidence.leaked(self._exchange, body_filter.original)
+        if step == SWALLOW and body_filter.original is not None:
+            body_filter.drop()
+            self._filter(ReplaceFilter(body_filter.original))
         elif step == REPLACE:
             self._drop_upstream()
-            self._replace(aside)
+            self._replace(body_filter)
         elif step == UNCHANGED:
-            self._leave_unchanged(aside.head)
+            self._leave_unchanged(body_filter.head)
         elif step in (RELEASE, REPORT) and self._phase == life.HOLDING:
-            self._release(aside)
+            self._release(body_filter)
         return step >= KEEP
 
-    def _release(self, aside: Aside) -> None:
+    def _release(self, body_filter: BodyFilter) -> None:
         """The head and what was held leave; it has its room for as long as the client does not take it."""
-        self._aside, self._unread = None, aside
-        self._answer(aside.head)
-        if held := aside.take_held():
+        self._body_filter, self._unread = None, body_filter
+        self._answer(body_filter.head)
+        if held := body_filter.take_held():
             self.response_data(held)
         if not self._downstream.is_write_paused:
             self._forget_unread()
@@ -285,16 +285,16 @@ class Lane(Ending):
             self._refuse(fault, keep=False)
 
     @ends_here
-    def connect_failed(self, server: Server, fault: Fault) -> None:
+    def connect_failed(self, address: ServerAddress, fault: Fault) -> None:
         """No connection to the server could be had: nothing of the request has left."""
-        self._count_failure(server.name, fault)
+        self._count_failure(address.name, fault)
         if self._phase != life.CONNECTING:  # the client has left meanwhile
             return
         gateway, exchange = self._gateway, self._exchange
         is_first = not exchange.server
-        exchange.server = server.name
-        if is_first and fault.is_retryable and gateway.pool.has_other(server) and gateway.retries.spend():
-            self._forward_again(server, fresh=False)
+        exchange.server = address.name
+        if is_first and fault.is_retryable and gateway.pool.has_other(address) and gateway.retries.spend():
+            self._forward_again(address, fresh=False)
         else:
             self._refuse(fault)
 
@@ -313,10 +313,10 @@ class Lane(Ending):
             self._finish(TUNNELLED, keep=False)
             return
         self._count_failure(self._exchange.server, fault)
-        if phase == life.REDACTING and self._aside is not None:
-            self._replace(self._aside)
+        if phase == life.REDACTING and self._body_filter is not None:
+            self._replace(self._body_filter)
         elif phase == life.WAITING and upstream is not None and self._may_retry(fault):
-            self._forward_again(upstream.server, fresh=True)  # more than one may have been closed at a time
+            self._forward_again(upstream.address, fresh=True)  # more than one may have been closed at a time
         elif phase in (life.WAITING, life.HOLDING):
             self._refuse(fault)
         elif phase == life.ANSWERING:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxy import faults
 from proxy.clients.networks import Networks
 from proxy.contract.etags import Tag, is_taggable
-from proxy.contract.filters import Held, Swallowed, Watched
+from proxy.contract.filters import HoldFilter, ReplaceFilter, WatchFilter
 from proxy.contract.leaks import is_examined
 from proxy.contract.location import public_location
 from proxy.contract.problem import Problems, form_of, problem_head_lines
 from proxy.contract.promises import Contract
 from proxy.contract.redaction import WITHHELD, Redaction
 from proxy.http1.forwarded import client_address, way_lines
-from proxy.http1.head import CHUNKED
+from proxy.http1.framing import CHUNKED
 from proxy.http1.headers import (
     REQUEST_DROPS,
     RESPONSE_DROPS,
@@ -37,7 +37,7 @@ from proxy.policy.limits import compile_limits
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
     from proxy.contract.etags import Budget
-    from proxy.contract.filters import Aside
+    from proxy.contract.filters import BodyFilter
     from proxy.contract.redaction import Original
     from proxy.exchange import Exchange
     from proxy.faults import Fault
@@ -227,7 +227,7 @@ class Rules:
             judged.add(200)
         if self.limits.gives_back:
             judged.add(304)
-        if self.limits.drains:
+        if self.limits.empties:
             judged.add(429)
         return judged
 
@@ -237,17 +237,19 @@ class Rules:
             return ()
         return self.contract.violations(head.status, head.found)
 
-    def aside(self, request: RequestHead, head: ResponseHead, budget: Budget) -> Aside | None:
+    def body_filter(self, request: RequestHead, head: ResponseHead, budget: Budget) -> BodyFilter | None:
         """What stands between the answer and the client; None where it passes as it comes."""
         if self.redaction.covers(head.status):
-            return Swallowed(self.redaction.original(head))
+            return ReplaceFilter(self.redaction.original(head))
         original = self.redaction.original(head) if self._guards_leaks and is_examined(head) else None
         if self._makes_etags and is_taggable(request, head):
             tag = Tag(request.fields.get(b"if-none-match"), budget)
-            return Held(head, original, tag, redacts=self._redacts_leaks)
+            return HoldFilter(head, original, tag, redacts=self._redacts_leaks)
         if original is None:
             return None
-        return Held(head, original, None, redacts=True) if self._redacts_leaks else Watched(original)
+        return (
+            HoldFilter(head, original, None, redacts=True) if self._redacts_leaks else WatchFilter(original)
+        )
 
     def unchanged(self, head: ResponseHead, exchange: Exchange) -> bytes:
         """The head of a 304 in the place of a 200: what RFC 9110 section 15.4.5 asks for, if it came."""

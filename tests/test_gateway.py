@@ -114,19 +114,19 @@ async def test_connection_that_was_opened_for_a_client_that_left_is_kept_for_oth
     origin = await start_origin()
     bench = await start_bench(origin)
     wire = await connect(bench)
-    gate, opened = asyncio.Event(), bench.server._open
+    gate, opened = asyncio.Event(), bench.address._open
 
     async def open_late(upstream):
         await gate.wait()
         await opened(upstream)
 
-    bench.server._open = open_late
+    bench.address._open = open_late
     await wire.send(get())
-    await until(lambda: bench.server.connecting)
+    await until(lambda: bench.address.connecting)
     wire.close()
     await until(lambda: not bench.frontend.connections)
     gate.set()
-    await until(lambda: bench.server.idle)
+    await until(lambda: bench.address.idle)
     assert bench.gateway.pool.counts() == {"active": 0, "idle": 1}
 
     wire = await connect(bench)
@@ -140,15 +140,15 @@ async def test_connection_that_fails_for_a_client_that_left_is_nobodys(start_ben
     """It is counted as the server's failure; the exchange is over."""
     bench = await start_bench(f"http://127.0.0.1:{free_port()}")
     wire = await connect(bench)
-    gate, opened = asyncio.Event(), bench.server._open
+    gate, opened = asyncio.Event(), bench.address._open
 
     async def open_late(upstream):
         await gate.wait()
         await opened(upstream)
 
-    bench.server._open = open_late
+    bench.address._open = open_late
     await wire.send(get())
-    await until(lambda: bench.server.connecting)
+    await until(lambda: bench.address.connecting)
     wire.close()
     await bench.recorded()
     gate.set()
@@ -225,19 +225,19 @@ async def test_server_that_accepts_and_closes_at_once_never_leaves_a_client_wait
 async def test_connection_that_ends_while_it_is_handed_over_is_a_502(start_bench, start_origin, connect):
     """The same, made certain."""
     bench = await start_bench(await start_origin())
-    opened = bench.server._open
+    opened = bench.address._open
 
     async def open_and_lose(upstream):
         await opened(upstream)
         upstream.transport.abort()
         await asyncio.sleep(0.01)
 
-    bench.server._open = open_and_lose
+    bench.address._open = open_and_lose
     wire = await connect(bench)
     await wire.send(get())
 
     assert (await wire.response(within=3)).status == 502
-    assert bench.server.standing.failures == 1
+    assert bench.address.standing.failures == 1
 
 
 async def test_request_goes_to_another_server_if_one_cannot_be_reached(start_bench, start_origin, connect):
@@ -284,7 +284,7 @@ async def test_retries_have_a_budget(start_bench, start_origin, connect):
             statuses.append((await wire.response()).status)
 
     assert statuses == [200, 200, 502, 200]
-    assert bench.ledger.upstream_failures == {(bench.server.name, "stale_connection"): 2}
+    assert bench.ledger.upstream_failures == {(bench.address.name, "stale_connection"): 2}
 
 
 # --- the client is held back from before ---
@@ -353,7 +353,7 @@ async def test_mistake_of_ours_is_a_500_without_details(
     assert b"stumbled" not in response.raw_head + response.body
     assert (await wire.rest(), wire.end) == (b"", CLEAN)
     assert bench.ledger.reasons == ["internal"]
-    assert bench.server.idle == {}
+    assert bench.address.idle == {}
 
 
 def stumble(*args, **kwargs):
@@ -411,7 +411,7 @@ async def test_mistake_on_a_new_connection_does_not_lose_it(
     wire = await connect(bench)
     await wire.send(get())
     assert (await wire.response()).status == 500
-    await until(lambda: not bench.server.open)
+    await until(lambda: not bench.address.open)
 
 
 async def test_broken_telemetry_ends_connections_not_the_process(
@@ -458,7 +458,7 @@ async def test_reload_leaves_running_exchanges_alone(start_bench, start_origin, 
     go_on.set()
     assert (await deciding.response()).body == b"from the new one"
     assert await answering_.exactly(16) == b"from the old one"
-    await until(lambda: not bench.pools[0].servers[0].open)
+    await until(lambda: not bench.pools[0].addresses[0].open)
     for wire in (answering_, deciding, resting):
         await wire.send(get())
         await until(lambda: store.waiting)
@@ -472,20 +472,20 @@ async def test_reload_while_a_connection_opens_is_served_by_the_old_server(
     """Which is let go of then."""
     old, new = await start_origin(answering(answer(200, b"old"))), await start_origin()
     bench = await start_bench(old)
-    gate, opened = asyncio.Event(), bench.server._open
+    gate, opened = asyncio.Event(), bench.address._open
 
     async def open_late(upstream):
         await gate.wait()
         await opened(upstream)
 
-    bench.server._open = open_late
+    bench.address._open = open_late
     wire = await connect(bench)
     await wire.send(get())
-    await until(lambda: bench.server.connecting)
+    await until(lambda: bench.address.connecting)
     bench.reload(settings(servers=[new.url]))
     gate.set()
     assert (await wire.response()).body == b"old"
-    await until(lambda: not bench.pools[0].servers[0].open)
+    await until(lambda: not bench.pools[0].addresses[0].open)
 
 
 async def test_last_answer_of_a_drain_is_whole(start_bench, start_origin, connect):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from proxy.config.addresses import is_loopback
 from proxy.config.names import PLAIN_KINDS, is_json
 from proxy.config.template import json_mistake
-from proxy.config.units import DRAIN_MAX_US, format_size, format_span
+from proxy.config.units import EMPTIED_MAX_US, format_size, format_span
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -77,8 +77,8 @@ def limit(settings: LimitSettings) -> Iterator[AddressValue]:
         )
     rate = settings.rate
     divisor = gcd(rate.count, rate.period_us)
-    drained = rate.count // divisor * DRAIN_MAX_US if settings.on_upstream_429 == "drain" else 0
-    if settings.burst * (rate.period_us // divisor) + drained > EXACT_MAX:
+    emptied = rate.count // divisor * EMPTIED_MAX_US if settings.on_upstream_429 == "drain" else 0
+    if settings.burst * (rate.period_us // divisor) + emptied > EXACT_MAX:
         yield (
             ("rate",),
             f"{rate} with a burst of {settings.burst} cannot be counted exactly: use a rounder rate",

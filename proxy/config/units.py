@@ -36,7 +36,7 @@ _RATE_MEANT = re.compile(
     re.IGNORECASE,
 )
 _RATE_FRACTION = re.compile(r"([0-9]{0,6}\.[0-9]{1,6})/([smhd])")
-DRAIN_MAX_US = 60_000_000  # that a 429 of the service keeps a bucket empty: it can say so again
+EMPTIED_MAX_US = 60_000_000  # that a 429 of the service keeps a bucket empty: it can say so again
 RATE_COUNT_MAX = 1_000_000_000
 
 WORKERS_MAX = 256  # more than the processors of any machine this runs on

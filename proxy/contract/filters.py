@@ -36,7 +36,7 @@ SWALLOWED_SECONDS = 1.0
 TAGGED_SECONDS = 1.0
 
 
-class Aside:
+class BodyFilter:
     """Passes everything: what is common to the others."""
 
     __slots__ = ("event", "head", "original", "patience")
@@ -67,7 +67,7 @@ class Aside:
         """What was held is of no more use: its room is free."""
 
 
-class Swallowed(Aside):
+class ReplaceFilter(BodyFilter):
     """An answer that is replaced: read within bounds."""
 
     __slots__ = ()
@@ -84,7 +84,7 @@ class Swallowed(Aside):
         return REPLACE
 
 
-class Watched(Aside):
+class WatchFilter(BodyFilter):
     """An answer whose beginning is looked at while it passes."""
 
     __slots__ = ("_is_seen",)
@@ -108,7 +108,7 @@ class Watched(Aside):
         return REPORT if self.original.examine() else PASS
 
 
-class Held(Aside):
+class HoldFilter(BodyFilter):
     """An answer that is held: until its beginning is known, if there is an `original`, and until its tag is.
 
     What tells of a failure gets none.

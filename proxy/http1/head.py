@@ -14,19 +14,16 @@ import httptools
 
 from proxy import faults
 from proxy.http1.authority import is_authority, is_same_authority
+from proxy.http1.framing import UNTIL_CLOSE, frame_request, framed_response, why_unframed
 from proxy.http1.path import normalised
 
 if TYPE_CHECKING:
     from proxy.faults import Fault
 
-CHUNKED: Final = -1  # body_length of a chunked message
-UNTIL_CLOSE: Final = -2  # body_length of a response that ends with its connection
-
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
 _REASON: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 # Of a section that llhttp has judged. Without the spaces around a value: backtracking over them is quadratic.
 _FIELD = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")
-_LENGTH: Final = re.compile(rb"[0-9]{1,18}")  # as many digits as surely fit into anybody's 64 bits
 # A request line with nothing to judge: its method was good before, its target is plain origin-form.
 _PLAIN_LINE: Final = re.compile(rb"([A-Z\-]+) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1")
 _REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
@@ -266,7 +263,7 @@ def _judged(head: RequestHead) -> RequestHead | Fault:
     if b"expect" in fields and fields[b"expect"].lower() != b"100-continue":
         return faults.UNKNOWN_EXPECTATION
     if b"transfer-encoding" in fields or b"content-length" in fields:
-        return _frame_request(head) or head
+        return frame_request(head) or head
     return head
 
 
@@ -292,26 +289,6 @@ def _reduce_target(head: RequestHead, host: bytes | None) -> Fault | None:
     return None
 
 
-def _frame_request(head: RequestHead) -> Fault | None:
-    """Where the request's body ends (RFC 9112 section 6.3). A repeated field holds a comma."""
-    coding = head.fields.get(b"transfer-encoding")
-    length = head.fields.get(b"content-length")
-    if coding is None:
-        assert length is not None
-        if not _LENGTH.fullmatch(length):
-            return faults.AMBIGUOUS_LENGTH
-        head.body_length = int(length)
-        return None
-    if length is not None or (head.repeated and b"transfer-encoding" in head.repeated):
-        return faults.AMBIGUOUS_LENGTH
-    if head.minor == 0:
-        return faults.CHUNKED_IN_HTTP10
-    if coding.lower() != b"chunked":
-        return faults.UNKNOWN_CODING
-    head.body_length = CHUNKED
-    return None
-
-
 def _why_malformed(data: bytes) -> Fault:
     """The most telling fault for a head whose grammar is refused."""
     line, _, section = data.partition(b"\r\n")
@@ -320,20 +297,7 @@ def _why_malformed(data: bytes) -> Fault:
         return faults.MALFORMED_HEAD
     if version[1] not in (b"1.1", b"1.0"):
         return faults.UNSUPPORTED_VERSION
-    return _why_unframed(b"\r\n" + section.lower(), is_http10=version[1] == b"1.0")
-
-
-def _why_unframed(section: bytes, *, is_http10: bool) -> Fault:
-    """Whether the framing fields are why llhttp refused this lower-case header section."""
-    lengths = re.findall(rb"\r\ncontent-length:([^\r\n]*)", section)
-    codings = re.findall(rb"\r\ntransfer-encoding:([^\r\n]*)", section)
-    if len(lengths) + len(codings) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0].strip(b" \t"))):
-        return faults.AMBIGUOUS_LENGTH
-    if codings and is_http10:
-        return faults.CHUNKED_IN_HTTP10
-    if codings and codings[0].strip(b" \t") != b"chunked":
-        return faults.UNKNOWN_CODING
-    return faults.MALFORMED_HEAD
+    return why_unframed(b"\r\n" + section.lower(), is_http10=version[1] == b"1.0")
 
 
 # --- responses ---
@@ -362,24 +326,4 @@ def response_head(data: bytes, request_method: bytes) -> ResponseHead | Fault:
         return faults.MALFORMED_RESPONSE
     if len(head.found) != head.section.count(b"\n"):  # a field is repeated: all its values count
         head.found = {name: value.lower() for name, value in head.fields.items()}
-    return _framed_response(head, request_method)
-
-
-def _framed_response(head: ResponseHead, request_method: bytes) -> ResponseHead | Fault:
-    """Where the response's body ends (RFC 9112 section 6.3). A repeated field holds a comma."""
-    found = head.found
-    length = found.get(b"content-length")
-    coding = found.get(b"transfer-encoding")
-    if length is not None:
-        length = length.rstrip()
-        if coding is not None or not _LENGTH.fullmatch(length):
-            return faults.MALFORMED_RESPONSE
-        head.body_length = int(length)
-    elif coding is not None:
-        if head.minor == 0 or coding.rstrip() != b"chunked":
-            return faults.MALFORMED_RESPONSE
-        head.body_length = CHUNKED
-    status = head.status
-    if request_method == b"HEAD" or status == 204 or status == 304 or status < 200:  # noqa: PLR1714 - hot: no tuple
-        head.body_length = 0
-    return head
+    return framed_response(head, request_method)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SHARDS = 16  # hash tags of keys: enough for any cluster one service needs, few enough for full batches
 LAST_SHARD: Final = SHARDS - 1
-SHADOW, DRAINS, DRAIN = 1, 2, 4  # flags of take.lua
+SHADOW, MAY_BE_EMPTIED, EMPTY = 1, 2, 4  # flags of take.lua
 NEVER_US: Final = 1 << 60  # later than any moment
 KEY_BYTES = 16  # of a partition key's hash
 
@@ -40,7 +40,7 @@ def shard_tag(shard: int) -> bytes:
 
 def flags(limit: Limit) -> int:
     """What take.lua must know of a limit besides its numbers."""
-    return SHADOW * limit.is_shadow + DRAINS * limit.drains
+    return SHADOW * limit.is_shadow + MAY_BE_EMPTIED * limit.empties
 
 
 class Book:
@@ -121,7 +121,7 @@ class Book:
             return None
         return Decision(False, [Verdict(self.limit, False, debt)], DENIAL_CACHE)  # noqa: FBT003 - hot
 
-    def drain(self, key: bytes, debt: int, now_us: int) -> None:
+    def empty(self, key: bytes, debt: int, now_us: int) -> None:
         """What is known here at once, and holds without Redis too."""
         self.known.put(key, max(self.known.get(key), now_us + debt // self._scale))
         local = self._local.get(key)

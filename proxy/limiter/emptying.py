@@ -8,7 +8,7 @@ from __future__ import annotations
 from struct import pack
 from typing import TYPE_CHECKING
 
-from proxy.limiter.books import DRAIN, flags
+from proxy.limiter.books import EMPTY, flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Emptying:
         self.books: tuple[Book, ...] = ()
         self.width = 1
         self.columns = self.refund_columns = pack(
-            "<dddB", limit.scale, debt, limit.burst_units, flags(limit) | DRAIN
+            "<dddB", limit.scale, debt, limit.burst_units, flags(limit) | EMPTY
         )
 
     def packed(self, charges: Sequence[Charge]) -> list[bytes]:

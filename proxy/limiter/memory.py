@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit, Limits
-    from proxy.policy.upstream_429 import Drain
+    from proxy.policy.upstream_429 import Debt
 
 MAX_KEYS = 100_000  # 200 bytes each: 20 MB
 
@@ -158,9 +158,9 @@ class MemoryStore:
                 if full_at > now:
                     table.put(charge.key, full_at - limit.cost_units, now)  # what is past is full
 
-    def drain(self, drains: Sequence[Drain]) -> None:
+    def empty(self, debts: Sequence[Debt]) -> None:
         clock_us = self._clock_us()
-        for charge, debt in drains:
+        for charge, debt in debts:
             limit = charge.limit
             table = self._tables.get(limit)  # a reload may have taken it away meanwhile
             if table is not None:

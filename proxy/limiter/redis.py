@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit, Limits
-    from proxy.policy.upstream_429 import Drain
+    from proxy.policy.upstream_429 import Debt
 
 MAX_KEYS = 100_000  # of each limit, known and spent here each
 SENDS_MAX = 5  # of one batch: the first, and what redirections and a forgotten script make of it
@@ -152,13 +152,13 @@ class RedisStore:
             if not self.is_down([charge]):
                 self.enqueue([charge], NOBODY, back=True)
 
-    def drain(self, drains: Sequence[Drain]) -> None:
+    def empty(self, debts: Sequence[Debt]) -> None:
         """Known here at once; in Redis with this tick's batch, or as what it has lost when it is back."""
-        for charge, debt in drains:
+        for charge, debt in debts:
             book = self._books.get(charge.limit)  # a reload may have taken it away meanwhile
             if book is None:
                 continue
-            book.drain(charge.key, debt, monotonic_us())
+            book.empty(charge.key, debt, monotonic_us())
             if not self.is_down([charge]):
                 emptying = Emptying(book, debt)
                 self._room(charge.key, 1).add(emptying, [charge], NOBODY, emptying.columns)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit, Limits
-    from proxy.policy.upstream_429 import Drain
+    from proxy.policy.upstream_429 import Debt
 
 
 class Waiter(Protocol):
@@ -43,7 +43,7 @@ class Store(Protocol):
     def give_back(self, charges: Sequence[Charge]) -> None:
         """Tokens that were taken come back, none beyond full; what cannot be reached now keeps them."""
 
-    def drain(self, drains: Sequence[Drain]) -> None:
+    def empty(self, debts: Sequence[Debt]) -> None:
         """Buckets have at least so much debt from now on. Nobody is told; unknown limits are passed over."""
 
     def configure(self, limits: Limits) -> None:

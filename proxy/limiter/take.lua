@@ -3,12 +3,12 @@
 -- KEYS     the bucket of every charge, request by request.
 -- ARGV[1]  <d> the batch's deadline on this server's clock, in microseconds; then runs of requests that are charged to
 --          the same limits: <I2> requests, <I1> charges each, and for each charge <dddI1> scale, cost, burst, flags:
---          1 for shadow; 2 if its buckets can be drained; 4 drains them, to at least `cost` of debt.
+--          1 for shadow; 2 if its buckets can be emptied; 4 empties them, to at least `cost` of debt.
 -- Returns  one integer a charge: the bucket's debt after the request if this charge fits, else -1 - debt;
 --          and at the end this server's time. The time alone: the batch came too late and nothing was taken, or there
 --          were no keys, and all that was wanted is that the script be known.
 --
--- A bucket's debt is in units: `scale` of them drain every microsecond and a token costs `interval` (see policy/gcra.py),
+-- A bucket's debt is in units: `scale` of them come back every microsecond and a token costs `interval` (see policy/gcra.py),
 -- all of them whole numbers below 2^53, so nothing drifts. Kept is the moment at which the bucket is full again:
 -- <d> microseconds and <I4> units beyond them. Its key lives exactly until then; a full bucket is no key.
 -- A negative cost gives tokens back. Refusals write nothing. What a run takes is written after all of its reads.
@@ -22,7 +22,7 @@ local plan = ARGV[1]
 local deadline, at = unpack('<d', plan)
 if now > deadline then return {now} end
 
-local DRAIN_MAX = 60000000 -- microseconds (DRAIN_MAX_US): a drained bucket may be emptier than empty by so much
+local EMPTIED_MAX = 60000000 -- microseconds (EMPTIED_MAX_US): an emptied bucket may be emptier than empty by so much
 
 local function put(key, debt, scale)
   local wait = floor(debt / scale)
@@ -99,7 +99,7 @@ local function run_of_many(requests, charges)
   for column = 1, width do write(charges[column].debts, charges[column].scale) end
 end
 
-local function run_of_drains(requests, scale, least, most)
+local function run_of_emptied(requests, scale, least, most)
   local debts = {}
   for i = next, next + requests - 1 do
     local key = KEYS[i]
@@ -113,7 +113,7 @@ end
 local function charge_of(scale, cost, burst, flags)
   return {
     scale = scale, cost = cost, burst = burst, shadow = flags % 2, debts = {},
-    most = flags >= 2 and burst + DRAIN_MAX * scale or burst,
+    most = flags >= 2 and burst + EMPTIED_MAX * scale or burst,
   }
 end
 
@@ -121,9 +121,9 @@ while at <= #plan do
   local requests, width, scale, cost, burst, flags
   requests, width, scale, cost, burst, flags, at = unpack('<I2I1dddI1', plan, at)
   if width == 1 then
-    local most = flags >= 2 and burst + DRAIN_MAX * scale or burst
+    local most = flags >= 2 and burst + EMPTIED_MAX * scale or burst
     if flags >= 4 then
-      run_of_drains(requests, scale, cost, most)
+      run_of_emptied(requests, scale, cost, most)
     else
       run_of_one(requests, scale, cost, burst, most)
     end

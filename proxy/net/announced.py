@@ -15,7 +15,7 @@ from aiohttp import web
 
 from proxy import faults
 from proxy.clients.proxy_protocol import NotAnnouncedError, announced, missing
-from proxy.net.downstream import Downstream
+from proxy.net.downstream import DownstreamConnection
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ class Arrivals:
             async with asyncio.timeout(patience):
                 peer = await self._read(sock)
         except (NotAnnouncedError, TimeoutError):
-            await self._serve(sock, Downstream(self._frontend, fault=faults.NOT_ANNOUNCED), None)
+            await self._serve(sock, DownstreamConnection(self._frontend, fault=faults.NOT_ANNOUNCED), None)
         except BaseException as error:
             sock.close()
             if not isinstance(error, OSError | EOFError):
                 raise
         else:
-            await self._serve(sock, Downstream(self._frontend, peer), self._context)
+            await self._serve(sock, DownstreamConnection(self._frontend, peer), self._context)
 
     async def _read(self, sock: socket.socket) -> str | None:
         """Raises NotAnnouncedError, EOFError and OSError."""
@@ -102,7 +102,7 @@ class Arrivals:
         return announced(header)
 
     async def _serve(
-        self, sock: socket.socket, connection: Downstream, context: ssl.SSLContext | None
+        self, sock: socket.socket, connection: DownstreamConnection, context: ssl.SSLContext | None
     ) -> None:
         patience = self._frontend.limits.head_timeout if context is not None else None
         with contextlib.suppress(OSError):  # a handshake that fails, a client that has left

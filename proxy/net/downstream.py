@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.faults import Fault
-from proxy.http1.framing import ChunkedDecoder
-from proxy.http1.head import CHUNKED, request_head, unfinished_fault
+from proxy.http1.chunked import ChunkedDecoder
+from proxy.http1.framing import CHUNKED
+from proxy.http1.head import request_head, unfinished_fault
 from proxy.net.connection import Connection, reset_at_close
 from proxy.net.sweep import NEVER
 
@@ -41,7 +42,7 @@ _LINGERING: Final = 4
 _CLOSED: Final = 5
 
 
-class Downstream(Connection):
+class DownstreamConnection(Connection):
     """One client's connection. `lane` is told of everything that happens on it."""
 
     __slots__ = (

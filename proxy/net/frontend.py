@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from proxy.clients.networks import partition_of
-from proxy.net.downstream import Downstream
+from proxy.net.downstream import DownstreamConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,22 +28,22 @@ class Frontend:
         sweeper: Sweeper,
         outbox: Outbox,
         limits: ConnectionRules,
-        new_lane: Callable[[Downstream], Lane],
+        new_lane: Callable[[DownstreamConnection], Lane],
     ) -> None:
         self.sweeper = sweeper
         self.outbox = outbox
         self.limits = limits  # replaced at a reload
         self.new_lane = new_lane
-        self.connections: set[Downstream] = set()
+        self.connections: set[DownstreamConnection] = set()
         self._from: dict[
             bytes, int
         ] = {}  # connections of each address; counted also while nothing bounds them
         self._emptied = asyncio.Event()
 
-    def __call__(self) -> Downstream:
-        return Downstream(self)
+    def __call__(self) -> DownstreamConnection:
+        return DownstreamConnection(self)
 
-    def entered(self, connection: Downstream) -> bool:
+    def entered(self, connection: DownstreamConnection) -> bool:
         """Counts it in; false if there are too many, in total or from its address."""
         self.connections.add(connection)
         limits = self.limits
@@ -56,7 +56,7 @@ class Frontend:
                 is_welcome = is_welcome and limits.is_trusted(connection.peer)
         return is_welcome
 
-    def left(self, connection: Downstream) -> None:
+    def left(self, connection: DownstreamConnection) -> None:
         self.connections.discard(connection)
         if connection.peer:
             address = partition_of(connection.peer)

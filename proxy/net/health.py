@@ -14,41 +14,47 @@ import aiohttp
 from yarl import URL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from proxy.config.sections.upstream import HealthChecks
-    from proxy.net.pool import Pool
-    from proxy.net.server_address import Server
+    from proxy.net.server_address import ServerAddress
 
 JITTER: Final = 0.1  # of the interval, either way, so that replicas do not ask all at once
 
 
-async def keep_checking(pool: Pool, settings: HealthChecks, path: str) -> None:
-    """Tells the pool the result of every check."""
+async def keep_checking(
+    addresses: Callable[[], Sequence[ServerAddress]],
+    settings: HealthChecks,
+    path: str,
+    tell: Callable[[ServerAddress, str], None],
+) -> None:
+    """Tells what is wrong with each address, if anything, after every round of checks."""
     while True:
-        servers = pool.servers
+        now = addresses()
         async with asyncio.TaskGroup() as group:
-            checks = [group.create_task(problem_of(server, path, settings.timeout)) for server in servers]
-        for server, check in zip(servers, checks, strict=True):
-            pool.checked(server, check.result())
+            checks = [group.create_task(problem_of(address, path, settings.timeout)) for address in now]
+        for address, check in zip(now, checks, strict=True):
+            tell(address, check.result())
         await asyncio.sleep(settings.interval * uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - no secret
 
 
-async def problem_of(server: Server, path: str, patience: float) -> str:
-    """What is wrong with a server; nothing if it answers 2xx or 3xx within `patience` seconds."""
-    url = server.url
-    host = server.address or url.host
+async def problem_of(address: ServerAddress, path: str, patience: float) -> str:
+    """What is wrong with an address; nothing if it answers 2xx or 3xx within `patience` seconds."""
+    url = address.url
+    host = address.ip or url.host
     target = f"{url.scheme}://{f'[{host}]' if ':' in host else host}:{url.port}{path}"
     try:
         async with (
             asyncio.timeout(patience),
             aiohttp.ClientSession(
-                connector=_connector(server), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+                connector=_connector(address), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
             ) as session,
             session.get(
                 URL(target, encoded=True),
                 headers={"Host": url.authority, "User-Agent": "weir"},
                 allow_redirects=False,
-                ssl=server.ssl or True,
-                server_hostname=server.tls_name,
+                ssl=address.ssl or True,
+                server_hostname=address.tls_name,
             ) as response,
         ):
             return "" if 200 <= response.status < 400 else f"status {response.status}"
@@ -58,8 +64,8 @@ async def problem_of(server: Server, path: str, patience: float) -> str:
         return str(error) or type(error).__name__
 
 
-def _connector(server: Server) -> aiohttp.BaseConnector:
-    path = server.url.unix_path
+def _connector(address: ServerAddress) -> aiohttp.BaseConnector:
+    path = address.url.unix_path
     if path is not None:
         return aiohttp.UnixConnector(path, force_close=True)
     return aiohttp.TCPConnector(force_close=True)

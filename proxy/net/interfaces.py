@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
-    from proxy.net.server_address import Server
-    from proxy.net.upstream import Upstream
+    from proxy.net.server_address import ServerAddress
+    from proxy.net.upstream import UpstreamConnection
 
 Trailers = list[tuple[bytes, bytes]]
 
@@ -32,8 +32,8 @@ class Lane(Protocol):
     def crashed(self, error: Exception) -> None: ...
 
     # From the pool.
-    def connected(self, upstream: Upstream) -> None: ...
-    def connect_failed(self, server: Server, fault: Fault) -> None: ...
+    def connected(self, upstream: UpstreamConnection) -> None: ...
+    def connect_failed(self, address: ServerAddress, fault: Fault) -> None: ...
     def turned_away(self, fault: Fault) -> None: ...
 
     # From upstream.

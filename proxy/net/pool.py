@@ -1,20 +1,21 @@
 """The servers of the upstream: which one is next, who waits while all are full, who is left out.
 
-A name stands for all of its addresses, looked up again and again; each address is a `Server` of its own. At
-most half of them are ejected at once; if none is fit, all are tried: an attempt is better than a certain
-refusal (Envoy: panic threshold). Requests that wait are served in the order in which they came.
+A server's name stands for all of its addresses, looked up again and again; requests go to addresses. At most
+half of those are ejected at once; if none is fit, all are tried: an attempt is better than a certain refusal
+(Envoy: panic threshold). Requests that wait are served in the order in which they came.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy import faults
 from proxy.net.health import keep_checking
 from proxy.net.resolver import keep_resolving
-from proxy.net.server_address import Server
+from proxy.net.server_address import ServerAddress
 from proxy.net.tls import ServersTls
 from proxy.policy.balancer import Balancer
 from proxy.policy.standing import STATES, Trust
@@ -27,18 +28,18 @@ if TYPE_CHECKING:
     from proxy.net.connection import Outbox
     from proxy.net.interfaces import Lane
     from proxy.net.sweep import Sweeper
-    from proxy.net.upstream import Upstream
+    from proxy.net.upstream import UpstreamConnection
     from proxy.telemetry.metrics import Metrics
 
 _log = logging.getLogger("weir.upstream")
 
 
-class Site:
+class Server:
     """One server of the settings, and its addresses."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
-        self.servers: list[Server] = []
+        self.addresses: list[ServerAddress] = []
 
 
 class Pool:
@@ -59,53 +60,57 @@ class Pool:
         self._is_changing = False  # a server is ejected, or has not yet its whole share
         self._is_serving = False  # those that wait, in the next tick
         self._tasks: list[asyncio.Task[None]] = []
-        self._sites = [Site(each) for each in settings.servers]
-        for site in self._sites:
-            site.servers.append(Server(site, self))
-        self._balancer: Balancer[Server] = Balancer()
+        self._servers = [Server(each) for each in settings.servers]
+        for server in self._servers:
+            server.addresses.append(ServerAddress(server, self))
+        self._balancer: Balancer[ServerAddress] = Balancer()
         self._weigh()
 
     def start(self, before: Pool | None = None) -> None:
         """Looks up names and checks health from now on; takes over from the pool `before`."""
-        for site in self._sites:
-            if site.settings.url.is_name:
-                self._run(keep_resolving(self, site, self.settings.resolve))
-        if self.settings.health.path is not None:
-            self._run(keep_checking(self, self.settings.health, self.settings.health.path))
+        for server in self._servers:
+            if server.settings.url.is_name:
+                tell = partial(self.resolved, server)
+                self._run(keep_resolving(server.settings.url, self.settings.resolve, tell))
+        health = self.settings.health
+        if health.path is not None:
+            self._run(keep_checking(lambda: self.addresses, health, health.path, self.checked))
         if before is not None:
             self.waiting, before.waiting = before.waiting, {}
             self.has_room()
 
     @property
-    def servers(self) -> list[Server]:
-        return [server for site in self._sites for server in site.servers]
+    def addresses(self) -> list[ServerAddress]:
+        return [address for server in self._servers for address in server.addresses]
 
     # --- which server, which connection ---
 
-    def acquire(self, lane: Lane, avoid: Server | None = None, *, fresh: bool = False) -> Upstream | None:
+    def acquire(
+        self, lane: Lane, avoid: ServerAddress | None = None, *, fresh: bool = False
+    ) -> UpstreamConnection | None:
         """A connection that is ready, or none.
 
         Then `lane.connected`, `.connect_failed` or `.turned_away` is called, perhaps at once.
         """
-        server = self._with_room(avoid)
-        if server is None or self.waiting:
+        address = self._with_room(avoid)
+        if address is None or self.waiting:
             self._wait(lane)
             return None
         if not fresh:
-            upstream = server.take_idle()
+            upstream = address.take_idle()
             if upstream is not None:
                 return upstream
-        server.connect(lane)
+        address.connect(lane)
         return None
 
-    def has_other(self, server: Server) -> bool:
-        return any(other is not server for other in self.servers)
+    def has_other(self, address: ServerAddress) -> bool:
+        return any(other is not address for other in self.addresses)
 
-    def _with_room(self, avoid: Server | None = None) -> Server | None:
-        server = self._balancer.choose(avoid)
+    def _with_room(self, avoid: ServerAddress | None = None) -> ServerAddress | None:
+        address = self._balancer.choose(avoid)
         most = self._most
-        if most is None or server.load < most:
-            return server
+        if most is None or address.load < most:
+            return address
         with_room = [other for other in self._balancer.servers if other.load < most]
         return min(with_room, key=_load) if with_room else None
 
@@ -131,38 +136,38 @@ class Pool:
 
     def _serve_waiting(self) -> None:
         self._is_serving = False
-        while self.waiting and (server := self._with_room()) is not None:
+        while self.waiting and (address := self._with_room()) is not None:
             lane = next(iter(self.waiting))
             del self.waiting[lane]
-            upstream = server.take_idle()
+            upstream = address.take_idle()
             if upstream is not None:
                 lane.connected(upstream)
             else:
-                server.connect(lane)
+                address.connect(lane)
 
     # --- how they stand ---
 
-    def eject(self, server: Server) -> None:
+    def eject(self, address: ServerAddress) -> None:
         """Unless half of them are out already: the rest could not bear it."""
-        servers = self.servers
-        out = sum(each.standing.ejected_until is not None for each in servers)
-        if server not in servers or (out + 1) * 2 > len(servers):
+        addresses = self.addresses
+        out = sum(each.standing.ejected_until is not None for each in addresses)
+        if address not in addresses or (out + 1) * 2 > len(addresses):
             return
-        seconds = server.standing.eject(self.sweeper.now)
-        self._metrics.count_ejection(server.name)
-        event(_log, logging.WARNING, "server_ejected", server=server.label, seconds=seconds)
+        seconds = address.standing.eject(self.sweeper.now)
+        self._metrics.count_ejection(address.name)
+        event(_log, logging.WARNING, "server_ejected", server=address.label, seconds=seconds)
         self._weigh()
 
-    def checked(self, server: Server, problem: str) -> None:
+    def checked(self, address: ServerAddress, problem: str) -> None:
         """A health check's result: what was wrong, if anything."""
-        if server.is_retired:  # since the check began
+        if address.is_retired:  # since the check began
             return
         is_well = not problem
-        if server.standing.checked(self.sweeper.now, is_well=is_well):
+        if address.standing.checked(self.sweeper.now, is_well=is_well):
             if is_well:
-                event(_log, logging.INFO, "server_healthy", server=server.label)
+                event(_log, logging.INFO, "server_healthy", server=address.label)
             else:
-                event(_log, logging.WARNING, "server_unhealthy", server=server.label, reason=problem)
+                event(_log, logging.WARNING, "server_unhealthy", server=address.label, reason=problem)
             self._weigh()
 
     def sweep(self, now: float) -> None:
@@ -171,32 +176,31 @@ class Pool:
             del self.waiting[lane]
             lane.turned_away(faults.QUEUE_TIMEOUT)
         if self._is_changing:
-            for server in self.servers:
-                if server.standing.returns(now):
-                    event(_log, logging.INFO, "server_back", server=server.label)
+            for address in self.addresses:
+                if address.standing.returns(now):
+                    event(_log, logging.INFO, "server_back", server=address.label)
             self._weigh()
 
     def _weigh(self) -> None:
-        """Who may be chosen, and how often; a site's weight is shared out among its addresses."""
+        """Who may be chosen, and how often; a server's weight is shared out among its addresses."""
         now = self.sweeper.now
-        servers = self.servers
-        fit = [server for server in servers if server.standing.is_fit] or servers
-        self._balancer.use((server, _weight(server) * server.standing.share(now)) for server in fit)
+        addresses = self.addresses
+        fit = [address for address in addresses if address.standing.is_fit] or addresses
+        self._balancer.use((address, _weight(address) * address.standing.share(now)) for address in fit)
         self._is_changing = any(
-            server.standing.ejected_until is not None or server.standing.share(now) < 1 for server in servers
+            address.standing.ejected_until is not None or address.standing.share(now) < 1
+            for address in addresses
         )
         self.has_room()  # one that is back, or new, may take those that wait
 
     # --- what the names say ---
 
-    def resolved(self, site: Site, addresses: Sequence[str]) -> None:
+    def resolved(self, server: Server, ips: Sequence[str]) -> None:
         """The addresses of a name. Those that are new are opened, those that are gone finish what they do."""
-        known: dict[str | None, Server] = {server.address: server for server in site.servers}
-        if known.keys() != set(addresses):
-            event(_log, logging.INFO, "resolved", server=site.settings.url.url, addresses=[*addresses])
-        site.servers = [
-            known.pop(address) if address in known else Server(site, self, address) for address in addresses
-        ]
+        known: dict[str | None, ServerAddress] = {address.ip: address for address in server.addresses}
+        if known.keys() != set(ips):
+            event(_log, logging.INFO, "resolved", server=server.settings.url.url, addresses=[*ips])
+        server.addresses = [known.pop(ip) if ip in known else ServerAddress(server, self, ip) for ip in ips]
         for gone in known.values():
             gone.retire()
         self._weigh()
@@ -206,8 +210,8 @@ class Pool:
     def retire(self) -> None:
         for task in self._tasks:
             task.cancel()
-        for server in self.servers:
-            server.retire()
+        for address in self.addresses:
+            address.retire()
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))
@@ -218,34 +222,34 @@ class Pool:
         now = self.sweeper.now
         return [
             {
-                "server": server.name,
-                "address": server.address,
-                "state": server.standing.state(now),
-                "active": server.load,
-                "idle": len(server.idle),
+                "server": address.name,
+                "address": address.ip,
+                "state": address.standing.state(now),
+                "active": address.load,
+                "idle": len(address.idle),
             }
-            for server in self.servers
+            for address in self.addresses
         ]
 
     def states(self) -> dict[tuple[str, str], int]:
         """Addresses by their server and state."""
-        found = {(site.settings.url.url, state): 0 for site in self._sites for state in STATES}
-        for server in self.servers:
-            found[server.name, server.standing.state(self.sweeper.now)] += 1
+        found = {(server.settings.url.url, state): 0 for server in self._servers for state in STATES}
+        for address in self.addresses:
+            found[address.name, address.standing.state(self.sweeper.now)] += 1
         return found
 
     def counts(self) -> dict[str, int]:
-        servers = self.servers
-        idle = sum(len(server.idle) for server in servers)
-        return {"active": sum(len(server.open) for server in servers) - idle, "idle": idle}
+        addresses = self.addresses
+        idle = sum(len(address.idle) for address in addresses)
+        return {"active": sum(len(address.open) for address in addresses) - idle, "idle": idle}
 
 
-def _load(server: Server) -> int:
-    return server.load
+def _load(address: ServerAddress) -> int:
+    return address.load
 
 
-def _weight(server: Server) -> float:
-    return server.site.settings.weight / len(server.site.servers)
+def _weight(address: ServerAddress) -> float:
+    return address.server.settings.weight / len(address.server.addresses)
 
 
 def _has_tls(server: ServerSettings) -> bool:

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Final
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
-    from proxy.net.pool import Pool, Site
+    from collections.abc import Callable
+
+    from proxy.config.addresses import UpstreamUrl
 
 ADDRESSES_MAX: Final = 64  # of one name: a broken answer must not open servers without bound
 
 _log = logging.getLogger("weir.upstream")
 
 
-async def keep_resolving(pool: Pool, site: Site, interval: float) -> None:
-    """Tells the pool the addresses of a name whenever they change; `interval` in seconds."""
-    url = site.settings.url
+async def keep_resolving(url: UpstreamUrl, interval: float, tell: Callable[[list[str]], None]) -> None:
+    """Tells the addresses of the URL's name whenever they change; `interval` in seconds."""
     known: list[str] = []
     is_failing = False
     while True:
@@ -38,7 +39,7 @@ async def keep_resolving(pool: Pool, site: Site, interval: float) -> None:
             is_failing = False
             if found != known:
                 known = found
-                pool.resolved(site, found)
+                tell(found)
         await asyncio.sleep(interval)
 
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from proxy import faults
 from proxy.net.tls import ServerFront
-from proxy.net.upstream import Upstream
+from proxy.net.upstream import UpstreamConnection
 from proxy.policy.standing import Standing
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.faults import Fault
     from proxy.net.interfaces import Lane
-    from proxy.net.pool import Pool, Site
+    from proxy.net.pool import Pool, Server
 
 SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # ours, not the server's
 IDLE_MAX = 1024  # connections at rest a server: as many as are used at once, seldom more
@@ -30,16 +30,16 @@ IDLE_MAX = 1024  # connections at rest a server: as many as are used at once, se
 _log = logging.getLogger("weir.upstream")
 
 
-class Server:
-    """One address of one server: its idle connections and how to open more."""
+class ServerAddress:
+    """Its idle connections and how to open more."""
 
-    def __init__(self, site: Site, pool: Pool, address: str | None = None) -> None:
-        """`address` is one of those that its name has; None: connects by the name."""
+    def __init__(self, server: Server, pool: Pool, ip: str | None = None) -> None:
+        """`ip` is one of the addresses that the server's name has; None: connects by the name."""
         settings = pool.settings
-        self.site = site
-        self.url = site.settings.url
+        self.server = server
+        self.url = server.settings.url
         self.name = self.url.url
-        self.address = address
+        self.ip = ip
         self.authority = self.url.authority.encode()
         self.standing = Standing(pool.trust)
         self.sweeper = pool.sweeper
@@ -47,9 +47,9 @@ class Server:
         self.connect_timeout = settings.timeouts.connect
         self.response_timeout = settings.timeouts.response
         self.idle_timeout = settings.timeouts.idle
-        self.idle: dict[Upstream, None] = {}  # the last one used comes last
-        self.open: set[Upstream] = set()
-        self.connecting: set[Upstream] = set()  # until they are open
+        self.idle: dict[UpstreamConnection, None] = {}  # the last one used comes last
+        self.open: set[UpstreamConnection] = set()
+        self.connecting: set[UpstreamConnection] = set()  # until they are open
         self.is_down = False  # the last connection could not be had
         self.is_retired = False  # no longer in the settings: connections close as they become idle
         self.ssl = ServerFront.of(pool.tls) if pool.tls and self.url.scheme == "https" else None
@@ -65,9 +65,9 @@ class Server:
     @property
     def label(self) -> str:
         """For logs: its URL, and which of its addresses."""
-        return f"{self.name} ({self.address})" if self.address else self.name
+        return f"{self.name} ({self.ip})" if self.ip else self.name
 
-    def take_idle(self) -> Upstream | None:
+    def take_idle(self) -> UpstreamConnection | None:
         while self.idle:
             upstream, _ = self.idle.popitem()
             if not upstream.transport.is_closing():
@@ -77,13 +77,13 @@ class Server:
 
     def connect(self, lane: Lane) -> None:
         """Opens a connection for `lane`, which is told when it is there or cannot be had."""
-        upstream = Upstream(self)
+        upstream = UpstreamConnection(self)
         self.connecting.add(upstream)
         task = asyncio.get_running_loop().create_task(self._connect(upstream, lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, upstream: Upstream, lane: Lane) -> None:
+    async def _connect(self, upstream: UpstreamConnection, lane: Lane) -> None:
         fault = None
         try:
             async with asyncio.timeout(self.connect_timeout):
@@ -116,7 +116,7 @@ class Server:
             self.is_down = False
             event(_log, logging.INFO, "server_up", server=self.label)
 
-    async def _open(self, upstream: Upstream) -> None:
+    async def _open(self, upstream: UpstreamConnection) -> None:
         loop = asyncio.get_running_loop()
         url = self.url
         if url.unix_path is not None:
@@ -124,24 +124,24 @@ class Server:
             return
         await loop.create_connection(
             lambda: upstream,
-            self.address or url.host,
+            self.ip or url.host,
             url.port,
             ssl=self.ssl,
             server_hostname=self.tls_name,
         )
 
-    def opened(self, upstream: Upstream) -> None:
+    def opened(self, upstream: UpstreamConnection) -> None:
         self.connecting.discard(upstream)
         self.open.add(upstream)
         self.sweeper.add(upstream)
 
-    def closed(self, upstream: Upstream) -> None:
+    def closed(self, upstream: UpstreamConnection) -> None:
         self.open.discard(upstream)
         self.sweeper.discard(upstream)
         self.idle.pop(upstream, None)
         self._pool.has_room()
 
-    def release(self, upstream: Upstream) -> None:
+    def release(self, upstream: UpstreamConnection) -> None:
         """The exchange is over and the connection can carry another one."""
         if self.is_retired or len(self.idle) >= IDLE_MAX:
             upstream.close()

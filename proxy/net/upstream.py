@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy import faults
 from proxy.faults import Fault
-from proxy.http1.framing import ChunkedDecoder
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE, response_head
+from proxy.http1.chunked import ChunkedDecoder
+from proxy.http1.framing import CHUNKED, UNTIL_CLOSE
+from proxy.http1.head import response_head
 from proxy.net.connection import Connection
 from proxy.net.sweep import NEVER
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from proxy.http1.head import ResponseHead
     from proxy.net.interfaces import Lane
-    from proxy.net.server_address import Server
+    from proxy.net.server_address import ServerAddress
 
 HEAD_BYTES: Final = 64 * 1024  # of an answer; nginx: proxy_buffer_size 8k, HAProxy 16k, Envoy 60k
 INTERIM_MAX: Final = 16  # 1xx heads before the answer (Go's net/http: 5; early hints may come in parts)
@@ -39,7 +40,7 @@ _FINAL: Final = 1  # nothing does
 _TOLD: Final = 2  # ... but then it goes on
 
 
-class Upstream(Connection):
+class UpstreamConnection(Connection):
     """One connection to one server. `lane` is set while an exchange uses it."""
 
     __slots__ = (
@@ -51,17 +52,17 @@ class Upstream(Connection):
         "_is_request_sent",
         "_left",
         "_method",
-        "_server",
         "_state",
         "_will_close",
+        "address",
         "is_reused",
         "lane",
     )
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(server.outbox, server.sweeper)
-        self._server = server
+    def __init__(self, address: ServerAddress) -> None:
+        super().__init__(address.outbox, address.sweeper)
         # connection
+        self.address = address
         self.is_reused = False  # it has carried an exchange before
         self._state = _IDLE
         # exchange
@@ -89,7 +90,7 @@ class Upstream(Connection):
         self._interims = 0
         self._will_close = False
         self._state = _HEAD
-        self.deadline = self._sweeper.now + self._server.response_timeout if is_whole else NEVER
+        self.deadline = self._sweeper.now + self.address.response_timeout if is_whole else NEVER
         self.write(data)
 
     def request_sent(self) -> None:
@@ -117,28 +118,24 @@ class Upstream(Connection):
             return
         is_answer_due = self._state == _BODY or (self._state == _HEAD and self._is_request_sent)
         if self.is_write_paused or (is_answer_due and not self._is_read_paused):
-            self.deadline = self._sweeper.now + self._server.response_timeout
+            self.deadline = self._sweeper.now + self.address.response_timeout
         else:
             self.deadline = NEVER  # the client is the slow one, or it is a tunnel, which may rest
 
-    @property
-    def server(self) -> Server:
-        return self._server
-
     def hand_back(self) -> None:
         """Gives an unused connection to the pool: the client it was opened for has left."""
-        self._server.release(self)
+        self.address.release(self)
 
     def become_tunnel(self) -> None:
         self._state = _TUNNEL
-        self._server.standing.answered()
+        self.address.standing.answered()
         self._wait()
 
     def linger(self) -> None:
         """Nothing more will be sent, but what was sent must arrive: the end of a tunnel."""
         self.lane = None
         self._state = _LINGERING
-        self._end_output(self._server.response_timeout)
+        self._end_output(self.address.response_timeout)
 
     def close(self) -> None:
         """Of no more use, whatever may still come."""
@@ -150,7 +147,7 @@ class Upstream(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._server.opened(self)
+        self.address.opened(self)
 
     def data_received(self, data: bytes) -> None:
         lane = self.lane
@@ -169,7 +166,7 @@ class Upstream(Connection):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - without an end before it, it broke
-        self._server.closed(self)
+        self.address.closed(self)
         self._ended(is_clean=False)
 
     def _ended(self, *, is_clean: bool) -> None:
@@ -181,14 +178,14 @@ class Upstream(Connection):
         if state == _HEAD and self.is_reused and not self._has_answered:
             lane.upstream_failed(faults.STALE_CONNECTION)
         elif state == _HEAD:
-            self._server.failed()
+            self.address.failed()
             lane.upstream_failed(faults.CONNECTION_LOST)
         elif state == _BODY and self._left == UNTIL_CLOSE and is_clean:
-            self._server.standing.answered()
+            self.address.standing.answered()
             lane.response_end([])
         else:
             if state == _BODY:
-                self._server.failed()
+                self.address.failed()
             lane.upstream_failed(faults.TRUNCATED)
 
     def pause_writing(self) -> None:
@@ -214,7 +211,7 @@ class Upstream(Connection):
             self._break_off(self.lane, faults.RESPONSE_STALLED)  # it may be well: its lane was the hasty one
         elif self.lane is not None:
             self._fail(faults.RESPONSE_TIMEOUT if self._state == _HEAD else faults.RESPONSE_STALLED)
-        elif self._state != _LINGERING or not self._may_linger(self._server.response_timeout):
+        elif self._state != _LINGERING or not self._may_linger(self.address.response_timeout):
             self.close()
 
     # --- cutting the answer ---
@@ -307,7 +304,7 @@ class Upstream(Connection):
             return
         self.lane = None
         self._buffer = b""
-        standing = self._server.standing
+        standing = self.address.standing
         if standing.failures:
             standing.answered()
         if rest or self._will_close or self.is_write_paused or not self._is_request_sent:
@@ -316,11 +313,11 @@ class Upstream(Connection):
             if self._is_read_paused:
                 self.resume_reading()
             self._state = _IDLE
-            self._server.release(self)
+            self.address.release(self)
         lane.response_end(trailers)
 
     def _fail(self, fault: Fault) -> None:
-        self._server.failed()
+        self.address.failed()
         if self.lane is not None:
             self._break_off(self.lane, fault)
         else:

@@ -55,13 +55,13 @@ class Verdict:
 
     @property
     def retry_units(self) -> int:
-        """Units to drain until this charge fits; 0 if it was admitted."""
+        """Units that must come back until this charge fits; 0 if it was admitted."""
         limit = self.limit
         return 0 if self.is_admitted else max(0, self.debt + limit.cost_units - limit.burst_units)
 
     @property
     def next_units(self) -> int:
-        """Units to drain until there is one token more; 0 if the bucket is full."""
+        """Units that must come back until there is one token more; 0 if the bucket is full."""
         limit = self.limit
         return gcra.next_token(self.debt, limit.burst_units, limit.interval)
 

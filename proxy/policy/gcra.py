@@ -1,7 +1,7 @@
 """The arithmetic of a token bucket in its arrival-time form (GCRA), in whole numbers, so that nothing drifts.
 
 A limit of `count` tokens in `period_us` is reduced by their greatest common divisor: a token costs
-`interval` units and `scale` units drain in every microsecond. 15 a second: 200 000 units a token, 3 units
+`interval` units and `scale` units come back in every microsecond. 15 a second: 200 000 units a token, 3 units
 a microsecond. A bucket is one number, `full_at`: the moment at which it will be full again, in units
 since the clock's zero. Its debt is `full_at` less now; a charge fits if the debt with it is at most
 `burst * interval`. Knows nothing of limits, keys or clocks.
@@ -15,7 +15,7 @@ US = 1_000_000  # microseconds in a second
 
 
 def reduced(count: int, period_us: int) -> tuple[int, int]:
-    """(interval, scale): the units a token costs, the units that drain in a microsecond."""
+    """(interval, scale): the units a token costs, the units that come back in a microsecond."""
     divisor = gcd(count, period_us)
     return period_us // divisor, count // divisor
 
@@ -31,7 +31,7 @@ def remaining(debt_units: int, burst_units: int, interval: int) -> int:
 
 
 def next_token(debt_units: int, burst_units: int, interval: int) -> int:
-    """Units to drain until there is one whole token more; 0 if the bucket is full."""
+    """Units that must come back until there is one whole token more; 0 if the bucket is full."""
     if debt_units <= 0:
         return 0
     free = burst_units - debt_units
@@ -39,7 +39,7 @@ def next_token(debt_units: int, burst_units: int, interval: int) -> int:
 
 
 def whole_seconds(units: int, scale: int) -> int:
-    """Seconds until so many units have drained, rounded up."""
+    """Seconds until so many units are back, rounded up."""
     return -(-units // (scale * US))
 
 

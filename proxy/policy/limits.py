@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.clients.networks import Networks
-from proxy.config.units import DRAIN_MAX_US
+from proxy.config.units import EMPTIED_MAX_US
 from proxy.policy import gcra
 from proxy.policy.decision import Charge
 from proxy.policy.globs import paths_pattern, value_pattern
@@ -48,7 +48,7 @@ class Limit:
         "cost",
         "cost_units",
         "count",
-        "drains",
+        "empties",
         "interval",
         "is_free_304",
         "is_shadow",
@@ -79,8 +79,8 @@ class Limit:
         self.burst_units = self.burst * self.interval
         self.cost_units = self.cost * self.interval
         # A 429 of the service empties its buckets; one of a limit that only watches stays as it is.
-        self.drains = settings.on_upstream_429 == "drain" and not self.is_shadow
-        self.most_units = self.burst_units + (DRAIN_MAX_US * self.scale if self.drains else 0)  # of a debt
+        self.empties = settings.on_upstream_429 == "drain" and not self.is_shadow
+        self.most_units = self.burst_units + (EMPTIED_MAX_US * self.scale if self.empties else 0)  # of a debt
 
         self.key_spec: tuple[KeySpec, ...] = tuple(settings.key)
         self.partition = Partition(self.key_spec, secret)
@@ -131,7 +131,7 @@ def _holds(fields: Mapping[bytes, bytes], name: bytes, pattern: re.Pattern[bytes
 class Limits:
     """All limits of one config, in its order."""
 
-    __slots__ = ("_all", "_only", "credential_names", "drains", "gives_back", "is_static")
+    __slots__ = ("_all", "_only", "credential_names", "empties", "gives_back", "is_static")
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._all = tuple(limits)
@@ -140,7 +140,7 @@ class Limits:
         # The same client with the same header fields is charged the same, whatever it asks for.
         self.is_static = all(limit.is_static for limit in self._all)
         self.gives_back = any(limit.is_free_304 for limit in self._all)  # some requests' tokens, afterwards
-        self.drains = any(limit.drains for limit in self._all)
+        self.empties = any(limit.empties for limit in self._all)
         self.credential_names: frozenset[bytes] = frozenset().union(
             *(limit.partition.credential_names for limit in self._all)
         )  # lower-case names of the fields that keys are read from

@@ -1,7 +1,7 @@
 """What a 429 of the service itself does to the buckets that admitted the request (`on_upstream_429: drain`).
 
-They are emptied, so that the same request fits again when the service's Retry-After is over, and not before;
-it is believed for a minute at most. Knows nothing of how buckets are stored, and no clock.
+The buckets are emptied, so that the same request fits again when the service's Retry-After is over, and not
+before; it is believed for a minute at most. Knows nothing of how buckets are stored, and no clock.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from proxy.config.units import DRAIN_MAX_US
+from proxy.config.units import EMPTIED_MAX_US
 from proxy.policy.gcra import US
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from proxy.policy.decision import Charge, Decision
 
-    Drain = tuple[Charge, int]  # the bucket, and the debt that it has at least from now on
+    Debt = tuple[Charge, int]  # the bucket, and the debt that it has at least from now on
 
 _SECONDS = re.compile(rb"[0-9]+")
 _DATE_FORMAT = "%a, %d %b %Y %H:%M:%S GMT"  # RFC 9110 section 5.6.7; the obsolete forms are not read
@@ -33,12 +33,13 @@ def retry_after_us(fields: Mapping[bytes, bytes], now: float) -> int | None:
     """
     text = fields.get(b"retry-after", b"").strip()
     if _SECONDS.fullmatch(text):
-        return min(int(text.lstrip(b"0")[:3] or b"0") * US, DRAIN_MAX_US)  # three digits are beyond it anyway
+        # Three digits are beyond the bound anyway.
+        return min(int(text.lstrip(b"0")[:3] or b"0") * US, EMPTIED_MAX_US)
     until = _moment(text)
     if until is None:
         return None
     since = _moment(fields.get(b"date", b"").strip())
-    return min(max(int((until - (now if since is None else since)) * US), 0), DRAIN_MAX_US)
+    return min(max(int((until - (now if since is None else since)) * US), 0), EMPTIED_MAX_US)
 
 
 def _moment(text: bytes) -> float | None:
@@ -50,14 +51,14 @@ def _moment(text: bytes) -> float | None:
         return None
 
 
-def drained(charges: Sequence[Charge], decision: Decision, wait_us: int | None) -> list[Drain]:
+def emptied(charges: Sequence[Charge], decision: Decision, wait_us: int | None) -> list[Debt]:
     """The buckets to empty; the verdicts tell of it. Without a time to wait it is a period of the rate."""
-    drains: list[Drain] = []
+    debts: list[Debt] = []
     for charge, verdict in zip(charges, decision.verdicts, strict=True):
         limit = charge.limit
-        if limit.drains and verdict.is_admitted:
-            wait = min(limit.period_us, DRAIN_MAX_US) if wait_us is None else wait_us
+        if limit.empties and verdict.is_admitted:
+            wait = min(limit.period_us, EMPTIED_MAX_US) if wait_us is None else wait_us
             debt = limit.burst_units - limit.cost_units + wait * limit.scale
             verdict.debt = max(verdict.debt, debt)
-            drains.append((charge, debt))
-    return drains
+            debts.append((charge, debt))
+    return debts

@@ -8,7 +8,7 @@ import h11
 import httptools
 from hypothesis import strategies as st
 
-from proxy.http1.head import CHUNKED
+from proxy.http1.framing import CHUNKED
 
 # --- messages as h11 reads them ---
 

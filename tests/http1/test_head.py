@@ -5,12 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy import faults
-from proxy.http1.head import (
-    CHUNKED,
-    RequestHead,
-    listed,
-    request_head,
-)
+from proxy.http1.framing import CHUNKED
+from proxy.http1.head import RequestHead, listed, request_head
 from tests.http1 import oracle
 from tests.http1.cases import CASES, HEADERS_MAX, LINE_BYTES, absolute, get
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import faults
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, response_head
+from proxy.http1.framing import CHUNKED, UNTIL_CLOSE
+from proxy.http1.head import ResponseHead, response_head
 from tests.http1 import oracle
 
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.http1.forwarded import way_lines
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE, request_head, response_head
+from proxy.http1.framing import CHUNKED, UNTIL_CLOSE
+from proxy.http1.head import request_head, response_head
 from proxy.http1.headers import RESPONSE_DROPS, request_lines, response_lines
 from proxy.http1.serialise import connection_line, interim_head, status_line, switching_head
 from tests.http1 import oracle

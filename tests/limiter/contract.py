@@ -330,14 +330,14 @@ class StoreContract:
                     left = min(5, left + cost)
             assert told == expected
 
-    # --- draining ---
+    # --- emptying ---
 
-    async def test_drained_bucket_refuses_until_its_time_and_no_longer(self, bench):
+    async def test_emptied_bucket_refuses_until_its_time_and_no_longer(self, bench):
         """However full it was; and the refusal tells the time that is left."""
         (limit,) = configured(bench, {"rate": "100/s", "burst": 10, "on_upstream_429": "drain"})
         user, other = new_user(), new_user()
         await take(bench.store, Charge(limit, user))
-        bench.store.drain([(Charge(limit, user), debt_for(limit, 0.5))])
+        bench.store.empty([(Charge(limit, user), debt_for(limit, 0.5))])
         refused = await take(bench.store, Charge(limit, user))
         others = await take(bench.store, Charge(limit, other))
         await bench.advance(refused.verdicts[0].retry_after)
@@ -348,32 +348,32 @@ class StoreContract:
         assert others.is_admitted
         assert after.is_admitted
 
-    async def test_drain_never_fills(self, bench):
+    async def test_emptying_never_fills(self, bench):
         """A shorter one behind a longer one changes nothing."""
         (limit,) = configured(bench, {"rate": "1/s", "burst": 10, "on_upstream_429": "drain"})
         user = new_user()
         for seconds in (50, 2, 0):
-            bench.store.drain([(Charge(limit, user), debt_for(limit, seconds))])
+            bench.store.empty([(Charge(limit, user), debt_for(limit, seconds))])
         decision = await take(bench.store, Charge(limit, user))
 
         assert 49 < decision.verdicts[0].retry_after <= 50
 
-    async def test_drained_bucket_is_refused_beside_other_limits_too(self, bench):
+    async def test_emptied_bucket_is_refused_beside_other_limits_too(self, bench):
         """And takes nothing from them."""
-        drains, other = configured(bench, {"rate": "5/s", "on_upstream_429": "drain"}, {"rate": "5/h"})
-        charges = [Charge(drains, new_user()), Charge(other, new_user())]
+        empties, other = configured(bench, {"rate": "5/s", "on_upstream_429": "drain"}, {"rate": "5/h"})
+        charges = [Charge(empties, new_user()), Charge(other, new_user())]
         await take(bench.store, *charges)
-        bench.store.drain([(charges[0], debt_for(drains, 30))])
+        bench.store.empty([(charges[0], debt_for(empties, 30))])
         refused = [await take(bench.store, *charges) for _ in range(3)]
 
         assert [decision.is_admitted for decision in refused] == [False] * 3
         assert 29 < refused[-1].verdicts[0].retry_after <= 30
         assert (await take(bench.store, charges[1])).verdicts[0].remaining == 3
 
-    async def test_reload_keeps_a_drained_bucket_drained(self, bench):
+    async def test_reload_keeps_a_emptied_bucket_empty(self, bench):
         (limit,) = configured(bench, {"name": "a", "rate": "5/s", "on_upstream_429": "drain"})
         charge = Charge(limit, new_user())
-        bench.store.drain([(charge, debt_for(limit, 30))])
+        bench.store.empty([(charge, debt_for(limit, 30))])
         (again,) = configured(bench, {"name": "a", "rate": "9/s", "on_upstream_429": "drain"})
         kept = await take(bench.store, Charge(again, charge.key))
         (off,) = configured(bench, {"name": "a", "rate": "9/s"})
@@ -382,11 +382,11 @@ class StoreContract:
         assert 29 < kept.verdicts[0].retry_after <= 30
         assert let_go.verdicts[0].retry_after <= 1 / 9
 
-    async def test_drain_of_a_limit_that_a_reload_took_away_does_nothing(self, bench):
+    async def test_emptying_of_a_limit_that_a_reload_took_away_does_nothing(self, bench):
         (limit,) = configured(bench, {"name": "gone", "on_upstream_429": "drain"})
         configured(bench, {"name": "other"})
 
-        bench.store.drain([(Charge(limit, new_user()), limit.burst_units)])
+        bench.store.empty([(Charge(limit, new_user()), limit.burst_units)])
 
     # --- reset ---
 

@@ -285,15 +285,15 @@ async def test_nothing_is_given_back_while_redis_is_down(redis: Redis) -> None:
         assert (await ask(store, charge(limit))).verdicts[0].remaining == 8
 
 
-# --- draining ---
+# --- emptying ---
 
 
-async def test_what_one_replica_drains_the_other_refuses(redis: Redis) -> None:
+async def test_what_one_replica_empties_the_other_refuses(redis: Redis) -> None:
     """By the same moment; the first knows it at once, without asking."""
     limits = limits_of({"rate": "15/s", "name": "per-user", "on_upstream_429": "drain"})
     (limit,) = limits
     async with store_at(redis.url, limits) as one, store_at(redis.url, limits) as two:
-        one.drain([(charge(limit), debt_for(limit, 20))])
+        one.empty([(charge(limit), debt_for(limit, 20))])
         first = await ask(one, charge(limit))
         await ask(one, charge(limit, "bob"))
         others = [await ask(two, charge(limit)) for _ in range(2)]
@@ -306,24 +306,24 @@ async def test_what_one_replica_drains_the_other_refuses(redis: Redis) -> None:
         assert 19 < others[0].verdicts[0].retry_after <= 20
 
 
-async def test_drains_go_out_with_the_ticks_requests(redis: Redis) -> None:
+async def test_emptyings_go_out_with_the_ticks_requests(redis: Redis) -> None:
     limits = limits_of({"rate": "100/h", "name": "per-user", "on_upstream_429": "drain"})
     (limit,) = limits
     async with store_at(redis.url, limits) as store:
         before = commands(redis, "evalsha")
         for n in range(10):
-            store.drain([(charge(limit, n), debt_for(limit, n))])
+            store.empty([(charge(limit, n), debt_for(limit, n))])
         assert (await ask(store, charge(limit))).is_admitted
         assert commands(redis, "evalsha") - before == 1
 
 
-async def test_drained_bucket_loses_its_lease(redis: Redis) -> None:
+async def test_emptied_bucket_loses_its_lease(redis: Redis) -> None:
     """What is held is not spent."""
     limits = limits_of({"rate": "1000/s", "name": "per-user", "lease": 50, "on_upstream_429": "drain"})
     (limit,) = limits
     async with store_at(redis.url, limits) as store:
         before = [await ask(store, charge(limit)) for _ in range(20)]
-        store.drain([(charge(limit), debt_for(limit, 20))])
+        store.empty([(charge(limit), debt_for(limit, 20))])
         after = [await ask(store, charge(limit)) for _ in range(20)]
 
         assert "lease" in {decision.via for decision in before}
@@ -337,7 +337,7 @@ async def test_lease_that_is_on_its_way_is_dropped_too(redis: Redis) -> None:
     async with store_at(redis.url, limits) as store:
         before = [asyncio.ensure_future(ask(store, charge(limit))) for _ in range(2)]
         await asyncio.sleep(0)
-        store.drain([(charge(limit), debt_for(limit, 20))])
+        store.empty([(charge(limit), debt_for(limit, 20))])
         answered = await asyncio.gather(*before)
         await ask(store, charge(limit, "bob"))  # the batch behind it
         after = [await ask(store, charge(limit)) for _ in range(5)]
@@ -346,17 +346,17 @@ async def test_lease_that_is_on_its_way_is_dropped_too(redis: Redis) -> None:
         assert admitted(after) == 0
 
 
-async def test_drain_outlives_redis(redis: Redis) -> None:
-    """Drained while Redis is down, or forgotten by it: refused meanwhile, and restored when it is back."""
+async def test_emptying_outlives_redis(redis: Redis) -> None:
+    """Emptied while Redis is down, or forgotten by it: refused meanwhile, and restored when it is back."""
     limits = limits_of({"rate": "15/s", "name": "per-user", "on_upstream_429": "drain"})
     (limit,) = limits
     async with store_at(redis.url, limits) as store, store_at(redis.url, limits) as other:
-        store.drain([(charge(limit, "before"), debt_for(limit, 50))])
+        store.empty([(charge(limit, "before"), debt_for(limit, 50))])
         assert (await ask(store, charge(limit))).is_admitted
         redis.kill()
         while store.is_up:
             await ask(store, charge(limit, "any"))
-        store.drain([(charge(limit, "meanwhile"), debt_for(limit, 50))])
+        store.empty([(charge(limit, "meanwhile"), debt_for(limit, 50))])
         local = [await ask(store, charge(limit, name)) for name in ("before", "meanwhile")]
         redis.start()
         await until(lambda: store.is_up and other.is_up, "Redis is back", within=10.0)

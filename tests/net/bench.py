@@ -84,8 +84,8 @@ class Bench:
         self.port = 0
 
     @property
-    def server(self):
-        return self.gateway.pool.servers[0]
+    def address(self):
+        return self.gateway.pool.addresses[0]
 
     @property
     def exchanges(self):
@@ -124,12 +124,12 @@ class Bench:
         """No client and no exchange is left."""
         await until(lambda: not self.frontend.connections, "every client's connection ended")
         await until(
-            lambda: all(server.load == 0 for server in self.servers), "no server's connection is busy"
+            lambda: all(server.load == 0 for server in self.addresses), "no server's connection is busy"
         )
 
     @property
-    def servers(self):
-        return [server for pool in self.pools for server in pool.servers]
+    def addresses(self):
+        return [server for pool in self.pools for server in pool.addresses]
 
     async def stop(self):
         with contextlib.suppress(AssertionError):
@@ -138,7 +138,7 @@ class Bench:
             pool.retire()
             await until(lambda pool=pool: all(task.done() for task in pool._tasks), "its tasks ended")
         await self.is_empty()
-        for server in self.servers:
+        for server in self.addresses:
             await until(lambda server=server: not server.open, "every server's connection ended")
             assert (server.idle, server.connecting) == ({}, set())
         assert self.sweeper._members == set()

@@ -395,7 +395,7 @@ async def test_upload_to_an_origin_that_does_not_read_stays_with_the_client(
         while sent < 200 * 2**20:
             await wire.send(piece, within=0.5)
             sent += len(piece)
-    (connection,), (upstream,) = bench.frontend.connections, bench.server.open
+    (connection,), (upstream,) = bench.frontend.connections, bench.address.open
 
     assert upstream.transport.get_write_buffer_size() < 2**20
     assert len(connection._buffer) < 2**20

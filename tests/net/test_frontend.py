@@ -68,7 +68,7 @@ async def test_shutdown_ends_what_does_not_end_by_itself(start_bench, start_orig
     wires = [await connect(bench) for _ in range(20)]
     for wire in wires:
         await wire.send(get())
-    await until(lambda: bench.server.load == 20)
+    await until(lambda: bench.address.load == 20)
     begin = asyncio.get_running_loop().time()
     await bench.frontend.shutdown(0.2)
     took = asyncio.get_running_loop().time() - begin

@@ -41,11 +41,11 @@ async def test_last_connection_used_is_the_next_one_used(start_bench, start_orig
     for wire in wires:
         await wire.response()
     assert bench.gateway.pool.counts() == {"active": 0, "idle": 5}
-    last = next(reversed(bench.server.idle))
+    last = next(reversed(bench.address.idle))
 
-    assert bench.server.take_idle() is last
-    bench.server.release(last)
-    await until(lambda: bench.server.idle == {})
+    assert bench.address.take_idle() is last
+    bench.address.release(last)
+    await until(lambda: bench.address.idle == {})
 
 
 async def test_one_request_at_a_time_needs_one_connection(start_bench, start_origin, connect):
@@ -66,10 +66,10 @@ async def test_connection_that_is_closing_is_not_taken(start_bench, start_origin
     wire = await connect(bench)
     await wire.send(get())
     await wire.response()
-    (upstream,) = bench.server.idle
+    (upstream,) = bench.address.idle
     upstream.close()
 
-    assert bench.server.take_idle() is None
+    assert bench.address.take_idle() is None
     assert bench.gateway.pool.counts()["idle"] == 0
 
 
@@ -130,8 +130,8 @@ async def test_connection_count_is_right_after_failures(start_bench, connect):
     await wire.send(get() * 50)
     for _ in range(50):
         assert (await wire.response()).status == 502
-    assert bench.server.load == 0
-    assert bench.ledger.upstream_failures == {(bench.server.name, "connect_refused"): 50}
+    assert bench.address.load == 0
+    assert bench.ledger.upstream_failures == {(bench.address.name, "connect_refused"): 50}
 
 
 async def test_outage_is_one_line_at_its_start_and_one_at_its_end(start_bench, start_origin, connect, caplog):

@@ -189,11 +189,11 @@ async def test_tunnel_is_an_answer(start_bench, start_origin, connect):
         await visit.rest(within=60)
 
     bench = await start_bench(await start_origin(switch))
-    bench.server.failed()
+    bench.address.failed()
     wire = await connect(bench)
     await wire.send(get("Connection: Upgrade", "Upgrade: chat"))
     assert (await wire.response()).status == 101
-    assert bench.server.standing.failures == 0
+    assert bench.address.standing.failures == 0
 
 
 async def test_lack_of_descriptors_is_no_servers_fault(start_bench, start_origin, connect):
@@ -219,7 +219,7 @@ async def test_server_that_is_back_gets_little_at_first(start_bench, start_origi
     first, other = await start_origin(named(b"first")), await start_origin(named(b"other"))
     bench = await start_bench(first, other, upstream={"slow_start": "1h"})
     pool = bench.gateway.pool
-    server = pool.servers[0]
+    server = pool.addresses[0]
     for is_well in (False, False, False, True, True):
         pool.checked(server, "" if is_well else "status 500")
     assert states(bench) == ["returning", "serving"]
@@ -233,7 +233,7 @@ async def test_slow_start_ends(start_bench, start_origin, connect):
     bench = await start_bench(first, other, upstream={"slow_start": "300ms"})
     pool = bench.gateway.pool
     for is_well in (False, False, False, True, True):
-        pool.checked(pool.servers[0], "" if is_well else "status 500")
+        pool.checked(pool.addresses[0], "" if is_well else "status 500")
     assert states(bench) == ["returning", "serving"]
     await until(lambda: states(bench) == ["serving", "serving"])
     bodies = [response.body for response in await asked(connect, bench, 200)]
@@ -259,7 +259,7 @@ async def test_server_that_dies_with_pooled_connections_open_fails_nobody(start_
 
     origin, other = await start_origin(mortal), await start_origin(named(b"other"))
     bench = await start_bench(origin, other)
-    busy = bench.gateway.pool.servers[1]
+    busy = bench.gateway.pool.addresses[1]
     busy.connecting.update(range(9))  # so that the first is the one to choose
     bodies = [response.body for response in await asked(connect, bench, 2)]
     busy.connecting.clear()
@@ -277,7 +277,7 @@ async def waiting_clients(connect, bench, count):
         wire = await connect(bench)
         await wire.send(get(target=f"/{number}"))
         wires.append(wire)
-        await until(lambda: bench.server.load + len(bench.gateway.pool.waiting) == len(wires))
+        await until(lambda: bench.address.load + len(bench.gateway.pool.waiting) == len(wires))
     return wires
 
 
@@ -365,7 +365,7 @@ async def test_connection_that_is_being_opened_counts_once(start_bench, start_or
     wire = await connect(bench)
     await wire.send(get())
     while not bench.exchanges:
-        loads.add(bench.server.load)
+        loads.add(bench.address.load)
         await asyncio.sleep(0)
     assert loads == {0, 1}
 
@@ -377,7 +377,7 @@ async def test_server_that_is_well_again_takes_those_that_wait(start_bench, star
         await start_origin(gate), await start_origin(gate), upstream=crowded() | AT_ONCE
     )
     pool = bench.gateway.pool
-    first, other = pool.servers
+    first, other = pool.addresses
     for _ in range(3):
         pool.checked(first, "status 500")
     wires = [await connect(bench) for _ in range(2)]
@@ -397,7 +397,7 @@ async def test_server_that_returns_takes_those_that_wait(start_bench, start_orig
     changes = crowded() | AT_ONCE | {"ejection": {"failures": 1, "first": "200ms"}}
     bench = await start_bench(await start_origin(gate), await start_origin(gate), upstream=changes)
     pool = bench.gateway.pool
-    first, other = pool.servers
+    first, other = pool.addresses
     first.failed()
     wires = [await connect(bench) for _ in range(2)]
     for wire in wires:
@@ -538,8 +538,8 @@ async def test_each_address_of_a_name_is_checked(start_bench, start_origin):
     await start_origin(well, host="127.0.0.3", port=port)
     bench = await start_bench(f"http://localhost:{port}", upstream=checking() | {"resolve": "1h"})
     pool = bench.gateway.pool
-    await until(lambda: pool.servers[0].address == "127.0.0.1")
-    pool.resolved(pool._sites[0], ["127.0.0.2", "127.0.0.3"])
+    await until(lambda: pool.addresses[0].ip == "127.0.0.1")
+    pool.resolved(pool._servers[0], ["127.0.0.2", "127.0.0.3"])
     await until(lambda: states(bench) == ["unhealthy", "serving"])
     assert {check.value("Host") for check in ill.checks + well.checks} == {f"localhost:{port}".encode()}
 
@@ -579,14 +579,14 @@ async def test_all_addresses_of_a_name_are_used(start_bench, start_origin, conne
     third = await start_origin(named(b"third"), host="127.0.0.4", port=first.port)
     bench = await start_bench(f"http://localhost:{first.port}", upstream={"resolve": "1h"})
     pool = bench.gateway.pool
-    (site,) = pool._sites
-    await until(lambda: pool.servers[0].address == "127.0.0.1", "the name was looked up")
+    (server,) = pool._servers
+    await until(lambda: pool.addresses[0].ip == "127.0.0.1", "the name was looked up")
 
-    pool.resolved(site, ["127.0.0.2"])
+    pool.resolved(server, ["127.0.0.2"])
     busy = await connect(bench)
     await busy.send(get())
     await until(lambda: len(first.requests) == 1)
-    pool.resolved(site, ["127.0.0.3", "127.0.0.4"])
+    pool.resolved(server, ["127.0.0.3", "127.0.0.4"])
     bodies = [response.body for response in await asked(connect, bench, 60)]
     assert 10 <= bodies.count(b"second") <= 50
     assert bodies.count(b"second") + bodies.count(b"third") == 60
@@ -595,7 +595,7 @@ async def test_all_addresses_of_a_name_are_used(start_bench, start_origin, conne
     gate.is_open.set()
     assert (await busy.response()).status == 200
     await until(lambda: first.visits[0].is_over.is_set(), "its connection was closed")
-    pool.resolved(site, ["127.0.0.4", "127.0.0.3"])
+    pool.resolved(server, ["127.0.0.4", "127.0.0.3"])
     await asked(connect, bench, 10)
     assert (
         len(second.visits),
@@ -608,10 +608,10 @@ async def test_addresses_are_logged_when_they_change(start_bench, caplog):
     caplog.set_level(logging.INFO)
     bench = await start_bench("http://localhost:1", upstream={"resolve": "1h"})
     pool = bench.gateway.pool
-    await until(lambda: pool.servers[0].address == "127.0.0.1")
-    (site,) = pool._sites
+    await until(lambda: pool.addresses[0].ip == "127.0.0.1")
+    (server,) = pool._servers
     for addresses in (["127.0.0.2"], ["127.0.0.2", "127.0.0.3"], ["127.0.0.2", "127.0.0.3"], ["127.0.0.3"]):
-        pool.resolved(site, addresses)
+        pool.resolved(server, addresses)
 
     logged = [record.fields["addresses"] for record in caplog.records if record.getMessage() == "resolved"]
     assert logged[-3:] == [["127.0.0.2"], ["127.0.0.2", "127.0.0.3"], ["127.0.0.3"]]
@@ -621,9 +621,9 @@ async def test_what_befalls_an_address_that_is_gone_is_not_told(start_bench, cap
     """Checks and requests may have been under way."""
     bench = await start_bench("http://localhost:1", upstream={"resolve": "1h"})
     pool = bench.gateway.pool
-    await until(lambda: pool.servers[0].address == "127.0.0.1")
-    (gone,) = pool.servers
-    pool.resolved(pool._sites[0], ["127.0.0.2", "127.0.0.3"])
+    await until(lambda: pool.addresses[0].ip == "127.0.0.1")
+    (gone,) = pool.addresses
+    pool.resolved(pool._servers[0], ["127.0.0.2", "127.0.0.3"])
     for _ in range(5):
         pool.checked(gone, "timeout")
         gone.failed()
@@ -639,7 +639,7 @@ async def test_weight_of_a_name_is_shared_by_its_addresses(start_bench, start_or
     others += [await start_origin(named(b"other"), host=f"127.0.0.{n}", port=port) for n in (3, 4)]
     bench = await start_bench(single, f"http://localhost:{port}", upstream={"resolve": "1h"})
     pool = bench.gateway.pool
-    await until(lambda: pool.servers[1].address == "127.0.0.1")
-    pool.resolved(pool._sites[1], ["127.0.0.2", "127.0.0.3", "127.0.0.4"])
+    await until(lambda: pool.addresses[1].ip == "127.0.0.1")
+    pool.resolved(pool._servers[1], ["127.0.0.2", "127.0.0.3", "127.0.0.4"])
     bodies = [response.body for response in await asked(connect, bench, 400)]
     assert 150 <= bodies.count(b"single") <= 250

@@ -62,7 +62,7 @@ async def test_connection_that_cannot_be_trusted_is_used_once(
         await wire.send(get(method=method))
         await wire.response(method)
         assert len(origin.visits) == number + 1
-        assert bench.server.idle == {}
+        assert bench.address.idle == {}
     assert bench.ledger.outcomes == ["served"] * 3
 
 
@@ -105,7 +105,7 @@ async def test_word_of_a_server_at_rest_ends_its_connection(start_bench, start_o
     for _ in range(2):
         await wire.send(get())
         assert (await wire.response()).body == b"mine"
-        await until(lambda: not bench.server.open)
+        await until(lambda: not bench.address.open)
 
 
 async def test_early_answer_to_an_upload_ends_its_connection(start_bench, start_origin, connect):
@@ -123,7 +123,7 @@ async def test_early_answer_to_an_upload_ends_its_connection(start_bench, start_
         await wire.send(get("Content-Length: 5", method="POST") + b"ab")
         assert (await wire.response()).body == b"early"
         await wire.send(b"cde")
-    assert bench.server.idle == {}
+    assert bench.address.idle == {}
     assert bench.ledger.outcomes == ["served"] * 2
 
 
@@ -303,7 +303,7 @@ async def test_tunnel_holds_back_whoever_is_faster(start_bench, start_origin, co
     size = 50 * 2**20
     sending = asyncio.create_task(wire.send(b"x" * size, within=15))
     await asyncio.sleep(0.5)
-    (connection,), (upstream,) = bench.frontend.connections, bench.server.open
+    (connection,), (upstream,) = bench.frontend.connections, bench.address.open
     assert connection.transport.get_write_buffer_size() < 2**20
     assert upstream.transport.get_write_buffer_size() < 2**20
     received = 0
@@ -347,7 +347,7 @@ async def test_last_words_of_a_client_reach_the_server(start_bench, start_origin
     wire = await connect(bench)
     await wire.send(UPGRADE)
     await wire.response()
-    (upstream,) = bench.server.open
+    (upstream,) = bench.address.open
     size = 0
     while upstream.transport.get_write_buffer_size() == 0:  # the kernel still takes all of it
         await wire.send(b"x" * 32768)

@@ -30,7 +30,7 @@ def test_rate_is_two_whole_numbers(count, period_us, reduced):
 
 @given(COUNTS, PERIODS)
 def test_reduced_rate_is_the_rate(count, period_us):
-    """In one period exactly `count` tokens drain."""
+    """In one period exactly `count` tokens come back."""
     interval, scale = gcra.reduced(count, period_us)
 
     assert scale * period_us == count * interval

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from proxy.policy.decision import Charge, Decision, Verdict
-from proxy.policy.upstream_429 import drained, retry_after_us
+from proxy.policy.upstream_429 import emptied, retry_after_us
 from tests.policy.heads import limits
 
 NOON = 1_795_435_200.0  # Mon, 23 Nov 2026 12:00:00 GMT
-DRAINS = {"rate": "15/s", "on_upstream_429": "drain"}
+EMPTIES = {"rate": "15/s", "on_upstream_429": "drain"}
 
 
 @pytest.mark.parametrize(
@@ -65,19 +65,19 @@ def of(*each, admits=True):
 @pytest.mark.parametrize(
     ("each", "wait_us", "seconds"),
     [
-        (DRAINS, 10_000_000, 10),
-        (DRAINS | {"cost": 5}, 10_000_000, 10),
-        (DRAINS, 0, 0),
-        (DRAINS, None, 1),
-        (DRAINS | {"rate": "9/m"}, None, 60),
-        (DRAINS | {"rate": "9/d"}, None, 60),
-        (DRAINS | {"rate": "9/d"}, 1_000_000, 1),
+        (EMPTIES, 10_000_000, 10),
+        (EMPTIES | {"cost": 5}, 10_000_000, 10),
+        (EMPTIES, 0, 0),
+        (EMPTIES, None, 1),
+        (EMPTIES | {"rate": "9/m"}, None, 60),
+        (EMPTIES | {"rate": "9/d"}, None, 60),
+        (EMPTIES | {"rate": "9/d"}, 1_000_000, 1),
     ],
 )
 def test_same_request_fits_when_the_time_is_over(each, wait_us, seconds):
     """Without a time, after a period of the rate, a minute at most; a bucket that is emptier stays so."""
     charges, decision = of(each)
-    ((charge, debt),) = drained(charges, decision, wait_us)
+    ((charge, debt),) = emptied(charges, decision, wait_us)
     limit = charge.limit
 
     assert (debt + limit.cost_units - limit.burst_units) / limit.scale / 1e6 == pytest.approx(seconds)
@@ -85,9 +85,9 @@ def test_same_request_fits_when_the_time_is_over(each, wait_us, seconds):
     assert decision.verdicts[0].debt == max(debt, limit.cost_units)
 
 
-def test_only_buckets_that_admitted_are_drained():
+def test_only_buckets_that_admitted_are_emptied():
     """No limit that ignores, none that only watches."""
-    charges, decision = of(DRAINS, DRAINS | {"on_upstream_429": "ignore"}, DRAINS | {"mode": "shadow"})
+    charges, decision = of(EMPTIES, EMPTIES | {"on_upstream_429": "ignore"}, EMPTIES | {"mode": "shadow"})
 
-    assert [charge for charge, _ in drained(charges, decision, 0)] == charges[:1]
-    assert drained(*of(DRAINS, admits=False), 0) == []
+    assert [charge for charge, _ in emptied(charges, decision, 0)] == charges[:1]
+    assert emptied(*of(EMPTIES, admits=False), 0) == []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http1.framing import (
+from proxy.http1.chunked import (
     LAST_CHUNK,
     SIZE_LINE_BYTES,
     TRAILERS_BYTES,

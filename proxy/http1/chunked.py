@@ -1,0 +1,159 @@
+"""The chunked coding, both ways (RFC 9112 section 7).
+
+The decoder takes what the grammar allows and nothing else: CRLF line ends only, no space around a size,
+bounded extensions and trailers. Extensions are dropped, as RFC 9112 section 7.1.1 allows. Callbacks record: a
+mistake ends up in `is_malformed`. Knows nothing of sockets or time.
+"""
+
+from __future__ import annotations
+
+import re
+
+SIZE_LINE_BYTES = 1024  # a size and its extensions; unbounded extensions were CVE-2023-39326
+TRAILERS_BYTES = 8 * 1024
+LAST_CHUNK = b"0\r\n\r\n"
+
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
+# One quantifier for a byte: with the spaces around a value in it, a line of them took cubic time to refuse.
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
+
+# Nobody sends these behind a body but to see who believes them: llhttp and h11 refuse them too.
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+
+# Dropped from a trailer section: what routes, modifies or authenticates (RFC 9110 section 6.5.1).
+_NEVER_IN_TRAILERS = frozenset(
+    b"age authorization cache-control connection content-encoding content-range content-type "
+    b"cookie date expect expires forwarded host http2-settings if-match if-modified-since if-none-match "
+    b"if-range if-unmodified-since keep-alive location max-forwards pragma proxy-authenticate "
+    b"proxy-authorization proxy-connection range ratelimit ratelimit-policy retry-after set-cookie te "
+    b"trailer upgrade vary via www-authenticate x-auth-token x-real-ip x-request-id".split()
+)
+
+_SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
+
+
+class ChunkedDecoder:
+    """Takes bytes as they come and gives the data within; `rest` is what follows the end of the body."""
+
+    __slots__ = ("_left", "_partial", "_state", "is_done", "is_malformed", "rest", "trailers")
+
+    def __init__(self) -> None:
+        self._state = _SIZE
+        self._left = 0  # bytes of the current chunk still to come
+        self._partial = b""  # a line not yet complete
+        self.is_done = False
+        self.is_malformed = False
+        self.rest = b""
+        self.trailers: list[tuple[bytes, bytes]] = []
+
+    def decode(self, data: bytes) -> bytes:
+        """The chunks' data within `data`. After `is_done` or `is_malformed` it must not be called again."""
+        if self._state == _DATA and len(data) < self._left:  # a large chunk passes through uncopied
+            self._left -= len(data)
+            return data
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        pieces: list[bytes] = []
+        at = 0
+        while at >= 0 and not self.is_done and not self.is_malformed:
+            at = self._step(data, at, pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _step(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        """Reads one part of the grammar from `at`; the next position, or -1 when more bytes are needed."""
+        state = self._state
+        if state == _DATA:
+            return self._data(data, at, pieces)
+        if state == _SIZE:
+            return self._size(data, at)
+        if state == _DATA_END:
+            return self._data_end(data, at)
+        return self._trailer_section(data, at)
+
+    def _data(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        piece = data[at : at + self._left]
+        if piece:
+            pieces.append(piece)
+        self._left -= len(piece)
+        if self._left:
+            return -1
+        self._state = _DATA_END
+        return at + len(piece)
+
+    def _data_end(self, data: bytes, at: int) -> int:
+        end = data[at : at + 2]
+        if end == b"\r\n":
+            self._state = _SIZE
+            return at + 2
+        if b"\r\n".startswith(end):
+            return self._wait(data, at)
+        self.is_malformed = True
+        return -1
+
+    def _size(self, data: bytes, at: int) -> int:
+        end = data.find(b"\r\n", at, at + SIZE_LINE_BYTES)
+        if end < 0:
+            if len(data) - at >= SIZE_LINE_BYTES or not _may_become_size(data[at:]):
+                self.is_malformed = True
+                return -1
+            return self._wait(data, at)
+        match = _SIZE_LINE.fullmatch(data, at, end)
+        if match is None:
+            self.is_malformed = True
+            return -1
+        self._left = int(match[1], 16)
+        self._state = _DATA if self._left else _TRAILERS
+        return end + 2
+
+    def _trailer_section(self, data: bytes, at: int) -> int:
+        if data.startswith(b"\r\n", at):
+            return self._finish(data, at + 2)
+        end = data.find(b"\r\n\r\n", at, at + TRAILERS_BYTES)
+        if end < 0:
+            if len(data) - at >= TRAILERS_BYTES:
+                self.is_malformed = True
+                return -1
+            return self._wait(data, at)
+        trailers = []
+        for line in data[at:end].split(b"\r\n"):
+            match = _TRAILER.fullmatch(line)
+            if match is None or match[1].lower() in _FRAMING:
+                self.is_malformed = True
+                return -1
+            name, value = match.groups()
+            if _is_harmless(name.lower()):
+                trailers.append((name, value.strip(b" \t")))
+        self.trailers = trailers
+        return self._finish(data, end + 4)
+
+    def _finish(self, data: bytes, at: int) -> int:
+        self.is_done = True
+        self.rest = data[at:]
+        return at
+
+    def _wait(self, data: bytes, at: int) -> int:
+        self._partial = data[at:]
+        return -1
+
+
+def _may_become_size(start: bytes) -> bool:
+    """Whether more bytes can make a size line of this one: refuses junk at once, not only at a line end."""
+    line = start.removesuffix(b"\r")
+    return not line or _SIZE_LINE.fullmatch(line) is not None
+
+
+def _is_harmless(name: bytes) -> bool:
+    """Whether a trailer changes nothing for a receiver that merges it into the header section."""
+    return name not in _NEVER_IN_TRAILERS and not name.startswith(b"x-forwarded-") and b"_" not in name
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def last_chunk(trailers: list[tuple[bytes, bytes]]) -> bytes:
+    """The end of a chunked body, with its trailer section."""
+    if not trailers:
+        return LAST_CHUNK
+    return b"0\r\n" + b"".join([b"%b: %b\r\n" % trailer for trailer in trailers]) + b"\r\n"
