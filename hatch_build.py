@@ -29,7 +29,7 @@ from setuptools import setup
 
 options = ["--config-file=", "--ignore-missing-imports", *sys.argv[1:]]
 modules = mypycify(options, opt_level="3", debug_level="0", group_name=GROUP)
-setup(name="weir", packages=[], ext_modules=modules, script_args=["build_ext", "--inplace"])
+setup(name="weir-proxy", packages=[], ext_modules=modules, script_args=["build_ext", "--inplace"])
 """
 
 
@@ -55,7 +55,7 @@ class CompileHook(BuildHookInterface[Any]):
         done = subprocess.run(  # noqa: S603 - our own words
             [sys.executable, "-c", f"GROUP = {GROUP!r}\n{SETUP}", *modules],
             cwd=folder,
-            env=os.environ | {"MYPYPATH": ""},
+            env=os.environ | {"MYPYPATH": "", "PYTHONHASHSEED": "0"},  # two builds, one hash
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
