@@ -17,9 +17,10 @@ COPY deploy/constraints.txt deploy/
 RUN python -m pip wheel --wheel-dir /wheels --only-binary :all: --requirement deploy/constraints.txt
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY proxy proxy
+COPY config/weir.yaml config/
 RUN python -m pip wheel --wheel-dir /wheels --no-deps . \
  && python -m venv --without-pip /opt/weir \
- && python -m pip --python /opt/weir/bin/python install --no-index --find-links /wheels weir
+ && python -m pip --python /opt/weir/bin/python install --no-index --find-links /wheels weir-proxy
 
 FROM python:${PYTHON}
 ARG VERSION=unknown

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
-from proxy import __version__, is_compiled
+from proxy import __version__, build
+
+EXIT_WRONG = 2
+
+_FILE = click.Path()  # as text; a shell completes its name
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(f"{__version__}{' (compiled)' if is_compiled() else ''}", prog_name="weir")
+@click.version_option(f"{__version__} ({build()})", prog_name="weir")
 def main() -> None:
     """Weir, a rate-limiting reverse proxy for one HTTP/JSON service."""
 
 
 @main.command()
 @click.option(
-    "--config", "-c", "config_path", metavar="FILE", required=True, help="The YAML file with the settings."
+    "--config",
+    "-c",
+    "config_path",
+    type=_FILE,
+    metavar="FILE",
+    required=True,
+    help="The YAML file with the settings.",
 )
 def run(config_path: str) -> None:
     """Serve until SIGTERM."""
@@ -36,7 +47,44 @@ def worker(channel: int) -> None:
 
 
 @main.command()
-@click.argument("config_path", metavar="FILE")
+@click.argument("path", type=_FILE, metavar="[FILE]", default="weir.yaml")
+@click.option(
+    "--server", "servers", metavar="URL", multiple=True, help="A server of the service; may be repeated."
+)
+def init(path: str, servers: tuple[str, ...]) -> None:
+    """Write a config with every setting explained to FILE (weir.yaml); - is standard output."""
+    from proxy.config.annotated import annotated
+    from proxy.config.mistakes import ConfigError
+
+    try:
+        text = annotated(servers)
+    except ConfigError as error:
+        click.echo("\n".join(f"--server: {each.message}" for each in error.mistakes), err=True)
+        sys.exit(EXIT_WRONG)
+    if path == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        _write_new(Path(path), text)
+    except OSError as error:
+        click.echo(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}", err=True)
+        sys.exit(EXIT_WRONG)
+    click.echo(f"{path} is written. Next:\n  weir check {path}\n  weir run --config {path}")
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Whole or not at all, and never over a file that is there. Raises OSError."""
+    with path.open("x", encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise
+
+
+@main.command()
+@click.argument("config_path", type=_FILE, metavar="FILE")
 def check(config_path: str) -> None:
     """Say every mistake in FILE; exit 0 if there is none, else 2."""
     from proxy.config.loader import load
@@ -49,11 +97,11 @@ def check(config_path: str) -> None:
         settings = load(config_path)
     except ConfigError as error:
         click.echo(str(error), err=True)
-        sys.exit(2)
+        sys.exit(EXIT_WRONG)
     wrong, missing = judge_files(settings)
     if wrong:
         click.echo("\n".join(f"{config_path}: {each}" for each in wrong), err=True)
-        sys.exit(2)
+        sys.exit(EXIT_WRONG)
     limits = len(settings.limits)
     click.echo(
         f"{config_path}: good ({limits} limit{'' if limits == 1 else 's'}, store {settings.store.url})"
@@ -67,7 +115,15 @@ def check(config_path: str) -> None:
 
 
 @main.command()
-@click.option("--config", "-c", "config_path", metavar="FILE", required=True, help="The file Weir runs with.")
+@click.option(
+    "--config",
+    "-c",
+    "config_path",
+    type=_FILE,
+    metavar="FILE",
+    required=True,
+    help="The file Weir runs with.",
+)
 @click.option("--ready", is_flag=True, help="Ask whether new requests may come, not only whether it lives.")
 def healthcheck(config_path: str, *, ready: bool) -> None:
     """Ask the running Weir's admin plane; exit 0 if it is healthy, 1 if not, 2 if FILE is wrong."""

@@ -61,6 +61,6 @@ def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         return
-    target = target / source.name if target.is_dir() or target.name == "deploy" else target
+    target = target / source.name if target.is_dir() or target.name in ("deploy", "config") else target
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, target)

@@ -73,16 +73,17 @@ def test_version_stands_in_one_place(built):
     """Both packages take theirs from the code."""
     assert "version" in PROJECT["dynamic"]
     assert {path.name for path in built.iterdir()} == {
-        f"weir-{__version__}.tar.gz",
-        f"weir-{__version__}-py3-none-any.whl",
+        f"weir_proxy-{__version__}.tar.gz",
+        f"weir_proxy-{__version__}-py3-none-any.whl",
     }
 
 
 def test_wheel_holds_the_package_and_no_more(built):
     names = zipfile.ZipFile(next(built.glob("*.whl"))).namelist()
 
-    assert {name.split("/")[0] for name in names} == {"proxy", f"weir-{__version__}.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"proxy", f"weir_proxy-{__version__}.dist-info"}
     assert {name for name in names if name.endswith(".lua")} >= {"proxy/limiter/take.lua"}
+    assert {"proxy/py.typed", "proxy/config/weir.yaml"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
 
 
@@ -109,7 +110,7 @@ def weir(image, home, *arguments, **options):
 def test_installed_weir_says_its_version(image, home):
     done = weir(image, home, "--version")
 
-    assert done.stdout == f"weir, version {__version__}\n"
+    assert done.stdout == f"weir, version {__version__} (source)\n"
 
 
 def test_installed_weir_gives_its_tour(image, home):
