@@ -26,6 +26,12 @@ lint: .venv/tested
 
 check: lint test
 
+# What an index would serve to this machine: dist/ gets the compiled wheel. Two builds of one commit have one hash.
+.PHONY: wheel
+wheel: .venv/tested
+	@sh tests/programs.sh gcc
+	sh deploy/wheel.sh $(BIN)/python
+
 bench: .venv/tested
 	$(BIN)/python -m benchmarks --write
 	$(BIN)/python -m benchmarks.core
@@ -45,4 +51,4 @@ programs:
 	@touch $@
 
 clean:
-	rm -rf .venv .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

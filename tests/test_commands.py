@@ -85,7 +85,10 @@ def test_init_of_a_wrong_server_writes_nothing(tmp_path):
     done = init(tmp_path, "--server", "app:9000")
 
     assert done.returncode == 2
-    assert done.stderr == "--server: upstream.servers[0]: must be a URL with its scheme, such as http://127.0.0.1:9000\n"
+    assert (
+        done.stderr
+        == "--server: upstream.servers[0]: must be a URL with its scheme, such as http://127.0.0.1:9000\n"
+    )
     assert not list(tmp_path.iterdir())
 
 
