@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from proxy.runtime import exits, healthcheck, member
+from proxy.runtime import exits, healthcheck, worker_process
 from tests.deploy.conftest import ROOT
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
@@ -26,10 +26,10 @@ def test_every_exit_code_is_told():
 
 
 def test_pauses_of_a_dying_worker_are_told():
-    _, *pauses, last = (f"{pause:g}" for pause in member.PAUSES)
+    _, *pauses, last = (f"{pause:g}" for pause in worker_process.PAUSES)
 
     assert f"after {', '.join(pauses)} and then {last} s each" in OPERATIONS
-    assert f"silent for {member.SILENCE_SECONDS:g} s" in OPERATIONS
+    assert f"silent for {worker_process.SILENCE_SECONDS:g} s" in OPERATIONS
 
 
 def test_files_that_are_named_exist():
