@@ -18,13 +18,15 @@ from prometheus_client.exposition import choose_encoder
 
 from proxy import __version__
 from proxy.admin.buckets import NotResetError
+from proxy.admin.scrapes import Scrapes
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp.typedefs import Handler, Middleware
-    from prometheus_client import CollectorRegistry
+
+    from proxy.telemetry.families import Reading
 
 PROBES = frozenset(("/healthz", "/readyz"))  # open without a token: a kubelet has none
 
@@ -44,7 +46,7 @@ async def _nothing() -> None:
 class AdminSources:
     """What is shown, asked for anew at each request; none of it is secret."""
 
-    registry: CollectorRegistry
+    reading: Callable[[], Reading]
     readiness: Callable[[], tuple[bool, Mapping[str, object]]]  # whether new requests may come, and why
     status: Callable[[], Mapping[str, object]]
     resets: Resetting | None = None
@@ -57,10 +59,12 @@ def admin_app(sources: AdminSources, token: str | None = None) -> web.Applicatio
     app = web.Application(middlewares=middlewares)
     app.on_response_prepare.append(_dress)
 
+    scrapes = Scrapes(sources.refresh, sources.reading)
+
     async def metrics(request: web.Request) -> web.Response:
-        await sources.refresh()
-        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encoder(sources.registry), headers={"Content-Type": content_type})
+        _, content_type = choose_encoder(request.headers.get("Accept", ""))
+        body = await scrapes.body(is_openmetrics="openmetrics" in content_type)
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok")  # the loop runs: that is all it says

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from proxy.telemetry.merged import Family  # noqa: TC001 - msgspec reads the annotation
+from proxy.telemetry.families import Reading  # noqa: TC001 - msgspec reads the annotation
 
 if TYPE_CHECKING:
     import socket
@@ -78,11 +78,11 @@ class Failed(msgspec.Struct, tag=True):
 
 
 class Figures(msgspec.Struct, tag=True):
-    """Come every second, and when asked for."""
+    """Come every second; with the status only when they are asked for."""
 
-    families: list[Family]
-    status: dict[str, Any]
+    reading: Reading
     readiness: dict[str, Any]
+    status: dict[str, Any] | None = None
 
 
 class WasReset(msgspec.Struct, tag=True):

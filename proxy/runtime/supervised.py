@@ -22,8 +22,8 @@ from proxy.runtime.exits import EXIT_OK, EXIT_START
 from proxy.runtime.sockets import StartError, WorkerSockets
 from proxy.runtime.worker import Worker
 from proxy.telemetry import log
+from proxy.telemetry.families import reading
 from proxy.telemetry.log import event
-from proxy.telemetry.merged import families
 
 if TYPE_CHECKING:
     from proxy.runtime.channel import Channel, Order
@@ -110,7 +110,7 @@ class SupervisedWorker:
             case words.Reset():
                 await self._reset(order)
             case words.Tell():
-                self._tell()
+                self._tell(worker.status())
 
     def _end(self) -> None:
         if self._ending is None:
@@ -146,7 +146,7 @@ class SupervisedWorker:
             self._tell()
             await asyncio.sleep(REPORT_SECONDS)
 
-    def _tell(self) -> None:
+    def _tell(self, status: dict[str, object] | None = None) -> None:
         worker = self._worker
         _, readiness = worker.readiness()
-        self._channel.say(words.Figures(families(worker.metrics.registry), worker.status(), dict(readiness)))
+        self._channel.say(words.Figures(reading(worker.metrics), dict(readiness), status))

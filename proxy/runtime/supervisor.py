@@ -12,8 +12,6 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-
 from proxy.admin.app import AdminSources
 from proxy.admin.buckets import NotResetError
 from proxy.config.loader import config_hash
@@ -26,8 +24,9 @@ from proxy.runtime.sockets import close_sockets
 from proxy.runtime.statuses import merged
 from proxy.runtime.worker_process import WorkerProcess
 from proxy.telemetry import log
+from proxy.telemetry.families import Reading, process_reading
+from proxy.telemetry.families import merged as together
 from proxy.telemetry.log import event
-from proxy.telemetry.merged import Family, MergedCollector, families
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -47,15 +46,12 @@ class Supervisor:
         self.settings = settings
         self.config_path = config_path
         self.is_ready = False
+        self._config_hash = config_hash(settings)
         self._text = text
         self._listeners, self._admin_sockets, self._forks = forked
         self._workers: list[WorkerProcess] = []
         self._lives: list[asyncio.Task[None]] = []
         self._admin: web.AppRunner | None = None
-        self._own = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._own)
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(MergedCollector(self._families))
         self._resetting = asyncio.Lock()
         self._started = time.time()
         self._last_reload: dict[str, object] = {"successful": True, "at": self._started, "error": None}
@@ -96,7 +92,7 @@ class Supervisor:
             self.refuse_reload(f"{self.config_path}: upstream.tls.{error}")
             return
         stays = restart_differences(self.settings, settings)
-        self.settings, self._text = settings, text
+        self.settings, self._text, self._config_hash = settings, text, config_hash(settings)
         log.configure(settings.log.level)
         self._last_reload = {"successful": True, "at": time.time(), "error": None}
         self._say(words.Reload(text))
@@ -160,7 +156,7 @@ class Supervisor:
 
     def _admin_sources(self) -> AdminSources:
         return AdminSources(
-            registry=self._registry,
+            reading=self._reading,
             readiness=self._readiness,
             status=self._status,
             resets=self,
@@ -170,11 +166,11 @@ class Supervisor:
     async def _refresh(self) -> None:
         await asyncio.gather(*(worker.tell(TELL_SECONDS) for worker in self._workers))
 
-    def _families(self) -> list[list[Family]]:
+    def _reading(self) -> Reading:
+        own = process_reading()
         restarts = sum(worker.restarts for worker in self._workers)
-        name = "weir_worker_restarts"
-        own = [*families(self._own), Family(name, "", "counter", [(f"{name}_total", {}, restarts)])]
-        return [*(found for worker in self._workers for found in worker.families()), own]
+        own.counts["weir_worker_restarts_total"] = {(): restarts}
+        return together([own, *(found for worker in self._workers for found in worker.readings())])
 
     def _readiness(self) -> tuple[bool, dict[str, object]]:
         ready = sum(worker.is_ready for worker in self._workers)
@@ -188,7 +184,7 @@ class Supervisor:
             "uptime": round(time.time() - self._started, 3),
             "config": {
                 "file": self.config_path,
-                "hash": config_hash(self.settings),
+                "hash": self._config_hash,
                 "last_reload": self._last_reload,
             },
         }

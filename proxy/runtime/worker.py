@@ -30,6 +30,7 @@ from proxy.runtime.sites import addresses, listener_tls, serve_admin, serve_list
 from proxy.runtime.sockets import StartError, WorkerSockets, open_worker_sockets
 from proxy.telemetry import log
 from proxy.telemetry.access_log import AccessLog
+from proxy.telemetry.families import reading
 from proxy.telemetry.log import event
 from proxy.telemetry.metrics import Metrics
 
@@ -73,6 +74,8 @@ class Worker:
         self.gateway = Gateway(rules, pool, self.store, self.metrics, self.access_log)
         self.frontend = Frontend(self.sweeper, self.outbox, rules, self.gateway.lane)
         self.is_ready = False
+        self.is_draining = False
+        self._config_hash = config_hash(settings)
         self._runner = FrontendRunner(self.frontend, shutdown_timeout=settings.drain.timeout)
         self._admin: web.AppRunner | None = None
         self._own = own
@@ -137,14 +140,14 @@ class Worker:
             self.store.caches_denials = settings.store.denial_cache
         self.store.configure(rules.limits)
         self.metrics.configure(limit.name for limit in settings.limits)
-        self.settings = settings
+        self.settings, self._config_hash = settings, config_hash(settings)
         self.sweeper.interval = _sweep_seconds(settings)
         self._runner.finish_within(settings.drain.timeout)
         log.configure(settings.log.level)
         self._note_reload(error=None)
         if stays:
             event(_log, logging.WARNING, "restart_needed", settings=list(stays))
-        event(_log, logging.INFO, "reloaded", config_hash=config_hash(settings))
+        event(_log, logging.INFO, "reloaded", config_hash=self._config_hash)
 
     def _new_pool(self, settings: Settings) -> Pool:
         """Raises TlsError."""
@@ -177,7 +180,7 @@ class Worker:
 
     async def drain(self) -> None:
         """Unready but serving for `drain.delay`, then idle connections close and running exchanges finish."""
-        self.is_ready = False
+        self.is_ready, self.is_draining = False, True
         event(_log, logging.INFO, "draining", delay=self.settings.drain.delay)
         await asyncio.sleep(self.settings.drain.delay)
         self.gateway.is_draining = True
@@ -186,7 +189,7 @@ class Worker:
         """Ends everything; running exchanges have `drain.timeout` to finish."""
         if self._renewing is not None:
             self._renewing.cancel()
-        self.is_ready = False
+        self.is_ready, self.is_draining = False, True
         self.gateway.is_draining = True
         await self._runner.cleanup()
         if self._admin is not None:
@@ -229,6 +232,8 @@ class Worker:
     def _provide_metrics(self) -> None:
         self.metrics.provide_connections(self._connections)
         self.metrics.provide_store(self.store)
+        self.metrics.provide_draining(lambda: self.is_draining)
+        self.metrics.provide_log(log.dropped)
         self.metrics.provide_servers(self._servers, lambda: len(self.gateway.pool.waiting))
 
     def _connections(self) -> dict[tuple[str, str], int]:
@@ -243,7 +248,7 @@ class Worker:
 
     def _admin_sources(self) -> AdminSources:
         return AdminSources(
-            registry=self.metrics.registry,
+            reading=lambda: reading(self.metrics),
             readiness=self.readiness,
             status=self.status,
             resets=Resets(self.store, lambda: self.gateway.rules.limits),
@@ -257,7 +262,7 @@ class Worker:
             "uptime": round(time.time() - self._started, 3),
             "config": {
                 "file": self.config_path,
-                "hash": config_hash(self.settings),
+                "hash": self._config_hash,
                 "last_reload": self._last_reload,
             },
             "limits": self.metrics.limit_counts([limit.name for limit in self.settings.limits]),

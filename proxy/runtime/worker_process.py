@@ -17,8 +17,8 @@ from proxy.runtime import channel as words
 from proxy.runtime.channel import reports
 from proxy.runtime.exits import EXIT_START
 from proxy.runtime.sockets import StartError
+from proxy.telemetry.families import Reading, counted, merged
 from proxy.telemetry.log import event
-from proxy.telemetry.merged import Family, counted, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +52,8 @@ class WorkerProcess:
         self.since = 0.0  # Unix time of the last start
         self.status: dict[str, Any] = {}
         self.readiness: dict[str, Any] = {}
-        self._families: list[Family] = []
-        self._past: list[Family] = []  # what its processes counted that have ended
+        self._reading = Reading({}, {})
+        self._past = Reading({}, {})  # what its processes counted that have ended
         self._greeting = greeting
         self._fork = fork
         self._process: asyncio.subprocess.Process | Process | None = None
@@ -69,8 +69,8 @@ class WorkerProcess:
     def is_alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
-    def families(self) -> list[list[Family]]:
-        return [self._past, self._families]
+    def readings(self) -> tuple[Reading, Reading]:
+        return self._past, self._reading
 
     # --- its processes, one after the other ---
 
@@ -106,8 +106,8 @@ class WorkerProcess:
             await self._hear()
         finally:
             self.is_ready = False
-            self._past = merged([self._past, counted(self._families)])
-            self._families, self.status, self.readiness = [], {}, {}
+            self._past = merged([self._past, counted(self._reading)])
+            self._reading, self.status, self.readiness = Reading({}, {}), {}, {}
             if self._reset is not None and not self._reset.done():
                 self._reset.set_exception(ConnectionError())
         return await self._process.wait()
@@ -165,9 +165,10 @@ class WorkerProcess:
                 else:
                     event(_log, logging.ERROR, "cannot_start", number=self.number, reason=report.reason)
             case words.Figures():
-                self._families, self.status = report.families, report.status
-                self.readiness = report.readiness
-                self._told.set()
+                self._reading, self.readiness = report.reading, report.readiness
+                if report.status is not None:
+                    self.status = report.status
+                    self._told.set()
             case words.WasReset():
                 if self._reset is not None and not self._reset.done():
                     self._reset.set_result(report)

@@ -110,7 +110,7 @@ class LineHandler(logging.Handler):
 def configure(level: str, *, fd: int = STDERR, worker: int | None = None) -> LineHandler:
     """Sends all logging to `fd`; called again, as after a reload, it only changes the level."""
     root = logging.getLogger()
-    ours = [handler for handler in root.handlers if isinstance(handler, LineHandler)]
+    ours = _ours(root)
     handler = ours[0] if ours else LineHandler(fd)
     handler.lines.worker = handler.lines.worker if worker is None else worker
     if not ours:
@@ -120,3 +120,12 @@ def configure(level: str, *, fd: int = STDERR, worker: int | None = None) -> Lin
     logging.getLogger("weir").setLevel(threshold)
     root.setLevel(max(threshold, logging.WARNING))  # of libraries: only what somebody must look at
     return handler
+
+
+def dropped() -> int:
+    """Lines that could not be written so far."""
+    return sum(handler.dropped for handler in _ours(logging.getLogger()))
+
+
+def _ours(root: logging.Logger) -> list[LineHandler]:
+    return [handler for handler in root.handlers if isinstance(handler, LineHandler)]

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from proxy import __version__
 from proxy.admin.app import AdminSources, admin_app
+from proxy.telemetry.families import reading
 from proxy.telemetry.metrics import Metrics
 from tests.telemetry.exchanges import exchange
 
@@ -29,7 +30,7 @@ class Now:
 
     def sources(self):
         return AdminSources(
-            self.metrics.registry,
+            lambda: reading(self.metrics),
             readiness=lambda: (self.is_ready, self.details),
             status=lambda: self.status,
         )

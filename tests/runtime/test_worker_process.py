@@ -66,7 +66,7 @@ async def life(worker):
 async def test_hanging_worker_is_killed_and_replaced(monkeypatch, worker, life):
     """Its figures come every second; who is silent for longer does not turn."""
     monkeypatch.setattr(module, "SILENCE_SECONDS", 2.5)
-    await until(lambda: worker.status, "its first figures")
+    await until(lambda: worker.readings()[1].counts, "its first figures")
     await until(lambda: worker.restarts == 0)
     hanging = worker.pid
     await worker.tell(5.0)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from proxy.admin.app import AdminSources, admin_app
-from proxy.telemetry.collector import WeirCollector
+from proxy.telemetry.families import FAMILIES, SPREADS, reading
 from proxy.telemetry.line import Line
 from proxy.telemetry.metrics import DECISIONS, Metrics
-from tests.telemetry.test_collector import LABELS
+from tests.telemetry.test_exposition import LABELS
 
 PAGE = Path(__file__).parents[2] / "docs" / "observability.md"
 
@@ -40,16 +40,11 @@ def quoted(cell):
 
 def test_names_every_metric_with_its_labels_and_type(tables):
     """What dashboards are built from."""
-    types = {"info": "gauge"}
-    families = {
-        family.name + {"counter": "_total", "info": "_info"}.get(family.type, ""): family
-        for family in WeirCollector(Metrics()).collect()
-    }
+    types = {family.name: "gauge" if family.kind == "info" else family.kind for family in FAMILIES}
+    types |= {spread.name: "histogram" for spread in SPREADS}
 
     described = {quoted(name)[0]: (kind, set(quoted(labels))) for name, kind, labels, _ in tables["Metrics"]}
-    assert described == {
-        name: (types.get(family.type, family.type), LABELS[name]) for name, family in families.items()
-    }
+    assert described == {name: (kind, LABELS[name]) for name, kind in types.items()}
 
 
 def test_explains_every_metric_and_every_decision(tables):
@@ -75,7 +70,7 @@ class Resetter:
 def test_names_every_path_of_the_admin_plane(tables):
     """No path that nobody knows of."""
     app = admin_app(
-        AdminSources(Metrics().registry, readiness=lambda: (True, {}), status=dict, resets=Resetter())
+        AdminSources(lambda: reading(Metrics()), readiness=lambda: (True, {}), status=dict, resets=Resetter())
     )
 
     assert {

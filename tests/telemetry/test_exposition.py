@@ -4,18 +4,24 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
-from prometheus_client import generate_latest
-from prometheus_client.openmetrics import exposition as openmetrics
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from proxy import __version__, faults, is_compiled
+from proxy.telemetry.exposition import PIECE_SAMPLES, Exposition
+from proxy.telemetry.families import Reading, reading
 from proxy.telemetry.metrics import Metrics
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
 
 # The interface of the design: names and labels that dashboards and alerts are built on.
 LABELS = {
     "weir_requests_total": {"method", "status", "source"},
+    "weir_outcomes_total": {"outcome"},
+    "weir_own_duration_seconds": set(),
+    "weir_draining": set(),
+    "weir_log_dropped_total": set(),
     "weir_request_duration_seconds": set(),
     "weir_upstream_duration_seconds": set(),
     "weir_limit_decisions_total": {"limit", "decision", "via"},
@@ -69,6 +75,10 @@ def metrics():
     return metrics
 
 
+def scrape(metrics, *, is_openmetrics=False):
+    return b"".join(Exposition().pieces(reading(metrics), is_openmetrics=is_openmetrics)).decode()
+
+
 def samples(text, parse=parse_text):
     """Each sample by its name and labels."""
     return {
@@ -81,7 +91,7 @@ def samples(text, parse=parse_text):
 def test_shows_every_family_of_the_interface_and_no_other(metrics):
     """Names and labels are a promise to dashboards."""
     found = {}
-    for family in parse_text(generate_latest(metrics.registry).decode()):
+    for family in parse_text(scrape(metrics)):
         for sample in family.samples:
             if not sample.name.startswith("weir_"):
                 continue
@@ -94,13 +104,13 @@ def test_shows_every_family_of_the_interface_and_no_other(metrics):
 
 
 @pytest.mark.parametrize(
-    ("encode", "parse"),
-    [(generate_latest, parse_text), (openmetrics.generate_latest, parse_openmetrics)],
+    ("is_openmetrics", "parse"),
+    [(False, parse_text), (True, parse_openmetrics)],
     ids=["text", "openmetrics"],
 )
-def test_says_the_same_in_both_formats(metrics, encode, parse):
+def test_says_the_same_in_both_formats(metrics, is_openmetrics, parse):
     """Read back by the parser of each format, which is strict for OpenMetrics."""
-    found = samples(encode(metrics.registry).decode(), parse)
+    found = samples(scrape(metrics, is_openmetrics=is_openmetrics), parse)
 
     ours = {
         ("weir_requests_total", ("method", "GET"), ("source", "upstream"), ("status", "200")): 1,
@@ -135,7 +145,7 @@ def test_says_the_same_in_both_formats(metrics, encode, parse):
 def test_histogram_counts_run_up_to_all(metrics):
     """A quarter of a second is in every bucket from 0.25 on."""
     metrics.record(exchange(seconds=1000.0))
-    found = samples(generate_latest(metrics.registry).decode())
+    found = samples(scrape(metrics))
 
     name = "weir_request_duration_seconds"
     assert found[f"{name}_bucket", ("le", "0.1")] == 0
@@ -148,14 +158,52 @@ def test_histogram_counts_run_up_to_all(metrics):
 
 def test_store_is_up_where_nobody_says_otherwise():
     """The memory store has nothing that could be down."""
-    found = samples(generate_latest(Metrics().registry).decode())
+    found = samples(scrape(Metrics()))
 
     assert found["weir_store_up",] == 1
 
 
 def test_promtool_finds_nothing_to_say(metrics):
     """Prometheus's own linter."""
-    text = generate_latest(metrics.registry)
-    lint = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=30)
+    text = scrape(metrics)
+    lint = subprocess.run(
+        ["promtool", "check", "metrics"], input=text.encode(), capture_output=True, timeout=30
+    )
 
     assert (lint.returncode, lint.stdout, lint.stderr) == (0, b"", b"")
+
+
+ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@given(st.dictionaries(st.tuples(ANYTHING, st.sampled_from(["serving"])), st.integers(0, 2**53), max_size=9))
+def test_any_name_comes_back_as_it_was(table):
+    """A parser reads what was written, whatever is in a label; names come from the config."""
+    text = b"".join(
+        Exposition().pieces(Reading({"weir_upstream_servers": table}, {}), is_openmetrics=False)
+    ).decode()
+
+    assert samples(text) == {
+        ("weir_upstream_servers", ("server", server), ("state", state)): count
+        for (server, state), count in table.items()
+    }
+
+
+@pytest.mark.parametrize("number", [0, 3, 2**53, 0.25, 1e-7, 1.7e9, 1e300, float("inf"), float("-inf")])
+def test_any_number_comes_back_as_it_was(number):
+    text = b"".join(
+        Exposition().pieces(Reading({"weir_workers": {(): number}}, {}), is_openmetrics=True)
+    ).decode()
+
+    assert samples(text, parse_openmetrics) == {("weir_workers",): number}
+
+
+def test_piece_is_never_long():
+    """500 limits with all they can say: between two pieces the loop turns."""
+    metrics = Metrics()
+    metrics.configure(f"limit-{number}" for number in range(500))
+    pieces = list(Exposition().pieces(reading(metrics), is_openmetrics=False))
+
+    assert max(piece.count(b"\n") for piece in pieces) == PIECE_SAMPLES
+    found = [key for key in samples(b"".join(pieces).decode()) if key[0] == "weir_limit_decisions_total"]
+    assert len(found) == 1000

@@ -6,29 +6,27 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
-from proxy.telemetry.merged import Family, MergedCollector, counted, families, merged
+from proxy.telemetry.exposition import Exposition
+from proxy.telemetry.families import Reading, counted, merged, process_reading, reading
 from proxy.telemetry.metrics import Metrics
 from tests.telemetry.exchanges import exchange
-from tests.telemetry.test_collector import LABELS, samples
+from tests.telemetry.test_exposition import LABELS, samples
 
 
-def process(seconds, *, is_up=True, at=1.7e9):
+def process(seconds, *, is_up=True, at=1.7e9, is_draining=False):
     """What one process sends, through the wire."""
     metrics = Metrics()
     metrics.record(exchange(seconds=seconds))
     metrics.provide_connections(lambda: {("downstream", "active"): 3})
     metrics.provide_store(SimpleNamespace(is_up=is_up))
+    metrics.provide_draining(lambda: is_draining)
     metrics.reloaded(successful=is_up, at=at)
-    data = msgspec.msgpack.encode(families(metrics.registry))
-    return msgspec.msgpack.decode(data, type=list[Family])
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(reading(metrics)), type=Reading)
 
 
 def scrape(*processes):
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(MergedCollector(lambda: processes))
-    return generate_latest(registry).decode()
+    return b"".join(Exposition().pieces(merged(processes), is_openmetrics=False)).decode()
 
 
 def value(text, start):
@@ -58,6 +56,21 @@ def test_what_is_well_is_well_in_all(text):
     assert value(text, "weir_store_up") == 0
     assert value(text, "weir_config_last_reload_successful") == 0
     assert value(scrape(process(1), process(1)), "weir_store_up") == 1
+
+
+def test_one_that_drains_shows():
+    """And does not look like two."""
+    assert value(scrape(process(1), process(1, is_draining=True)), "weir_draining") == 1
+    assert value(scrape(process(1, is_draining=True), process(1, is_draining=True)), "weir_draining") == 1
+
+
+def test_process_that_serves_nothing_counts_its_memory_only():
+    text = scrape(process(0.2), process_reading())
+
+    assert value(text, "weir_workers") == 1
+    assert value(text, "process_resident_memory_bytes") > 1.5 * value(
+        scrape(process(0.2)), "process_resident_memory_bytes"
+    )
 
 
 def test_version_is_told_once(text):
