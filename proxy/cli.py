@@ -85,22 +85,26 @@ def _write_new(path: Path, text: str) -> None:
 
 @main.command()
 @click.argument("config_path", type=_FILE, metavar="FILE")
-def check(config_path: str) -> None:
-    """Say every mistake in FILE; exit 0 if there is none, else 2."""
-    from proxy.config.loader import load
+@click.option("--strict", is_flag=True, help="Exit 2 for warnings too.")
+def check(config_path: str, *, strict: bool) -> None:
+    """Say every mistake in FILE, and what is probably not meant; exit 0 if there is no mistake, else 2."""
+    from proxy.config.loader import examine
     from proxy.config.mistakes import ConfigError
     from proxy.contract.promises import Contract
     from proxy.contract.redaction import Redaction
     from proxy.runtime.listener_tls import judge_files
 
     try:
-        settings = load(config_path)
+        settings, warnings = examine(config_path)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(EXIT_WRONG)
+    for warning in warnings:
+        click.echo(str(warning), err=strict)
     wrong, missing = judge_files(settings)
     if wrong:
         click.echo("\n".join(f"{config_path}: {each}" for each in wrong), err=True)
+    if wrong or (strict and warnings):
         sys.exit(EXIT_WRONG)
     limits = len(settings.limits)
     click.echo(

@@ -1,7 +1,7 @@
 """A config file and the environment to settings, or to every mistake in them at once.
 
 `load` and `loads` either return valid settings or raise `ConfigError`, whose mistakes have the place and the
-remedy.
+remedy. `examine` also tells what is valid and probably not meant.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from proxy.config import document
+from proxy.config import document, doubts
 from proxy.config.environment import Overrides
 from proxy.config.mistakes import ConfigError, Mistake, findings, spelled
 from proxy.config.settings import Settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from proxy.config.document import Document
 
-__all__ = ["ConfigError", "Mistake", "config_hash", "load", "loads", "read_text"]
+__all__ = ["ConfigError", "Mistake", "config_hash", "examine", "load", "loads", "read_text"]
 
 FILE_BYTES_MAX = 1024 * 1024  # what a ConfigMap of Kubernetes may hold
 
@@ -53,6 +53,18 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 def loads(text: str, file: str, environ: Mapping[str, str] | None = None) -> Settings:
     """Settings of a text; `file` is only what mistakes call it."""
+    return _read(text, file, environ)[0]
+
+
+def examine(
+    path: str | os.PathLike[str], environ: Mapping[str, str] | None = None
+) -> tuple[Settings, list[Mistake]]:
+    """Settings of a file, and its warnings in the order of the file. Raises ConfigError."""
+    settings, places = _read(read_text(path), os.fspath(path), environ)
+    return settings, sorted(places.at(*doubt, word="warning: ") for doubt in doubts.about(settings))
+
+
+def _read(text: str, file: str, environ: Mapping[str, str] | None) -> tuple[Settings, _Places]:
     parsed = document.read(text)
     overrides = Overrides(os.environ if environ is None else environ)
     places = _Places(file, parsed, overrides)
@@ -68,7 +80,7 @@ def loads(text: str, file: str, environ: Mapping[str, str] | None = None) -> Set
         raise ConfigError(mistakes) from None
     if mistakes:
         raise ConfigError(mistakes)
-    return settings
+    return settings, places
 
 
 def config_hash(settings: Settings) -> str:
@@ -87,11 +99,16 @@ class _Places:
     def of(self, error: ValidationError, data: Any) -> Iterator[Mistake]:
         details = error.errors(include_url=False)
         for path, is_key, message in findings(details, data):
-            variable = self._overrides.variable_of(path)
-            if variable is not None:
-                yield Mistake(variable, 0, 0, _at(path, message))
-            else:
-                yield Mistake(self._file, *self._mark(path, is_key=is_key), _at(path, message))
+            yield self.at(path, message, is_key=is_key)
+
+    def at(
+        self, path: tuple[str | int, ...], message: str, *, is_key: bool = False, word: str = ""
+    ) -> Mistake:
+        message = word + _at(path, message)
+        variable = self._overrides.variable_of(path)
+        if variable is not None:
+            return Mistake(variable, 0, 0, message)
+        return Mistake(self._file, *self._mark(path, is_key=is_key), message)
 
     def _mark(self, path: tuple[str | int, ...], *, is_key: bool) -> document.Mark:
         """The place of a value, or of the block that lacks it."""

@@ -94,10 +94,20 @@ def test_good_config_is_called_good(tmp_path):
     assert result.stdout
 
 
+def test_warning_has_its_place_and_fails_only_a_strict_check(tmp_path):
+    """Exit 0 and the line; with --strict exit 2."""
+    path = file(tmp_path, "forwarded:\n  trust: [0.0.0.0/0]\n" + GOOD)
+    kind, strict = run("check", str(path)), run("check", "--strict", str(path))
+
+    assert (kind.returncode, strict.returncode) == (0, 2)
+    assert f"{path}:2:11: warning: forwarded.trust[0]: " in kind.stdout
+    assert f"{path}:2:11: warning: forwarded.trust[0]: " in strict.stderr
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_config_is_good(path):
-    """Those that people copy."""
-    result = run("check", str(path))
+    """Those that people copy: without a warning too."""
+    result = run("check", "--strict", str(path))
 
     assert (result.returncode, result.stderr) == (0, "")
 

@@ -1,0 +1,51 @@
+"""Warnings: what is valid and probably not meant, and what looks like it and is well meant."""
+
+import pytest
+
+from proxy.config.loader import examine
+
+# One row a warning: the text that has it (without the upstream, which is added) and the line it gives.
+WARNINGS = [
+    ("limits: [{name: a, rate: 15/s, burst: 14}]", "1:39: warning: limits[0].burst: 14 is below the 15 requests that 15/s allows in a second: who sends those at once is refused; write 15 or more, or leave it out"),
+    ("limits: [{name: a, rate: 120/m, burst: 1}]", "1:40: warning: limits[0].burst: 1 is below the 2 requests that 120/m allows in a second: who sends those at once is refused; write 2 or more, or leave it out"),
+    ("forwarded: {trust: [0.0.0.0/0]}", "1:21: warning: forwarded.trust[0]: 0.0.0.0/0 lets every client choose the address that it is charged by; name the proxies that stand in front"),
+    ("forwarded: {trust: [10.1.0.0/16, '::/0']}", "1:34: warning: forwarded.trust[1]: ::/0 lets every client choose the address that it is charged by; name the proxies that stand in front"),
+    ("forwarded: {trust: [10.0.0.0/8]}", "1:21: warning: forwarded.trust[0]: 10.0.0.0/8 is a whole private network: whoever is in it can choose the address that is charged; name the proxies that stand in front"),
+    ("forwarded: {trust: [192.0.0.0/8]}", "1:21: warning: forwarded.trust[0]: 192.0.0.0/8 is a whole private network: whoever is in it can choose the address that is charged; name the proxies that stand in front"),
+    ("forwarded: {trust: ['fc00::/7']}", "1:21: warning: forwarded.trust[0]: fc00::/7 is a whole private network: whoever is in it can choose the address that is charged; name the proxies that stand in front"),
+]  # fmt: skip
+
+WELL_MEANT = [
+    "limits: [{name: a, rate: 15/s, burst: 15}]",
+    "limits: [{name: a, rate: 30/m, burst: 1}]",
+    "forwarded: {trust: [10.1.0.0/16, 127.0.0.1, 'fd00:1::/32', 192.168.1.0/24]}",
+]
+
+
+def warnings(tmp_path, text, environ=None):
+    path = tmp_path / "weir.yaml"
+    path.write_text(f'{text}\nupstream: {{servers: ["http://a"]}}\n')
+    _, found = examine(path, environ or {})
+    return [str(warning).removeprefix(f"{path}:") for warning in found]
+
+
+@pytest.mark.parametrize(("text", "line"), WARNINGS)
+def test_doubt_is_told_with_its_place_and_reason(tmp_path, text, line):
+    assert warnings(tmp_path, text) == [line]
+
+
+@pytest.mark.parametrize("text", WELL_MEANT)
+def test_what_is_well_meant_is_passed_over(tmp_path, text):
+    assert warnings(tmp_path, text) == []
+
+
+def test_warnings_come_in_the_order_of_the_file(tmp_path):
+    text = "forwarded: {trust: [0.0.0.0/0]}\nlimits: [{name: a, rate: 15/s, burst: 14}]"
+
+    assert [line.partition(":")[0] for line in warnings(tmp_path, text)] == ["1", "2"]
+
+
+def test_doubt_about_a_variable_names_the_variable(tmp_path):
+    (line,) = warnings(tmp_path, "", {"WEIR_FORWARDED__TRUST": '["0.0.0.0/0"]'})
+
+    assert line.startswith("WEIR_FORWARDED__TRUST: warning: forwarded.trust[0]: 0.0.0.0/0 lets ")
