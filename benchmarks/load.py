@@ -1,19 +1,21 @@
-"""The load: wrk on its own core, and what it printed."""
+"""The load: requests as bytes, the generator (load.c) on its own core, and what it printed."""
 
 from __future__ import annotations
 
-import re
+import json
+import random
+import struct
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
-SCRIPTS = Path(__file__).parent
+from benchmarks import programs
+
 HEADERS = (
-    "User-Agent: python-requests/2.32",
-    "Accept: application/json",
-    "Accept-Encoding: gzip, deflate",
+    b"User-Agent: python-requests/2.32\r\n"
+    b"Accept: application/json\r\n"
+    b"Accept-Encoding: gzip, deflate\r\n"
+    b"Connection: keep-alive\r\n"
 )
-_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 60e3}
 
 
 @dataclass(frozen=True)
@@ -24,53 +26,51 @@ class Load:
     per_second: float
     p50_ms: float
     p99_ms: float
-    refused: int  # answers that were not 2xx or 3xx
-    errors: int  # of sockets
+    p999_ms: float
+    max_ms: float
+    refused: int  # answers of 4xx and 5xx
+    errors: int  # connections that broke, answers that are none
+    bytes: int
 
 
-def run(url: str, *, connections: int, seconds: int, script: str, core: int) -> Load:
-    """Bounded by `seconds` and a little."""
-    threads = min(4, connections)  # each thread is one user: a connection keeps its user, as clients do
-    command = [
-        "taskset",
-        "-c",
-        str(core),
-        "wrk",
-        f"-t{threads}",
-        f"-c{connections}",
-        f"-d{seconds}s",
-        "--latency",
-    ]
-    for header in HEADERS:
-        command += ["-H", header]
-    command += ["-s", str(SCRIPTS / script), url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)
+def requests(path: str, users: int, body_bytes: int = 0) -> bytes:
+    """One request for each user, as the generator reads them; in any order."""
+    names = [f"benchmark-user-{number:05d}-0123456789abcdef" for number in range(users)]
+    random.Random(1).shuffle(names)
+    return b"".join(_framed(_request(path, name, body_bytes)) for name in names)
+
+
+def _request(path: str, user: str, body_bytes: int) -> bytes:
+    lines = b"Host: api.example.com\r\n%bX-Auth-Token: %b\r\n" % (HEADERS, user.encode())
+    if not body_bytes:
+        return b"GET %b HTTP/1.1\r\n%b\r\n" % (path.encode(), lines)
+    lines += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % body_bytes
+    body = b'{"a":"' + b"x" * (body_bytes - 8) + b'"}'
+    return b"POST %b HTTP/1.1\r\n%b\r\n%b" % (path.encode(), lines, body)
+
+
+def _framed(request: bytes) -> bytes:
+    return struct.pack("<I", len(request)) + request
+
+
+def run(
+    port: int,
+    data: bytes,
+    *,
+    connections: int,
+    seconds: float,
+    core: int,
+    mixed: bool = False,
+    rate: float = 0,
+) -> Load:
+    """As fast as it goes, or at `rate` requests a second. Bounded by `seconds` and a little."""
+    command = ["taskset", "-c", str(core), str(programs.load_generator()), "127.0.0.1", str(port)]
+    command += [str(connections), str(seconds), str(rate), "mixed" if mixed else "own"]
+    done = subprocess.run(command, input=data, capture_output=True, timeout=seconds + 30, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the load ended with {done.returncode}: {done.stderr.decode()[-500:]}")
     return parse(done.stdout)
 
 
-def parse(text: str) -> Load:
-    """What wrk prints with --latency."""
-    requests = _number(r"(\d+) requests in", text)
-    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
-    return Load(
-        requests=int(requests),
-        per_second=_number(r"Requests/sec:\s+([\d.]+)", text),
-        p50_ms=_milliseconds("50%", text),
-        p99_ms=_milliseconds("99%", text),
-        refused=int(_number(r"Non-2xx or 3xx responses: (\d+)", text, 0)),
-        errors=sum(map(int, errors.groups())) if errors else 0,
-    )
-
-
-def _number(pattern: str, text: str, default: float | None = None) -> float:
-    match = re.search(pattern, text)
-    if match is None:
-        if default is None:
-            raise ValueError(f"wrk did not print {pattern!r}:\n{text}")
-        return default
-    return float(match[1])
-
-
-def _milliseconds(percentile: str, text: str) -> float:
-    match = re.search(rf"^\s+{percentile}\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE)
-    return float(match[1]) * _UNITS[match[2]] if match else 0.0
+def parse(text: bytes) -> Load:
+    return Load(**json.loads(text))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +19,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks import accounting, peers
+from benchmarks import accounting, field, programs
+from benchmarks.peers import HAPROXY, NGINX, PEERS
+from benchmarks.peers.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,9 +37,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="weir-start-") as folder:
-        place = peers.Field(Path(folder))
+        place = field.Field(Path(folder))
         try:
-            upstream, store = peers.origin(place), peers.redis(place)
+            upstream, store = field.origin(place), field.redis(place)
             cases = {name: (command, port) for name, command, port in commands(place, upstream, store)}
             times: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
             for number in range(options.rounds + 1):
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 def commands(
-    place: peers.Field, upstream: peers.Server, store: peers.Server
+    place: field.Field, upstream: field.Server, store: field.Server
 ) -> Iterator[tuple[str, list[str], int]]:
     """Name, command and port of each case."""
     weir = [sys.executable, "-m", "proxy", "run", "--config"]
@@ -66,10 +67,10 @@ def commands(
         ("Weir, Redis", 1, url),
         ("Weir, Redis, 2 workers", 2, url),
     ):
-        port, config = peers.free_port(), place.folder / f"{count}-{where[:5]}.yaml"
+        port, config = field.free_port(), place.folder / f"{count}-{where[:5]}.yaml"
         config.write_text(f"""
 listen: 127.0.0.1:{port}
-admin: {{listen: 127.0.0.1:{peers.free_port()}}}
+admin: {{listen: 127.0.0.1:{field.free_port()}}}
 workers: {count}
 upstream: {{servers: ["{upstream.url}"]}}
 store: {{url: "{where}"}}
@@ -79,16 +80,14 @@ drain: {{delay: 0s, timeout: 1s}}
 log: {{access: "off", level: warning}}
 """)
         yield name, [*weir, str(config)], port
-    for name, start, program in (
-        ("nginx", peers.nginx_limit_req, "nginx"),
-        ("HAProxy", peers.haproxy, "haproxy"),
-    ):
-        if shutil.which(program) is None:
+    for name in (NGINX, HAPROXY):
+        try:
+            server = PEERS[name](Task(place, upstream, 1000, None))  # which writes its config
+        except programs.MissingError as missing:
+            print(f"{name}: left out, since it needs {missing}")
             continue
-        server = start(place, upstream, 1000, None)  # which writes its config
         command = [str(part) for part in server.process.args][3:]  # type: ignore[union-attr]  # behind taskset
-        place.servers.remove(server)
-        server.stop()
+        place.stop(server)
         yield name, command, server.port
 
 
@@ -98,7 +97,7 @@ def first_answer(command: list[str], port: int, folder: Path) -> tuple[float, fl
     environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
     began = time.perf_counter()
     process = subprocess.Popen(
-        command, env=environ, cwd=peers.HERE.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, env=environ, cwd=field.HERE.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         while not is_answered(port):

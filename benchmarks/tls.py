@@ -9,6 +9,7 @@ Of the rounds the middle counts.
 from __future__ import annotations
 
 import argparse
+import re
 import socket
 import ssl
 import subprocess
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import accounting, load, peers
+from benchmarks import accounting, field
 
 KEYS = {
     "ECDSA P-256": ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
@@ -32,7 +33,7 @@ REQUEST = b"GET /api/entities/1 HTTP/1.1\r\nHost: shop.example\r\nConnection: cl
 class Proxy:
     """One that listens without TLS, and with it once for each key."""
 
-    server: peers.Server
+    server: field.Server
     ports: dict[str, int]
 
     @property
@@ -52,9 +53,9 @@ def main() -> None:
         return
     found: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="weir-tls-") as folder:
-        place = peers.Field(Path(folder))
+        place = field.Field(Path(folder))
         try:
-            upstream = peers.origin(place)
+            upstream = field.origin(place)
             pairs = {key: _certificate(place.folder, key) for key in KEYS}
             proxies = {start.__name__: start(place, upstream, pairs) for start in (weir, haproxy, nginx)}
             for number in range(options.rounds):
@@ -67,7 +68,7 @@ def main() -> None:
     report({key: median(costs) for key, costs in found.items()})
 
 
-def one_round(place: peers.Field, proxy: Proxy, seconds: int):
+def one_round(place: field.Field, proxy: Proxy, seconds: int):
     """Each case and its microseconds of CPU time."""
     yield "connection with one request, no TLS", per_connection(place, proxy, "plain", "plain")
     for key in KEYS:
@@ -77,24 +78,32 @@ def one_round(place: peers.Field, proxy: Proxy, seconds: int):
     yield "request on a kept connection, TLS", per_request(place, proxy, "ECDSA P-256", seconds)
 
 
-def per_connection(place: peers.Field, proxy: Proxy, listener: str, kind: str) -> float:
+def per_connection(place: field.Field, proxy: Proxy, listener: str, kind: str) -> float:
     before = proxy.cpu
     port = str(proxy.ports[listener])
     command = [sys.executable, "-m", "benchmarks.tls", "--client", port, kind, str(CONNECTIONS)]
     subprocess.run(
-        ["taskset", "-c", str(place.load_core), *command], cwd=peers.HERE.parent, check=True, timeout=60
+        ["taskset", "-c", str(place.load_core), *command], cwd=field.HERE.parent, check=True, timeout=60
     )
     return (proxy.cpu - before) / CONNECTIONS * 1e6
 
 
-def per_request(place: peers.Field, proxy: Proxy, listener: str, seconds: int) -> float:
+def per_request(place: field.Field, proxy: Proxy, listener: str, seconds: int) -> float:
     scheme = "http" if listener == "plain" else "https"
     url = f"{scheme}://127.0.0.1:{proxy.ports[listener]}/api/entities/1"
     before = proxy.cpu
-    done = load.run(url, connections=32, seconds=seconds, script="users.lua", core=place.load_core)
-    if done.refused or done.errors:
-        raise RuntimeError(f"{proxy.server.name}: {done}")
-    return (proxy.cpu - before) / done.requests * 1e6
+    requests = load(url, seconds, place.load_core)
+    return (proxy.cpu - before) / requests * 1e6
+
+
+def load(url: str, seconds: int, core: int) -> int:
+    """By wrk, which speaks TLS: how many requests were answered, all of them well."""
+    command = ["taskset", "-c", str(core), "wrk", "-t4", "-c32", f"-d{seconds}s", url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)
+    answered = re.search(r"(\d+) requests in", done.stdout)
+    if answered is None or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
+        raise RuntimeError(f"{url}:\n{done.stdout}")
+    return int(answered[1])
 
 
 def report(costs: dict[tuple[str, str], float]) -> None:
@@ -145,7 +154,7 @@ def _ask(sock: socket.socket) -> None:
 # --- the proxies ---
 
 
-def weir(place: peers.Field, upstream: peers.Server, pairs: dict[str, tuple[Path, Path]]) -> Proxy:
+def weir(place: field.Field, upstream: field.Server, pairs: dict[str, tuple[Path, Path]]) -> Proxy:
     ports = _ports()
     config = place.folder / "weir.yaml"
     listen = "".join(
@@ -156,7 +165,7 @@ def weir(place: peers.Field, upstream: peers.Server, pairs: dict[str, tuple[Path
 listen:
   - 127.0.0.1:{ports["plain"]}
 {listen}
-admin: {{listen: 127.0.0.1:{peers.free_port()}}}
+admin: {{listen: 127.0.0.1:{field.free_port()}}}
 upstream: {{servers: ["{upstream.url}"]}}
 limits: []
 drain: {{delay: 0s, timeout: 1s}}
@@ -166,7 +175,7 @@ log: {{access: {place.folder}/weir.access.log, level: warning}}
     return Proxy(place.start("weir", command, ports["plain"], place.proxy_core), ports)
 
 
-def haproxy(place: peers.Field, upstream: peers.Server, pairs: dict[str, tuple[Path, Path]]) -> Proxy:
+def haproxy(place: field.Field, upstream: field.Server, pairs: dict[str, tuple[Path, Path]]) -> Proxy:
     ports = _ports()
     config = place.folder / "haproxy.cfg"
     binds = []
@@ -201,7 +210,7 @@ backend back
     return Proxy(place.start("haproxy", command, ports["plain"], place.proxy_core), ports)
 
 
-def nginx(place: peers.Field, upstream: peers.Server, pairs: dict[str, tuple[Path, Path]]) -> Proxy:
+def nginx(place: field.Field, upstream: field.Server, pairs: dict[str, tuple[Path, Path]]) -> Proxy:
     ports = _ports()
     config = place.folder / "nginx.conf"
     proxied = """
@@ -217,7 +226,7 @@ def nginx(place: peers.Field, upstream: peers.Server, pairs: dict[str, tuple[Pat
         for key, (cert, private) in pairs.items()
     ]
     config.write_text(
-        peers._nginx_head(place, "nginx")  # noqa: SLF001 - of our own package
+        field.nginx_head(place, "nginx")
         + f"""
 http {{
   log_format line '$time_iso8601 $request_id $remote_addr "$request" $status $body_bytes_sent $request_time';
@@ -232,7 +241,7 @@ http {{
 
 
 def _ports() -> dict[str, int]:
-    return {name: peers.free_port() for name in ("plain", *KEYS)}
+    return {name: field.free_port() for name in ("plain", *KEYS)}
 
 
 def _certificate(folder: Path, key: str) -> tuple[Path, Path]:

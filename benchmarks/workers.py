@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from benchmarks import accounting, load, peers
+from benchmarks import accounting, field, load
 
 COUNTS = (1, 2)
 CONNECTIONS = 32  # for each worker
@@ -28,9 +28,9 @@ def main() -> None:
     costs: dict[int, list[float]] = {count: [] for count in COUNTS}
     shares: list[float] = []
     with tempfile.TemporaryDirectory(prefix="weir-workers-") as folder:
-        place = peers.Field(Path(folder))
+        place = field.Field(Path(folder))
         try:
-            upstream, store = peers.origin(place), peers.redis(place)
+            upstream, store = field.origin(place), field.redis(place)
             servers = {count: start(place, upstream, store, count) for count in COUNTS}
             for _ in range(options.rounds):
                 for count, server in servers.items():
@@ -46,13 +46,13 @@ def main() -> None:
     print(f"least share of the CPU time that a worker had: {median(shares):.0%}")
 
 
-def start(place: peers.Field, upstream: peers.Server, store: peers.Server, count: int) -> peers.Server:
+def start(place: field.Field, upstream: field.Server, store: field.Server, count: int) -> field.Server:
     """Weir with so many workers, bound to no core."""
-    port = peers.free_port()
+    port = field.free_port()
     config = place.folder / f"workers-{count}.yaml"
     config.write_text(f"""
 listen: 127.0.0.1:{port}
-admin: {{listen: 127.0.0.1:{peers.free_port()}}}
+admin: {{listen: 127.0.0.1:{field.free_port()}}}
 workers: {count}
 upstream: {{servers: ["{upstream.url}"]}}
 store: {{url: "redis://127.0.0.1:{store.port}", timeout: 1s}}
@@ -62,19 +62,19 @@ drain: {{delay: 0s, timeout: 1s}}
 log: {{access: {place.folder}/workers-{count}.access.log, level: warning}}
 """)
     command = [sys.executable, "-m", "proxy", "run", "--config", str(config)]
-    server = peers.Server(f"{count} workers", port, subprocess.Popen(command, cwd=peers.HERE.parent))
+    server = field.Server(f"{count} workers", port, subprocess.Popen(command, cwd=field.HERE.parent))
     place.servers.append(server)
-    peers._await_port(server, config)  # noqa: SLF001 - of our own package
+    field.await_port(server, config)
     return server
 
 
-def one_run(server: peers.Server, connections: int, seconds: int) -> tuple[float, float]:
+def one_run(server: field.Server, connections: int, seconds: int) -> tuple[float, float]:
     """CPU time of one request in microseconds, and the least busy worker's share of it."""
-    url = server.url + "/api/entities/10657"
-    load.run(url, connections=connections, seconds=1, script="users.lua", core=1)  # warm
+    data = load.requests("/api/entities/10657", connections)
+    load.run(server.port, data, connections=connections, seconds=1, core=1)  # warm
     pids = accounting.tree(server.process.pid)
     before = {pid: _own_seconds(pid) for pid in pids}
-    done = load.run(url, connections=connections, seconds=seconds, script="users.lua", core=1)
+    done = load.run(server.port, data, connections=connections, seconds=seconds, core=1)
     spent = {pid: _own_seconds(pid) - before[pid] for pid in pids}
     if done.refused or done.errors:
         raise RuntimeError(f"{server.name}: {done}")
