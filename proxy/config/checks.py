@@ -7,22 +7,35 @@ through pydantic.
 from __future__ import annotations
 
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proxy.config.addresses import is_loopback
 from proxy.config.names import PLAIN_KINDS, is_json
 from proxy.config.template import json_mistake
 from proxy.config.units import EMPTIED_MAX_US, format_size, format_span
+from proxy.config.unknown import UNKNOWN, ask, known
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from proxy.config.addresses import Address, UpstreamUrl
     from proxy.config.names import KeySpec
     from proxy.config.sections.answers import ContractRule, ErrorTemplate
-    from proxy.config.sections.front import AdminSettings, DownstreamLimits, Listen, ListenTls
+    from proxy.config.sections.front import (
+        AdminSettings,
+        DownstreamLimits,
+        DownstreamTimeouts,
+        Listen,
+        ListenTls,
+    )
     from proxy.config.sections.limits import LimitSettings, StoreTls
-    from proxy.config.sections.upstream import Ejection, HealthChecks, UpstreamTls
+    from proxy.config.sections.upstream import (
+        Ejection,
+        HealthChecks,
+        ServerSettings,
+        UpstreamTimeouts,
+        UpstreamTls,
+    )
     from proxy.config.settings import Settings
     from proxy.config.units import StatusRange
 
@@ -49,13 +62,37 @@ def require(places: Iterable[AddressValue]) -> None:
         raise MisfitError(found)
 
 
+def of(name: str, check: Callable[[Any], Iterable[AddressValue]]) -> Callable[[Any], Iterator[AddressValue]]:
+    """The check of one setting as a check of its block."""
+
+    def judge(section: object) -> Iterator[AddressValue]:
+        for place, message in check(getattr(section, name)):
+            yield (name, *place), message
+
+    return judge
+
+
 def repeated(values: Iterable[Hashable], what: str) -> Iterator[AddressValue]:
     """Entries of a list that were there before."""
     seen: dict[Hashable, int] = {}
-    for index, value in enumerate(values):
+    for index, value in known(values):
         first = seen.setdefault(value, index)
         if first != index:
             yield (index,), f"{what} {value} is there twice"
+
+
+def listens(listen: Sequence[Listen]) -> Iterator[AddressValue]:
+    yield from repeated(map(_fixed_address, listen), "the address")
+
+
+def _fixed_address(listen: Listen) -> Hashable:
+    """Port 0 is another one each time."""
+    address: Hashable = ask(listen, "address")
+    return address if address is UNKNOWN or _is_fixed(listen) else object()
+
+
+def servers(each: Sequence[ServerSettings]) -> Iterator[AddressValue]:
+    yield from repeated((ask(server, "url") for server in each), "the server")
 
 
 def key_order(key: Sequence[KeySpec]) -> Iterator[AddressValue]:
@@ -67,14 +104,20 @@ def key_order(key: Sequence[KeySpec]) -> Iterator[AddressValue]:
             return
 
 
-def limit(settings: LimitSettings) -> Iterator[AddressValue]:
+def cost(settings: LimitSettings) -> Iterator[AddressValue]:
     if settings.cost > settings.burst:
         yield ("cost",), f"{settings.cost} is above the burst of {settings.burst}: no request would ever pass"
+
+
+def lease(settings: LimitSettings) -> Iterator[AddressValue]:
     if settings.lease > 1 and settings.lease * settings.cost > settings.burst:
         yield (
             ("lease",),
             f"{settings.lease} requests take more than the burst of {settings.burst}: never granted",
         )
+
+
+def rate(settings: LimitSettings) -> Iterator[AddressValue]:
     rate = settings.rate
     divisor = gcd(rate.count, rate.period_us)
     emptied = rate.count // divisor * EMPTIED_MAX_US if settings.on_upstream_429 == "drain" else 0
@@ -88,7 +131,7 @@ def limit(settings: LimitSettings) -> Iterator[AddressValue]:
 def limit_names(limits: Sequence[LimitSettings]) -> Iterator[AddressValue]:
     if len(limits) > LIMITS_MAX:
         yield (), f"holds {len(limits)} limits, at most {LIMITS_MAX} are possible"
-    for place, message in repeated((each.name for each in limits), "the name"):
+    for place, message in repeated((ask(each, "name") for each in limits), "the name"):
         yield (*place, "name"), message
 
 
@@ -97,7 +140,8 @@ def admin(settings: AdminSettings) -> Iterator[AddressValue]:
         yield ("token",), f"is required, since {settings.listen} can be reached from other machines"
 
 
-def keep_alive(idle: float) -> Iterator[AddressValue]:
+def keep_alive(settings: DownstreamTimeouts | UpstreamTimeouts) -> Iterator[AddressValue]:
+    idle = settings.idle
     if idle > IDLE_MAX_SECONDS:
         longest = format_span(IDLE_MAX_SECONDS)
         yield (
@@ -145,7 +189,7 @@ def template(settings: ErrorTemplate) -> Iterator[AddressValue]:
 
 
 def redacted(ranges: Sequence[StatusRange]) -> Iterator[AddressValue]:
-    for index, statuses in enumerate(ranges):
+    for index, statuses in known(ranges):
         if statuses.low < 400:
             yield (index,), f"{statuses} holds statuses that are no errors: only 400 to 599 can be redacted"
 
@@ -167,7 +211,7 @@ def _distinct(name: str, words: Sequence[str]) -> Iterator[AddressValue]:
     if len(words) > RULE_NAMES_MAX:
         yield (name,), f"holds {len(words)} entries, at most {RULE_NAMES_MAX} are possible"
     seen: set[str] = set()
-    for index, word in enumerate(words):
+    for index, word in known(words):
         if word.lower() in seen:
             yield (name, index), f"{word} is there twice: case makes no difference"
         seen.add(word.lower())
@@ -175,16 +219,19 @@ def _distinct(name: str, words: Sequence[str]) -> Iterator[AddressValue]:
 
 def contract_rules(rules: Sequence[ContractRule]) -> Iterator[AddressValue]:
     """No status is spoken of twice."""
-    for index, rule in enumerate(rules):
-        for earlier in rules[:index]:
-            low, high = max(rule.status.low, earlier.status.low), min(rule.status.high, earlier.status.high)
+    statuses = list(known(ask(rule, "status") for rule in rules))
+    for number, (index, status) in enumerate(statuses):
+        for _, earlier in statuses[:number]:
+            low, high = max(status.low, earlier.low), min(status.high, earlier.high)
             if low <= high:
-                yield (index, "status"), f"{low} is in the entry for {earlier.status} already"
+                yield (index, "status"), f"{low} is in the entry for {earlier} already"
                 break
 
 
-def whole(settings: Settings) -> Iterator[AddressValue]:
-    """Between sections."""
+# --- between sections ---
+
+
+def store_timeout(settings: Settings) -> Iterator[AddressValue]:
     store, response = settings.store.timeout, settings.upstream.timeouts.response
     if store >= response:
         yield (
@@ -194,12 +241,21 @@ def whole(settings: Settings) -> Iterator[AddressValue]:
                 " a decision must cost less than the answer"
             ),
         )
+
+
+def store_tls(settings: Settings) -> Iterator[AddressValue]:
     files = settings.store.tls
     if (files.ca or files.cert) and not settings.store.url.tls:
         yield ("store", "tls"), "is used with rediss:// only, and store.url is none"
+
+
+def upstream_tls(settings: Settings) -> Iterator[AddressValue]:
     towards = settings.upstream.tls
     if towards != type(towards)() and all(each.url.scheme != "https" for each in settings.upstream.servers):
         yield ("upstream", "tls"), "is used with https:// only, and no server's URL is one"
+
+
+def workers(settings: Settings) -> Iterator[AddressValue]:
     if settings.workers not in (1, "auto") and settings.store.url.kind == "memory" and settings.limits:
         yield (
             ("workers",),
@@ -208,6 +264,10 @@ def whole(settings: Settings) -> Iterator[AddressValue]:
                 " memory: count in Redis, or leave it at 1"
             ),
         )
+
+
+def own_addresses(settings: Settings) -> Iterator[AddressValue]:
+    """No two of Weir's sockets are one, and it is not its own service."""
     listening = {
         (each.host, each.port, each.unix_path): "listen" for each in settings.listen if _is_fixed(each)
     }
@@ -221,6 +281,9 @@ def whole(settings: Settings) -> Iterator[AddressValue]:
                 ("upstream", "servers", index),
                 "is where Weir itself listens: requests would go round in circles",
             )
+
+
+WHOLE = (store_timeout, store_tls, upstream_tls, workers, own_addresses)
 
 
 def _is_fixed(address: Address | Listen) -> bool:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from proxy.config import document, doubts
 from proxy.config.environment import Overrides
+from proxy.config.look import Look
 from proxy.config.mistakes import ConfigError, Mistake, findings, spelled
 from proxy.config.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from proxy.config.document import Document
 
@@ -73,11 +72,9 @@ def _read(text: str, file: str, environ: Mapping[str, str] | None) -> tuple[Sett
     if parsed.mistakes and parsed.data is None:
         raise ConfigError(mistakes)  # not YAML: what it says of settings is unknown
     data = overrides.laid_over({} if parsed.data is None else parsed.data)
-    try:
-        settings = Settings.model_validate(data)
-    except ValidationError as error:
-        mistakes += places.of(error, data)
-        raise ConfigError(mistakes) from None
+    look = Look()
+    settings = Settings.model_validate(data, context=look)
+    mistakes += (places.at(path, message, is_key=is_key) for path, is_key, message in findings(look, data))
     if mistakes:
         raise ConfigError(mistakes)
     return settings, places
@@ -95,11 +92,6 @@ class _Places:
         self._file = file
         self._parsed = parsed
         self._overrides = overrides
-
-    def of(self, error: ValidationError, data: Any) -> Iterator[Mistake]:
-        details = error.errors(include_url=False)
-        for path, is_key, message in findings(details, data):
-            yield self.at(path, message, is_key=is_key)
 
     def at(
         self, path: tuple[str | int, ...], message: str, *, is_key: bool = False, word: str = ""

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxy.config import catalogue
-from proxy.config.checks import MisfitError
 from proxy.config.wording import either, nearest, shown, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pydantic_core import ErrorDetails
+    from proxy.config.look import Look
 
 Path = tuple[str | int, ...]
 
@@ -57,23 +56,15 @@ def spelled(path: Path) -> str:
     return text
 
 
-def findings(details: Sequence[ErrorDetails], data: object) -> Iterator[tuple[Path, bool, str]]:
-    """Path, whether its key (not its value) is wrong, and what is wrong, for each of pydantic's findings."""
-    for detail in details:
+def findings(look: Look, data: object) -> Iterator[tuple[Path, bool, str]]:
+    """Path, whether its key (not its value) is wrong, and what is wrong."""
+    for path, message in look.misfits:
+        yield _written(path, data), False, message
+    for detail in look.details:
         kind = detail["type"]
-        if kind == "default_factory_not_called":
-            continue  # the value it depends on is a finding of its own
-        if kind == "too_short" and detail["input"]:
-            continue  # so are the entries that were found bad
         is_key = kind == "extra_forbidden" or detail["loc"][-1:] == ("[key]",)
         path = _written(detail["loc"], data)
-        context: Mapping[str, Any] = detail.get("ctx", {})
-        error = context.get("error")
-        if isinstance(error, MisfitError):
-            for place, message in error.places:
-                yield _written((*path, *place), data), False, message
-        else:
-            yield path, is_key, _message(kind, path, detail["input"], context)
+        yield path, is_key, _message(kind, path, detail["input"], detail.get("ctx", {}))
 
 
 def _written(loc: Path, data: object) -> Path:

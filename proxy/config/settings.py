@@ -7,9 +7,9 @@ of files or YAML.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from proxy.config import checks
 from proxy.config.kinds import Access, Span, Workers, wrapped
@@ -34,21 +34,14 @@ class LogSettings(Section):
     )
 
 
-def _listen(listen: tuple[Listen, ...]) -> tuple[Listen, ...]:
-    fixed = (each.address if each.port or each.unix_path else object() for each in listen)
-    checks.require(checks.repeated(fixed, "the address"))
-    return listen
-
-
-def _limits(limits: tuple[LimitSettings, ...]) -> tuple[LimitSettings, ...]:
-    checks.require(checks.limit_names(limits))
-    return limits
-
-
 class Settings(Section):
-    listen: Annotated[
-        tuple[Listen, ...], BeforeValidator(wrapped), Field(min_length=1), AfterValidator(_listen)
-    ] = setting(
+    fits = (
+        checks.of("listen", checks.listens),
+        checks.of("limits", checks.limit_names),
+        *checks.WHOLE,
+    )
+
+    listen: Annotated[tuple[Listen, ...], BeforeValidator(wrapped), Field(min_length=1)] = setting(
         "Where clients connect: an address, or a list of addresses and blocks.", "0.0.0.0:8080", restart=True
     )
     admin: AdminSettings = setting("The admin plane.", {}, restart=True)
@@ -61,7 +54,7 @@ class Settings(Section):
     downstream: DownstreamSettings = setting("Towards clients.", {})
     upstream: UpstreamSettings = setting("The service that Weir stands in front of.", {})
     store: StoreSettings = setting("Where buckets live.", {})
-    limits: Annotated[tuple[LimitSettings, ...], AfterValidator(_limits)] = setting(
+    limits: tuple[LimitSettings, ...] = setting(
         "Who may send how much; all that match must admit. [] limits nothing.",
         [{"name": "per-user", "rate": "15/s"}],
         says="one limit: name per-user, rate 15/s",
@@ -75,11 +68,6 @@ class Settings(Section):
     )
     drain: DrainSettings = setting("How Weir stops.", {})
     log: LogSettings = setting("What Weir writes.", {})
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.whole(self))
-        return self
 
 
 def restart_differences(old: Section, new: Section, at: str = "", *, waits: bool = False) -> tuple[str, ...]:

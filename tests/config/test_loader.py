@@ -483,3 +483,84 @@ def test_changes_that_wait_for_a_restart_are_named():
 def test_mistake_without_a_line_is_told_by_its_file_alone():
     assert str(Mistake("WEIR_X", 0, 0, "unknown")) == "WEIR_X: unknown"
     assert str(Mistake("f", 3, 4, "wrong")) == "f:3:4: wrong"
+
+
+# --- one mistake hides no other ---
+
+# Two or more mistakes that stand side by side, the second of them in what only a whole block can show.
+SIDE_BY_SIDE = [
+    ("limits: [{name: a, rate: 1}, {name: a, rate: 1/s}]", ["limits[0].rate", "limits[1].name"]),
+    ("limits: [{name: a, rate: 1/s, colour: red}, {name: a}]", ["limits[0].colour", "limits[1].name", "limits[1].rate"]),
+    ("limits: [x, {name: a, rate: 1/s}, {name: a, rate: 1/s}]", ["limits[0]", "limits[2].name"]),
+    ("limits: [{name: a, rate: 1/s, cost: 2, mode: no}]", ["limits[0].cost", "limits[0].mode"]),
+    ("limits: [{name: a, rate: 9/s, burst: x, cost: 20}]", ["limits[0].burst"]),  # of what burst should it be above?
+    ("limits: [{name: a, rate: x, cost: 20}]", ["limits[0].rate"]),
+    ("limits: [{name: a, rate: 1/s, key: [nobody, const, const]}]", ["limits[0].key[0]", "limits[0].key[2]"]),
+    ("limits: [{name: a, rate: 1/s, key: [client-ip, client-ip], lease: 9}]", ["limits[0].key[1]", "limits[0].lease"]),
+    ("workers: 2\nlog: {level: loud}", ["workers", "log.level"]),
+    ("workers: 2\nlimits: [{name: a, rate: 1/s}, {name: a, rate: 1/s}]", ["workers", "limits[1].name"]),
+    ("workers: 2\nlimits: 7", ["limits"]),  # two workers with no limits would do
+    ("workers: 2\nstore: {url: mem}", ["store.url"]),  # whether two workers fit is not known
+    ("admin: {listen: 0.0.0.0:1, colour: red}", ["admin.token", "admin.colour"]),
+    ("admin: {listen: 0.0.0.0:8080, token: 1}", ["admin.listen", "admin.token"]),
+    ("listen: ['a:1', 'a:1', 'b']", ["listen[1]", "listen[2]"]),
+    ("listen: [{address: 'a:1', tls: {cert: x}}, 'a:1']", ["listen[0].tls.key", "listen[1]"]),
+    ("upstream: {servers: ['http://a', 'http://a', 'ftp://b'], slow_start: 1}", ["upstream.servers[1]", "upstream.servers[2]", "upstream.slow_start"]),
+    ("upstream: {servers: [{url: 'http://a', weight: 0}, 'http://a']}", ["upstream.servers[0].weight", "upstream.servers[1]"]),
+    ("upstream: {servers: ['http://a', 'http://localhost:8080'], host: me}", ["upstream.servers[1]", "upstream.host"]),
+    ("upstream: {servers: ['http://a'], health: {timeout: 6s, rise: 0}}", ["upstream.health.timeout", "upstream.health.rise"]),
+    ("upstream: {servers: ['http://a'], health: {timeout: 6s, interval: x}}", ["upstream.health.interval"]),
+    ("downstream: {limits: {request_line: 64KiB, headers: 0}}", ["downstream.limits.request_line", "downstream.limits.headers"]),
+    ("contract: {rules: [{status: 201, body: any}, {status: 201, body: some}]}", ["contract.rules[1].status", "contract.rules[1].body"]),
+    ("contract: {rules: [{status: 204, body: required, colour: red}]}", ["contract.rules[0]", "contract.rules[0].colour"]),
+    ("contract: {rules: [{status: 200, headers: [a, A, b c]}]}", ["contract.rules[0].headers[1]", "contract.rules[0].headers[2]"]),
+    ("errors: {redact: [200, x]}", ["errors.redact[0]", "errors.redact[1]"]),
+    ("errors: {format: {content_type: application/json, body: '{title}', colour: red}}", ["errors.format.body", "errors.format.colour"]),
+    ("store: {timeout: 3m, url: 'redis://h', tls: {ca: a}, max_keys: 0}", ["store.timeout", "store.tls", "store.max_keys"]),
+    ("store: {timeout: 3m, timeout: 3m}\nworkers: 2", ["store.timeout", "store.timeout", "workers"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "paths"), SIDE_BY_SIDE)
+def test_mistake_hides_no_other(text, paths):
+    whole = text if "upstream: {" in text else f"{text}\n{SERVERS}\n"
+
+    found = [mistake.split(": ")[1] for mistake in mistakes(whole)]
+
+    assert sorted(found) == sorted(paths)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([text for text, *_ in MISTAKES if re.match("[a-z]+: ", text)]),
+        min_size=2,
+        max_size=4,
+        unique_by=lambda text: text.partition(":")[0],
+    )
+)
+def test_mistakes_of_different_blocks_are_all_told(texts):
+    """Each of them is told beside the others as it is alone, but for what depends on another."""
+    alone = {message for text in texts for message in _places(text)}
+    together = set(_places("\n".join(texts)))
+
+    assert {place for place in alone if place.partition(":")[0] != "store"} - together <= BETWEEN_BLOCKS
+    assert together - alone <= BETWEEN_BLOCKS
+
+
+# Settings that are judged by those of other blocks.
+BETWEEN_BLOCKS = {
+    "workers",
+    "store.timeout",
+    "store.tls",
+    "upstream.tls",
+    "admin.listen",
+    "admin.token",
+    "upstream.servers[0]",
+    "upstream.servers",
+}
+
+
+def _places(text):
+    whole = text if "upstream: {" in text else f"{text}\n{SERVERS}\n"
+    return [mistake.split(": ")[1] for mistake in mistakes(whole)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from proxy.config import checks
 from proxy.config.kinds import (
@@ -22,25 +22,14 @@ from proxy.config.names import parse_media_type
 from proxy.config.sections.section import Section, setting
 from proxy.config.template import parse_template
 
-if TYPE_CHECKING:
-    from proxy.config.units import StatusRange
-
 
 class ErrorTemplate(Section):
+    fits = (checks.template,)
+
     content_type: Annotated[str, AfterValidator(parse_media_type)] = setting("Content-Type of error objects.")
     body: Annotated[str, AfterValidator(parse_template)] = setting(
         "Their body, with {status}, {title}, {detail} and {request_id}, escaped for JSON strings."
     )
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.template(self))
-        return self
-
-
-def _redacted(ranges: tuple[StatusRange, ...]) -> tuple[StatusRange, ...]:
-    checks.require(checks.redacted(ranges))
-    return ranges
 
 
 def _form(value: object) -> str:
@@ -48,7 +37,9 @@ def _form(value: object) -> str:
 
 
 class ErrorSettings(Section):
-    redact: Annotated[tuple[Statuses, ...], BeforeValidator(wrapped), AfterValidator(_redacted)] = setting(
+    fits = (checks.of("redact", checks.redacted),)
+
+    redact: Annotated[tuple[Statuses, ...], BeforeValidator(wrapped)] = setting(
         "Statuses whose bodies never leave: they are logged and replaced.", ["500-599"]
     )
     leak_guard: Literal["off", "report", "redact"] = setting(
@@ -78,6 +69,8 @@ class PathMethods(Section):
 
 
 class ContractRule(Section):
+    fits = (checks.contract_rule,)
+
     status: Statuses = setting("A status, or a range such as 200-299, of which no other entry speaks.")
     headers: tuple[HeaderName, ...] | None = setting(
         "Header fields that must be there; null keeps those of the built-in table.", None
@@ -90,18 +83,10 @@ class ContractRule(Section):
         "Whether there must be a body, as the head tells; null keeps what the built-in table says.", None
     )
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.contract_rule(self))
-        return self
-
-
-def _rules(rules: tuple[ContractRule, ...]) -> tuple[ContractRule, ...]:
-    checks.require(checks.contract_rules(rules))
-    return rules
-
 
 class ContractSettings(Section):
+    fits = (checks.of("rules", checks.contract_rules),)
+
     public_url: Origin | None = setting(
         "Origin that clients know, put into Location instead of the server's own; null keeps the server's.",
         None,
@@ -110,7 +95,7 @@ class ContractSettings(Section):
         "Make ETags for 200s to GET up to 1 MiB that have none, and answer If-None-Match with 304.",
         default=False,
     )
-    rules: Annotated[tuple[ContractRule, ...], AfterValidator(_rules)] = setting(
+    rules: tuple[ContractRule, ...] = setting(
         "What answers must have, beside or in place of the built-in table; those that lack it are counted.",
         [],
     )

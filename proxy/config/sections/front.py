@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import model_validator
 
@@ -29,6 +29,8 @@ class ListenCertificate(Section):
 
 
 class ListenTls(Section):
+    fits = (checks.listen_tls,)
+
     cert: Text | None = setting("Path of the certificate chain, PEM.", None)
     key: Text | None = setting("Path of the private key, PEM.", None)
     certs: tuple[ListenCertificate, ...] = setting(
@@ -39,11 +41,6 @@ class ListenTls(Section):
         "Path of the authorities that client certificates must come from; null asks for none.", None
     )
     min_version: TlsVersion = setting("Least version of TLS.", "1.2")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.listen_tls(self))
-        return self
 
 
 class Listen(Section):
@@ -72,6 +69,8 @@ class Listen(Section):
 
 
 class AdminSettings(Section):
+    fits = (checks.admin,)
+
     listen: AddressValue = setting(
         "Where /metrics, /healthz, /readyz and /status are served: host:port or unix:/path.", "127.0.0.1:9901"
     )
@@ -79,24 +78,18 @@ class AdminSettings(Section):
         "Required as `Authorization: Bearer` when set; must be set when `listen` is not loopback.", None
     )
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.admin(self))
-        return self
-
 
 class DownstreamTimeouts(Section):
+    fits = (checks.keep_alive,)
+
     head: Timeout = setting("For a request's head to arrive whole.", "10s")
     body: Timeout = setting("Between two pieces of a request's body.", "30s")
     idle: Timeout = setting("For a connection at rest between two requests.", "60s")
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.keep_alive(self.idle))
-        return self
-
 
 class DownstreamLimits(Section):
+    fits = (checks.downstream_limits,)
+
     request_line: Size = setting("Longest request line; beyond it 414.", "8KiB")
     head: Size = setting("Largest head, request line included; beyond it 431.", "32KiB")
     headers: Count = setting("Most header fields; beyond it 431.", 100)
@@ -109,11 +102,6 @@ class DownstreamLimits(Section):
         " beyond it 503. null: no bound.",
         None,
     )
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.downstream_limits(self))
-        return self
 
 
 class DownstreamSettings(Section):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from proxy.config import checks
 from proxy.config.kinds import (
@@ -23,22 +23,20 @@ from proxy.config.kinds import (
     Timeout,
     wrapped,
 )
-from proxy.config.names import KeySpec, parse_limit_name
+from proxy.config.names import parse_limit_name
 from proxy.config.sections.section import Section, setting
 from proxy.config.units import Rate
+from proxy.config.unknown import UNKNOWN, Unknown
 
 
 class StoreTls(Section):
+    fits = (checks.cert_with_key,)
+
     ca: Text | None = setting(
         "Path of the authorities that Redis's certificate must come from, PEM; null takes the system's.", None
     )
     cert: Text | None = setting("Path of a client certificate, PEM, where Redis asks for one.", None)
     key: Text | None = setting("Path of its private key, PEM.", None)
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.cert_with_key(self))
-        return self
 
 
 class StoreSettings(Section):
@@ -77,26 +75,21 @@ class Exempt(Section):
     headers: Headers = setting("Headers and globs of their values, any of which exempts.", {})
 
 
-def _key(key: tuple[KeySpec, ...]) -> tuple[KeySpec, ...]:
-    checks.require(checks.key_order(key))
-    return key
-
-
-def _count_of_rate(so_far: dict[str, Any]) -> int:
+def _count_of_rate(so_far: dict[str, Any]) -> int | Unknown:
     rate = so_far.get("rate")
-    return rate.count if isinstance(rate, Rate) else 1
+    return rate.count if isinstance(rate, Rate) else UNKNOWN  # a wrong rate is a mistake of its own
 
 
 class LimitSettings(Section):
+    fits = (checks.cost, checks.lease, checks.rate, checks.of("key", checks.key_order))
+
     name: Annotated[str, AfterValidator(parse_limit_name)] = setting(
         "Its name in headers, metrics and logs; unique."
     )
     match: Match = setting("Which requests it counts.", {})
-    key: Annotated[tuple[Key, ...], BeforeValidator(wrapped), Field(min_length=1), AfterValidator(_key)] = (
-        setting(
-            "The first that is present is counted: header:NAME, cookie:NAME, jwt:CLAIM, client-ip, const.",
-            ["header:X-Auth-Token", "header:Authorization", "client-ip"],
-        )
+    key: Annotated[tuple[Key, ...], BeforeValidator(wrapped), Field(min_length=1)] = setting(
+        "The first that is present is counted: header:NAME, cookie:NAME, jwt:CLAIM, client-ip, const.",
+        ["header:X-Auth-Token", "header:Authorization", "client-ip"],
     )
     rate: Rated = setting("Requests in a second, minute, hour or day: 15/s, 90/m, 1000/h, 5000/d.")
     burst: Count = setting("Most requests at once.", _count_of_rate, says="the count of `rate`")
@@ -116,8 +109,3 @@ class LimitSettings(Section):
         "When the store does not answer: count in this process, admit, or refuse.", "local"
     )
     exempt: Exempt = setting("Which requests it never counts.", {})
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.limit(self))
-        return self

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+
+from proxy.config import checks
+from proxy.config.look import Check, Look
 
 
 def setting(help_: str, default: object = ..., *, says: str = "", restart: bool = False) -> Any:
@@ -18,11 +31,47 @@ def setting(help_: str, default: object = ..., *, says: str = "", restart: bool 
 
 
 class Section(BaseModel):
-    """A block of settings. An empty block, all of it commented out, is a block of defaults."""
+    """A block of settings. An empty block, all of it commented out, is a block of defaults.
+
+    `fits` are the checks between its settings: each takes the block and yields places and messages.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    fits: ClassVar[tuple[Check, ...]] = ()
 
-    @model_validator(mode="before")
+    @field_validator("*", mode="wrap")
     @classmethod
-    def _defaults(cls, value: Any) -> Any:
-        return {} if value is None else value
+    def _judge_field(cls, value: Any, judge: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        name = info.field_name
+        if not isinstance(info.context, Look) or name is None:
+            return judge(value)
+        return info.context.field(name, value, judge, is_list=name in _lists(cls))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _judge_section(cls, value: Any, judge: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Any:
+        value = {} if value is None else value
+        if isinstance(info.context, Look):
+            return info.context.section(value, judge, _names(cls), cls.fits)
+        section = judge(value)
+        checks.require(place for check in cls.fits for place in check(section))
+        return section
+
+
+@cache
+def _names(section: type[Section]) -> dict[str, bool]:
+    """Of its fields, and whether they are required."""
+    return {name: field.is_required() for name, field in section.model_fields.items()}
+
+
+@cache
+def _lists(section: type[Section]) -> frozenset[str]:
+    """Names of fields whose values are lists."""
+    fields = section.model_fields.items()
+    return frozenset(name for name, field in fields if tuple in _types(field.annotation))
+
+
+def _types(annotation: Any) -> set[Any]:
+    """An annotation and those that it is made of."""
+    found = {get_origin(annotation) or annotation}
+    return found.union(*map(_types, get_args(annotation))) if get_args(annotation) else found

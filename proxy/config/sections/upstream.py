@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from proxy.config import checks
 from proxy.config.kinds import (
@@ -23,6 +23,8 @@ from proxy.config.sections.section import Section, setting
 
 
 class UpstreamTimeouts(Section):
+    fits = (checks.keep_alive,)
+
     connect: Timeout = setting("For a connection to a server, TLS included.", "5s")
     response: Timeout = setting(
         "For the head of a response, and then between two pieces of its body.", "140s"
@@ -30,11 +32,6 @@ class UpstreamTimeouts(Section):
     idle: Timeout = setting(
         "For a connection at rest in the pool; keep it below the service's own keep-alive time.", "55s"
     )
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.keep_alive(self.idle))
-        return self
 
 
 class UpstreamLimits(Section):
@@ -46,6 +43,8 @@ class UpstreamLimits(Section):
 
 
 class UpstreamTls(Section):
+    fits = (checks.cert_with_key,)
+
     ca: Text | None = setting(
         "Path of the authorities that servers' certificates must come from, PEM; null takes the system's.",
         None,
@@ -58,13 +57,10 @@ class UpstreamTls(Section):
     key: Text | None = setting("Path of its private key, PEM.", None)
     min_version: TlsVersion = setting("Least version of TLS.", "1.2")
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.cert_with_key(self))
-        return self
-
 
 class HealthChecks(Section):
+    fits = (checks.health,)
+
     path: Target | None = setting(
         "What servers are asked for at intervals; those that answer 2xx or 3xx are well. null asks nothing.",
         None,
@@ -74,24 +70,16 @@ class HealthChecks(Section):
     rise: Count = setting("Checks in a row that must pass until a server is used again.", 2)
     fall: Count = setting("Checks in a row that must fail until a server is left out.", 3)
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.health(self))
-        return self
-
 
 class Ejection(Section):
+    fits = (checks.ejection,)
+
     failures: Count | None = setting(
         "In a row, then a server is left out for a while, but never more than half of them; null: never.",
         5,
     )
     first: Timeout = setting("How long the first time; each time after that twice as long.", "10s")
     longest: Timeout = setting("How long at most.", "5m")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        checks.require(checks.ejection(self))
-        return self
 
 
 class ServerSettings(Section):
@@ -104,13 +92,10 @@ class ServerSettings(Section):
         return value if isinstance(value, dict | ServerSettings) else {"url": value}
 
 
-def _servers(servers: tuple[ServerSettings, ...]) -> tuple[ServerSettings, ...]:
-    checks.require(checks.repeated((server.url for server in servers), "the server"))
-    return servers
-
-
 class UpstreamSettings(Section):
-    servers: Annotated[tuple[ServerSettings, ...], Field(min_length=1), AfterValidator(_servers)] = setting(
+    fits = (checks.of("servers", checks.servers),)
+
+    servers: Annotated[tuple[ServerSettings, ...], Field(min_length=1)] = setting(
         "The service's servers: http://host:port, https://host:port or http+unix:///path."
     )
     host: Literal["preserve", "upstream"] = setting(

@@ -1,0 +1,110 @@
+"""One look at a whole config: every mistake in it, however many others stand beside it.
+
+Pydantic judges a block only once all its fields are good, so that one mistake hides others until it is
+mended. Here what is wrong is noted with its path, `UNKNOWN` takes its place, and the look goes on; a check
+that needs what is unknown is left out. Knows nothing of files, and of no single setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from proxy.config.unknown import UNKNOWN, UnknownError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
+
+Path = tuple[str | int, ...]
+Judge = Callable[[Any], Any]  # pydantic's: a value in, the parsed value out, or ValidationError
+Check = Callable[[Any], Iterable[tuple[Path, str]]]
+
+
+class Look:
+    """The context of one validation."""
+
+    def __init__(self) -> None:
+        self.details: list[ErrorDetails] = []  # what pydantic finds, with whole paths
+        self.misfits: list[tuple[Path, str]] = []  # what the checks find
+        self._path: list[str | int] = []
+        self._entries: list[int | None] = []  # of each field above: entries of its list so far, or no list
+
+    def field(self, name: str, value: Any, judge: Judge, *, is_list: bool) -> Any:
+        if value is UNKNOWN:
+            return value
+        self._path.append(name)
+        self._entries.append(0 if is_list else None)
+        try:
+            return judge(value)
+        except ValidationError as error:
+            return self._without_bad(value, self._noted(error), judge)
+        finally:
+            self._entries.pop()
+            self._path.pop()
+
+    def section(self, value: Any, judge: Judge, fields: Mapping[str, bool], checks: Iterable[Check]) -> Any:
+        """`fields` are the names and whether they are required."""
+        index = self._enter()
+        try:
+            section = judge(self._prepared(value, fields))
+        except ValidationError as error:
+            self._noted(error)
+            return UNKNOWN
+        else:
+            self._check(section, checks)
+            return section
+        finally:
+            if index is not None:
+                self._path.pop()
+
+    def _enter(self) -> int | None:
+        index = self._entries[-1] if self._entries else None
+        if index is not None:
+            self._entries[-1] = index + 1
+            self._path.append(index)
+        return index
+
+    def _prepared(self, value: Any, fields: Mapping[str, bool]) -> Any:
+        """Without names that nobody knows, with something for those that are required and missing."""
+        if not isinstance(value, dict):
+            return value
+        for name in value:
+            if name not in fields:
+                self._note("extra_forbidden", name)
+        missing = [name for name, is_required in fields.items() if is_required and name not in value]
+        for name in missing:
+            self._note("missing", name)
+        return {name: each for name, each in value.items() if name in fields} | dict.fromkeys(
+            missing, UNKNOWN
+        )
+
+    def _check(self, section: Any, checks: Iterable[Check]) -> None:
+        for check in checks:
+            with suppress(UnknownError):  # what it found before stands
+                for path, message in check(section):
+                    self.misfits.append(((*self._path, *path), message))
+
+    def _note(self, kind: str, name: str) -> None:
+        self.details.append({"type": kind, "loc": (*self._path, name), "msg": "", "input": None})
+
+    def _noted(self, error: ValidationError) -> list[ErrorDetails]:
+        found = error.errors(include_url=False)
+        self.details += ({**detail, "loc": (*self._path, *detail["loc"])} for detail in found)
+        return found
+
+    def _without_bad(self, value: Any, found: list[ErrorDetails], judge: Judge) -> Any:
+        """The list with its good entries, so that these are compared with each other."""
+        bad = {detail["loc"][0] for detail in found if detail["loc"]}
+        if not isinstance(value, list) or len(bad) in (0, len(value)) or not bad.issubset(range(len(value))):
+            return UNKNOWN
+        try:
+            good = iter(judge([each for index, each in enumerate(value) if index not in bad]))
+        except ValidationError as error:
+            self._noted(error)
+            return UNKNOWN
+        return tuple(UNKNOWN if index in bad else next(good) for index in range(len(value)))
