@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.faults import Fault
-    from proxy.policy.decision import Decision
+    from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit
 
 # Outcomes: how an exchange ended.
@@ -29,6 +29,7 @@ class Exchange:
     __slots__ = (
         "bytes_in",
         "bytes_out",
+        "charges",
         "client",
         "decision",
         "exempt",
@@ -57,6 +58,7 @@ class Exchange:
         self.finished = 0.0
         self.request_id = ""
         self.decision: Decision | None = None  # what the limits said; None if none was asked
+        self.charges: Sequence[Charge] = ()  # what it was to be charged
         self.exempt: Sequence[Limit] = ()  # limits that match but let this client be
         self.server = ""  # the upstream server that was asked, "" if none was
         self.upstream_started = 0.0

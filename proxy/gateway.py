@@ -63,11 +63,11 @@ class Lane(Ending):
         if fault is not None:
             self._refuse(fault, keep=fault is not faults.BODY_TOO_LARGE)
             return
-        charges, exchange.exempt = known.charges or rules.limits.charges(head, known.client)
-        if not charges:
+        exchange.charges, exchange.exempt = known.charges or rules.limits.charges(head, known.client)
+        if not exchange.charges:
             self._forward()
             return
-        decision = gateway.store.take(charges, self)
+        decision = gateway.store.take(exchange.charges, self)
         if decision is not None:
             self._judge(decision)
 

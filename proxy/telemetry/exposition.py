@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from proxy.telemetry.families import Buckets, Key, Reading
 
-PIECE_SAMPLES: Final = 512  # 0.1 ms
+PIECE_SAMPLES: Final = 128  # 0.1 ms, and 0.4 ms the first time
 HEADS_MAX: Final = 50_000  # series whose beginnings are remembered: several times those of 500 limits
 
 _SUFFIXES = {COUNTER: "_total", INFO: "_info"}  # OpenMetrics names a family without them

@@ -173,6 +173,14 @@ FAMILIES: Final = (
         (),
         lambda metrics: _one(metrics.worker_restarts),
     ),
+    Family(
+        "weir_limit_keys",
+        GAUGE,
+        "Keys that were over a limit, or near it, in the last minute: at least so many.",
+        ("limit", "state"),
+        lambda metrics: metrics.limit_keys(),
+        max,  # a busy client meets every worker
+    ),
     Family("weir_workers", GAUGE, "Processes that serve.", (), lambda _: _one(1)),
     Family(
         "weir_draining",

@@ -8,11 +8,15 @@ config, the fault table and HTTP itself, never from what a client chose: a metho
 from __future__ import annotations
 
 from bisect import bisect_left
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy import faults
 from proxy.policy.decision import LOCAL, STORE
 from proxy.telemetry.histogram import Histogram
+from proxy.telemetry.recent import Recent
+from proxy.telemetry.safe_text import METHODS
+from proxy.telemetry.top_keys import NEAR, OVER, TopKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,12 +25,7 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Decision, Verdict
     from proxy.policy.limits import Limit
 
-# RFC 9110 section 9, PATCH (RFC 5789), WebDAV (RFC 4918, 3253, 5323) and QUERY (its draft).
-METHODS = frozenset(
-    b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK "
-    b"REPORT SEARCH QUERY".split()
-)
-OTHER = b"other"
+OTHER = b"other"  # a method that is none of METHODS
 
 # The words of weir_limit_decisions_total.
 ADMITTED = "admitted"
@@ -100,11 +99,12 @@ class Metrics:
     """The counters of one process. `record` is the hot path; the rest is counted where it is seen."""
 
     def __init__(self) -> None:
-        self.exchanges: dict[tuple[bytes, int, str, str], int] = {}  # (method, status, source, outcome)
+        self.ended: dict[tuple[bytes, int, str, str], int] = {}  # (method, status, source, outcome)
         self.request_seconds: Histogram = Histogram(SECONDS)
         self.upstream_seconds: Histogram = Histogram(SECONDS)
         self.own_seconds: Histogram = Histogram(SECONDS)
         self.decisions: dict[tuple[str, str, str], int] = {}  # (limit, decision, via)
+        self._limit_names: tuple[str, ...] = ()
         self.refused_heads: dict[str, int] = dict.fromkeys(sorted(DOOR_REASONS), 0)
         self.redactions: dict[int, int] = {}  # the upstream's status
         self.leaks: dict[tuple[int, str], int] = {}  # (the upstream's status, signature)
@@ -121,6 +121,8 @@ class Metrics:
         self.servers: Callable[[], Mapping[tuple[str, str], int]] = dict  # addresses by server and state
         self.waiting: Callable[[], int] = int  # requests that wait for a server
         self.is_store_up: Callable[[], bool] = lambda: True
+        self.top_keys = TopKeys()
+        self.recent = Recent()
         self.is_draining: Callable[[], bool] = bool
         self.access_log_dropped: Callable[[], int] = int
         self.log_dropped: Callable[[], int] = int
@@ -132,7 +134,7 @@ class Metrics:
         status = exchange.status
         key = (exchange.method, status, exchange.source, exchange.outcome)
         try:
-            self.exchanges[key] += 1
+            self.ended[key] += 1
         except KeyError:
             self._first(key)
         started = exchange.started
@@ -155,16 +157,21 @@ class Metrics:
         decision = exchange.decision
         if decision is not None:
             self._decided(decision)
+            self.top_keys.saw(exchange.charges, decision.verdicts, exchange.finished)
         if exchange.exempt:
             self._exempted(exchange.exempt)
         fault = exchange.fault
-        if fault is not None and fault.reason in DOOR_REASONS:
-            self.refused_heads[fault.reason] += 1
+        if fault is not None:
+            if fault.reason in DOOR_REASONS:
+                self.refused_heads[fault.reason] += 1
+            self.recent.note(exchange)
+        elif exchange.redacted_status:
+            self.recent.note(exchange)
 
     def _first(self, key: tuple[bytes, int, str, str]) -> None:
         method, status, source, outcome = key
         known = (method if method in METHODS else OTHER, status, source, outcome)
-        self.exchanges[known] = self.exchanges.get(known, 0) + 1
+        self.ended[known] = self.ended.get(known, 0) + 1
 
     def _decided(self, decision: Decision) -> None:
         decisions = self.decisions
@@ -202,7 +209,9 @@ class Metrics:
 
     def configure(self, limits: Iterable[str]) -> None:
         """Shows a config's limits from zero, so that a first refusal is a rise; what is counted stays."""
-        for name in limits:
+        self._limit_names = names = tuple(limits)
+        self.top_keys.configure(names)
+        for name in names:
             self.decisions.setdefault((name, ADMITTED, STORE), 0)
             self.decisions.setdefault((name, REFUSED, STORE), 0)
 
@@ -245,7 +254,7 @@ class Metrics:
     def requests(self) -> dict[tuple[bytes, int, str], int]:
         """By method, status and source."""
         counts: dict[tuple[bytes, int, str], int] = {}
-        for (method, status, source, _), count in self.exchanges.items():
+        for (method, status, source, _), count in self.ended.items():
             key = (method, status, source)
             counts[key] = counts.get(key, 0) + count
         return counts
@@ -253,9 +262,14 @@ class Metrics:
     @property
     def outcomes(self) -> dict[str, int]:
         counts: dict[str, int] = {}
-        for (_, _, _, outcome), count in self.exchanges.items():
+        for (_, _, _, outcome), count in self.ended.items():
             counts[outcome] = counts.get(outcome, 0) + count
         return counts
+
+    def limit_keys(self) -> dict[tuple[str, str], int]:
+        """By limit and state, how many keys are remembered."""
+        zeros = {(name, state): 0 for name in self._limit_names for state in (OVER, NEAR)}
+        return zeros | self.top_keys.counts(monotonic())
 
     def limit_counts(self, limits: Iterable[str]) -> dict[str, dict[str, int]]:
         """By limit: how often it admitted, refused, would have refused and was not asked, in whatever way."""

@@ -10,7 +10,11 @@ import re
 from functools import lru_cache
 from urllib.parse import unquote_plus
 
-from proxy.telemetry.metrics import METHODS
+# RFC 9110 section 9, PATCH (RFC 5789), WebDAV (RFC 4918, 3253, 5323) and QUERY (its draft).
+METHODS = frozenset(
+    b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK "
+    b"REPORT SEARCH QUERY".split()
+)
 
 TARGET_CHARS = 2048  # a line stays below 4 KiB, so that it is whole wherever lines are cut
 METHOD_CHARS = 32

@@ -19,6 +19,7 @@ from tests.telemetry.exchanges import decision, exchange, limit, verdict
 LABELS = {
     "weir_requests_total": {"method", "status", "source"},
     "weir_outcomes_total": {"outcome"},
+    "weir_limit_keys": {"limit", "state"},
     "weir_own_duration_seconds": set(),
     "weir_draining": set(),
     "weir_log_dropped_total": set(),
