@@ -35,7 +35,7 @@ EXEMPT = "exempt"
 DECISIONS = (ADMITTED, REFUSED, SHADOW_REFUSED, EXEMPT)
 
 # From half a millisecond (a refusal takes less) to the service's own request timeout of 140 s.
-SECONDS: Final = (
+SECONDS = (
     0.0005,
     0.001,
     0.0025,
@@ -130,7 +130,10 @@ class Metrics:
     # --- every exchange ---
 
     def record(self, exchange: Exchange) -> None:
-        """Counts one finished exchange. Written out, without `observe`: every exchange pays for each call."""
+        """Counts one finished exchange. Written out, without `observe`: every exchange pays for each call.
+
+        The bounds are the histogram's: compiled, a tuple of constants is made anew wherever it is named.
+        """
         status = exchange.status
         key = (exchange.method, status, exchange.source, exchange.outcome)
         try:
@@ -141,18 +144,18 @@ class Metrics:
         if status != 101:  # a tunnel lasts as long as it likes
             seconds = exchange.finished - started
             histogram = self.request_seconds
-            histogram.counts[bisect_left(SECONDS, seconds)] += 1
+            histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
             histogram.total += seconds
             sent = exchange.upstream_started
             if sent:
                 seconds = sent - started
             histogram = self.own_seconds
-            histogram.counts[bisect_left(SECONDS, seconds)] += 1
+            histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
             histogram.total += seconds
         seconds = exchange.upstream_seconds
         if seconds:
             histogram = self.upstream_seconds
-            histogram.counts[bisect_left(SECONDS, seconds)] += 1
+            histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
             histogram.total += seconds
         decision = exchange.decision
         if decision is not None:
