@@ -75,7 +75,7 @@ def rows() -> list[tuple[str, Callable[[], object]]]:
             "the response's head to the client, written",
             lambda: rules.response(answer, exchange, head, b"\r\n"),
         ),
-        ("an error object", lambda: rules.problems.answer(429, "x", exchange.request_id, ("per-user",))),
+        ("an error object", lambda: rules.problems.pieces(429, "x", 32, ("per-user",))),
         ("a chunked body of 512 bytes", lambda: ChunkedDecoder().decode(CHUNKED)),
     ]
 

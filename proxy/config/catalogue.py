@@ -50,15 +50,6 @@ def _by_plain_path() -> dict[str, Entry]:
     return {entry.path.replace("[]", ""): entry for entry in entries()}
 
 
-def restart_only() -> tuple[str, ...]:
-    """Settings that a reload cannot change: their changes wait for the next start."""
-    return tuple(
-        entry.path
-        for entry in entries()
-        if entry.is_restart and not entry.is_block and "[]" not in entry.path
-    )
-
-
 def help_of(path: tuple[str | int, ...]) -> str:
     entry = _by_plain_path().get(_plain(path))
     return entry.help if entry else ""

@@ -88,18 +88,13 @@ class Problems:
         }
         return {form: cls(layout) for form, layout in layouts.items()}
 
-    def answer(
-        self, status: int, detail: str | None, request_id: str, violated: tuple[str, ...] = ()
-    ) -> tuple[bytes, bytes]:
-        """The header lines and the body of an answer of our own; `violated` names the limits that refused."""
-        request_id_bytes = request_id.encode() if request_id.isalnum() else escaped(request_id).encode()
-        lines, pieces = self.pieces(status, detail, len(request_id_bytes), violated)
-        return lines, request_id_bytes.join(pieces)
-
     def pieces(
         self, status: int, detail: str | None, id_bytes: int, violated: tuple[str, ...] = ()
     ) -> tuple[bytes, list[bytes]]:
-        """The header lines, and the body as the pieces between its request ids, each of `id_bytes`."""
+        """The header lines, and the body as the pieces between its request ids, each of `id_bytes`.
+
+        `violated` names the limits that refused.
+        """
         row = self._rows.get((status, detail, violated)) or self._row(status, detail, violated)
         return b"%b%d\r\n" % (row.head, row.fixed_bytes + row.ids * id_bytes), row.pieces
 

@@ -8,47 +8,29 @@ any time t at most burst + rate * (t + LEASE_SECONDS). Knows nothing of connecti
 
 from __future__ import annotations
 
-from struct import pack
 from typing import TYPE_CHECKING
 
 from proxy.policy.decision import LEASE, Decision, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from proxy.limiter.books import Book
-    from proxy.policy.decision import Charge
+    from proxy.limiter.cache import LimitCache
 
 LEASE_SECONDS = 0.1
 LEASE_US = int(LEASE_SECONDS * 1e6)
 
 
 class Leases:
-    """One limit's leases; also the shape of a request for one, which nobody waits for."""
+    """Of one limit."""
 
-    __slots__ = (
-        "_asked",
-        "_book",
-        "_held",
-        "_pace_us",
-        "_tokens",
-        "books",
-        "columns",
-        "refund_columns",
-        "width",
-    )
+    __slots__ = ("_asked", "_cache", "_held", "_pace_us", "_tokens")
 
-    def __init__(self, book: Book, flags: int) -> None:
-        limit = book.limit
-        self._book = book
-        self._tokens = limit.lease - 1  # the request that asks takes its own
-        self._pace_us = LEASE_US // limit.lease  # between two requests: slower ones would leave tokens unused
+    def __init__(self, cache: LimitCache) -> None:
+        lease = cache.limit.lease
+        self._cache = cache
+        self._tokens = lease - 1  # the request that asks takes its own
+        self._pace_us = LEASE_US // lease  # between two requests: slower ones would leave tokens unused
         self._held: dict[bytes, tuple[int, int]] = {}  # requests that may pass, and until when
         self._asked: dict[bytes, int] = {}  # when a bucket was last asked for, or a lease of it until when
-        self.books: tuple[Book, ...] = ()
-        self.width = 1
-        cost = limit.cost_units * self._tokens
-        self.columns = self.refund_columns = pack("<dddB", limit.scale, cost, limit.burst_units, flags)
 
     def spend(self, key: bytes, now_us: int) -> Decision | None:
         """Admitted by what is held, if there is any."""
@@ -64,9 +46,9 @@ class Leases:
             self._held[key] = left, until_us
         else:
             del self._held[key]
-        book = self._book
-        debt = book.known_verdict(key, now_us).debt - left * book.limit.cost_units
-        return Decision(True, [Verdict(book.limit, True, max(debt, 0))], LEASE)  # noqa: FBT003 - hot
+        cache = self._cache
+        debt = cache.known_verdict(key, now_us).debt - left * cache.limit.cost_units
+        return Decision(True, [Verdict(cache.limit, True, max(debt, 0))], LEASE)  # noqa: FBT003 - hot
 
     def is_wanted(self, key: bytes, now_us: int) -> bool:
         """Requests come fast enough, and none is on its way."""
@@ -79,18 +61,10 @@ class Leases:
         self._asked[key] = now_us + LEASE_US // 2
         return True
 
-    # --- as the shape of a request ---
-
-    def packed(self, charges: Sequence[Charge]) -> list[bytes]:
-        return self._book.packed(charges)
-
-    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
-        key = charges[0].key
-        decision = self._book.decision(charges, answers, at, sent_us)
-        if answers[at] >= 0:
-            self._held[key] = self._tokens, sent_us + LEASE_US
-            self._asked[key] = sent_us
-        return decision
+    def granted(self, key: bytes, sent_us: int) -> None:
+        """Counted from the moment it was asked for."""
+        self._held[key] = self._tokens, sent_us + LEASE_US
+        self._asked[key] = sent_us
 
     # --- now and then ---
 

@@ -3,11 +3,11 @@
 up        calls go out at once.
 waiting   the connection broke: calls wait for the next one, at most until their deadline.
 down      nothing is accepted; the probe connects again and again, and opens only when the server has
-          answered the owner's introduction within the deadline of a call.
+          answered the session's first words within the deadline of a call.
 
 A call that has no reply at its deadline takes the link down with all that are on their way: whoever waits
 behind it would wait in vain. Knows nothing of buckets; what is said first on a new connection is the
-owner's.
+session's (session.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import asyncio
 import logging
 from collections import deque
 from random import uniform
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 import hiredis
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio.connection import AbstractConnection
 
+    from proxy.limiter.session import Session
+
 UP, WAITING, DOWN = "up", "waiting", "down"
 
 CONNECT_TIMEOUT = 1.0  # seconds; with the longest pause between two probes: back within 2 s
@@ -41,20 +42,6 @@ BEAT = 1.0  # seconds between two signs of life
 LAG = 0.005  # seconds a timer may be late before the loop, not Redis, is taken for the slow one
 
 _log = logging.getLogger("weir.store")
-
-
-class Owner(Protocol):
-    """The store, as its links see it."""
-
-    timeout: float
-
-    async def introduce(self, link: Link) -> None:
-        """Speaks first on a new connection, by `ask` and `post`; then the link is up. Raises TroubleError."""
-
-    async def beat(self, link: Link) -> None:
-        """Called every second while the link is up."""
-
-    def count_error(self, reason: str) -> None: ...
 
 
 class Message(Protocol):
@@ -72,32 +59,47 @@ class Message(Protocol):
 
 
 class Link:
-    def __init__(self, name: str, dial: Callable[[], Awaitable[AbstractConnection]], owner: Owner) -> None:
+    def __init__(
+        self,
+        name: str,
+        dial: Callable[[], Awaitable[AbstractConnection]],
+        session: Session,
+        troubled: Callable[[str], None],
+        now: Callable[[], float],
+    ) -> None:
+        """`troubled` is told the reason of each trouble."""
         self.name = name  # for logs and status: where it leads
+        self.now = now
+        self.shards: list[int] = []  # that it leads to
+        self.mask = 0  # of the shards that one call may not mix
         self.state = DOWN  # until it is started
         self.clock = ServerClock()
         self.trouble: TroubleError | None = None
         self._dial = dial
-        self._owner = owner
+        self._session = session
+        self._troubled = troubled
         self._wire: Wire | None = None
         self._held: deque[Message] = deque()  # waiting for a connection
         self._timer: asyncio.TimerHandle | None = None
         self._tending: asyncio.Task[None] | None = None
         self._broken = asyncio.Event()
-        self._since = monotonic()  # in this state
+        self._since = now()  # in this state
         self._failures = 0  # probes in a row that failed, or opened for a moment only
         self.tried = asyncio.Event()  # it has been up or down since the start
 
-    # --- what the owner asks for ---
+    # --- what is asked of it ---
 
     def start(self) -> None:
         self._enter(WAITING)
         self._tending = asyncio.create_task(self._tend())
 
-    @property
-    def timeout(self) -> float:
-        """Seconds that a call may take."""
-        return self._owner.timeout
+    def deadline(self) -> float:
+        """Of a call that is made now."""
+        return self.now() + self._session.timeout
+
+    def deadline_us(self) -> float:
+        """The same, by the server's clock."""
+        return self.clock.server_us(int(self.deadline() * 1e6))
 
     async def close(self) -> None:
         if self._tending is not None:
@@ -123,8 +125,8 @@ class Link:
         self._watch(message.deadline)
 
     async def ask(self, data: Callable[[Link], bytes]) -> Any:
-        """The reply to a call of the owner's own. Raises TroubleError."""
-        question = _Question(data, monotonic() + self.timeout)
+        """The reply to a call of the session's. Raises TroubleError."""
+        question = _Question(data, self.deadline())
         if self._wire is None:
             raise TroubleError("connection", "the connection was lost")
         self.post(question)
@@ -133,9 +135,13 @@ class Link:
             raise reply_trouble(reply, self.name)
         return reply
 
+    async def ask_for(self, data: bytes) -> Any:
+        """The same for a call that is packed. Raises TroubleError."""
+        return await self.ask(lambda _: data)
+
     def fail(self, trouble: TroubleError) -> None:
         """Takes the link down: what is on its way fails now, the probe begins."""
-        self._owner.count_error(trouble.reason)
+        self._troubled(trouble.reason)
         was_down = self.state == DOWN
         if not was_down or self.trouble is None or self.trouble.reason != trouble.reason:
             word = "store still down" if was_down else "store down"
@@ -151,7 +157,7 @@ class Link:
     @property
     def seconds(self) -> float:
         """How long it has been in this state."""
-        return monotonic() - self._since
+        return self.now() - self._since
 
     # --- the connection's end ---
 
@@ -171,7 +177,7 @@ class Link:
                 message.failed()
             self._broken.set()
             return
-        self._owner.count_error("connection")
+        self._troubled("connection")
         self.trouble = TroubleError("connection", "the connection was lost")
         self._enter(WAITING)
         self._held.extend(message for message in calls if message.can_wait)
@@ -198,20 +204,20 @@ class Link:
         if self.state == UP:
             self._failures = 0 if self.seconds >= STEADY else self._failures + 1
         self.state = state
-        self._since = monotonic()
+        self._since = self.now()
 
     # --- deadlines: one timer, for the oldest call ---
 
     def _watch(self, deadline: float) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(deadline - monotonic(), self._look, deadline)
+            self._timer = asyncio.get_running_loop().call_later(deadline - self.now(), self._look, deadline)
 
     def _look(self, due: float) -> None:
         self._timer = None
         oldest = self._oldest()
         if oldest is None:
             return
-        now = monotonic()
+        now = self.now()
         if oldest > now:
             self._watch(oldest)
         elif now - due > LAG:  # this process was busy: replies that came meanwhile are read first
@@ -262,7 +268,7 @@ class Link:
         except RuntimeError:  # uvloop's, when the server closes while redis-py still talks
             raise TroubleError("connection", f"store.url: {self.name} closed the connection") from None
         self._wire = Wire(connection, self._lost)
-        await self._owner.introduce(self)
+        await self._session.open(self)
         outage, waited = self.seconds, self.state == WAITING
         self._enter(UP)
         self.tried.set()
@@ -283,7 +289,7 @@ class Link:
 
     async def _beat(self) -> None:
         try:
-            await self._owner.beat(self)
+            await self._session.beat(self)
         except TroubleError as trouble:
             if not self._broken.is_set():
                 self.fail(trouble)
@@ -297,7 +303,7 @@ async def end(task: asyncio.Task[None]) -> None:
 
 
 class _Question:
-    """A call of the owner's own whose reply is awaited."""
+    """A call of the session's whose reply is awaited."""
 
     can_wait = False
 

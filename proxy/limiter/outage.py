@@ -15,7 +15,7 @@ from proxy.policy.decision import LOCAL, Decision, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.limiter.books import Book
+    from proxy.limiter.cache import LimitCache
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit
 
@@ -45,16 +45,16 @@ class ShareVerdict(Verdict):
         return gcra.next_token(self.debt, self.limit.burst_units, self.limit.interval * self.replicas)
 
 
-def decide(books: Sequence[Book], charges: Sequence[Charge], now_us: int, replicas: int) -> Decision:
+def decide(caches: Sequence[LimitCache], charges: Sequence[Charge], now_us: int, replicas: int) -> Decision:
     verdicts: list[Verdict] = []
     refusal = (
         None  # the way of the limit that refuses; local goes before deny, as its client can do something
     )
-    for book, charge in zip(books, charges, strict=True):
-        verdict = _look(book, charge.key, now_us, replicas)
+    for cache, charge in zip(caches, charges, strict=True):
+        verdict = _look(cache, charge.key, now_us, replicas)
         verdicts.append(verdict)
-        if not verdict.is_admitted and not book.limit.is_shadow and refusal != "local":
-            refusal = book.limit.on_store_error
+        if not verdict.is_admitted and not cache.limit.is_shadow and refusal != "local":
+            refusal = cache.limit.on_store_error
     if refusal is not None:
         return Decision(
             False,  # noqa: FBT003 - its name is in the class
@@ -62,22 +62,22 @@ def decide(books: Sequence[Book], charges: Sequence[Charge], now_us: int, replic
             LOCAL,
             faults.STORE_DOWN if refusal == "deny" else faults.LIMITED,
         )
-    for book, charge, verdict in zip(books, charges, verdicts, strict=True):
-        if verdict.is_admitted and book.limit.on_store_error == "local":
-            verdict.debt = book.take_locally(charge.key, verdict.debt, now_us, replicas)
+    for cache, charge, verdict in zip(caches, charges, verdicts, strict=True):
+        if verdict.is_admitted and cache.limit.on_store_error == "local":
+            verdict.debt = cache.take_locally(charge.key, verdict.debt, now_us, replicas)
     return Decision(True, verdicts, LOCAL)  # noqa: FBT003 - is_admitted
 
 
-def _look(book: Book, key: bytes, now_us: int, replicas: int) -> Verdict:
-    limit = book.limit
+def _look(cache: LimitCache, key: bytes, now_us: int, replicas: int) -> Verdict:
+    limit = cache.limit
     if limit.on_store_error == "local":
-        debt = book.local_debt(key, now_us)
-        return ShareVerdict(limit, debt, replicas, fits=book.fits_locally(debt, replicas))
+        debt = cache.local_debt(key, now_us)
+        return ShareVerdict(limit, debt, replicas, fits=cache.fits_locally(debt, replicas))
     admits = limit.on_store_error == "allow"
     return Verdict(limit, admits, 0 if admits else limit.burst_units)
 
 
-def give_back(books: Sequence[Book], charges: Sequence[Charge], now_us: int, replicas: int) -> None:
-    for book, charge in zip(books, charges, strict=True):
-        if book.limit.on_store_error == "local":
-            book.give_back_locally(charge.key, now_us, replicas)
+def give_back(caches: Sequence[LimitCache], charges: Sequence[Charge], now_us: int, replicas: int) -> None:
+    for cache, charge in zip(caches, charges, strict=True):
+        if cache.limit.on_store_error == "local":
+            cache.give_back_locally(charge.key, now_us, replicas)

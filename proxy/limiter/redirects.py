@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from proxy.limiter.batch import Batch
-    from proxy.limiter.fleet import Fleet
     from proxy.limiter.link import Link
+    from proxy.limiter.topology import Topology
 
 
-def redirected(batch: Batch, link: Link, error: str, fleet: Fleet) -> list[tuple[Batch, Link]]:
+def redirected(batch: Batch, link: Link, error: str, topology: Topology) -> list[tuple[Batch, Link]]:
     """What to send where; nothing if the error is none of these."""
     word, *rest = error.split(" ")
     if word in ("MOVED", "ASK") and len(rest) >= 2:
         host, _, port = rest[1].rpartition(":")
-        target = fleet.at((host.strip("[]"), int(port))) if host else link
+        target = topology.at((host.strip("[]"), int(port))) if host else link
         batch.is_asking = word == "ASK"
         if word == "MOVED":
-            fleet.look_around()
+            topology.look_around()
         return [(batch, target)]
     if word == "TRYAGAIN" and len(batch.requests) > 1:
         return [(part, link) for part in batch.split()]

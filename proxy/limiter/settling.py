@@ -8,57 +8,51 @@ come between.
 
 from __future__ import annotations
 
-from struct import pack
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from proxy.limiter.books import LAST_SHARD
-from proxy.limiter.memory import monotonic_us
-from proxy.limiter.resp import Script
+from proxy.limiter.records import pack_head, shard_of
+from proxy.limiter.scripts import Script
 from proxy.limiter.trouble import TroubleError, reply_trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from proxy.limiter.books import Book
+    from proxy.limiter.cache import LimitCache
     from proxy.limiter.link import Link
 
-SETTLE = Script("settle.lua")
+SETTLE = Script("bucket.lua", "settle.lua")
 ROUND_KEYS = 256  # 1 ms of Redis's time
 
-Bucket = tuple["Book", bytes]
+Bucket = tuple["LimitCache", bytes]
 
 
-async def settle(link: Link, books: Sequence[Book], places: Places, replicas: int) -> None:
+async def settle(link: Link, caches: Sequence[LimitCache], replicas: int) -> None:
     """On return the last round is on its way. Raises TroubleError."""
-    todo = [bucket for bucket in _known(books) if places.has(bucket)]
+    todo = _of(link, [(cache, key) for cache in caches for key in cache.unsettled_keys()])
     while len(todo) > ROUND_KEYS:
-        for part in places.parts(todo):
-            reply = await link.ask(_Round(part, replicas, link.timeout).data)
+        for part in _rounds(link, todo):
+            reply = await link.ask(_Round(part, replicas, link.deadline()).data)
             if len(reply) == 1:
                 raise TroubleError("timeout", f"store.url: {link.name} settles too slowly")
-        todo = [bucket for bucket in _spent(books) if places.has(bucket)]
-    for part in places.parts(todo):
-        link.post(_Round(part, replicas, link.timeout))
+        todo = _of(link, [(cache, key) for cache in caches for key in cache.spent_keys()])
+    for part in _rounds(link, todo):
+        link.post(_Round(part, replicas, link.deadline()))
 
 
-class Places:
-    """The shards whose buckets a link carries; with a mask, a call holds buckets of one shard only."""
+def _of(link: Link, buckets: Iterable[Bucket]) -> list[Bucket]:
+    """Those that the link leads to."""
+    shards = frozenset(link.shards)
+    return [bucket for bucket in buckets if shard_of(bucket[1]) in shards]
 
-    def __init__(self, shards: Collection[int], mask: int) -> None:
-        self._shards = frozenset(shards)
-        self._mask = mask
 
-    def has(self, bucket: Bucket) -> bool:
-        return bucket[1][0] & LAST_SHARD in self._shards
-
-    def parts(self, buckets: Sequence[Bucket]) -> Iterator[list[Bucket]]:
-        by_place: dict[int, list[Bucket]] = {}
-        for bucket in buckets:
-            by_place.setdefault(bucket[1][0] & self._mask, []).append(bucket)
-        for part in by_place.values():
-            for start in range(0, len(part), ROUND_KEYS):
-                yield part[start : start + ROUND_KEYS]
+def _rounds(link: Link, buckets: Sequence[Bucket]) -> Iterator[list[Bucket]]:
+    """In a cluster, a call holds buckets of one shard only."""
+    by_place: dict[int, list[Bucket]] = {}
+    for bucket in buckets:
+        by_place.setdefault(bucket[1][0] & link.mask, []).append(bucket)
+    for part in by_place.values():
+        for start in range(0, len(part), ROUND_KEYS):
+            yield part[start : start + ROUND_KEYS]
 
 
 class _Round:
@@ -66,21 +60,21 @@ class _Round:
 
     can_wait = False
 
-    def __init__(self, buckets: Sequence[Bucket], replicas: int, timeout: float) -> None:
-        self.deadline = monotonic() + timeout
+    def __init__(self, buckets: Sequence[Bucket], replicas: int, deadline: float) -> None:
+        self.deadline = deadline
         self._buckets = buckets
         self._replicas = replicas
         self._link: Link = None  # type: ignore[assignment]  # set when it is sent
 
     def data(self, link: Link) -> bytes:
         self._link = link
-        now_us = monotonic_us()
+        now_us = int(link.now() * 1e6)
         keys = []
-        plan = [pack("<d", link.clock.server_us(int(self.deadline * 1e6)))]
-        for book, key in self._buckets:
-            line = book.settle(key, now_us, self._replicas)
+        plan = [pack_head(link.clock.server_us(int(self.deadline * 1e6)))]
+        for cache, key in self._buckets:
+            line = cache.settle(key, now_us, self._replicas)
             if line:
-                keys.append(book.prefixes[key[0] & LAST_SHARD] + key)
+                keys.append(cache.key(key))
                 plan.append(line)
         return SETTLE.full_call(keys, b"".join(plan))
 
@@ -92,11 +86,3 @@ class _Round:
 
     def failed(self) -> None:
         """The link is down again; the buckets are known with what was spent."""
-
-
-def _known(books: Sequence[Book]) -> list[Bucket]:
-    return [(book, key) for book in books for key in book.unsettled_keys()]
-
-
-def _spent(books: Sequence[Book]) -> list[Bucket]:
-    return [(book, key) for book in books for key in book.spent_keys()]

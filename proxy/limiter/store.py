@@ -37,7 +37,8 @@ class Store(Protocol):
     def take(self, charges: Sequence[Charge], waiter: Waiter) -> Decision | None:
         """The decision, if it is known at once; else None, and `waiter` gets it later.
 
-        Charges are of different limits, all of the limits last configured; there is at least one.
+        There is at least one charge, each to another bucket: a limit may be there twice, with different
+        keys. All are of the limits last configured.
         """
 
     def give_back(self, charges: Sequence[Charge]) -> None:

@@ -20,11 +20,6 @@ def reduced(count: int, period_us: int) -> tuple[int, int]:
     return period_us // divisor, count // divisor
 
 
-def debt(full_at: int, now: int) -> int:
-    """Units missing in a bucket; both moments in units."""
-    return full_at - now if full_at > now else 0
-
-
 def remaining(debt_units: int, burst_units: int, interval: int) -> int:
     """Whole tokens in the bucket."""
     return (burst_units - debt_units) // interval if debt_units < burst_units else 0

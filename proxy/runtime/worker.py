@@ -282,8 +282,8 @@ def new_store(settings: Settings, figures: StoreFigures) -> MemoryStore | RedisS
         check_store_files(store.tls)
     except TlsError as error:
         raise StartError(f"store.tls.{error}") from None
+    from proxy.limiter.dialler import TlsFiles  # noqa: PLC0415 - with it
     from proxy.limiter.redis import RedisStore  # noqa: PLC0415 - a start without it is a sixth faster
-    from proxy.limiter.servers import TlsFiles  # noqa: PLC0415 - with it
 
     return RedisStore(
         store.url,

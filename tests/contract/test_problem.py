@@ -14,6 +14,7 @@ from proxy.contract.problem import (
     ProblemLayout,
     Problems,
     TemplateLayout,
+    escaped,
     form_of,
     problem_head_lines,
     title_of,
@@ -31,6 +32,15 @@ def templated(template: str, content_type: str = "application/json") -> Problems
     return Problems(TemplateLayout(content_type, template))
 
 
+def answer(
+    problems: Problems, status: int, detail: str | None, request_id: str, violated: tuple[str, ...] = ()
+) -> tuple[bytes, bytes]:
+    """The header lines and the body, put together as for a client."""
+    id_bytes = escaped(request_id).encode()
+    lines, pieces = problems.pieces(status, detail, len(id_bytes), violated)
+    return lines, id_bytes.join(pieces)
+
+
 def header(lines: bytes, name: bytes) -> bytes:
     (value,) = [line.split(b": ", 1)[1] for line in lines.split(b"\r\n") if line.startswith(name + b":")]
     return value
@@ -38,7 +48,7 @@ def header(lines: bytes, name: bytes) -> bytes:
 
 def test_a_problem_says_what_rfc_9457_asks_for():
     """Type, title and status of the standard, the occurrence as a URI, and the id to search the log for."""
-    lines, body = problems().answer(503, "Too many connections are open.", ID)
+    lines, body = answer(problems(), 503, "Too many connections are open.", ID)
 
     assert json.loads(body) == {
         "type": "about:blank",
@@ -53,7 +63,7 @@ def test_a_problem_says_what_rfc_9457_asks_for():
 
 def test_a_refusal_names_the_limits():
     """429 has the registered type of a used-up quota, and the names of those that refused."""
-    _, body = problems().answer(429, None, ID, ("per-user", "per-plan"))
+    _, body = answer(problems(), 429, None, ID, ("per-user", "per-plan"))
 
     said = json.loads(body)
     assert said["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -64,7 +74,7 @@ def test_a_refusal_names_the_limits():
 @pytest.mark.parametrize("fault", [f for f in faults.FAULTS.values() if f.status], ids=lambda f: f.reason)
 def test_every_fault_has_an_error_object(fault):
     """Each row of the fault table that is answered becomes a problem with its status and a title."""
-    _, body = problems().answer(fault.status, fault.detail, ID)
+    _, body = answer(problems(), fault.status, fault.detail, ID)
 
     said = json.loads(body)
     assert (said["status"], said["detail"]) == (fault.status, fault.detail)
@@ -74,7 +84,7 @@ def test_every_fault_has_an_error_object(fault):
 def test_answers_are_not_to_be_stored():
     """The header lines of every answer: its length to the byte, and no-store."""
     for made in (problems(), templated(OWN)):
-        lines, body = made.answer(500, None, ID)
+        lines, body = answer(made, 500, None, ID)
 
         assert lines.endswith(b"\r\n")
         assert header(lines, b"Content-Length") == b"%d" % len(body)
@@ -88,7 +98,7 @@ def test_answers_are_not_to_be_stored():
 def test_the_hot_way_and_the_plain_way_agree():
     """`answer`, which joins pieces, gives what `body`, which renders, gives."""
     for made in (problems(), templated(OWN)):
-        _, joined = made.answer(429, "x", ID)
+        _, joined = answer(made, 429, "x", ID)
 
         assert (made.content_type, joined) == made.body(429, "x", ID)
 
@@ -96,9 +106,9 @@ def test_the_hot_way_and_the_plain_way_agree():
 def test_each_answer_has_its_own_request_id():
     """What is remembered of a kind of answer is never the id of another request."""
     made = problems()
-    first = made.answer(429, "x", "a" * 32, ("per-user",))
-    second = made.answer(429, "x", "b-1/2", ("per-user",))
-    third = made.answer(429, "x", "c" * 32, ("other",))
+    first = answer(made, 429, "x", "a" * 32, ("per-user",))
+    second = answer(made, 429, "x", "b-1/2", ("per-user",))
+    third = answer(made, 429, "x", "c" * 32, ("other",))
 
     assert b"b-1/2" not in first[1]
     assert b"aaa" not in second[1] + third[1]
@@ -110,7 +120,7 @@ def test_kinds_of_answers_are_bounded():
     """However many details there are, what is remembered stays small."""
     made = problems()
     for number in range(ROWS_MAX * 2 + 10):
-        _, body = made.answer(400, f"detail {number}", ID)
+        _, body = answer(made, 400, f"detail {number}", ID)
 
         assert json.loads(body)["detail"] == f"detail {number}"
     assert len(made._rows) <= ROWS_MAX
@@ -152,7 +162,7 @@ def test_kept_members_join_a_template():
 def test_a_template_is_filled():
     """Each placeholder wherever it stands, the status also as a number."""
     made = templated(OWN, "application/vnd.acme+json")
-    lines, body = made.answer(503, 'a "b" \\', ID)
+    lines, body = answer(made, 503, 'a "b" \\', ID)
 
     assert header(lines, b"Content-Type") == b"application/vnd.acme+json"
     assert json.loads(body) == {
@@ -162,7 +172,7 @@ def test_a_template_is_filled():
 
 def test_a_template_without_the_request_id_works():
     """Nothing has to be in it."""
-    lines, body = templated('{"failed": true}').answer(500, None, ID)
+    lines, body = answer(templated('{"failed": true}'), 500, None, ID)
 
     assert body == b'{"failed": true}'
     assert header(lines, b"Content-Length") == b"16"
@@ -188,7 +198,7 @@ def test_a_template_that_is_no_json_is_refused(template, said):
 
 def test_a_template_of_another_media_type_is_taken_as_it_is():
     """Text has no syntax to break."""
-    _, body = templated("{status} {title} ({request_id})", "text/plain").answer(404, None, "r1")
+    _, body = answer(templated("{status} {title} ({request_id})", "text/plain"), 404, None, "r1")
 
     assert body == b"404 Not Found (r1)"
 
@@ -201,7 +211,7 @@ def test_a_template_of_another_media_type_is_taken_as_it_is():
 def test_a_template_always_becomes_json(status, detail, request_id):
     """Whatever the values hold, lone surrogates included, nothing breaks out of its string."""
     _, body = templated(OWN).body(status, detail, request_id)
-    _, hot = templated(OWN).answer(status, detail, request_id)
+    _, hot = answer(templated(OWN), status, detail, request_id)
 
     said = json.loads(body)["error"]
     assert said["text"] == f"{status} {title_of(status)}"
@@ -213,7 +223,7 @@ def test_a_template_always_becomes_json(status, detail, request_id):
 @given(st.text(st.characters(exclude_categories=()), max_size=60), st.text(max_size=60))
 def test_a_problem_always_is_json(request_id, detail):
     """The same of the standard shape; the length is right to the byte."""
-    lines, body = problems().answer(400, detail, request_id)
+    lines, body = answer(problems(), 400, detail, request_id)
 
     assert json.loads(body)["requestId"] == request_id
     assert json.loads(body)["detail"] == detail
@@ -242,7 +252,7 @@ def test_the_config_chooses_the_shape():
     config = "upstream: {servers: ['http://127.0.0.1:9']}\nerrors:\n  format:\n    content_type: application/json\n"
     settings = loads(config + "    body: '{\"code\": {status}}'\n", "weir.yaml")
 
-    assert Problems.from_settings(settings.errors)["problem"].answer(502, None, ID)[1] == b'{"code": 502}'
+    assert answer(Problems.from_settings(settings.errors)["problem"], 502, None, ID)[1] == b'{"code": 502}'
     assert list(Problems.from_settings(settings.errors)) == ["problem"]
     assert Problems.from_settings(ErrorSettings())["problem"].content_type == b"application/problem+json"
 
@@ -290,7 +300,7 @@ def test_no_accept_field_is_too_strange(accept):
 def test_every_form_says_status_detail_and_id(form, content_type):
     """And has the length that it says."""
     problems = Problems.from_settings(ErrorSettings())[form]
-    lines, body = problems.answer(503, "It is <down> & out.", ID)
+    lines, body = answer(problems, 503, "It is <down> & out.", ID)
 
     assert problems.content_type == content_type
     assert b"Content-Type: " + content_type + b"\r\n" in lines

@@ -234,6 +234,33 @@ class StoreContract:
         assert [decision.is_admitted for decision in decisions] == [True, True, False, False, True]
         assert decisions[-1].verdicts[0].remaining == 7
 
+    # --- one limit, charged twice ---
+
+    async def test_limit_that_is_charged_twice_takes_from_both_buckets_or_from_none(self, bench):
+        """A request with two credentials pays with both."""
+        (limit,) = configured(bench, {"rate": "1/h", "burst": 3})
+        ada, bob = new_user(), new_user()
+        await take(bench.store, Charge(limit, ada))
+        both = [await take(bench.store, Charge(limit, ada), Charge(limit, bob)) for _ in range(3)]
+        alone = await take(bench.store, Charge(limit, bob))
+
+        assert [decision.is_admitted for decision in both] == [True, True, False]
+        assert [[verdict.remaining for verdict in decision.verdicts] for decision in both] == [
+            [1, 2],
+            [0, 1],
+            [0, 1],
+        ]
+        assert [verdict.is_admitted for verdict in both[2].verdicts] == [False, True]
+        assert alone.verdicts[0].remaining == 0
+
+    async def test_requests_of_one_moment_see_each_other_whatever_the_order_of_their_charges(self, bench):
+        (limit,) = configured(bench, {"rate": "1/h", "burst": 3})
+        ada, bob = Charge(limit, new_user()), Charge(limit, new_user())
+        decisions = await take_together(bench.store, [[ada, bob], [bob, ada]] * 2)
+
+        assert [decision.is_admitted for decision in decisions] == [True, True, True, False]
+        assert [verdict.remaining for verdict in decisions[2].verdicts] == [0, 0]
+
     # --- shadow ---
 
     async def test_shadow_limit_never_refuses_a_request(self, bench):

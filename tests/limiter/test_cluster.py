@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.limiter.servers import SLOTS
+from proxy.limiter.dialler import SLOTS
 from tests.limiter.asking import admitted, ask, ask_all, bucket, charge, limits_of, store_at
 from tests.support.patience import until
 from tests.support.redis_servers import Redis, cluster

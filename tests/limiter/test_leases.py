@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.limiter.batch import NOBODY, Batch
-from proxy.limiter.books import Book
+from proxy.limiter.batch import Batch
+from proxy.limiter.cache import LimitCache
 from proxy.limiter.leases import LEASE_SECONDS, LEASE_US
+from proxy.limiter.operations import NOBODY
+from proxy.limiter.records import Names
 from tests.limiter.asking import admitted, ask, ask_all, bucket, charge, limit_of, limits_of, store_at
 from tests.limiter.test_redis import commands
 
@@ -123,11 +125,15 @@ async def test_reset_gives_leased_tokens_back(redis: Redis) -> None:
 # --- without Redis ---
 
 
-def granted(limit, sent_us: int = 0) -> Book:
-    """A book whose bucket `ada` was given a lease."""
-    book = Book(limit, 100)
-    book.leases.decision([charge(limit)], [0], 0, sent_us)
-    return book
+def granted(limit, sent_us: int = 0) -> LimitCache:
+    """The bucket `ada` was given a lease."""
+    cache = cache_of(limit)
+    cache.take_lease.decision([charge(limit)], [0], 0, sent_us)
+    return cache
+
+
+def cache_of(limit) -> LimitCache:
+    return LimitCache(limit, Names("weir"), 100)
 
 
 def test_lease_ends_when_it_is_spent_or_too_old() -> None:
@@ -135,14 +141,14 @@ def test_lease_ends_when_it_is_spent_or_too_old() -> None:
 
     assert [granted(limit).leases.spend(ADA, LEASE_US - 1) is not None for _ in range(2)] == [True] * 2
     assert granted(limit).leases.spend(ADA, LEASE_US) is None
-    book = granted(limit)
-    assert [book.leases.spend(ADA, 1) is not None for _ in range(6)] == [True] * 4 + [False] * 2
+    cache = granted(limit)
+    assert [cache.leases.spend(ADA, 1) is not None for _ in range(6)] == [True] * 4 + [False] * 2
 
 
 @given(st.lists(st.integers(0, LEASE_US), max_size=60), st.integers(2, 20))
 def test_one_lease_is_on_its_way_at_a_time(pauses, lease) -> None:
     """However requests come, a second is not asked for before the first can have been answered."""
-    leases = Book(limit_of("100/s", lease=lease), 100).leases
+    leases = cache_of(limit_of("100/s", lease=lease)).leases
     now, asked = 1, []
     for pause in pauses:
         now += pause
@@ -155,23 +161,23 @@ def test_one_lease_is_on_its_way_at_a_time(pauses, lease) -> None:
 def test_lease_that_was_split_off_a_batch_costs_as_much() -> None:
     """A slot on the move has each request asked on its own."""
     limit = limit_of("100/s", lease=5)
-    book = Book(limit, 100)
+    cache = cache_of(limit)
     batch = Batch(None, 0.0)
-    batch.add(book, [charge(limit)], NOBODY, book.columns)
-    batch.add(book.leases, [charge(limit)], NOBODY, book.leases.columns)
+    batch.add(cache.take, [charge(limit)], NOBODY)
+    batch.add(cache.take_lease, [charge(limit)], NOBODY)
     _, part = batch.split()
 
-    assert part._columns == book.leases.columns != book.columns
+    assert part._record == cache.take_lease.record != cache.take.record
 
 
 def test_what_is_held_no_longer_is_swept() -> None:
-    book = granted(limit_of("100/s", lease=5))
-    book.leases.is_wanted(bucket("bob"), 1)
-    book.sweep(LEASE_US * 3)
+    cache = granted(limit_of("100/s", lease=5))
+    cache.leases.is_wanted(bucket("bob"), 1)
+    cache.sweep(LEASE_US * 3)
 
-    assert (book.leases._held, book.leases._asked) == ({}, {})
+    assert (cache.leases._held, cache.leases._asked) == ({}, {})
 
 
 def test_shadow_limit_and_limit_without_a_lease_have_none() -> None:
-    assert Book(limit_of("100/s", lease=5, mode="shadow"), 100).leases is None
-    assert Book(limit_of("100/s"), 100).leases is None
+    assert cache_of(limit_of("100/s", lease=5, mode="shadow")).leases is None
+    assert cache_of(limit_of("100/s")).leases is None

@@ -5,19 +5,20 @@ The script is run as it is, but for two places: TIME is replaced by an argument,
 
 from __future__ import annotations
 
-from struct import pack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.limiter.batch import TAKE
-from proxy.limiter.books import Book, Shape
+from proxy.limiter.batch import SCRIPT
+from proxy.limiter.cache import Caches
+from proxy.limiter.records import Names, pack_head, pack_run
 from tests.limiter.asking import charge, limit_of, limits_of
 from tests.policy.model import US, Model, as_told
 
 if TYPE_CHECKING:
+    from proxy.limiter.operations import Operation
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit
     from tests.support.redis_servers import Redis
@@ -30,7 +31,7 @@ class Script:
     """The script with its clock as an argument."""
 
     def __init__(self, redis: Redis) -> None:
-        source = TAKE.source.decode()
+        source = SCRIPT.source.decode()
         timed = source.replace("local time = call('TIME')", "local time = {ARGV[2], ARGV[3]}")
         lasting = timed.replace("'PX', floor(wait / 1000) + 1", "'PX', 600000")
         assert timed != source
@@ -44,10 +45,10 @@ class Script:
         self, requests: list[list[Charge]], now_us: int, *, give_back: bool = False, deadline: int = OPEN_END
     ) -> list[Decision] | None:
         """The decisions of one batch; None if it came too late."""
-        shapes = [shape_of(charges) for charges in requests]
-        plan = pack("<d", deadline)
-        for shape in shapes:  # a run each: the store makes longer ones, which is tested below
-            plan += pack("<HB", 1, shape.width) + (shape.refund_columns if give_back else shape.columns)
+        operations = [operation_of(charges, give_back=give_back) for charges in requests]
+        plan = pack_head(deadline)
+        for operation in operations:  # a run each: the store makes longer ones, which is tested below
+            plan += pack_run(1) + operation.record
         answers = self._run(
             keys=keys_of(requests), args=[plan, now_us // US, now_us % US], client=self._client
         )
@@ -55,18 +56,18 @@ class Script:
         if len(answers) == 1:
             return None
         at, decisions = 0, []
-        for shape, charges in zip(shapes, requests, strict=True):
-            decisions.append(shape.decision(charges, answers, at, 0))
-            at += shape.width
+        for operation, charges in zip(operations, requests, strict=True):
+            decisions.append(operation.decision(charges, answers, at, 0))
+            at += operation.width
         return decisions
 
     def keys(self) -> list[bytes]:
         return self._client.keys("weir:*")
 
 
-def shape_of(charges: list[Charge]) -> Book | Shape:
-    books = [Book(charge.limit, 100) for charge in charges]
-    return books[0] if len(books) == 1 else Shape(books)
+def operation_of(charges: list[Charge], *, give_back: bool = False) -> Operation:
+    caches = Caches(Names("weir"))
+    return caches.of(charges[0].limit).give_back if give_back else caches.take(charges)
 
 
 def keys_of(requests: list[list[Charge]]) -> list[bytes]:
@@ -137,9 +138,9 @@ def test_refusal_writes_nothing(script: Script, shared_redis: Redis) -> None:
 def test_key_read_and_written_once_a_batch(script: Script, shared_redis: Redis) -> None:
     """However many of its requests come together."""
     limit = limit_of("15/s")
-    shape = Book(limit, 10)
+    take = operation_of([charge(limit)])
     reads, writes = commands(shared_redis, "get"), commands(shared_redis, "set")
-    plan = pack("<d", OPEN_END) + pack("<HB", 12, 1) + shape.columns
+    plan = pack_head(OPEN_END) + pack_run(12) + take.record
     script._run(keys=keys_of([[charge(limit)]] * 12), args=[plan, NOW_US // US, 0])
 
     assert commands(shared_redis, "get") - reads == 1
@@ -182,7 +183,7 @@ def test_key_lives_until_the_bucket_is_full(shared_redis: Redis) -> None:
     """PX is the time to full, rounded up by less than 2 ms."""
     script = Script(shared_redis)
     limit = limit_of("15/s")
-    plan = pack("<d", 9e15) + pack("<HB", 3, 1) + Book(limit, 10).columns
+    plan = pack_head(9e15) + pack_run(3) + operation_of([charge(limit)]).record
     script.real(keys=keys_of([[charge(limit)]] * 3), args=[plan])
     (key,) = script.keys()
 

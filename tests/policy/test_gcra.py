@@ -36,12 +36,6 @@ def test_reduced_rate_is_the_rate(count, period_us):
     assert scale * period_us == count * interval
 
 
-@given(st.integers(-(10**15), 10**15), st.integers(-(10**15), 10**15))
-def test_bucket_is_never_more_than_full(full_at, now):
-    """A moment that has passed leaves no debt, and no credit."""
-    assert gcra.debt(full_at, now) == max(0, full_at - now)
-
-
 @given(COUNTS, PERIODS, st.integers(1, 1000), st.data())
 def test_remaining_tokens_and_the_wait_for_one_more_agree(count, period_us, burst, data):
     """Once the wait is over there is one token more, and a unit before that there is not."""

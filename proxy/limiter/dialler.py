@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from proxy.limiter.books import SHARDS, shard_tag
+from proxy.limiter.records import SHARDS, shard_tag
 from proxy.limiter.trouble import TroubleError, connect_trouble
 
 if TYPE_CHECKING:

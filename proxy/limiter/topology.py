@@ -12,24 +12,27 @@ from typing import TYPE_CHECKING, Protocol
 
 from redis.exceptions import RedisError
 
-from proxy.limiter.books import SHARDS
+from proxy.limiter.dialler import shown
 from proxy.limiter.link import DOWN, Link, end
-from proxy.limiter.servers import shown
+from proxy.limiter.records import LAST_SHARD, SHARDS
 from proxy.limiter.trouble import TroubleError, connect_trouble
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from redis.asyncio.connection import AbstractConnection
 
-    from proxy.limiter.link import Owner
-    from proxy.limiter.servers import Address, Dialler
+    from proxy.limiter.dialler import Address, Dialler
+    from proxy.limiter.session import Session
+    from proxy.telemetry.metrics import StoreFigures
 
 SURVEY_PAUSE = 0.2  # seconds between two surveys at least
 
 _log = logging.getLogger("weir.store")
 
 
-class Fleet(Protocol):
+class Topology(Protocol):
     links: list[Link]  # by shard & mask
     mask: int  # 0 when one call may hold buckets of all shards
 
@@ -40,8 +43,6 @@ class Fleet(Protocol):
 
     def all(self) -> list[Link]: ...
 
-    def shards_of(self, link: Link) -> list[int]: ...
-
     def look_around(self) -> None:
         """Something was not where it should be."""
 
@@ -49,12 +50,15 @@ class Fleet(Protocol):
         """The link to a server that another has named."""
 
 
-class Lone:
+class Single:
     """One server: Redis itself, or the master that Sentinel names at each connection."""
 
-    def __init__(self, dialler: Dialler, owner: Owner) -> None:
+    def __init__(
+        self, dialler: Dialler, session: Session, figures: StoreFigures, now: Callable[[], float]
+    ) -> None:
         self._dialler = dialler
-        self._link = Link(dialler.name, self._dial, owner)
+        self._link = Link(dialler.name, self._dial, session, figures.count_error, now)
+        self._link.shards = list(range(SHARDS))
         self.links = [self._link]
         self.mask = 0
 
@@ -67,9 +71,6 @@ class Lone:
 
     def all(self) -> list[Link]:
         return self.links
-
-    def shards_of(self, link: Link) -> list[int]:  # noqa: ARG002 - there is but one
-        return list(range(SHARDS))
 
     def look_around(self) -> None:
         """It is asked for at each connection."""
@@ -86,14 +87,18 @@ class Lone:
 
 
 class Cluster:
-    def __init__(self, dialler: Dialler, owner: Owner) -> None:
+    def __init__(
+        self, dialler: Dialler, session: Session, figures: StoreFigures, now: Callable[[], float]
+    ) -> None:
         self._dialler = dialler
-        self._owner = owner
+        self._session = session
+        self._figures = figures
+        self._now = now
         self._seeds = list(dialler.url.addresses)
         self._known: dict[Address, Link] = {}
-        nowhere = Link(dialler.name, self._lost_dial, owner)  # never started, so always down
+        self.mask = LAST_SHARD
+        nowhere = self._link(dialler.name, self._lost_dial)  # never started, so always down
         self.links = [nowhere] * SHARDS
-        self.mask = SHARDS - 1
         self.trouble: TroubleError | None = None
         self._wanted = asyncio.Event()
         self._surveying: asyncio.Task[None] | None = None
@@ -113,20 +118,24 @@ class Cluster:
     def all(self) -> list[Link]:
         return list(self._known.values()) or self.links[:1]
 
-    def shards_of(self, link: Link) -> list[int]:
-        return [shard for shard, its in enumerate(self.links) if its is link]
-
     def look_around(self) -> None:
         self._wanted.set()
 
     def at(self, address: Address) -> Link:
         link = self._known.get(address)
         if link is None:
-            link = self._known[address] = Link(
-                shown(address), lambda: self._dialler.connect(address), self._owner
-            )
+            link = self._known[address] = self._link(shown(address), lambda: self._dialler.connect(address))
             link.start()
         return link
+
+    def _link(self, name: str, dial: Callable[[], Awaitable[AbstractConnection]]) -> Link:
+        link = Link(name, dial, self._session, self._troubled, self._now)
+        link.mask = self.mask
+        return link
+
+    def _troubled(self, reason: str) -> None:
+        self._figures.count_error(reason)
+        self.look_around()
 
     async def _keep_surveying(self) -> None:
         while True:
@@ -149,6 +158,8 @@ class Cluster:
             return
         self.trouble = None
         self.links[:] = [self.at(address) for address in addresses]
+        for link in self._known.values():
+            link.shards = [shard for shard, its in enumerate(self.links) if its is link]
         for address in [known for known in self._known if known not in addresses]:
             task = asyncio.create_task(self._known.pop(address).close())
             self._closing.add(task)
@@ -156,7 +167,7 @@ class Cluster:
 
     def _note(self, trouble: TroubleError) -> None:
         if self.trouble is None or str(self.trouble) != str(trouble):
-            self._owner.count_error(trouble.reason)
+            self._figures.count_error(trouble.reason)
             event(_log, logging.WARNING, "cluster not found", reason=trouble.reason, detail=str(trouble))
         self.trouble = trouble
         self._wanted.set()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.limiter.servers import TlsFiles
+from proxy.limiter.dialler import TlsFiles
 from tests.limiter.asking import ask, charge, limits_of, store_at
 from tests.support.papers import Papers
 from tests.support.ports import free_port

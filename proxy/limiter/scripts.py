@@ -1,4 +1,4 @@
-"""Script calls as bytes (RESP, redis.io/docs/latest/develop/reference/protocol-spec).
+"""Calls to Redis as bytes (RESP, redis.io/docs/latest/develop/reference/protocol-spec).
 
 Everything that does not change is packed once: a call is a join of ready pieces
 (docs/decisions/redis-transport.md). Knows nothing of connections or of what the scripts do.
@@ -10,6 +10,8 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Final
 
+from proxy.limiter.records import lua_constants
+
 CALL_KEYS: Final = 512  # of one call: they take Redis 1.3 ms, and nobody else is served meanwhile
 
 
@@ -17,13 +19,21 @@ def bulk(data: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(data), data)
 
 
+def command(*words: bytes) -> bytes:
+    return b"*%d\r\n%b" % (len(words), b"".join(map(bulk, words)))
+
+
 class Script:
-    """A Lua script of this folder, called by its hash, or by its source where Redis does not know it yet."""
+    """Lua of this folder, called by its hash, or by its source where Redis does not know it yet."""
 
     __slots__ = ("_by_hash", "_by_source", "_heads", "source")
 
-    def __init__(self, file: str) -> None:
-        self.source = files("proxy.limiter").joinpath(file).read_bytes()
+    def __init__(self, *names: str) -> None:
+        """The files are put together, behind the constants of records.py."""
+        folder = files("proxy.limiter")
+        self.source = lua_constants().encode() + b"".join(
+            [folder.joinpath(name).read_bytes() for name in names]
+        )
         digest = sha1(self.source, usedforsecurity=False).hexdigest().encode()
         self._by_hash = b"$7\r\nEVALSHA\r\n" + bulk(digest)
         self._by_source = b"$4\r\nEVAL\r\n" + bulk(self.source)

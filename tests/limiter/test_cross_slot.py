@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.limiter.batch import NOBODY
-from proxy.limiter.spread import Spread
+from proxy.limiter.cross_slot import CrossSlot
 from proxy.policy.decision import DENIAL_CACHE, LOCAL, STORE, Charge, Decision, Verdict
 from tests.limiter.asking import limits_of
 
@@ -30,11 +29,12 @@ class Counter:
     def is_down(self, charges: Sequence[Charge]) -> bool:
         return charges[0].limit.name in self._down
 
-    def enqueue(self, charges: Sequence[Charge], waiter: Waiter, *, back: bool = False) -> None:
-        self.log.append(f"{'back' if back else 'take'} {names(charges)}")
-        assert back is (waiter is NOBODY)
-        if not back:
-            self._asked.append((charges, waiter))
+    def ask(self, charges: Sequence[Charge], waiter: Waiter) -> None:
+        self.log.append(f"take {names(charges)}")
+        self._asked.append((charges, waiter))
+
+    def give_back(self, charges: Sequence[Charge]) -> None:
+        self.log.append(f"back {names(charges)}")
 
     def decide_locally(self, charges: Sequence[Charge]) -> Decision:
         self.log.append(f"local {names(charges)}")
@@ -76,8 +76,8 @@ def asked(counter: Counter, shadow: str = "") -> Decision:
     )
     places = {"a": b"\1", "b": b"\2", "c": b"\1", "d": b"\3"}
     client = Client()
-    spread = Spread(counter, [Charge(limit, places[limit.name] * 16) for limit in limits], client)
-    decision = spread.begin()
+    request = CrossSlot(counter, [Charge(limit, places[limit.name] * 16) for limit in limits], client)
+    decision = request.begin()
     while decision is None and not client.told:
         counter.answer()
     assert len(client.told) == (decision is None)

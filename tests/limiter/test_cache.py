@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from struct import unpack
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.limiter import outage
-from proxy.limiter.books import Book
+from proxy.limiter.cache import LimitCache
+from proxy.limiter.records import Names, packer
 from tests.limiter.asking import bucket, charge, limit_of
 
 NOW_US = 5_000_000_000
@@ -17,21 +16,21 @@ INTERVAL = 200_000  # of 15/s, at 3 units a microsecond
 ADA = bucket("ada")
 
 
-def book_of(rate: str = "15/s", **settings) -> Book:
-    return Book(limit_of(rate, **settings), 1000)
+def cache_of(rate: str = "15/s", **settings) -> LimitCache:
+    return LimitCache(limit_of(rate, **settings), Names("weir"), 1000)
 
 
-def decide(book: Book, now_us: int = NOW_US, replicas: int = 1):
-    return outage.decide([book], [charge(book.limit)], now_us, replicas)
+def decide(cache: LimitCache, now_us: int = NOW_US, replicas: int = 1):
+    return outage.decide([cache], [charge(cache.limit)], now_us, replicas)
 
 
-def spend(book: Book, count: int, now_us: int = NOW_US, replicas: int = 1) -> int:
-    return sum(decide(book, now_us, replicas).is_admitted for _ in range(count))
+def spend(cache: LimitCache, count: int, now_us: int = NOW_US, replicas: int = 1) -> int:
+    return sum(decide(cache, now_us, replicas).is_admitted for _ in range(count))
 
 
-def settled(book: Book, now_us: int = NOW_US, replicas: int = 1) -> tuple[float, float]:
+def settled(cache: LimitCache, now_us: int = NOW_US, replicas: int = 1) -> tuple[float, float]:
     """What settle.lua is told: the debt that is known, and what was spent."""
-    _, _, _, known, spent = unpack("<ddddd", book.settle(ADA, now_us, replicas))
+    _, _, _, known, spent = packer("SETTLED").unpack(cache.settle(ADA, now_us, replicas))
     return known, spent
 
 
@@ -42,56 +41,56 @@ def about(units: int) -> object:
 
 def test_answer_is_known_from_the_moment_the_question_was_sent() -> None:
     """Redis took it later, so the bucket is full later: a denial never outlives Redis's own."""
-    book = book_of()
-    verdict = book.verdict(ADA, 15 * INTERVAL, NOW_US)
+    cache = cache_of()
+    verdict = cache.verdict(ADA, 15 * INTERVAL, NOW_US)
 
     assert verdict.is_admitted
-    assert book.known.get(ADA) == NOW_US + 1_000_000
-    assert not book.known_verdict(ADA, NOW_US).is_admitted
-    assert not book.known_verdict(ADA, NOW_US + 66_666).is_admitted
-    assert book.known_verdict(ADA, NOW_US + 66_667).is_admitted
+    assert cache.known.get(ADA) == NOW_US + 1_000_000
+    assert not cache.known_verdict(ADA, NOW_US).is_admitted
+    assert not cache.known_verdict(ADA, NOW_US + 66_666).is_admitted
+    assert cache.known_verdict(ADA, NOW_US + 66_667).is_admitted
 
 
 def test_refusal_carries_the_debt_as_it_stands() -> None:
-    verdict = book_of().verdict(ADA, -1 - 15 * INTERVAL, NOW_US)
+    verdict = cache_of().verdict(ADA, -1 - 15 * INTERVAL, NOW_US)
 
     assert (verdict.is_admitted, verdict.remaining, round(verdict.retry_after, 4)) == (False, 0, 0.0667)
 
 
 def test_local_bucket_goes_on_from_what_is_known() -> None:
     """No new burst for an outage."""
-    book = book_of()
-    book.verdict(ADA, 12 * INTERVAL, NOW_US)
+    cache = cache_of()
+    cache.verdict(ADA, 12 * INTERVAL, NOW_US)
 
-    assert spend(book, 10) == 3
+    assert spend(cache, 10) == 3
 
 
 def test_local_bucket_refills_at_the_limits_rate() -> None:
-    book = book_of()
-    spend(book, 15)
+    cache = cache_of()
+    spend(cache, 15)
 
-    assert [spend(book, 1, NOW_US + us) for us in (66_666, 66_667, 66_668)] == [0, 1, 0]
+    assert [spend(cache, 1, NOW_US + us) for us in (66_666, 66_667, 66_668)] == [0, 1, 0]
 
 
 def test_replicas_share_the_limit() -> None:
     """Three replicas: a third of the burst each, then a third of the rate."""
-    book = book_of()
+    cache = cache_of()
 
-    assert spend(book, 15, replicas=3) == 5
-    assert spend(book, 99, NOW_US + 1_000_000, replicas=3) == 5
-    assert decide(book, NOW_US + 1_000_000, replicas=3).verdicts[0].retry_after == 0.2
+    assert spend(cache, 15, replicas=3) == 5
+    assert spend(cache, 99, NOW_US + 1_000_000, replicas=3) == 5
+    assert decide(cache, NOW_US + 1_000_000, replicas=3).verdicts[0].retry_after == 0.2
 
 
 def test_one_request_at_a_time_passes_however_many_replicas_there_are() -> None:
     """Else nobody would pass; its price is paid in full."""
-    book = book_of("2/s")
+    cache = cache_of("2/s")
 
-    assert spend(book, 5, replicas=10) == 1
-    assert [spend(book, 1, NOW_US + us, replicas=10) for us in (4_999_999, 5_000_000)] == [0, 1]
+    assert spend(cache, 5, replicas=10) == 1
+    assert [spend(cache, 1, NOW_US + us, replicas=10) for us in (4_999_999, 5_000_000)] == [0, 1]
 
 
 def test_refused_locally_takes_nothing_from_any_limit() -> None:
-    wide, narrow = book_of(name="wide"), book_of(name="narrow", burst=1)
+    wide, narrow = cache_of(name="wide"), cache_of(name="narrow", burst=1)
     request = [charge(wide.limit), charge(narrow.limit)]
     decisions = [outage.decide([wide, narrow], request, NOW_US, 1) for _ in range(3)]
 
@@ -100,64 +99,64 @@ def test_refused_locally_takes_nothing_from_any_limit() -> None:
 
 
 def test_given_back_locally_is_there_again() -> None:
-    book = book_of()
-    spend(book, 2)
-    outage.give_back([book], [charge(book.limit)], NOW_US, 1)
+    cache = cache_of()
+    spend(cache, 2)
+    outage.give_back([cache], [charge(cache.limit)], NOW_US, 1)
 
-    assert decide(book).verdicts[0].remaining == 13
+    assert decide(cache).verdicts[0].remaining == 13
 
 
 def test_what_was_spent_is_told_apart_from_what_was_known() -> None:
     """The one is added to what Redis has, the other is what it must have at least."""
-    book = book_of()
-    book.verdict(ADA, 4 * INTERVAL, NOW_US)
-    spend(book, 3)
+    cache = cache_of()
+    cache.verdict(ADA, 4 * INTERVAL, NOW_US)
+    spend(cache, 3)
 
-    assert settled(book) == (about(4 * INTERVAL), 3 * INTERVAL)
+    assert settled(cache) == (about(4 * INTERVAL), 3 * INTERVAL)
 
 
 def test_share_is_told_in_whole_tokens() -> None:
     """Each replica tells what passed through it, whatever a token weighed there."""
-    book = book_of()
-    spend(book, 2, replicas=4)
+    cache = cache_of()
+    spend(cache, 2, replicas=4)
 
-    assert settled(book, replicas=4) == (0, 2 * INTERVAL)
+    assert settled(cache, replicas=4) == (0, 2 * INTERVAL)
 
 
 def test_settled_bucket_is_known_with_what_was_spent() -> None:
     """If Redis goes again before it has heard, nothing is given away."""
-    book = book_of()
-    spend(book, 10)
-    book.settle(ADA, NOW_US, 1)
+    cache = cache_of()
+    spend(cache, 10)
+    cache.settle(ADA, NOW_US, 1)
 
-    assert spend(book, 10) == 5
-    assert settled(book) == (about(10 * INTERVAL), 5 * INTERVAL)
+    assert spend(cache, 10) == 5
+    assert settled(cache) == (about(10 * INTERVAL), 5 * INTERVAL)
 
 
 def test_full_bucket_need_not_be_told() -> None:
-    book = book_of()
-    spend(book, 5)
+    cache = cache_of()
+    spend(cache, 5)
 
-    assert book.settle(ADA, NOW_US + 400_000, 1) == b""
+    assert cache.settle(ADA, NOW_US + 400_000, 1) == b""
 
 
 @given(st.lists(st.tuples(st.integers(0, 100_000), st.booleans()), max_size=60), st.integers(1, 4))
 def test_flapping_gives_nothing_away(steps, replicas) -> None:
     """However often Redis goes and comes: what passes stays within the burst and the rate."""
-    book = book_of()
+    cache = cache_of()
     now, passed = NOW_US, 0
     for pause, goes_back in steps:
         now += pause
-        passed += decide(book, now, replicas).is_admitted
+        passed += decide(cache, now, replicas).is_admitted
         if goes_back:
-            book.settle(ADA, now, replicas)
+            cache.settle(ADA, now, replicas)
 
     assert passed <= 15 + (now - NOW_US) * 15 / 1e6
 
 
 def test_rate_that_changes_moves_no_moment() -> None:
     """A reload in an outage: what takes a second at 15/s takes a second at 30/s, and is thirty tokens."""
-    old, new = book_of(), book_of("30/s")
+    old, new = cache_of(), cache_of("30/s")
     spend(old, 15)
     new.inherit(old)
 

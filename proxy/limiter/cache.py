@@ -1,4 +1,4 @@
-"""What this process knows of buckets that live in Redis: a book for each limit.
+"""What this process knows of buckets that live in Redis, limit by limit.
 
 known   the moment a bucket is full again, as Redis last told, in local time. Never later than the truth,
         since time is counted from the sending of the question; so a refusal read from it is one that
@@ -12,39 +12,29 @@ and no clock.
 
 from __future__ import annotations
 
-from struct import pack
 from typing import TYPE_CHECKING, Final
 
+from proxy.limiter import outage
 from proxy.limiter.generations import Generations
 from proxy.limiter.leases import Leases
-from proxy.limiter.resp import key_prefix
+from proxy.limiter.operations import GiveBack, Operation, Take, TakeAll, TakeLease
+from proxy.limiter.records import KEY_BYTES, SHARDS, pack_settled, shard_of
+from proxy.limiter.scripts import key_prefix
 from proxy.policy.decision import DENIAL_CACHE, Decision, Verdict
 from proxy.policy.gcra import rescaled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from proxy.limiter.records import Names
     from proxy.policy.decision import Charge
-    from proxy.policy.limits import Limit
+    from proxy.policy.limits import Limit, Limits
 
-SHARDS = 16  # hash tags of keys: enough for any cluster one service needs, few enough for full batches
-LAST_SHARD: Final = SHARDS - 1
-SHADOW, MAY_BE_EMPTIED, EMPTY = 1, 2, 4  # flags of take.lua
 NEVER_US: Final = 1 << 60  # later than any moment
-KEY_BYTES = 16  # of a partition key's hash
 
 
-def shard_tag(shard: int) -> bytes:
-    return b"{%x}" % shard
-
-
-def flags(limit: Limit) -> int:
-    """What take.lua must know of a limit besides its numbers."""
-    return SHADOW * limit.is_shadow + MAY_BE_EMPTIED * limit.empties
-
-
-class Book:
-    """One limit's buckets; also the shape of a request that is charged to this limit alone."""
+class LimitCache:
+    """Of one limit, with the operations on its buckets."""
 
     __slots__ = (
         "_cost",
@@ -52,61 +42,40 @@ class Book:
         "_room",
         "_scale",
         "ample_us",
-        "books",
-        "columns",
+        "give_back",
         "known",
         "leases",
         "limit",
         "prefixes",
-        "refund_columns",
-        "width",
+        "take",
+        "take_lease",
     )
 
-    def __init__(self, limit: Limit, max_keys: int) -> None:
+    def __init__(self, limit: Limit, names: Names, max_keys: int) -> None:
         self.limit = limit
-        self.books = (self,)
         self._scale = limit.scale
         self._cost = limit.cost_units
         self._room = limit.burst_units
-        self.width = 1
         # This near to full the cost fits, or may: another replica may have given tokens back.
         self.ample_us = (
             NEVER_US if limit.is_free_304 else (limit.burst_units - limit.cost_units) // limit.scale
         )
-        self.columns = self._columns(limit.cost_units)
-        self.refund_columns = self._columns(-limit.cost_units)
-        name = limit.name.encode()
         self.prefixes = tuple(
-            key_prefix(b"weir:%b:%b:" % (shard_tag(n), name), KEY_BYTES) for n in range(SHARDS)
+            key_prefix(names.bucket(limit.name, shard, b""), KEY_BYTES) for shard in range(SHARDS)
         )
         seconds = limit.most_units / limit.scale / 1e6
         self.known = Generations(seconds, max_keys)  # microseconds
         self._local = Generations(seconds, max_keys)  # units
-        self.leases = Leases(self, flags(limit)) if limit.lease > 1 and not limit.is_shadow else None
+        self.leases = Leases(self) if limit.lease > 1 and not limit.is_shadow else None
+        self.take = Take(self)
+        self.give_back: Operation = GiveBack(self)
+        self.take_lease: Operation = TakeLease(self, limit.cost_units * (limit.lease - 1))
 
-    def _columns(self, cost: int) -> bytes:
-        """How take.lua reads the limit."""
-        return pack("<dddB", self._scale, cost, self._room, flags(self.limit))
+    def key(self, key: bytes) -> bytes:
+        """A bucket's name, packed for a call."""
+        return self.prefixes[shard_of(key)] + key
 
-    def packed(self, charges: Sequence[Charge]) -> list[bytes]:
-        """The keys of a request, for a call."""
-        key = charges[0].key
-        return [self.prefixes[key[0] & LAST_SHARD] + key]
-
-    # --- Redis's answers ---
-
-    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
-        """`verdict`, written out: nearly every request comes by here."""
-        answer = answers[at]
-        fits = answer >= 0
-        debt = answer if fits else ~answer
-        known = self.known
-        young = known.young
-        young[charges[0].key] = sent_us + debt // self._scale
-        if len(young) > known.half:
-            known.turn()
-        limit = self.limit
-        return Decision(fits or limit.is_shadow, [Verdict(limit, fits, debt)])
+    # --- what Redis said ---
 
     def verdict(self, key: bytes, answer: int, sent_us: int) -> Verdict:
         """One charge's answer, as take.lua words it."""
@@ -121,6 +90,11 @@ class Book:
             return None
         return Decision(False, [Verdict(self.limit, False, debt)], DENIAL_CACHE)  # noqa: FBT003 - hot
 
+    def known_verdict(self, key: bytes, now_us: int) -> Verdict:
+        """What Redis would say, as far as it is known; a refusal is certain."""
+        debt = max((self.known.get(key) - now_us) * self._scale, 0)
+        return Verdict(self.limit, debt + self._cost <= self._room or self.limit.is_free_304, debt)
+
     def empty(self, key: bytes, debt: int, now_us: int) -> None:
         """What is known here at once, and holds without Redis too."""
         self.known.put(key, max(self.known.get(key), now_us + debt // self._scale))
@@ -129,11 +103,6 @@ class Book:
             self._local.put(key, max(local, now_us * self._scale + debt))
         if self.leases is not None:
             self.leases.forget(key)
-
-    def known_verdict(self, key: bytes, now_us: int) -> Verdict:
-        """What Redis would say, as far as it is known; a refusal is certain."""
-        debt = max((self.known.get(key) - now_us) * self._scale, 0)
-        return Verdict(self.limit, debt + self._cost <= self._room or self.limit.is_free_304, debt)
 
     # --- without Redis ---
 
@@ -181,7 +150,7 @@ class Book:
         if not known and not spent:
             return b""
         self.known.put(key, now_us + max(min(known + spent, self._room), known) // scale)
-        return pack("<ddddd", scale, self._room, most, known, spent)
+        return pack_settled(scale, self._room, most, known, spent)
 
     # --- now and then ---
 
@@ -195,7 +164,7 @@ class Book:
         if self.leases is not None:
             self.leases.forget(key)
 
-    def inherit(self, old: Book) -> None:
+    def inherit(self, old: LimitCache) -> None:
         """Every bucket is full at the same moment as before."""
         for key, full_at_us in old.known.items():
             self.known.put(key, full_at_us)
@@ -209,28 +178,60 @@ class Book:
             self.leases.sweep(now_us)
 
 
-class Shape:
-    """The limits that a request is charged to, when they are several."""
+class Caches:
+    """Of all limits."""
 
-    __slots__ = ("books", "columns", "refund_columns", "width")
+    __slots__ = ("_max_keys", "_names", "_several", "by_limit")
 
-    def __init__(self, books: Sequence[Book]) -> None:
-        self.books = tuple(books)
-        self.width = len(self.books)
-        self.columns = b"".join(book.columns for book in self.books)
-        self.refund_columns = b"".join(book.refund_columns for book in self.books)
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._max_keys = 1
+        self.by_limit: dict[Limit, LimitCache] = {}  # always the same dict: hot code holds on to it
+        self._several: dict[tuple[Limit, ...], TakeAll] = {}
 
-    def packed(self, charges: Sequence[Charge]) -> list[bytes]:
-        return [
-            book.prefixes[charge.key[0] & LAST_SHARD] + charge.key
-            for book, charge in zip(self.books, charges, strict=True)
-        ]
+    def configure(self, limits: Limits, max_keys: int, *, keeps: bool) -> None:
+        """What is cached goes, unless it `keeps`: buckets live in Redis by the limit's name."""
+        before = {cache.limit.name: cache for cache in self} if keeps else {}
+        self._max_keys = max_keys
+        self._several.clear()
+        self.by_limit.clear()
+        for limit in limits:
+            cache = self.by_limit[limit] = LimitCache(limit, self._names, max_keys)
+            if limit.name in before:
+                cache.inherit(before[limit.name])
 
-    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
-        verdicts = []
-        is_admitted = True
-        for book, charge, answer in zip(self.books, charges, answers[at : at + self.width], strict=True):
-            verdicts.append(book.verdict(charge.key, answer, sent_us))
-            if answer < 0 and not book.limit.is_shadow:
-                is_admitted = False
-        return Decision(is_admitted, verdicts)
+    def of(self, limit: Limit) -> LimitCache:
+        """Also of a limit that a reload has taken away while a request was on its way from place to place."""
+        return self.by_limit.get(limit) or LimitCache(limit, self._names, self._max_keys)
+
+    def take(self, charges: Sequence[Charge]) -> Operation:
+        """What takes from all these buckets at once."""
+        if len(charges) == 1:
+            return self.of(charges[0].limit).take
+        limits = tuple([charge.limit for charge in charges])
+        take = self._several.get(limits)
+        if take is None:
+            take = self._several[limits] = TakeAll([self.of(limit) for limit in limits])
+        return take
+
+    def known_verdicts(self, charges: Sequence[Charge], now_us: int) -> list[Verdict]:
+        return [self.of(charge.limit).known_verdict(charge.key, now_us) for charge in charges]
+
+    def decide_locally(self, charges: Sequence[Charge], now_us: int, replicas: int) -> Decision:
+        return outage.decide([self.of(charge.limit) for charge in charges], charges, now_us, replicas)
+
+    def give_back_locally(self, charges: Sequence[Charge], now_us: int, replicas: int) -> None:
+        outage.give_back([self.of(charge.limit) for charge in charges], charges, now_us, replicas)
+
+    def forget(self, limit: str, key: bytes) -> None:
+        """The buckets of a limit of this name, or one of them, are full again."""
+        for cache in self:
+            if cache.limit.name == limit:
+                cache.forget(key)
+
+    def sweep(self, now_us: int) -> None:
+        for cache in self:
+            cache.sweep(now_us)
+
+    def __iter__(self) -> Iterator[LimitCache]:
+        return iter(self.by_limit.values())

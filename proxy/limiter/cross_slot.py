@@ -8,40 +8,26 @@ of connections.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from proxy.limiter.batch import NOBODY
-from proxy.limiter.books import LAST_SHARD
+from proxy.limiter.records import shard_of
 from proxy.policy.decision import LOCAL, Decision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.limiter.redis import RedisStore
     from proxy.limiter.store import Waiter
-    from proxy.policy.decision import Charge
+    from proxy.policy.decision import Charge, Verdict
 
     Part = list[Charge]
 
 
-class Counter(Protocol):
-    """The store, as a spread request sees it."""
+class CrossSlot:
+    """Such a request. Waits for one place after the other."""
 
-    def denial(self, charges: Sequence[Charge]) -> Decision | None: ...
-
-    def is_down(self, charges: Sequence[Charge]) -> bool: ...
-
-    def enqueue(self, charges: Sequence[Charge], waiter: Waiter, *, back: bool = False) -> None: ...
-
-    def decide_locally(self, charges: Sequence[Charge]) -> Decision: ...
-
-    def give_back_locally(self, charges: Sequence[Charge]) -> None: ...
-
-
-class Spread:
-    """Waits for one place after the other."""
-
-    def __init__(self, counter: Counter, charges: Sequence[Charge], waiter: Waiter) -> None:
-        self._counter = counter
+    def __init__(self, store: RedisStore, charges: Sequence[Charge], waiter: Waiter) -> None:
+        self._store = store
         self._charges = charges
         self._waiter = waiter
         self._parts = _by_place(charges)
@@ -49,8 +35,8 @@ class Spread:
 
     def begin(self) -> Decision | None:
         """The decision, if no place need be asked."""
-        counter = self._counter
-        denial = counter.denial([charge for charge in self._charges if not counter.is_down([charge])])
+        store = self._store
+        denial = store.denial([charge for charge in self._charges if not store.is_down([charge])])
         return denial if denial is not None else self._go_on()
 
     def decided(self, decision: Decision) -> None:
@@ -60,13 +46,13 @@ class Spread:
             self._waiter.decided(outcome)
 
     def _go_on(self) -> Decision | None:
-        counter = self._counter
+        store = self._store
         while self._parts:
             part = self._parts[0]
-            if not counter.is_down(part):
-                counter.enqueue(part, self)
+            if not store.is_down(part):
+                store.ask(part, self)
                 return None
-            outcome = self._note(self._parts.pop(0), counter.decide_locally(part))
+            outcome = self._note(self._parts.pop(0), store.decide_locally(part))
             if outcome is not None:
                 return outcome
         return self._whole(self._decisions[-1][1])
@@ -89,19 +75,21 @@ class Spread:
         if not taken:
             return
         if decision.via == LOCAL:
-            self._counter.give_back_locally(taken)
+            self._store.give_back_locally(taken)
         else:
-            self._counter.enqueue(taken, NOBODY, back=True)
+            self._store.give_back(taken)
 
     def _whole(self, last: Decision) -> Decision:
         """All verdicts there are, in the order of the limits; how it came about is told of the last."""
-        found = {verdict.limit: verdict for _, decision in self._decisions for verdict in decision.verdicts}
-        verdicts = [found[charge.limit] for charge in self._charges if charge.limit in found]
+        found: dict[Charge, Verdict] = {}
+        for part, decision in self._decisions:
+            found.update(zip(part, decision.verdicts, strict=True))
+        verdicts = [found[charge] for charge in self._charges if charge in found]
         return Decision(last.is_admitted, verdicts, last.via, last.fault)
 
 
 def _by_place(charges: Sequence[Charge]) -> list[Part]:
     places: dict[int, Part] = {}
     for charge in charges:
-        places.setdefault(charge.key[0] & LAST_SHARD, []).append(charge)
+        places.setdefault(shard_of(charge.key), []).append(charge)
     return sorted(places.values(), key=lambda part: all(charge.limit.is_shadow for charge in part))

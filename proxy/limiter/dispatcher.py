@@ -1,0 +1,122 @@
+"""The batches of a loop tick, one for each place; which link they take, and what becomes of them.
+
+A place is a shard, or in a lone server all of them. Knows nothing of what the requests ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from proxy.limiter.batch import Batch
+from proxy.limiter.link import DOWN
+from proxy.limiter.redirects import redirected
+from proxy.limiter.scripts import CALL_KEYS
+from proxy.limiter.trouble import reply_trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxy.limiter.link import Link
+    from proxy.limiter.operations import Operation
+    from proxy.limiter.replicas import Replicas
+    from proxy.limiter.store import Waiter
+    from proxy.limiter.topology import Topology
+    from proxy.policy.decision import Charge
+    from proxy.telemetry.metrics import StoreFigures
+
+SENDS_MAX = 5  # of one batch: the first, and what redirections and a forgotten script make of it
+
+
+class Dispatcher:
+    """`timeout` (seconds) may be changed at any time; it counts from the next batch on."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        replicas: Replicas,
+        figures: StoreFigures,
+        timeout: float,
+        now: Callable[[], float],
+    ) -> None:
+        self.timeout = timeout
+        self.now = now
+        self.links = topology.links
+        self.mask = topology.mask
+        self.batches: dict[int, Batch] = {}  # of this tick, by place
+        self.past_us = 0  # a moment not long ago: spares the clock where nothing is to be denied
+        self._full: list[tuple[int, Batch]] = []
+        self._topology = topology
+        self._replicas = replicas
+        self._figures = figures
+
+    # --- on the way out ---
+
+    def add(self, operation: Operation, charges: Sequence[Charge], waiter: Waiter) -> None:
+        """To this tick's batch. All charges live in the same place."""
+        place = self.place(charges)
+        batch = self.batches.get(place)
+        if batch is None or len(batch.keys) + operation.width > CALL_KEYS:
+            batch = self.begin(place)
+        batch.add(operation, charges, waiter)
+
+    def begin(self, place: int) -> Batch:
+        """A new batch of this tick; one that is there is full."""
+        if not self.batches:
+            asyncio.get_running_loop().call_soon(self._flush)
+        elif place in self.batches:
+            self._full.append((place, self.batches[place]))
+        batch = self.batches[place] = Batch(self, self.now() + self.timeout)
+        return batch
+
+    def _flush(self) -> None:
+        batches = [*self._full, *self.batches.items()]
+        self._full.clear()
+        self.batches.clear()
+        for place, batch in batches:
+            self.links[place].submit(batch)
+
+    def place(self, charges: Sequence[Charge]) -> int:
+        return charges[0].key[0] & self.mask
+
+    def is_down(self, charges: Sequence[Charge]) -> bool:
+        """Where these charges, which live in the same place, would go."""
+        return self.links[self.place(charges)].state is DOWN
+
+    # --- what becomes of a batch ---
+
+    def answered(self, batch: Batch, received_us: int, seconds: float) -> None:
+        self.past_us = received_us
+        self._figures.batch_size.observe(len(batch.keys))
+        self._figures.seconds.observe(seconds)
+
+    def unanswered(self, batch: Batch) -> None:
+        """Came too late, or not at all: its requests are decided without Redis."""
+        for operation, charges, waiter in batch.requests:
+            decision = operation.without_redis(charges, int(self.now() * 1e6), self._replicas.count)
+            if decision is not None:
+                waiter.decided(decision)
+
+    def again(self, batch: Batch, link: Link) -> None:
+        """On this link, if there is time left and it has not been about too often."""
+        batch.sends += 1
+        if batch.sends > SENDS_MAX or self.now() >= batch.deadline:
+            self.unanswered(batch)
+        else:
+            link.submit(batch)
+
+    def rejected(self, batch: Batch, link: Link, error: Exception) -> None:
+        word = str(error).partition(" ")[0]
+        if word == "NOSCRIPT":
+            self.count_error("script")
+            batch.by_source = True
+            self.again(batch, link)
+        elif self.mask and (redirections := redirected(batch, link, str(error), self._topology)):
+            for part, target in redirections:
+                self.again(part, target)
+        else:
+            link.fail(reply_trouble(error, link.name))
+            self.unanswered(batch)
+
+    def count_error(self, reason: str) -> None:
+        self._figures.count_error(reason)

@@ -1,0 +1,169 @@
+"""What a batch does with buckets, one operation for each request in it: to take, to give back, to empty.
+
+An operation knows how it is packed for take.lua and what the answer means. Requests in a row with the same
+record are packed as one run. Several limits are taken from together, or one by one in a cluster
+(cross_slot.py). Knows nothing of connections, and no clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from proxy.limiter import outage
+from proxy.limiter.records import EMPTY, GIVE_BACK, SHADOW, TAKE, pack_charge, pack_operation
+from proxy.policy.decision import Decision, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.limiter.cache import LimitCache
+    from proxy.policy.decision import Charge
+    from proxy.policy.limits import Limit
+
+
+class Operation(Protocol):
+    """On the buckets of one request's charges."""
+
+    width: int  # charges
+    record: bytes  # as take.lua reads it
+
+    def keys(self, charges: Sequence[Charge]) -> list[bytes]:
+        """The names of the buckets, packed for a call."""
+
+    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
+        """From the answers of take.lua, of which those from `at` on are its own."""
+
+    def without_redis(self, charges: Sequence[Charge], now_us: int, replicas: int) -> Decision | None:
+        """When there is no answer in time; None if nobody waits for one."""
+
+
+class Nobody:
+    """Waits for tokens that are given back, for buckets that are emptied and for leases."""
+
+    def decided(self, decision: Decision) -> None:
+        """Nobody minds."""
+
+
+NOBODY: Final = Nobody()
+
+
+class Take:
+    """From one bucket: nearly all there are."""
+
+    __slots__ = ("_cache", "charge", "record", "width")
+
+    def __init__(self, cache: LimitCache) -> None:
+        self._cache = cache
+        self.width = 1
+        self.charge = charge_record(cache.limit, cache.limit.cost_units)
+        self.record = pack_operation(TAKE, 1) + self.charge
+
+    def keys(self, charges: Sequence[Charge]) -> list[bytes]:
+        return [self._cache.key(charges[0].key)]
+
+    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
+        """`LimitCache.verdict`, written out: nearly every request comes by here (docs/decisions/0009)."""
+        answer = answers[at]
+        fits = answer >= 0
+        debt = answer if fits else ~answer
+        cache = self._cache
+        limit = cache.limit
+        known = cache.known
+        young = known.young
+        young[charges[0].key] = sent_us + debt // limit.scale
+        if len(young) > known.half:
+            known.turn()
+        return Decision(fits or limit.is_shadow, [Verdict(limit, fits, debt)])
+
+    def without_redis(self, charges: Sequence[Charge], now_us: int, replicas: int) -> Decision | None:
+        return outage.decide((self._cache,), charges, now_us, replicas)
+
+
+class TakeAll:
+    """From several buckets, or from none."""
+
+    __slots__ = ("_caches", "record", "width")
+
+    def __init__(self, caches: Sequence[LimitCache]) -> None:
+        self._caches = tuple(caches)
+        self.width = len(self._caches)
+        charges = [cache.take.charge for cache in self._caches]
+        self.record = pack_operation(TAKE, self.width) + b"".join(charges)
+
+    def keys(self, charges: Sequence[Charge]) -> list[bytes]:
+        return [cache.key(charge.key) for cache, charge in zip(self._caches, charges, strict=True)]
+
+    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
+        verdicts = []
+        is_admitted = True
+        for cache, charge, answer in zip(self._caches, charges, answers[at : at + self.width], strict=True):
+            verdicts.append(cache.verdict(charge.key, answer, sent_us))
+            if answer < 0 and not cache.limit.is_shadow:
+                is_admitted = False
+        return Decision(is_admitted, verdicts)
+
+    def without_redis(self, charges: Sequence[Charge], now_us: int, replicas: int) -> Decision | None:
+        return outage.decide(self._caches, charges, now_us, replicas)
+
+
+class Unawaited:
+    """On one bucket, for nobody: if Redis does not hear of it, it is left."""
+
+    __slots__ = ("_cache", "record", "width")
+
+    def __init__(self, cache: LimitCache, kind: int, units: int) -> None:
+        self._cache = cache
+        self.width = 1
+        self.record = pack_operation(kind, 1) + charge_record(cache.limit, units)
+
+    def keys(self, charges: Sequence[Charge]) -> list[bytes]:
+        return [self._cache.key(charges[0].key)]
+
+    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
+        return Decision(True, [self._cache.verdict(charges[0].key, answers[at], sent_us)])  # noqa: FBT003 - is_admitted
+
+    def without_redis(self, charges: Sequence[Charge], now_us: int, replicas: int) -> Decision | None:  # noqa: ARG002 - no decision needs them
+        return None
+
+
+class GiveBack(Unawaited):
+    """What a request was charged comes back; a bucket that does not hear of it refills all the same."""
+
+    __slots__ = ()
+
+    def __init__(self, cache: LimitCache) -> None:
+        super().__init__(cache, GIVE_BACK, cache.limit.cost_units)
+
+
+class Empty(Unawaited):
+    """The bucket has at least so much debt; a lease of it that comes in meanwhile is dropped."""
+
+    __slots__ = ()
+
+    def __init__(self, cache: LimitCache, debt: int) -> None:
+        super().__init__(cache, EMPTY, debt)
+
+    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
+        if self._cache.leases is not None:
+            self._cache.leases.forget(charges[0].key)
+        return super().decision(charges, answers, at, sent_us)
+
+
+class TakeLease(Unawaited):
+    """Takes the tokens of a lease."""
+
+    __slots__ = ()
+
+    def __init__(self, cache: LimitCache, units: int) -> None:
+        super().__init__(cache, TAKE, units)
+
+    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
+        if answers[at] >= 0 and self._cache.leases is not None:
+            self._cache.leases.granted(charges[0].key, sent_us)
+        return super().decision(charges, answers, at, sent_us)
+
+
+def charge_record(limit: Limit, units: int) -> bytes:
+    """How take.lua counts a charge of so many units."""
+    flags = SHADOW if limit.is_shadow else 0
+    return pack_charge(limit.scale, units, limit.burst_units, limit.most_units, flags)

@@ -1,0 +1,63 @@
+"""What is said to a server of Redis when a connection to it opens, every second, and before it closes.
+
+First who we are, so that the server must write; then the script is left there and tried; at last the buckets
+are settled. What others have reset meanwhile comes with each answer. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.limiter.batch import SCRIPT
+from proxy.limiter.records import GIVE_BACK, TAKE, pack_charge, pack_head, pack_operation, pack_run
+from proxy.limiter.resets import read_note
+from proxy.limiter.scripts import key_prefix
+from proxy.limiter.settling import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from proxy.limiter.cache import Caches
+    from proxy.limiter.link import Link
+    from proxy.limiter.records import Names
+    from proxy.limiter.replicas import Replicas
+
+
+class Session:
+    """The same for all links of a store; `Link` is its counterpart."""
+
+    def __init__(self, caches: Caches, replicas: Replicas, names: Names, timeout: float) -> None:
+        self.timeout = timeout  # seconds for a call; may be changed at any time
+        self._caches = caches
+        self._replicas = replicas
+        self._names = names
+
+    async def open(self, link: Link) -> None:
+        """Speaks first on a new connection; then the link is up. Raises TroubleError."""
+        if link.shards:  # else it has been named by ASK, and owns none yet
+            await self.beat(link)
+        await link.ask(lambda _: SCRIPT.full_call([], b""))
+        if link.shards:
+            await link.ask(self._rehearsal)
+        await settle(link, list(self._caches), self._replicas.count)
+
+    async def beat(self, link: Link) -> None:
+        """Every second while the link is up. Raises TroubleError."""
+        if link.shards:
+            self._forget(await self._replicas.announce(link, link.shards[0]))
+
+    async def close(self, link: Link) -> None:
+        """Raises TroubleError."""
+        if link.shards:
+            await self._replicas.withdraw(link, link.shards[0])
+
+    def _rehearsal(self, link: Link) -> bytes:
+        """Takes a token and gives it back: what the user may not do shows before requests depend on it."""
+        key = key_prefix(self._names.rehearsal(link.shards[0]), 0)
+        charge = pack_charge(1, 1000, 1000, 1000, 0)
+        runs = [pack_run(1) + pack_operation(kind, 1) + charge for kind in (TAKE, GIVE_BACK)]
+        return SCRIPT.call([key, key], pack_head(link.deadline_us()) + b"".join(runs))
+
+    def _forget(self, notes: Iterable[bytes]) -> None:
+        for note in notes:
+            self._caches.forget(*read_note(note))
