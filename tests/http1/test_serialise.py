@@ -88,12 +88,14 @@ def test_forwarded_request_is_read_by_h11_as_the_one_that_came(raw, is_trusted):
         head.fields[b"host"],
         request_lines(head),
         way_lines(head, "192.0.2.1", b"http", is_trusted=is_trusted),
-        CHUNKED_LINE if head.body_length == CHUNKED else b"",
+        CHUNKED_LINE if head.section.body_length == CHUNKED else b"",
     )
-    theirs = oracle.read_request(written + body_for(head.body_length) + b"rest")
+    theirs = oracle.read_request(written + body_for(head.section.body_length) + b"rest")
 
     assert theirs.start == (head.method, head.target, 1)
-    assert theirs.data == (b"abc" if head.body_length == CHUNKED else body_for(head.body_length))
+    assert theirs.data == (
+        b"abc" if head.section.body_length == CHUNKED else body_for(head.section.body_length)
+    )
     assert theirs.rest == b"rest"
     assert [value for name, value in theirs.headers if name == b"host"] == [head.fields[b"host"]]
     names = [name for name, _ in theirs.headers]

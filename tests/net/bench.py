@@ -44,11 +44,11 @@ class Ledger(Metrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self.exchanges = []
+        self.recorded = []
         self.logged = []
 
     def record(self, exchange):
-        self.exchanges.append(exchange)
+        self.recorded.append(exchange)
         super().record(exchange)
 
     def write(self, exchange):
@@ -56,16 +56,16 @@ class Ledger(Metrics):
 
     @property
     def outcomes(self):
-        return [exchange.outcome for exchange in self.exchanges]
+        return [exchange.outcome for exchange in self.recorded]
 
     @property
     def reasons(self):
-        return [exchange.fault and exchange.fault.reason for exchange in self.exchanges]
+        return [exchange.fault and exchange.fault.reason for exchange in self.recorded]
 
     def check(self):
-        assert len({id(exchange) for exchange in self.exchanges}) == len(self.exchanges), "recorded twice"
-        assert self.logged == self.exchanges
-        assert all(exchange.outcome and exchange.finished >= exchange.started for exchange in self.exchanges)
+        assert len({id(exchange) for exchange in self.recorded}) == len(self.recorded), "recorded twice"
+        assert self.logged == self.recorded
+        assert all(exchange.outcome and exchange.finished >= exchange.started for exchange in self.recorded)
 
 
 class Bench:
@@ -89,7 +89,7 @@ class Bench:
 
     @property
     def exchanges(self):
-        return self.ledger.exchanges
+        return self.ledger.recorded
 
     def reload(self, given):
         """As the worker does it."""
