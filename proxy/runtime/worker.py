@@ -222,6 +222,7 @@ class Worker:
         self.gateway.retries.refill(now, sum(self.metrics.upstream_seconds.counts))
         self.gateway.pool.sweep(now)
         self.store.sweep()
+        self.metrics.watch_store()
 
     def _flush(self) -> None:
         self.access_log.flush()
