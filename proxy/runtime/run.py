@@ -95,6 +95,7 @@ async def _serve(
     except StartError as error:
         return _cannot_start(error)
     notifier.ready()
+    _tell_build()
     reloads = asyncio.create_task(_follow(service, config_path, seen))
     await stops.first.wait()
     reloads.cancel()
