@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.telemetry.families import Reading
 
 PROBES = frozenset(("/healthz", "/readyz"))  # open without a token: a kubelet has none
+DRESS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}  # of every answer
 BODY_BYTES_MAX = 64 * 1024  # a key's value is in a head of 32 KiB at most
 BODY_SECONDS = 10.0
 
@@ -146,8 +147,7 @@ async def _failures_as_json(request: web.Request, handler: Handler) -> web.Strea
 
 
 async def _dress(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.update(DRESS)
     response.headers.pop("Server", None)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.admin.app import problem
+from proxy.admin.app import DRESS, problem
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
@@ -70,6 +70,6 @@ class AdminConnection(web.RequestHandler):
             event(_log, logging.ERROR, "admin_failed", error=exc, path="")
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way already")
-        response = problem(HTTPStatus(status), {"Server": "weir"})  # or aiohttp adds its own, with versions
+        response = problem(HTTPStatus(status), {"Server": "weir"} | DRESS)  # aiohttp's own names its version
         response.force_close()
         return response
