@@ -562,6 +562,7 @@ BETWEEN_BLOCKS = {
     "store.tls",
     "upstream.tls",
     "admin.listen",
+    "admin.probes",
     "admin.token",
     "upstream.servers[0]",
     "upstream.servers",
