@@ -44,7 +44,6 @@ def test_status_line_has_the_standard_phrase(status, line):
         (plain(minor=0), False, b"Connection: close\r\n\r\n"),
         (None, False, b"Connection: close\r\n\r\n"),
     ],
-    ids=str,
 )
 def test_connection_line_says_only_what_the_version_does_not(answered, keep, line):
     assert connection_line(answered, keep=keep) == line
