@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from proxy.http1.forwarded import way_lines
 from proxy.http1.framing import CHUNKED, UNTIL_CLOSE
-from proxy.http1.head import request_head, response_head
+from proxy.http1.head import ResponseHead, request_head, response_head
 from proxy.http1.headers import RESPONSE_DROPS, request_lines, response_lines
 from proxy.http1.serialise import connection_line, interim_head, status_line, switching_head
 from tests.http1 import oracle
@@ -106,6 +106,7 @@ def test_forwarded_request_is_read_by_h11_as_the_one_that_came(raw, is_trusted):
 @given(oracle.response_heads(), st.sampled_from([b"GET", b"HEAD"]))
 def test_passed_response_is_read_by_h11_as_the_one_that_came(raw, method):
     head = response_head(raw, method)
+    assert isinstance(head, ResponseHead)
     is_open_ended = head.body_length in (CHUNKED, UNTIL_CLOSE)
     written = b"HTTP/1.1 %d %b\r\n%b%b%b" % (
         head.status,

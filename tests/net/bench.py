@@ -127,6 +127,9 @@ class Bench:
             lambda: all(server.load == 0 for server in self.addresses), "no server's connection is busy"
         )
 
+    def _has_no_tasks(self):
+        return all(task.done() for pool in self.pools for task in pool._tasks)
+
     @property
     def addresses(self):
         return [server for pool in self.pools for server in pool.addresses]
@@ -136,11 +139,12 @@ class Bench:
             await self.runner.cleanup()
         for pool in self.pools:
             pool.retire()
-            await until(lambda pool=pool: all(task.done() for task in pool._tasks), "its tasks ended")
+        await until(self._has_no_tasks, "the pools' tasks ended")
         await self.is_empty()
-        for server in self.addresses:
-            await until(lambda server=server: not server.open, "every server's connection ended")
-            assert (server.idle, server.connecting) == ({}, set())
+        await until(
+            lambda: not any(server.open for server in self.addresses), "every server's connection ended"
+        )
+        assert all((server.idle, server.connecting) == ({}, set()) for server in self.addresses)
         assert self.sweeper._members == set()
         self.sweeper.stop()
         self.ledger.check()
