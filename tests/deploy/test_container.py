@@ -8,10 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.deploy.conftest import DOCKERFILE, ROOT, steps
 
 FINAL = DOCKERFILE.split("\nFROM ")[2]
 SIZE_MIB_MAX = 120  # docs/operations.md states what it is
+
+
+pytestmark = pytest.mark.timeout(400)  # of which most is building
 
 
 def test_hadolint_finds_nothing():
