@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from proxy import faults
 from proxy.exchange import WEIR
-from proxy.telemetry.metrics import METHODS, Metrics
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.safe_text import METHODS
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
 
 
