@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from tests.e2e.test_reload import reloaded, replaced
@@ -24,34 +22,38 @@ SETTINGS = {
         ]
     }
 }
-VIOLATION = re.compile(r'weir_contract_violations_total\{rule="(\w+)",status="\d+"\} (\S+)')
 CHUNKED = b"HTTP/1.1 %b\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+@pytest.fixture(scope="module")
+def counts():
+    """Of the last scrape: with one for each test they stay below the ration of scrapes."""
+    return {}
+
+
 @pytest.fixture
-async def judge(weir, origin, connect):
+async def judge(weir, origin, connect, counts):
     """The rules that an answer breaks, and what the client saw of it."""
-    return await judged_by(weir, origin, connect)
+    return await judged_by(weir, origin, connect, counts)
 
 
-async def judged_by(weir, origin, connect):
+async def judged_by(weir, origin, connect, counts):
     replies: list[bytes] = []
     origin.script = answering(lambda request: replies[0])
     wire = await connect(weir)
 
     def counted():
-        counts = {}
-        for line in weir.metrics().text.splitlines():
-            if match := VIOLATION.match(line):
-                counts[match[1]] = float(match[2])
-        return counts
+        """The rules that count more than at the last scrape."""
+        before = dict(counts)
+        for labels, count in weir.metrics().samples("weir_contract_violations_total"):
+            counts[labels["rule"], labels["status"]] = count
+        return {key[0] for key, count in counts.items() if count > before.get(key, 0)}
 
     async def judged(said, method="GET"):
-        before = counted()
         replies[:] = [said]
         await wire.send(get(method=method))
         response = await wire.response(method)
-        return response, {rule for rule, count in counted().items() if count > before.get(rule, 0)}
+        return response, counted()
 
     return judged
 
@@ -98,7 +100,7 @@ async def test_reload_changes_the_table(start_weir, start_origin, connect):
     """On a connection that is open."""
     origin = await start_origin()
     weir = start_weir(SETTINGS, upstream=origin)
-    judge = await judged_by(weir, origin, connect)
+    judge = await judged_by(weir, origin, connect, {})
     _, before = await judge(answer(200, b"", 'ETag: "a"'))
     await reloaded(weir, replaced(weir, {"contract": {"rules": [{"status": 200, "headers": ["X-New-1"]}]}}))
     _, after = await judge(answer(200, b"", 'ETag: "a"'))
