@@ -21,20 +21,15 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "--config",
-    "-c",
-    "config_path",
-    type=_FILE,
-    metavar="FILE",
-    required=True,
-    help="The YAML file with the settings.",
-)
-def run(config_path: str) -> None:
-    """Serve until SIGTERM."""
+@click.argument("path", type=_FILE, metavar="[FILE]", required=False)
+@click.option("--config", "-c", "option", type=_FILE, metavar="FILE", help="The same, as an option.")
+def run(path: str | None, option: str | None) -> None:
+    """Serve with the settings in FILE until SIGTERM; - reads them from standard input."""
     from proxy.runtime.run import run as serve
 
-    sys.exit(serve(config_path))
+    if (path is None) is (option is None):
+        raise click.UsageError("Name one FILE with the settings: weir run weir.yaml")
+    sys.exit(serve(path or option or ""))
 
 
 @main.command(hidden=True)
@@ -87,7 +82,10 @@ def _write_new(path: Path, text: str) -> None:
 @click.argument("config_path", type=_FILE, metavar="FILE")
 @click.option("--strict", is_flag=True, help="Exit 2 for warnings too.")
 def check(config_path: str, *, strict: bool) -> None:
-    """Say every mistake in FILE, and what is probably not meant; exit 0 if there is no mistake, else 2."""
+    """Say every mistake in FILE (- is standard input), and what is probably not meant.
+
+    Exits 0 if there is no mistake, else 2.
+    """
     from proxy.config.loader import examine
     from proxy.config.mistakes import ConfigError
     from proxy.contract.promises import Contract
@@ -95,23 +93,24 @@ def check(config_path: str, *, strict: bool) -> None:
     from proxy.runtime.listener_tls import judge_files
 
     try:
-        settings, warnings = examine(config_path)
+        reading = examine(config_path)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(EXIT_WRONG)
+    settings, warnings = reading.settings, reading.warnings
     for warning in warnings:
         click.echo(str(warning), err=strict)
-    wrong, missing = judge_files(settings)
+    wrong, missing = judge_files(reading)
     if wrong:
-        click.echo("\n".join(f"{config_path}: {each}" for each in wrong), err=True)
+        click.echo("\n".join(map(str, wrong)), err=True)
     if wrong or (strict and warnings):
         sys.exit(EXIT_WRONG)
     limits = len(settings.limits)
     click.echo(
-        f"{config_path}: good ({limits} limit{'' if limits == 1 else 's'}, store {settings.store.url})"
+        f"{reading.file}: good ({limits} limit{'' if limits == 1 else 's'}, store {settings.store.url})"
     )
     for each in missing:
-        click.echo(f"not checked: {each}")
+        click.echo(f"not checked: {each.message}")
     click.echo("\nWhat the service promises; an answer that breaks it passes, and is counted and logged:")
     covers = Redaction.from_settings(settings.errors).covers
     for statuses, promise in Contract(settings.contract.rules).rows(lambda status: not covers(status)):

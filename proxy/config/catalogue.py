@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
+from pydantic import SecretStr
+
+from proxy.config.addresses import StoreUrl
 from proxy.config.sections.section import Section
 from proxy.config.settings import Settings
 
@@ -32,6 +35,7 @@ class Entry:
     is_block: bool
     takes_json: bool  # a list or a block: as JSON in the environment
     is_list: bool
+    is_secret: bool  # or holds one: never shown, may refer to where it stands
     takes_word: bool  # also, or only, one word
     takes_number: bool  # a number, true or false, rather than text
     takes_null: bool
@@ -102,6 +106,7 @@ def _entry(path: str, field: FieldInfo, leaves: tuple[Any, ...], *, is_restart: 
         is_block=bool(sections) and tuple not in leaves and not choices,
         takes_json=bool(sections) or tuple in leaves or dict in leaves,
         is_list=tuple in leaves,
+        is_secret=SecretStr in leaves or StoreUrl in leaves,
         takes_word=bool(choices) or not (sections or tuple in leaves or dict in leaves) or path == "listen",
         takes_number=int in leaves or bool in leaves,
         takes_null=type(None) in leaves,

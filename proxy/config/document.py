@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
+
+from proxy.config.wording import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DEPTH_MAX = 24  # twice what the deepest setting needs
 VALUES_MAX = 20_000  # names included, aliases followed: a config with 32 limits has some hundreds
@@ -91,16 +96,19 @@ def read(text: str) -> Document:
     document = Document()
     try:
         loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-        finally:
-            loader.dispose()
     except ReaderError as error:
         before = text[: error.position]
         mark = Mark(before.count("\n") + 1, error.position - before.rfind("\n"))
         document.mistakes.append((mark, (), "not valid YAML: a control character is not allowed"))
+        return document
+    try:
+        try:
+            node = loader.get_single_node()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
-        document.mistakes.append((_mark(error.problem_mark or error.context_mark), (), _syntax(error)))
+        message = _syntax(error) + _anchor_meant(error, loader.anchors)
+        document.mistakes.append((_mark(error.problem_mark or error.context_mark), (), message))
     else:
         if node is not None:
             document.data = _Builder(document).value(node, ())
@@ -117,6 +125,13 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
         if re.search(pattern, text):
             return f"not valid YAML: {message}"
     return "not valid YAML: " + re.sub(r"'[^']*'|\"[^\"]*\"", "something", error.problem or "cannot be read")
+
+
+def _anchor_meant(error: yaml.MarkedYAMLError, anchors: Iterable[str]) -> str:
+    """The anchor that an unknown alias nearly names; the alias itself may be a secret."""
+    alias = re.search("undefined alias '(.*)'", error.problem or "")
+    meant = nearest(alias[1], anchors) if alias else None
+    return f"; did you mean *{meant}?" if meant else ""
 
 
 def _mark(mark: Any) -> Mark:

@@ -1,8 +1,8 @@
 """Overrides from the environment: WEIR_STORE__URL is store.url.
 
 Text is taken as it is, numbers and true or false as YAML would, lists and blocks as JSON. An unknown WEIR_
-variable is a mistake, except for those that Kubernetes makes for a Service that is named weir. Knows nothing
-of files.
+variable is a mistake, except for those that Kubernetes makes for a Service that is named weir, and those that
+WEIR_IGNORE names. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.config.catalogue import Entry
 
 PREFIX = "WEIR_"
+IGNORE = "WEIR_IGNORE"  # names of variables that are somebody else's, with commas between them
 
 # kubernetes.io, "Discovering services": variables of a Service named weir or weir-something.
 _SERVICE_LINK = re.compile(
@@ -37,7 +38,8 @@ class Overrides:
         self.variables: dict[tuple[str, ...], str] = {}
         self.mistakes: list[tuple[str, str]] = []
         known = variables()
-        for variable in sorted(environ):
+        passed = {IGNORE, *(name.strip() for name in environ.get(IGNORE, "").split(","))}
+        for variable in sorted(set(environ) - passed):
             if not variable.startswith(PREFIX) or _SERVICE_LINK.fullmatch(variable):
                 continue
             entry = known.get(variable)
@@ -85,12 +87,21 @@ def variable_name(path: str) -> str:
 
 
 def _unknown(variable: str, known: Mapping[str, Entry]) -> str:
-    meant = nearest(variable, known)
+    meant = _nearest(variable, known)
     if meant is None:
         singly = {name.replace("__", "_"): name for name in known}
         meant = singly.get(variable.upper().replace("__", "_"))
-    hint = f"did you mean {meant}?" if meant else "names are those of the settings, such as WEIR_STORE__URL"
-    return f"unknown variable; {hint}"
+    lift = f"unset it, or let it pass: {IGNORE}={variable}"
+    if meant is None:
+        return f"is not a setting of Weir, whose variables all begin with {PREFIX}; {lift}"
+    return f"unknown variable; did you mean {meant}? If it is not meant for Weir, {lift}"
+
+
+def _nearest(variable: str, known: Mapping[str, Entry]) -> str | None:
+    """Without what all have in common, which would make everything near."""
+    bare = {name.removeprefix(PREFIX): name for name in known}
+    meant = nearest(variable.removeprefix(PREFIX), bare)
+    return bare[meant] if meant else None
 
 
 def _value(text: str, entry: Entry) -> Any:

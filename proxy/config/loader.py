@@ -1,7 +1,7 @@
 """A config file and the environment to settings, or to every mistake in them at once.
 
 `load` and `loads` either return valid settings or raise `ConfigError`, whose mistakes have the place and the
-remedy. `examine` also tells what is valid and probably not meant.
+remedy. A `Reading` also knows what is valid and probably not meant, and where each setting comes from.
 """
 
 from __future__ import annotations
@@ -13,35 +13,60 @@ from typing import TYPE_CHECKING
 
 from proxy.config import document, doubts
 from proxy.config.environment import Overrides
+from proxy.config.files import PATIENCE_SECONDS, STDIN, TooLargeError, UnreadableError, read_file
 from proxy.config.look import Look
-from proxy.config.mistakes import ConfigError, Mistake, findings, spelled
+from proxy.config.mistakes import ConfigError, Mistake, findings, spelled, written
+from proxy.config.references import References
 from proxy.config.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.config.document import Document
 
-__all__ = ["ConfigError", "Mistake", "config_hash", "examine", "load", "loads", "read_text"]
+__all__ = [
+    "ConfigError",
+    "Mistake",
+    "Reading",
+    "config_hash",
+    "examine",
+    "load",
+    "loads",
+    "name_of",
+    "read_text",
+]
 
 FILE_BYTES_MAX = 1024 * 1024  # what a ConfigMap of Kubernetes may hold
 
 
 def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Settings:
     """Settings of a file, overridden by WEIR_ variables of `environ` (by default the process's own)."""
-    return loads(read_text(path), os.fspath(path), environ)
+    return loads(read_text(path), name_of(path), environ)
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """What the file holds. Raises ConfigError."""
-    file = os.fspath(path)
+def loads(text: str, file: str, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings of a text; `file` is what mistakes call it, and what paths in it are relative to."""
+    return Reading(text, file, environ).settings
+
+
+def examine(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Reading:
+    """All that can be said of a file. Raises ConfigError."""
+    return Reading(read_text(path), name_of(path), environ)
+
+
+def name_of(path: str | os.PathLike[str]) -> str:
+    """What messages call it."""
+    return "<stdin>" if os.fspath(path) == STDIN else os.fspath(path)
+
+
+def read_text(path: str | os.PathLike[str], patience: float = PATIENCE_SECONDS) -> str:
+    """What the file holds; `-` and pipes too, for who has patience. Raises ConfigError."""
+    file = name_of(path)
     try:
-        with Path(path).open("rb") as stream:
-            data = stream.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError([Mistake(file, 0, 0, _unreadable(error))]) from None
-    if len(data) > FILE_BYTES_MAX:
-        raise ConfigError([Mistake(file, 0, 0, "is larger than 1 MiB: this is no config")])
+        data = read_file(path, FILE_BYTES_MAX, patience)
+    except TooLargeError:
+        raise ConfigError([Mistake(file, 0, 0, "is larger than 1 MiB: this is no config")]) from None
+    except UnreadableError as error:
+        raise ConfigError([Mistake(file, 0, 0, str(error))]) from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -50,57 +75,51 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise ConfigError([Mistake(file, line, column, "is not UTF-8 from here on")]) from None
 
 
-def loads(text: str, file: str, environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings of a text; `file` is only what mistakes call it."""
-    return _read(text, file, environ)[0]
-
-
-def examine(
-    path: str | os.PathLike[str], environ: Mapping[str, str] | None = None
-) -> tuple[Settings, list[Mistake]]:
-    """Settings of a file, and its warnings in the order of the file. Raises ConfigError."""
-    settings, places = _read(read_text(path), os.fspath(path), environ)
-    return settings, sorted(places.at(*doubt, word="warning: ") for doubt in doubts.about(settings))
-
-
-def _read(text: str, file: str, environ: Mapping[str, str] | None) -> tuple[Settings, _Places]:
-    parsed = document.read(text)
-    overrides = Overrides(os.environ if environ is None else environ)
-    places = _Places(file, parsed, overrides)
-    mistakes = [Mistake(variable, 0, 0, message) for variable, message in overrides.mistakes]
-    mistakes += (Mistake(file, *mark, _at(path, message)) for mark, path, message in parsed.mistakes)
-    if parsed.mistakes and parsed.data is None:
-        raise ConfigError(mistakes)  # not YAML: what it says of settings is unknown
-    data = overrides.laid_over({} if parsed.data is None else parsed.data)
-    look = Look()
-    settings = Settings.model_validate(data, context=look)
-    mistakes += (places.at(path, message, is_key=is_key) for path, is_key, message in findings(look, data))
-    if mistakes:
-        raise ConfigError(mistakes)
-    return settings, places
-
-
 def config_hash(settings: Settings) -> str:
     """Twelve hex digits, the same for the same settings however they were written. Secrets do not count."""
     return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
 
 
-class _Places:
-    """Where what pydantic found stands: in the file or in a variable."""
+class Reading:
+    """One config, read and found good."""
 
-    def __init__(self, file: str, parsed: Document, overrides: Overrides) -> None:
-        self._file = file
-        self._parsed = parsed
-        self._overrides = overrides
+    def __init__(self, text: str, file: str, environ: Mapping[str, str] | None = None) -> None:
+        """Raises ConfigError."""
+        environ = os.environ if environ is None else environ
+        self.file = file
+        self._parsed = parsed = document.read(text)
+        self._overrides = overrides = Overrides(environ)
+        mistakes = [Mistake(variable, 0, 0, message) for variable, message in overrides.mistakes]
+        mistakes += (Mistake(file, *mark, _at(path, message)) for mark, path, message in parsed.mistakes)
+        if parsed.mistakes and parsed.data is None:
+            raise ConfigError(mistakes)  # not YAML: what it says of settings is unknown
+        data = self._data = overrides.laid_over({} if parsed.data is None else parsed.data)
+        references = References(environ, Path(file).parent)
+        references.resolve(data)
+        self.files = references.files  # that it refers to
+        look = Look()
+        self.settings = Settings.model_validate(data, context=look)
+        mistakes += (self.at(path, message) for path, message in references.mistakes)
+        mistakes += (self.at(path, message, is_key=is_key) for path, is_key, message in findings(look, data))
+        if mistakes:
+            raise ConfigError(mistakes)
+
+    @property
+    def warnings(self) -> list[Mistake]:
+        """In the order of the file."""
+        found = doubts.about(self.settings)
+        return sorted(self.at(path, message, word="warning: ") for path, message in found)
 
     def at(
         self, path: tuple[str | int, ...], message: str, *, is_key: bool = False, word: str = ""
     ) -> Mistake:
+        """What is to be said of a setting, at its place: in the file or in a variable."""
+        path = written(path, self._data)
         message = word + _at(path, message)
         variable = self._overrides.variable_of(path)
         if variable is not None:
             return Mistake(variable, 0, 0, message)
-        return Mistake(self._file, *self._mark(path, is_key=is_key), message)
+        return Mistake(self.file, *self._mark(path, is_key=is_key), message)
 
     def _mark(self, path: tuple[str | int, ...], *, is_key: bool) -> document.Mark:
         """The place of a value, or of the block that lacks it."""
@@ -118,14 +137,3 @@ class _Places:
 
 def _at(path: tuple[str | int, ...], message: str) -> str:
     return f"{spelled(path)}: {message}" if path else message
-
-
-def _unreadable(error: OSError) -> str:
-    match error:
-        case FileNotFoundError():
-            return "no such file"
-        case IsADirectoryError():
-            return "is a directory; name the file within it"
-        case PermissionError():
-            return "may not be read by this user"
-    return f"cannot be read: {error.strerror or type(error).__name__}"

@@ -59,15 +59,15 @@ def spelled(path: Path) -> str:
 def findings(look: Look, data: object) -> Iterator[tuple[Path, bool, str]]:
     """Path, whether its key (not its value) is wrong, and what is wrong."""
     for path, message in look.misfits:
-        yield _written(path, data), False, message
+        yield written(path, data), False, message
     for detail in look.details:
         kind = detail["type"]
         is_key = kind == "extra_forbidden" or detail["loc"][-1:] == ("[key]",)
-        path = _written(detail["loc"], data)
+        path = written(detail["loc"], data)
         yield path, is_key, _message(kind, path, detail["input"], detail.get("ctx", {}))
 
 
-def _written(loc: Path, data: object) -> Path:
+def written(loc: Path, data: object) -> Path:
     """The path as the author wrote it: without pydantic's words, and no deeper than what is there."""
     path: list[str | int] = []
     for part in loc:

@@ -18,6 +18,7 @@ _SPAN_MEANT = re.compile(
     r"([0-9]{1,9})(\.[0-9]{1,6})?\s*(ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)",
     re.IGNORECASE,
 )
+_SPAN_PARTS = re.compile(r"(?:[0-9]{1,6} ?(?:ms|h|m|s) ?){2,4}")
 _SPAN_CLOCK = re.compile(r"([0-9]{1,4}):([0-5][0-9])")
 SPAN_MAX_MS = 7 * 24 * 3_600_000  # a week: what is longer is meant to be for ever
 
@@ -99,6 +100,11 @@ def _span_advice(value: object, text: str) -> str:
     if clock := _SPAN_CLOCK.fullmatch(text):
         seconds = int(clock[1]) * 60 + int(clock[2])
         return f"a span has one unit: write {seconds}s for minutes and seconds, not {text}"
+    if _SPAN_PARTS.fullmatch(text):
+        parts = re.findall(r"([0-9]+) ?(ms|h|m|s)", text)
+        total = sum(int(count) * _SPAN_MS[unit] for count, unit in parts)
+        if total <= SPAN_MAX_MS:
+            return f"a span has one unit: write {format_span(total / 1000)}, not {text.strip()}"
     if meant := _SPAN_MEANT.fullmatch(text.strip()):
         unit = meant[3].lower()
         step = 86_400_000 if unit[0] == "d" else _SPAN_MS["ms" if unit.startswith(("ms", "mil")) else unit[0]]

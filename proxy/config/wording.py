@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SHOWN_CHARACTERS = 60
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+_NAME = re.compile(r"(?:[A-Za-z0-9_.-]|[^\x00-\x7f]){1,40}")
 
 
 def shown(value: object) -> str:
@@ -26,8 +26,11 @@ def shown(value: object) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A key as it is shown; one that does not look like a name may be a misplaced secret and is not."""
-    return name if _NAME.fullmatch(name) else "?"
+    """A key as it is shown: odd letters, which look like others or like nothing, are escaped.
+
+    One that does not look like a name may be a misplaced secret and is not shown.
+    """
+    return ascii(name)[1:-1] if _NAME.fullmatch(name) else "?"
 
 
 def either(words: Sequence[str]) -> str:

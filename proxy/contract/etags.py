@@ -34,7 +34,7 @@ _OPAQUE = re.compile(rb'"[^"]*"')
 
 def is_taggable(request: RequestHead, head: ResponseHead) -> bool:
     """Whether the answer gets a tag, if it proves small enough."""
-    found = head.lowered
+    found = head.found
     return (
         head.status == 200
         and request.method == b"GET"

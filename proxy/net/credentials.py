@@ -12,17 +12,25 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
+from proxy.config.files import UnreadableError, read_file
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from proxy.net.certificate import Certificate
 
+PEM_BYTES_MAX = 4 * 1024 * 1024  # the authorities of a whole system take a quarter of a megabyte
 SETTLE_SECONDS = 0.2  # between two looks that must agree: a key follows its certificate sooner
 LOOKS = 10
 
 
 class TlsError(Exception):
-    """A file cannot be used; the message begins with the setting below `tls`."""
+    """A file cannot be used; `setting` stands below `tls`."""
+
+    def __init__(self, setting: str, reason: str) -> None:
+        super().__init__(f"{setting}: {reason}")
+        self.setting = setting
+        self.reason = reason
 
 
 class MissingError(TlsError):
@@ -91,8 +99,8 @@ class Credentials(Generic[T]):
         digest = hashlib.sha256()
         for file in self._files:
             try:
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
-            except OSError:
+                digest.update(hashlib.sha256(read_file(file, PEM_BYTES_MAX)).digest())
+            except UnreadableError:
                 digest.update(b"none")
         return digest.digest()
 

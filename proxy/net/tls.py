@@ -7,11 +7,11 @@ are fronts, behind which the context of the day can be replaced. Certificates ar
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from proxy.config.files import MissingFileError, UnreadableError, read_file
 from proxy.net.certificate import first_in
-from proxy.net.credentials import Credentials, MissingError, Shown, TlsError
+from proxy.net.credentials import PEM_BYTES_MAX, Credentials, MissingError, Shown, TlsError
 
 if TYPE_CHECKING:
     from proxy.config.sections.upstream import UpstreamTls
@@ -32,19 +32,21 @@ def show(context: ssl.SSLContext, cert: str, key: str | None, setting: str = "")
         context.load_cert_chain(cert, key, password=_no_password)
     except (ssl.SSLError, ValueError) as error:
         reason = error.reason if isinstance(error, ssl.SSLError) else error
-        raise TlsError(f"{setting}cert: {cert} and {key} are no certificate with its key: {reason}") from None
+        what = f"{cert} and {key} are no certificate with its key: {reason}"
+        raise TlsError(f"{setting}cert", what) from None
     try:
         return first_in(pem)
     except ValueError as error:
-        raise TlsError(f"{setting}cert: {cert} {error}") from None
+        raise TlsError(f"{setting}cert", f"{cert} {error}") from None
 
 
 def _read(setting: str, path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        kind = MissingError if isinstance(error, FileNotFoundError) else TlsError
-        raise kind(f"{setting}: cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+        return read_file(path, PEM_BYTES_MAX)
+    except MissingFileError as error:
+        raise MissingError(setting, f"cannot read {path}: {error}") from None
+    except UnreadableError as error:
+        raise TlsError(setting, f"cannot read {path}: {error}") from None
 
 
 def _no_password() -> str:
@@ -58,7 +60,7 @@ def trust(context: ssl.SSLContext, setting: str, path: str) -> None:
     try:
         context.load_verify_locations(path)
     except ssl.SSLError:
-        raise TlsError(f"{setting}: {path} holds no certificate") from None
+        raise TlsError(setting, f"{path} holds no certificate") from None
 
 
 # --- towards servers ---

@@ -6,18 +6,22 @@ TLS 1.2 and later, http/1.1 only. Certificates are chosen by their own names (RF
 
 from __future__ import annotations
 
+import re
 import ssl
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from proxy.config.mistakes import ConfigError
 from proxy.net.credentials import Credentials, MissingError, Shown, TlsError
 from proxy.net.tls import VERSIONS, client, show, trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from proxy.config.loader import Reading
+    from proxy.config.mistakes import Mistake
     from proxy.config.sections.front import Listen, ListenTls
     from proxy.config.sections.limits import StoreTls
     from proxy.config.settings import Settings
@@ -121,27 +125,39 @@ class ListenerFront(ssl.SSLContext):
         return connection
 
 
-def judge_files(settings: Settings) -> tuple[list[str], list[str]]:
+def judge_files(reading: Reading) -> tuple[list[Mistake], list[Mistake]]:
     """Of all TLS files: what is wrong with them, and which are not here to be judged."""
-    wrong, missing = [], []
-    for setting, make in _blocks(settings):
+    wrong: list[Mistake] = []
+    missing: list[Mistake] = []
+    for block, make in _blocks(reading.settings):
         try:
             make()
-        except MissingError as error:
-            missing.append(f"{setting}.{error}")
         except TlsError as error:
-            wrong.append(f"{setting}.{error}")
+            found = missing if isinstance(error, MissingError) else wrong
+            found.append(reading.at((*block, *_parts(error.setting)), error.reason))
     return wrong, missing
 
 
-def _blocks(settings: Settings) -> Iterator[tuple[str, Callable[[], object]]]:
+def require_files(reading: Reading) -> None:
+    """Raises ConfigError for those that are bad; one that is missing may come, and is told by the start."""
+    wrong, _ = judge_files(reading)
+    if wrong:
+        raise ConfigError(wrong)
+
+
+def _blocks(settings: Settings) -> Iterator[tuple[tuple[str | int, ...], Callable[[], object]]]:
     for number, listen in enumerate(settings.listen):
         if listen.tls is not None:
-            setting = listen_setting(settings.listen, number)
-            yield setting, partial(Certificates, listen.tls, setting)
+            yield ("listen", number, "tls"), partial(Certificates, listen.tls, "")
     if settings.upstream.tls.ca or settings.upstream.tls.cert:
-        yield "upstream.tls", partial(client, settings.upstream.tls)
-    yield "store.tls", partial(check_store_files, settings.store.tls)
+        yield ("upstream", "tls"), partial(client, settings.upstream.tls)
+    yield ("store", "tls"), partial(check_store_files, settings.store.tls)
+
+
+def _parts(setting: str) -> Iterator[str | int]:
+    """`certs[1].key` as a path."""
+    for number, name in re.findall(r"([0-9]+)|([a-z_]+)", setting):
+        yield int(number) if number else name
 
 
 def listen_setting(listens: Sequence[Listen], number: int) -> str:

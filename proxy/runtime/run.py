@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 import uvloop
 
 from proxy import is_compiled
-from proxy.config.loader import loads, read_text
 from proxy.config.mistakes import ConfigError
-from proxy.config.watcher import fingerprint, watch
 from proxy.runtime.exits import EXIT_CONFIG, EXIT_OK, EXIT_START
+from proxy.runtime.following import Follower, Source
 from proxy.runtime.forks import fork_workers
+from proxy.runtime.listener_tls import require_files
 from proxy.runtime.notify import Notifier
 from proxy.runtime.processors import usable_processors
 from proxy.runtime.sockets import InheritedSockets, StartError, open_all, open_worker_sockets
@@ -50,13 +50,13 @@ class Service(Protocol):
 
 def run(config_path: str) -> int:
     """Serves until a signal; the exit code."""
-    seen = fingerprint(config_path)
     try:
-        text = read_text(config_path)
-        settings = loads(text, config_path)
+        source = Source.read(config_path)
+        require_files(source.reading)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_CONFIG
+    settings = source.reading.settings
     log.configure(settings.log.level)
     try:
         forked = _forked_workers(settings)
@@ -64,7 +64,7 @@ def run(config_path: str) -> int:
         return _cannot_start(error)
     if isinstance(forked, int):
         return run_supervised(forked)
-    return uvloop.run(_serve(settings, config_path, text, seen, forked))
+    return uvloop.run(_serve(source, forked))
 
 
 def _tell_build() -> None:
@@ -83,20 +83,17 @@ def _cannot_start(error: StartError) -> int:
     return EXIT_START
 
 
-async def _serve(
-    settings: Settings, config_path: str, text: str, seen: str | None, forked: ForkedWorkers | None
-) -> int:
+async def _serve(source: Source, forked: ForkedWorkers | None) -> int:
     notifier = Notifier(os.environ)
     stops = Stops()
     stops.listen()
     try:
-        service = _new_service(settings, config_path, text, forked)
+        service = _new_service(source, forked)
         await _started(service)
     except StartError as error:
         return _cannot_start(error)
     notifier.ready()
-    _tell_build()
-    reloads = asyncio.create_task(_follow(service, config_path, seen))
+    reloads = asyncio.create_task(Follower(service, source).run())
     await stops.first.wait()
     reloads.cancel()
     notifier.stopping()
@@ -137,13 +134,14 @@ def _forked_workers(settings: Settings) -> ForkedWorkers | int | None:
         raise StartError(f"workers: cannot start {count} processes: {error.strerror}") from None
 
 
-def _new_service(settings: Settings, config_path: str, text: str, forked: ForkedWorkers | None) -> Service:
+def _new_service(source: Source, forked: ForkedWorkers | None) -> Service:
     """With its sockets open. Raises StartError."""
+    settings, name = source.reading.settings, source.reading.file
     if forked is not None:
-        return Supervisor(settings, config_path, text, forked)
+        return Supervisor(settings, name, source.text, forked)
     own = open_worker_sockets(settings, InheritedSockets(os.environ))
     try:
-        return Worker(settings, config_path, own)
+        return Worker(settings, name, own)
     except StartError:
         own.close()
         raise
@@ -180,32 +178,3 @@ async def _wind_down(service: Service) -> None:
     await service.drain()
     await service.stop()
     event(_log, logging.INFO, "stopped")
-
-
-async def _follow(service: Service, config_path: str, seen: str | None) -> None:
-    """Reloads when the file's content is no longer what was `seen` at the start, and at SIGHUP."""
-    hangup = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-
-    async def at_hangup() -> None:
-        while True:
-            await hangup.wait()
-            hangup.clear()
-            service.reopen_logs()
-            _reload(service, config_path)
-
-    async def at_change() -> None:
-        async for _ in watch(config_path, since=seen):
-            _reload(service, config_path)
-
-    await asyncio.gather(at_hangup(), at_change())
-
-
-def _reload(service: Service, config_path: str) -> None:
-    try:
-        text = read_text(config_path)
-        settings = loads(text, config_path)
-    except ConfigError as error:
-        service.refuse_reload(str(error))
-        return
-    service.reload(settings, text)

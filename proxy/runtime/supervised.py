@@ -19,6 +19,7 @@ from proxy.config.loader import loads
 from proxy.runtime import channel as words
 from proxy.runtime.channel import orders
 from proxy.runtime.exits import EXIT_OK, EXIT_START
+from proxy.runtime.following import beside_the_loop
 from proxy.runtime.sockets import StartError, WorkerSockets
 from proxy.runtime.worker import Worker
 from proxy.telemetry import log
@@ -102,7 +103,8 @@ class SupervisedWorker:
             case words.Halt():
                 await self._halt()
             case words.Reload():
-                worker.reload(loads(order.text, worker.config_path))
+                text, file = order.text, worker.config_path
+                worker.reload(await beside_the_loop(lambda: loads(text, file)))
             case words.RefuseReload():
                 worker.note_refusal(order.error)
             case words.Reopen():

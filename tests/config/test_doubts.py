@@ -25,7 +25,7 @@ WELL_MEANT = [
 def warnings(tmp_path, text, environ=None):
     path = tmp_path / "weir.yaml"
     path.write_text(f'{text}\nupstream: {{servers: ["http://a"]}}\n')
-    _, found = examine(path, environ or {})
+    found = examine(path, environ or {}).warnings
     return [str(warning).removeprefix(f"{path}:") for warning in found]
 
 

@@ -83,13 +83,13 @@ def test_single_setting_wins_over_its_block():
 @pytest.mark.parametrize(
     ("environ", "line"),
     [
-        ({"WEIR_STORE_URL": "memory"}, "WEIR_STORE_URL: unknown variable; did you mean WEIR_STORE__URL?"),
-        ({"WEIR_LIMITZ": "[]"}, "WEIR_LIMITZ: unknown variable; did you mean WEIR_LIMITS?"),
-        ({"WEIR_store__url": "memory"}, "WEIR_store__url: unknown variable; did you mean WEIR_STORE__URL?"),
-        ({"WEIR_STORE__PORT": "1"}, "WEIR_STORE__PORT: unknown variable; did you mean WEIR_STORE__URL?"),
+        ({"WEIR_STORE_URL": "memory"}, "WEIR_STORE_URL: unknown variable; did you mean WEIR_STORE__URL? If it is not meant for Weir, unset it, or let it pass: WEIR_IGNORE=WEIR_STORE_URL"),
+        ({"WEIR_LIMITZ": "[]"}, "WEIR_LIMITZ: unknown variable; did you mean WEIR_LIMITS? If it is not meant for Weir, unset it, or let it pass: WEIR_IGNORE=WEIR_LIMITZ"),
+        ({"WEIR_store__url": "memory"}, "WEIR_store__url: unknown variable; did you mean WEIR_STORE__URL? If it is not meant for Weir, unset it, or let it pass: WEIR_IGNORE=WEIR_store__url"),
+        ({"WEIR_STORE__PORT": "1"}, "WEIR_STORE__PORT: unknown variable; did you mean WEIR_STORE__URL? If it is not meant for Weir, unset it, or let it pass: WEIR_IGNORE=WEIR_STORE__PORT"),
         (
-            {"WEIR_XYZZY": "1"},
-            "WEIR_XYZZY: unknown variable; names are those of the settings, such as WEIR_STORE__URL",
+            {"WEIR_VERSION": "1"},
+            "WEIR_VERSION: is not a setting of Weir, whose variables all begin with WEIR_; unset it, or let it pass: WEIR_IGNORE=WEIR_VERSION",
         ),
         ({"WEIR_STORE__TIMEOUT": "50"}, "WEIR_STORE__TIMEOUT: store.timeout: 50 needs a unit: write 50ms, 50s, 50m or 50h"),
         ({"WEIR_WORKERS": "many"}, "WEIR_WORKERS: workers: must be a whole number such as 1, or auto, not 'many'"),

@@ -183,6 +183,54 @@ async def test_file_that_is_gone_changes_nothing(start_weir, start_origin, ask):
     assert await statuses(ask, weir, 3) == [200, 200, 429]
 
 
+async def test_what_is_no_file_any_more_changes_nothing(start_weir, start_origin, ask):
+    """A pipe in its place, which nobody writes to: SIGHUP is answered with a line, and Weir goes on."""
+    origin = await start_origin()
+    weir = start_weir(limited("2/m"), upstream=origin)
+    text = weir.config.read_text()
+    weir.config.unlink()
+    os.mkfifo(weir.config)
+    weir.signal(signal.SIGHUP)
+    line = await weir.logged(lambda line: line["event"] == "reload_refused")
+    weir.config.unlink()
+    await reloaded(weir, lambda: weir.config.write_text(text.replace("2/m", "4/m")))
+
+    assert "is a pipe" in line["mistakes"][0]
+    assert await statuses(ask, weir, 5) == [200] * 4 + [429]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_large_file_holds_up_nobody(start_weir, start_origin, ask, workers):
+    """It is read and judged beside what runs: one of a megabyte takes a second or more."""
+    origin = await start_origin()
+    weir = start_weir({"workers": workers, "contract": {"known_paths": ["/"]}}, upstream=origin)
+    paths = [f"/a/{number:040}" for number in range(17_000)]
+    text = weir.config.read_text().replace("known_paths:", "known_paths:\n  - " + "\n  - ".join(paths))
+    await ask(weir, get())
+    weir.config.write_text(text + "x: 1\n")  # wrong in its last line only
+    slowest = 0.0
+    while last_reload(weir)[0] == 1:
+        begun = asyncio.get_running_loop().time()
+        await ask(weir, get())
+        slowest = max(slowest, asyncio.get_running_loop().time() - begun)
+
+    assert slowest < 0.3
+
+
+async def test_changed_secret_is_followed(start_weir, start_origin, new_weir):
+    """The file that the config refers to is watched as it is itself; what waits for a restart is said."""
+    origin = await start_origin()
+    weir = new_weir({"admin": {"token": "file:token"}}, upstream=origin)
+    (weir.folder / "token").write_text("one")
+    weir.write_config()
+    weir.launch()
+    await weir.logged(lambda line: line["event"] == "serving")
+    (weir.folder / "token").write_text("two")
+    line = await weir.logged(lambda line: line["event"] == "restart_needed")
+
+    assert line["settings"] == ["admin.token"]
+
+
 async def test_running_requests_are_unharmed(start_weir, start_origin, connect, ask):
     """Those under way end as they began, at the server they went to; new ones go to the new server."""
     may_answer = asyncio.Event()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
+import threading
 import time
 
 import pytest
 import yaml
 
-from proxy import is_compiled
 from tests.support.messages import answer, get, post
 from tests.support.patience import until
 from tests.support.ports import free_port
@@ -111,6 +112,69 @@ def test_shipped_config_is_good(path):
     result = run("check", "--strict", str(path))
 
     assert (result.returncode, result.stderr) == (0, "")
+
+
+async def test_config_comes_by_standard_input(new_weir, start_origin, ask):
+    """`run -`: nothing can be read again, which SIGHUP says."""
+    origin = await start_origin()
+    weir = new_weir({"limits": [{"name": "piped", "rate": "1/m", "key": ["const"]}]}, upstream=origin)
+    weir.write_config()
+    weir.launch_with("run", "-", stdin=weir.config)
+    await weir.logged(lambda line: line["event"] == "serving")
+    weir.signal(signal.SIGHUP)
+    line = await weir.logged(lambda line: line["event"] == "not_reread")
+
+    assert [(await ask(weir, get())).status for _ in range(2)] == [200, 429]
+    assert line["config"] == "<stdin>"
+
+
+async def test_config_is_an_argument_as_of_check(new_weir, start_origin, ask):
+    """`run FILE`."""
+    origin = await start_origin()
+    weir = new_weir(upstream=origin)
+    weir.write_config()
+    weir.launch_with("run", str(weir.config))
+    await weir.logged(lambda line: line["event"] == "serving")
+
+    assert (await ask(weir, get())).status == 200
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["run", "a.yaml", "--config", "b.yaml"]])
+def test_run_takes_one_file(arguments):
+    result = run(*arguments)
+
+    assert result.returncode == 2
+    assert "Name one FILE with the settings: weir run weir.yaml" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "standard input"])
+def test_check_takes_what_is_piped(tmp_path, kind):
+    """As from a chart that is rendered, or a file that is written by a program."""
+    text = file(tmp_path, GOOD + "lisen: x\n").read_text()
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=(text,))
+    writer.start()
+    if kind == "a pipe":
+        result = run("check", str(path))
+    else:
+        with path.open() as pipe:
+            result = run("check", "-", stdin=pipe)
+    writer.join()
+
+    assert result.returncode == 2
+    assert f"{path if kind == 'a pipe' else '<stdin>'}:3:1: lisen: unknown setting" in result.stderr
+
+
+def test_variable_of_somebody_else_can_be_let_pass(tmp_path):
+    """As a build leaves it in an image."""
+    path = str(file(tmp_path, GOOD))
+    refused = run("check", path, WEIR_VERSION="1.2.3")
+    passed = run("check", path, WEIR_VERSION="1.2.3", WEIR_IGNORE="WEIR_VERSION, WEIR_OTHER")
+
+    assert (refused.returncode, passed.returncode) == (2, 0)
+    assert "WEIR_VERSION: is not a setting of Weir" in refused.stderr
+    assert "WEIR_IGNORE=WEIR_VERSION" in refused.stderr
 
 
 def test_unknown_variable_is_an_error(tmp_path):
@@ -377,13 +441,3 @@ def test_config_in_force_is_the_one_in_the_file(start_weir):
 
     assert yaml.safe_load(weir.config.read_text())["limits"] == [{"name": "x", "rate": "7/m"}]
     assert list(weir.admin("/status").json()["limits"]) == ["x"]
-
-
-async def test_source_build_is_told(start_weir):
-    """In one line; a compiled one says nothing, and so do workers beside their supervisor."""
-    for workers in (1, 2):
-        weir = start_weir({"workers": workers})
-
-        assert [line["level"] for line in weir.log() if line["event"] == "source_build"] == (
-            [] if is_compiled() else ["info"]
-        )

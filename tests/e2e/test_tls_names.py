@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 
 import pytest
@@ -173,8 +174,27 @@ def test_check_refuses_files_that_are_bad(new_weir, papers, tmp_path):
         found[name] = run("check", str(weir.config))
 
     assert [each.returncode for each in found.values()] == [0, 2, 0]
-    assert f"{weir.config}: listen.tls.certs[1].cert: " in found["bad"].stderr
+    assert f"{weir.config}:7:13: listen[0].tls.certs[1].cert: " in found["bad"].stderr
     assert (
-        f"not checked: listen.tls.certs[1].cert: cannot read {tmp_path}/nowhere.pem" in found["away"].stdout
+        f"not checked: listen[0].tls.certs[1].cert: cannot read {tmp_path}/nowhere.pem"
+        in found["away"].stdout
     )
     assert "not checked" not in found["good"].stdout
+
+
+@pytest.mark.parametrize("command", [["check"], ["run", "--config"]])
+@pytest.mark.parametrize("setting", ["cert", "key", "client_ca"])
+def test_tls_file_that_is_no_pem_is_told_like_any_mistake(tmp_path, papers, command, setting):
+    """By its line, exit 2, nothing listens."""
+    cert, key = papers.issue("DNS:weir.example")
+    (tmp_path / "junk.pem").write_text("no PEM")
+    files = {"cert": str(cert), "key": str(key)} | {setting: str(tmp_path / "junk.pem")}
+    tls = "".join(f"      {name}: {path}\n" for name, path in files.items())
+    path = tmp_path / "weir.yaml"
+    path.write_text(f"listen:\n  - address: 127.0.0.1:0\n    tls:\n{tls}upstream:\n  servers: [http://a]\n")
+    result = run(*command, str(path))
+    line = {"cert": 4, "key": 4, "client_ca": 6}[setting]
+
+    assert result.returncode == 2
+    assert re.match(rf"{path}:{line}:\d+: listen\[0\]\.tls\.", result.stderr), result.stderr
+    assert len(result.stderr.splitlines()) == 1

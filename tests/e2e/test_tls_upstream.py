@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.test_reload import reloaded, replaced
 from tests.support.messages import answer, get
 from tests.support.papers import Papers
-from tests.support.patience import closed, until
+from tests.support.patience import until
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,8 @@ class TlsOrigin:
         return self
 
     async def stop(self):
-        await closed(self.server)
+        self.server.close()
+        await until(lambda: self.server._active_count == 0, "the connections are closed")
 
     async def _serve(self, reader, writer):
         self.seen.append(writer.get_extra_info("ssl_object"))
@@ -211,5 +212,5 @@ async def test_key_that_is_encrypted_is_refused(new_weir, papers, tmp_path):
     weir.launch()
     code = weir.wait()
 
-    assert code == 1
+    assert code == 2
     assert "encrypted" in weir.log_text()

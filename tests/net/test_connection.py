@@ -16,7 +16,7 @@ class Host:
     def __init__(self) -> None:
         self.outbox = Outbox()
         self.sweeper = Sweeper(0.02)
-        self.connection: Connection | None = None
+        self.connection = None
 
     async def meet(self):
         def accepted():

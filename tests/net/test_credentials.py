@@ -19,7 +19,7 @@ class Content:
     def __init__(self, files):
         words = [file.read_text() for file in files]
         if words[0] != words[1]:
-            raise TlsError(f"cert: {words[0]} does not fit {words[1]}")
+            raise TlsError("cert", f"{words[0]} does not fit {words[1]}")
         self.word = words[0]
 
 

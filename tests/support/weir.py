@@ -14,7 +14,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -71,10 +71,13 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONWARNINGS": "default::ResourceWarning"}
 
 
-def run(*arguments: str, within: float = START_SECONDS, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, within: float = START_SECONDS, stdin: IO[str] | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself."""
     return subprocess.run(
         command(*arguments),
+        stdin=stdin,
         cwd=ROOT,
         env=environment() | variables,
         capture_output=True,
@@ -118,17 +121,28 @@ class Weir:
 
     def launch(self, inherited: socket.socket | None = None, **variables: str) -> None:
         """Starts the process; it may not be ready yet, or never become so. A listening socket can be handed over."""
-        self.exit_code = None
         begin = [*self.inside, *command("run", "--config", str(self.config))]
         if inherited is not None:
             begin = [sys.executable, "-c", _HAND_OVER, str(inherited.fileno()), *begin]
-        with self._stderr.open("ab") as stderr, self._stdout.open("ab") as stdout:
+        self._begin(begin, Path(os.devnull), () if inherited is None else (inherited.fileno(),), **variables)
+
+    def launch_with(self, *arguments: str, stdin: Path = Path(os.devnull)) -> None:
+        """Starts the process with other arguments than `--config` and the file."""
+        self._begin([*self.inside, *command(*arguments)], stdin, ())
+
+    def _begin(self, begin: list[str], stdin: Path, fds: tuple[int, ...], **variables: str) -> None:
+        self.exit_code = None
+        with (
+            self._stderr.open("ab") as stderr,
+            self._stdout.open("ab") as stdout,
+            stdin.open("rb") as given,
+        ):
             self._process = subprocess.Popen(
                 begin,
                 cwd=ROOT,
                 env=environment() | variables,
-                pass_fds=() if inherited is None else (inherited.fileno(),),
-                stdin=subprocess.DEVNULL,
+                pass_fds=fds,
+                stdin=given,
                 stdout=stdout,
                 stderr=stderr,
             )
@@ -275,13 +289,9 @@ class Metrics:
         """The sum of the samples that have these labels."""
         return sum(
             value
-            for given, value in self.samples(name)
-            if all(given.get(key) == wanted for key, wanted in labels.items())
+            for sample, given, value in self._samples
+            if sample == name and all(given.get(key) == wanted for key, wanted in labels.items())
         )
-
-    def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and value of each."""
-        return [(labels, value) for sample, labels, value in self._samples if sample == name]
 
     def has(self, name: str) -> bool:
         return any(sample == name or sample.startswith(name + "_") for sample, _, _ in self._samples)

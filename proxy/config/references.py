@@ -1,0 +1,92 @@
+"""Secrets that stand elsewhere: `${NAME}` for a variable, `file:PATH` for what a file holds.
+
+`${NAME}` and `${file:PATH}` may stand within a text too, as in `redis://:${REDIS_PASSWORD}@redis:6379`; there
+what is put into a URL is escaped. Only settings that hold a secret may refer: everything else has its WEIR_
+variable. What is referred to never shows in a message. Paths are relative to the config file's folder.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from proxy.config import catalogue
+from proxy.config.files import UnreadableError, read_file
+from proxy.config.unknown import UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from proxy.config.look import Path as Place
+
+SECRET_BYTES_MAX = 64 * 1024  # a Secret of Kubernetes may hold 1 MiB, a token or password never does
+
+_FILE = "file:"
+_REFERENCE = re.compile(r"\$\{(?:file:(?P<file>[^{}]+)|(?P<variable>[A-Za-z_][A-Za-z0-9_]*))\}")
+_IS_URL = re.compile(r"[a-z+]+://")
+
+
+class References:
+    """Of one config: `files` are those that it refers to, `mistakes` what cannot be had, by its place."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+        self._environ = environ
+        self._folder = folder
+        self.files: list[Path] = []
+        self.mistakes: list[tuple[Place, str]] = []
+
+    def resolve(self, data: Any) -> None:
+        """Puts what is referred to in its place."""
+        for entry in catalogue.entries():
+            if entry.is_secret:
+                for holder, name, place in list(_found(data, re.findall(r"\w+|\[\]", entry.path), ())):
+                    holder[name] = self._resolved(holder[name], place)
+
+    def _resolved(self, text: str, place: Place) -> Any:
+        try:
+            if text.startswith(_FILE):
+                return self._of_file(text.removeprefix(_FILE))
+            is_within_url = bool(_IS_URL.match(text))
+            return _REFERENCE.sub(lambda match: self._put(match, is_within_url=is_within_url), text)
+        except ValueError as error:
+            self.mistakes.append((place, str(error)))
+            return UNKNOWN
+
+    def _put(self, match: re.Match[str], *, is_within_url: bool) -> str:
+        name = match["variable"]
+        if name is None:
+            value = self._of_file(match["file"])
+        elif (value := self._environ.get(name, "")) == "":
+            raise ValueError(f"the variable {name} is {'empty' if name in self._environ else 'not set'}")
+        return quote(value, safe="") if is_within_url else value
+
+    def _of_file(self, path: str) -> str:
+        file = self._folder / path
+        self.files.append(file)
+        try:
+            text = read_file(file, SECRET_BYTES_MAX).decode()
+        except UnreadableError as error:
+            raise ValueError(f"{file}: {error}") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{file}: is not UTF-8") from None
+        if not text.strip():
+            raise ValueError(f"{file}: is empty")
+        return text.removesuffix("\n").removesuffix("\r")
+
+
+def _found(data: Any, parts: list[str], place: Place) -> Iterator[tuple[Any, Any, Place]]:
+    """Where such a setting stands as text: the block or list, its name or number there, its place."""
+    first, *rest = parts
+    names: Iterable[str | int] = ()
+    if first == "[]":
+        names = range(len(data)) if isinstance(data, list) else ()
+    elif isinstance(data, dict) and first in data:
+        names = (first,)
+    for name in names:
+        value = data[name]
+        if rest:
+            yield from _found(value, rest, (*place, name))
+        elif isinstance(value, str):
+            yield data, name, (*place, name)
