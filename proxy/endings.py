@@ -153,7 +153,7 @@ class Ending:
         exchange = self._exchange
         exchange.status = 304
         keep = self._may_keep()
-        date = b"" if b"date" in head.found else self._gateway.date_line
+        date = b"" if b"date" in head.lowered else self._gateway.date_line
         ending = connection_line(self._head, keep=keep)
         self._downstream.write(b"%b%b%b" % (self._rules.unchanged(head, exchange), date, ending))
         self._finish(SERVED, keep=keep)
@@ -236,7 +236,7 @@ class Ending:
         return (
             fault.is_retryable
             and head.method in IDEMPOTENT
-            and head.body_length == 0
+            and head.section.body_length == 0
             and self._gateway.retries.spend()
         )
 

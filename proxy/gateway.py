@@ -130,7 +130,7 @@ class Lane(Ending):
         exchange.server = address.name
         exchange.upstream_started = monotonic()
         data = self._rules.request(known, exchange, address.authority)
-        length = head.body_length
+        length = head.section.body_length
         upstream.send_head(self, head.method, data, is_whole=length == 0)
         if self._downstream.is_write_paused:  # since the answer before this one
             upstream.pause_reading()

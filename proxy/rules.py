@@ -122,10 +122,10 @@ class Rules:
 
     def known(self, head: RequestHead, peer: str, scheme: bytes) -> Known:
         """What the header section alone decides; worked out once for as long as the client repeats it."""
-        memo = head.memo
-        if isinstance(memo, Known) and memo.rules is self:
-            return memo
-        known = head.memo = self._study(head, peer, scheme)
+        facts = head.section.facts
+        if isinstance(facts, Known) and facts.rules is self:
+            return facts
+        known = head.section.facts = self._study(head, peer, scheme)
         return known
 
     def _study(self, head: RequestHead, peer: str, scheme: bytes) -> Known:
@@ -138,7 +138,7 @@ class Rules:
             b"Host: %b\r\n" % host if host else b"",
             request_lines(head, REQUEST_DROPS if has_trace else REQUEST_DROPS | _TRACE_FIELDS),
             way_lines(head, peer, scheme, self._told_by, is_trusted=self._trust.covers(peer)),
-            b"Transfer-Encoding: chunked\r\n" if head.body_length == CHUNKED else b"",
+            b"Transfer-Encoding: chunked\r\n" if head.section.body_length == CHUNKED else b"",
             b"Expect: 100-continue\r\n" if b"expect" in fields and head.minor == 1 else b"",
             b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade if upgrade else b"",
         ]
@@ -150,18 +150,19 @@ class Rules:
             has_host=bool(host),
             request_id=_given_id(fields),
             has_trace=has_trace,
-            wants_close=head.wants_close,
+            wants_close=head.section.wants_close,
             upgrade=upgrade,
             problems=self._forms.get(form_of(fields.get(b"accept", b"")), self.problems),
         )
 
     def refusal(self, head: RequestHead) -> Fault | None:
         """Why the request may not even ask the limiter."""
-        if head.repeated and not self.limits.credential_names.isdisjoint(head.repeated):
+        repeated = head.section.repeated
+        if repeated and not self.limits.credential_names.isdisjoint(repeated):
             return faults.REPEATED_CREDENTIAL
         if self._has_edge and (fault := self._edge.refusal(head)):
             return fault
-        if self.body_bytes is not None and head.body_length > self.body_bytes:
+        if self.body_bytes is not None and head.section.body_length > self.body_bytes:
             return faults.BODY_TOO_LARGE
         return None
 
@@ -187,7 +188,7 @@ class Rules:
         status = head.status
         if status == 204:
             lines = response_lines(head, self._response_drops | {b"content-length"})
-        elif self._public_origin and b"location" in head.found:
+        elif self._public_origin and b"location" in head.lowered:
             lines = self._relocated(head)
         else:
             lines = response_lines(head, self._response_drops)
@@ -210,7 +211,7 @@ class Rules:
     def keeps_promise(self, head: ResponseHead) -> bool:
         """Whether it has the fields that its status promises, and nothing else is to be judged."""
         names = self._promised.get(head.status)
-        return names is not None and all(map(head.found.get, names))
+        return names is not None and all(map(head.lowered.get, names))
 
     def _passing(self) -> frozenset[int]:
         judged = self._judged() | set(self.contract.checks)
@@ -235,7 +236,7 @@ class Rules:
         """The rules of the contract that the answer breaks; what is replaced is beyond them."""
         if head.status not in self.contract.checks or self.redaction.covers(head.status):
             return ()
-        return self.contract.violations(head.status, head.found)
+        return self.contract.violations(head.status, head.lowered)
 
     def body_filter(self, request: RequestHead, head: ResponseHead, budget: Budget) -> BodyFilter | None:
         """What stands between the answer and the client; None where it passes as it comes."""
@@ -253,7 +254,7 @@ class Rules:
 
     def unchanged(self, head: ResponseHead, exchange: Exchange) -> bytes:
         """The head of a 304 in the place of a 200: what RFC 9110 section 15.4.5 asks for, if it came."""
-        named = named_by(head.found.get(b"connection", b""))
+        named = named_by(head.lowered.get(b"connection", b""))
         lines = [
             b"%b: %b\r\n" % header
             for header in head.headers

@@ -6,6 +6,7 @@ where one is set; whatever fails is a small JSON object. Knows nothing of the da
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from proxy.telemetry.families import Reading
 
 PROBES = frozenset(("/healthz", "/readyz"))  # open without a token: a kubelet has none
+DRESS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}  # of every answer
+BODY_BYTES_MAX = 64 * 1024  # a key's value is in a head of 32 KiB at most
+BODY_SECONDS = 10.0
 
 _log = logging.getLogger("weir.admin")
 
@@ -56,7 +60,7 @@ class AdminSources:
 def admin_app(sources: AdminSources, token: str | None = None) -> web.Application:
     """The application; the caller gives it a site. Without a token nobody is asked for one."""
     middlewares = [_failures_as_json] if token is None else [_failures_as_json, _token_check(token)]
-    app = web.Application(middlewares=middlewares)
+    app = web.Application(middlewares=middlewares, client_max_size=BODY_BYTES_MAX)
     app.on_response_prepare.append(_dress)
 
     scrapes = Scrapes(sources.refresh, sources.reading)
@@ -93,13 +97,22 @@ def admin_app(sources: AdminSources, token: str | None = None) -> web.Applicatio
 def _reset(resets: Resetting, *, is_guarded: bool) -> Handler:
     async def reset(request: web.Request) -> web.Response:
         if not is_guarded:  # any page in a browser could send it to a loopback address
-            return _problem(HTTPStatus.FORBIDDEN, detail="admin.token must be set for this")
+            return problem(HTTPStatus.FORBIDDEN, detail="admin.token must be set for this")
         try:
-            return _json(await resets.reset(request.match_info["name"], await request.read()))
+            return _json(await resets.reset(request.match_info["name"], await _body(request)))
         except NotResetError as error:
-            return _problem(error.code, detail=str(error))
+            return problem(error.code, detail=str(error))
 
     return reset
+
+
+async def _body(request: web.Request) -> bytes:
+    """Raises HTTPRequestTimeout, and HTTPRequestEntityTooLarge beyond BODY_BYTES_MAX."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
 
 
 def _token_check(token: str) -> Middleware:
@@ -109,7 +122,7 @@ def _token_check(token: str) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path in PROBES or _is_bearer_of(expected, request):
             return await handler(request)
-        return _problem(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="weir"'})
+        return problem(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="weir"'})
 
     return check
 
@@ -127,19 +140,18 @@ async def _failures_as_json(request: web.Request, handler: Handler) -> web.Strea
         return await handler(request)
     except web.HTTPException as refusal:
         allow = refusal.headers.get("Allow")
-        return _problem(HTTPStatus(refusal.status), {"Allow": allow} if allow else {})
+        return problem(HTTPStatus(refusal.status), {"Allow": allow} if allow else {})
     except Exception as error:  # noqa: BLE001 - a source that fails must not show its traceback
         event(_log, logging.ERROR, "admin_failed", error=error, path=request.path)
-        return _problem(HTTPStatus.INTERNAL_SERVER_ERROR)
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 async def _dress(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.update(DRESS)
     response.headers.pop("Server", None)
 
 
-def _problem(code: HTTPStatus, headers: dict[str, str] | None = None, detail: str = "") -> web.Response:
+def problem(code: HTTPStatus, headers: dict[str, str] | None = None, detail: str = "") -> web.Response:
     told = {"status": code.value, "title": code.phrase} | ({"detail": detail} if detail else {})
     return _json(told, code, headers)
 

@@ -283,7 +283,21 @@ def own_addresses(settings: Settings) -> Iterator[AddressValue]:
             )
 
 
-WHOLE = (store_timeout, store_tls, upstream_tls, workers, own_addresses)
+def probes_address(settings: Settings) -> Iterator[AddressValue]:
+    """It is neither a listener's nor the admin plane's."""
+    probes = settings.admin.probes
+    taken = {_spot(each): "listen" for each in settings.listen} | {
+        _spot(settings.admin.listen): "admin.listen"
+    }
+    if probes is not None and _is_fixed(probes) and _spot(probes) in taken:
+        yield ("admin", "probes"), f"{probes} is taken by {taken[_spot(probes)]}"
+
+
+WHOLE = (store_timeout, store_tls, upstream_tls, workers, own_addresses, probes_address)
+
+
+def _spot(address: Address | Listen) -> tuple[str, int, str | None]:
+    return address.host, address.port, address.unix_path
 
 
 def _is_fixed(address: Address | Listen) -> bool:

@@ -34,7 +34,7 @@ _OPAQUE = re.compile(rb'"[^"]*"')
 
 def is_taggable(request: RequestHead, head: ResponseHead) -> bool:
     """Whether the answer gets a tag, if it proves small enough."""
-    found = head.found
+    found = head.lowered
     return (
         head.status == 200
         and request.method == b"GET"

@@ -85,10 +85,10 @@ class Original:
 
     def kept_lines(self, drops: Container[bytes] = ()) -> bytes:
         """The header lines that go to the client as they came; `drops` names more that do not."""
-        found = self.head.found
-        if self._keep_headers.isdisjoint(found) and not may_stay(tuple(found)):
+        lowered = self.head.lowered
+        if self._keep_headers.isdisjoint(lowered) and not may_stay(tuple(lowered)):
             return b""
-        of_this_hop = RESPONSE_DROPS | named_by(found.get(b"connection", b""))
+        of_this_hop = RESPONSE_DROPS | named_by(lowered.get(b"connection", b""))
         return b"".join(
             [
                 b"%b: %b\r\n" % (name, value)

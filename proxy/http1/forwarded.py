@@ -96,7 +96,7 @@ def _x_forwarded_lines(head: RequestHead, peer: str, scheme: bytes, *, is_truste
         proto = fields.get(b"x-forwarded-proto", scheme)
         host = fields.get(b"x-forwarded-host", host)
         others = b"".join(
-            [b"%b: %b\r\n" % header for header in head.headers if _passes_on(header[0].lower())]
+            [b"%b: %b\r\n" % header for header in head.section.headers if _passes_on(header[0].lower())]
         )
     return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n%b" % (
         address,

@@ -14,63 +14,78 @@ import httptools
 
 from proxy import faults
 from proxy.http1.authority import is_authority, is_same_authority
-from proxy.http1.framing import UNTIL_CLOSE, frame_request, framed_response, why_unframed
+from proxy.http1.framing import (
+    UNTIL_CLOSE,
+    ends_connection,
+    frame_request,
+    framed_response,
+    why_unframed,
+)
 from proxy.http1.path import normalised
 
 if TYPE_CHECKING:
     from proxy.faults import Fault
 
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
-_REASON: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+# Outside the five classes it counts as a failure of the server, whatever it says (RFC 9110 section 15).
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
 # Of a section that llhttp has judged. Without the spaces around a value: backtracking over them is quadratic.
 _FIELD = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")
 # A request line with nothing to judge: its method was good before, its target is plain origin-form.
 _PLAIN_LINE: Final = re.compile(rb"([A-Z\-]+) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1")
 _REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 
+_SINK: Final = object()  # what llhttp would tell is in the bytes that it has judged
+
 # Bytes are looked for by their number: `0x23 in target` costs a tenth of `b"#" in target`.
 _SLASH: Final = 0x2F
 _HASH: Final = 0x23
 
 
-class RequestHead:
-    """A request's head as it came; the sink of its parser."""
+class HeaderSection:
+    """The header fields of a request, and what they say whatever its target.
 
-    __slots__ = (
-        "_path",
-        "body_length",
-        "fields",
-        "headers",
-        "memo",
-        "method",
-        "minor",
-        "repeated",
-        "section",
-        "target",
-    )
+    One object for all requests of a connection that repeat the section to the byte.
+    """
 
-    def __init__(self, section: bytes = b"") -> None:
-        self.method = b""
-        self.target = b""
-        self.minor = 1  # of the version: 0 or 1
-        self.section = section  # the bytes behind the request line
-        self.memo: object = None  # what others worked out from the section: passed on while it is repeated
-        self.headers: list[tuple[bytes, bytes]] = []  # as they came: order, case, duplicates
-        self.fields: dict[bytes, bytes] = {}  # by lower-case name; repeated ones joined by a comma
+    __slots__ = ("body_length", "data", "facts", "fields", "headers", "repeated", "wants_close")
+
+    def __init__(self, data: bytes) -> None:
+        """`data` are the lines that llhttp has judged, the empty one included."""
+        headers: list[tuple[bytes, bytes]] = []
+        fields: dict[bytes, bytes] = {}
+        self.data = data
+        self.headers = headers  # as they came: order, case, duplicates
+        self.fields = fields  # by lower-case name; repeated ones joined by a comma
         self.repeated: set[bytes] | None = None  # lower-case names that came more than once
         self.body_length = 0  # bytes, or CHUNKED
-        self._path: bytes | None = None
+        self.wants_close = False  # the client will not use the connection after this exchange
+        self.facts: object = None  # what the rules made of it
+        for line in data[:-2].split(b"\r\n")[:-1]:
+            name, _, value = line.partition(b":")
+            value = value.strip()  # the white space around it is not part of it (RFC 9112 section 5.1)
+            headers.append((name, value))
+            name = name.lower()
+            if name in fields:
+                fields[name] += b", " + value
+                self.repeated = self.repeated or set()
+                self.repeated.add(name)
+            else:
+                fields[name] = value
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        value = value.rstrip()  # the white space that llhttp leaves is not part of it (RFC 9112 section 5.1)
-        self.headers.append((name, value))
-        name = name.lower()
-        if name in self.fields:
-            self.fields[name] += b", " + value
-            self.repeated = self.repeated or set()
-            self.repeated.add(name)
-        else:
-            self.fields[name] = value
+
+class RequestHead:
+    """A request's head: its line, and its header section."""
+
+    __slots__ = ("_path", "fields", "method", "minor", "section", "target")
+
+    def __init__(self, method: bytes, target: bytes, minor: int, section: HeaderSection) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor  # of the version: 0 or 1
+        self.section = section
+        self.fields = section.fields
+        self._path: bytes | None = None
 
     @property
     def path(self) -> bytes:
@@ -79,16 +94,11 @@ class RequestHead:
             self._path = normalised(self.target)
         return self._path
 
-    @property
-    def wants_close(self) -> bool:
-        """The client will not use the connection after this exchange (RFC 9112 section 9.3)."""
-        return ends_connection(self.fields.get(b"connection"), self.minor)
-
 
 class ResponseHead:
     """A response's head as it came; the sink of its parser.
 
-    It passes on as bytes, mostly untouched, so its fields are told apart only for who asks. `found`, by
+    It passes on as bytes, mostly untouched, so its fields are told apart only for who asks. `lowered`, by
     lower-case name and with lower-case values, is what framing needs.
     """
 
@@ -96,12 +106,13 @@ class ResponseHead:
         "_fields",
         "_headers",
         "body_length",
-        "found",
+        "lowered",
         "minor",
         "on_header",
         "reason",
         "section",
         "status",
+        "wants_close",
     )
 
     def __init__(self, section: bytes) -> None:
@@ -110,13 +121,11 @@ class ResponseHead:
         self.minor = 1
         self.section = section  # the header lines, each with its CRLF
         self.body_length = UNTIL_CLOSE  # bytes, or CHUNKED, or UNTIL_CLOSE
-        self.found: dict[bytes, bytes] = {}
-        self.on_header = self.found.__setitem__  # without a frame of Python: 1.2 us a head less
+        self.wants_close = False  # the connection carries no other exchange
+        self.lowered: dict[bytes, bytes] = {}
+        self.on_header = self.lowered.__setitem__  # without a frame of Python: 1.2 us a head less
         self._headers: list[tuple[bytes, bytes]] | None = None
         self._fields: dict[bytes, bytes] | None = None
-
-    def on_status(self, reason: bytes) -> None:
-        self.reason = reason
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -139,39 +148,8 @@ class ResponseHead:
     def add(self, name: bytes, value: bytes) -> None:
         """A further field, behind those that came."""
         self.section += b"%b: %b\r\n" % (name, value)
-        self.found[name.lower()] = value.lower()
+        self.lowered[name.lower()] = value.lower()
         self._headers = self._fields = None
-
-    @property
-    def wants_close(self) -> bool:
-        """The connection carries no other exchange.
-
-        That includes a 204 that announces a body, against RFC 9112 section 6.1: if one followed, it would be
-        read as the answer to somebody else.
-        """
-        if self.status == 204 and self._announces_body:
-            return True
-        return ends_connection(self.found.get(b"connection"), self.minor)
-
-    @property
-    def _announces_body(self) -> bool:
-        length = self.found.get(b"content-length", b"0")
-        return b"transfer-encoding" in self.found or length.strip(b" \t0") != b""
-
-
-def ends_connection(options: bytes | None, minor: int) -> bool:
-    """What a Connection field, or its absence, says of the connection (RFC 9112 section 9.3)."""
-    if options is None:
-        return minor == 0
-    if options == b"keep-alive":
-        return False
-    tokens = listed(options)
-    return b"close" in tokens or (minor == 0 and b"keep-alive" not in tokens)
-
-
-def listed(value: bytes) -> list[bytes]:
-    """The lower-case members of a comma-separated field value (RFC 9110 section 5.6.1)."""
-    return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
 
 
 # --- requests ---
@@ -188,16 +166,15 @@ def request_head(
     line_end = data.find(b"\r\n")
     if line_end > line_bytes:
         return faults.LINE_TOO_LONG
-    section = data[line_end + 2 :]
+    lines = data[line_end + 2 :]
     # Not after HTTP/1.0, for which other rules hold: it needs no Host.
-    if last is not None and section == last.section and last.minor == 1:
+    if last is not None and lines == last.section.data and last.minor == 1:
         match = _PLAIN_LINE.fullmatch(data, 0, line_end)
         if match is not None and match[1] == last.method:
-            return _again(last, match[2])
-    if section.count(b"\n") > headers_max + 1:  # with the empty line
+            return RequestHead(last.method, match[2], 1, last.section)
+    if lines.count(b"\n") > headers_max + 1:  # with the empty line
         return faults.TOO_MANY_HEADERS
-    head = RequestHead(section)
-    parser = httptools.HttpRequestParser(head)
+    parser = httptools.HttpRequestParser(_SINK)
     try:
         parser.feed_data(data)
     except httptools.HttpParserUpgrade:
@@ -209,9 +186,8 @@ def request_head(
     line = data[:line_end].split(b" ")
     if len(line) != 3 or line[0] != parser.get_method() or line[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
         return _why_malformed(data)
-    head.method, head.target, version = line
-    head.minor = 1 if version == b"HTTP/1.1" else 0
-    return _judged(head)
+    minor = 1 if line[2] == b"HTTP/1.1" else 0
+    return _judged(RequestHead(line[0], line[1], minor, HeaderSection(lines)))
 
 
 def unfinished_fault(data: bytes, end: int, line_bytes: int, head_bytes: int) -> Fault | None:
@@ -233,24 +209,9 @@ def _cannot_become_head(data: bytes) -> bool:
     return data.count(b"\n") != data.count(b"\r\n")
 
 
-def _again(last: RequestHead, target: bytes) -> RequestHead:
-    """The same request for another target."""
-    head = RequestHead.__new__(RequestHead)
-    head.method = last.method
-    head.target = target
-    head.minor = 1
-    head.section = last.section
-    head.headers = last.headers
-    head.fields = last.fields
-    head.repeated = last.repeated
-    head.body_length = last.body_length
-    head.memo = last.memo
-    head._path = None  # noqa: SLF001 - its own module
-    return head
-
-
 def _judged(head: RequestHead) -> RequestHead | Fault:
-    fields = head.fields
+    section = head.section
+    fields = section.fields
     host = fields.get(b"host")
     if (host is None and head.minor == 1) or (host is not None and not is_authority(host)):
         return faults.BAD_HOST  # also for two of them: they are joined by a comma, which no host holds
@@ -262,8 +223,10 @@ def _judged(head: RequestHead) -> RequestHead | Fault:
             return fault
     if b"expect" in fields and fields[b"expect"].lower() != b"100-continue":
         return faults.UNKNOWN_EXPECTATION
+    if head.minor == 0 or b"connection" in fields:
+        section.wants_close = ends_connection(fields.get(b"connection"), head.minor)
     if b"transfer-encoding" in fields or b"content-length" in fields:
-        return frame_request(head) or head
+        return frame_request(section, head.minor) or head
     return head
 
 
@@ -306,6 +269,7 @@ def _why_malformed(data: bytes) -> Fault:
 def response_head(data: bytes, request_method: bytes) -> ResponseHead | Fault:
     """The response head in `data`, which ends with the first empty line, framed for the method it answers."""
     line_end = data.find(b"\r\n") + 2
+    line = _STATUS_LINE.fullmatch(data, 0, line_end)
     head = ResponseHead(data[line_end:-2])
     parser = httptools.HttpResponseParser(head)
     try:
@@ -314,16 +278,11 @@ def response_head(data: bytes, request_method: bytes) -> ResponseHead | Fault:
         pass  # 101, or an Upgrade field: the head itself is well formed
     except httptools.HttpParserError:
         return faults.MALFORMED_RESPONSE
-    status = head.status = parser.get_status_code()
-    if data.startswith(b"HTTP/1.1 "):
-        head.minor = 1
-    elif data.startswith(b"HTTP/1.0 "):
-        head.minor = 0
-    else:
+    if line is None:  # llhttp takes more
         return faults.MALFORMED_RESPONSE
-    # Outside the five classes it counts as a failure of the server, whatever it says (RFC 9110 section 15).
-    if not 100 <= status <= 599 or (head.reason != b"OK" and not _REASON.fullmatch(head.reason)):
-        return faults.MALFORMED_RESPONSE
-    if len(head.found) != head.section.count(b"\n"):  # a field is repeated: all its values count
-        head.found = {name: value.lower() for name, value in head.fields.items()}
+    head.minor = 1 if line[1] == b"1" else 0
+    head.status = int(line[2])
+    head.reason = line[3] or b""
+    if len(head.lowered) != head.section.count(b"\n"):  # a field is repeated: all its values count
+        head.lowered = {name: value.lower() for name, value in head.fields.items()}
     return framed_response(head, request_method)

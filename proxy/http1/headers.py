@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.http1.head import listed
+from proxy.http1.framing import listed
 
 if TYPE_CHECKING:
     from proxy.http1.head import RequestHead, ResponseHead
@@ -49,7 +49,7 @@ def request_lines(head: RequestHead, drops: frozenset[bytes] = REQUEST_DROPS) ->
     drops = _with_named(drops, head.fields.get(b"connection"))
     lines = [
         b": ".join(header)
-        for header in head.headers
+        for header in head.section.headers
         if (name := header[0].lower()) not in drops
         and not name.startswith(CLAIM_PREFIX)
         and _UNDERSCORE not in name
@@ -63,7 +63,7 @@ def request_lines(head: RequestHead, drops: frozenset[bytes] = REQUEST_DROPS) ->
 
 def response_lines(head: ResponseHead, drops: frozenset[bytes] = RESPONSE_DROPS) -> bytes:
     """The response's own header lines that go to the client: as they came, if nothing has to go."""
-    found = head.found
+    found = head.lowered
     section = head.section
     if drops is RESPONSE_DROPS and _BUT_CONNECTION.isdisjoint(found):
         connection = found.get(b"connection")
@@ -96,7 +96,7 @@ def asks_upgrade(head: RequestHead) -> bytes:
     Another HTTP or TLS within a tunnel is never offered: nobody would judge the requests in there.
     """
     upgrade = head.fields.get(b"upgrade")
-    if upgrade is None or head.minor == 0 or head.body_length:
+    if upgrade is None or head.minor == 0 or head.section.body_length:
         return b""
     if b"upgrade" not in listed(head.fields.get(b"connection", b"")):
         return b""

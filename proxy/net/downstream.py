@@ -235,12 +235,12 @@ class DownstreamConnection(Connection):
             return False
         self.deadline = NEVER
         self._state = _BUSY
-        length = head.body_length
+        length = head.section.body_length
         if length:
             self._left = length
             self._decoder = ChunkedDecoder() if length == CHUNKED else None
             self._body_read = 0
-        self._last = head if end <= LAST_BYTES and len(head.headers) <= LAST_HEADERS else None
+        self._last = head if end <= LAST_BYTES and len(head.section.headers) <= LAST_HEADERS else None
         self.lane.begin(head)
         return self._state != _BUSY or self._body_wanted
 

@@ -18,7 +18,7 @@ from proxy.runtime.sockets import close_sockets
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.runtime.sockets import ListenSockets
+    from proxy.runtime.sockets import AdminSockets, ListenSockets
 
 
 class Process:
@@ -48,11 +48,11 @@ class ForkedWorkers(NamedTuple):
     """All that a supervisor begins with."""
 
     listeners: Sequence[ListenSockets]  # of each worker
-    admin: list[socket.socket]
+    admin: AdminSockets
     forks: Sequence[Fork]
 
 
-def fork_workers(listeners: Sequence[ListenSockets], admin: list[socket.socket]) -> ForkedWorkers | int:
+def fork_workers(listeners: Sequence[ListenSockets], admin: AdminSockets) -> ForkedWorkers | int:
     """Starts a worker on each entry of `listeners`; in a worker, gives the descriptor of its channel.
 
     A worker keeps no socket but its own. Raises OSError; workers that are there by then find their channel
@@ -67,7 +67,7 @@ def fork_workers(listeners: Sequence[ListenSockets], admin: list[socket.socket])
             for sock in (sock for sockets in listeners[number] for sock in sockets):
                 sock.detach()  # it is told their descriptors
             others = [mine for index, mine in enumerate(listeners) if index != number]
-            close_sockets([admin, *(sockets for mine in others for sockets in mine)])
+            close_sockets([*admin, *(sockets for mine in others for sockets in mine)])
             close_sockets([list(pair) for index, pair in enumerate(pairs) if index != number])
             ours.close()
             return theirs.detach()

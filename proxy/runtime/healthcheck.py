@@ -1,5 +1,5 @@
-"""`weir healthcheck`: asks the admin plane of the Weir that runs with a config whether its loop still
-turns, or whether new requests may come.
+"""`weir healthcheck`: asks the Weir that runs with a config, on `admin.probes` or its admin plane, whether
+its loop still turns, or whether new requests may come.
 
 Meant for a container's HEALTHCHECK, where nothing but Python is at hand. Knows the config, nothing of the
 process: an address that is open to the world is asked on loopback.
@@ -17,7 +17,6 @@ from proxy.config.mistakes import ConfigError
 
 if TYPE_CHECKING:
     from proxy.config.addresses import Address
-    from proxy.config.sections.front import AdminSettings
 
 EXIT_HEALTHY = 0
 EXIT_UNHEALTHY = 1
@@ -33,25 +32,26 @@ def healthcheck(config_path: str, path: str = HEALTH, timeout: float = TIMEOUT) 
     """The exit code; what is wrong goes to stderr, on one line."""
     try:
         admin = load(config_path).admin
+        setting, address = ("listen", admin.listen) if admin.probes is None else ("probes", admin.probes)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_CONFIG
     try:
-        status = _ask(admin, path, timeout)
+        status = _ask(address, path, timeout)
     except (OSError, http.client.HTTPException) as error:
-        print(f"admin.listen: {admin.listen} does not answer: {error}", file=sys.stderr)  # noqa: T201 - a command's own output
+        print(f"admin.{setting}: {address} does not answer: {error}", file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_UNHEALTHY
     if status != http.HTTPStatus.OK:
-        print(f"admin.listen: {admin.listen} answers {path} with {status}", file=sys.stderr)  # noqa: T201 - a command's own output
+        print(f"admin.{setting}: {address} answers {path} with {status}", file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_UNHEALTHY
     return EXIT_HEALTHY
 
 
-def _ask(admin: AdminSettings, path: str, timeout: float) -> int:
-    connection = _Connection(admin.listen, timeout)
-    headers = {"Authorization": f"Bearer {admin.token.get_secret_value()}"} if admin.token else {}
+def _ask(address: Address, path: str, timeout: float) -> int:
+    """Without the token: probes need none."""
+    connection = _Connection(address, timeout)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request("GET", path)
         return connection.getresponse().status
     finally:
         connection.close()

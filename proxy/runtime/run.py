@@ -93,6 +93,7 @@ async def _serve(source: Source, forked: ForkedWorkers | None) -> int:
     except StartError as error:
         return _cannot_start(error)
     notifier.ready()
+    _tell_build()
     reloads = asyncio.create_task(Follower(service, source).run())
     await stops.first.wait()
     reloads.cancel()

@@ -1,4 +1,4 @@
-"""Sockets that listen become sites of an aiohttp runner: listeners with their TLS, and the admin plane."""
+"""Sockets that listen become sites of an aiohttp runner: listeners with their TLS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.admin.app import admin_app
 from proxy.net.announced import AnnouncedSite
 from proxy.net.credentials import TlsError
 from proxy.runtime.listener_tls import ListenerTls, listen_setting
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-    from proxy.admin.app import AdminSources
-    from proxy.config.sections.front import AdminSettings, Listen, ListenTls
+    from proxy.config.sections.front import Listen, ListenTls
     from proxy.runtime.listener_tls import Handshakes
     from proxy.runtime.sockets import ListenSockets
 
@@ -74,18 +72,6 @@ async def serve_listeners(
                 await web.SockSite(runner, sock, backlog=BACKLOG).start()
             else:
                 await TlsSite(runner, sock, tls, handshake_timeout).start()
-
-
-async def serve_admin(
-    settings: AdminSettings, sources: AdminSources, sockets: list[socket.socket]
-) -> web.AppRunner:
-    token = settings.token
-    app = admin_app(sources, token.get_secret_value() if token else None)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    for sock in sockets:
-        await web.SockSite(runner, sock, backlog=BACKLOG).start()
-    return runner
 
 
 async def shut(runner: web.BaseRunner | None) -> None:

@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
@@ -61,7 +61,7 @@ class InheritedSockets:
             names = ", ".join(str(_place(sock)) for sock in self._sockets)
             close_sockets([self._sockets])
             raise StartError(
-                f"LISTEN_FDS: {names} was handed over, but neither listen nor admin.listen has it"
+                f"LISTEN_FDS: {names} was handed over, but none of listen, admin.listen, admin.probes has it"
             )
 
 
@@ -77,15 +77,22 @@ def _place(sock: socket.socket) -> object:
     return address[1] if isinstance(address, tuple) else address
 
 
+class AdminSockets(NamedTuple):
+    """Those of the admin plane, and of its probes where these have a listener of their own."""
+
+    plane: list[socket.socket]
+    probes: list[socket.socket]
+
+
 class WorkerSockets:
     """The sockets of one process; one that is not alone has no admin plane."""
 
-    def __init__(self, listeners: ListenSockets, admin: list[socket.socket] | None) -> None:
+    def __init__(self, listeners: ListenSockets, admin: AdminSockets | None) -> None:
         self.listeners = listeners
         self.admin = admin
 
     def close(self) -> None:
-        close_sockets([*self.listeners, self.admin or []])
+        close_sockets([*self.listeners, *(self.admin or ())])
 
 
 def open_worker_sockets(settings: Settings, inherited: InheritedSockets | None = None) -> WorkerSockets:
@@ -96,15 +103,17 @@ def open_worker_sockets(settings: Settings, inherited: InheritedSockets | None =
 
 def open_all(
     settings: Settings, copies: int, inherited: InheritedSockets
-) -> tuple[list[ListenSockets], list[socket.socket]]:
+) -> tuple[list[ListenSockets], AdminSockets]:
     """For several: the sockets of each, and those of the admin plane. Raises StartError, with all closed."""
     opened = open_listeners(settings, copies, inherited)
-    admin: list[socket.socket] = []
+    admin = AdminSockets([], [])
     try:
-        admin = open_address(settings.admin.listen, "admin.listen", 1, inherited)[0]
+        admin.plane.extend(open_address(settings.admin.listen, "admin.listen", 1, inherited)[0])
+        if settings.admin.probes is not None:
+            admin.probes.extend(open_address(settings.admin.probes, "admin.probes", 1, inherited)[0])
         inherited.require_none_left()
     except StartError:
-        for listeners in [*opened, [admin]]:
+        for listeners in [*opened, admin]:
             close_sockets(listeners)
         raise
     return opened, admin

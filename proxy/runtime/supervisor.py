@@ -19,7 +19,8 @@ from proxy.config.settings import restart_differences
 from proxy.net.credentials import TlsError
 from proxy.net.tls import client
 from proxy.runtime import channel as words
-from proxy.runtime.sites import address_text, addresses, serve_admin, shut
+from proxy.runtime.admin_sites import serve_admin
+from proxy.runtime.sites import address_text, addresses, shut
 from proxy.runtime.sockets import close_sockets
 from proxy.runtime.statuses import merged
 from proxy.runtime.worker_process import WorkerProcess
@@ -126,7 +127,7 @@ class Supervisor:
             await asyncio.wait(self._lives)
         if self._admin is not None:
             await self._admin.cleanup()
-        close_sockets([self._admin_sockets])
+        close_sockets(self._admin_sockets)
 
     async def halt(self) -> None:
         """Ends at once."""

@@ -24,9 +24,10 @@ from proxy.net.frontend import Frontend, FrontendRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
 from proxy.rules import Rules
+from proxy.runtime.admin_sites import serve_admin
 from proxy.runtime.listener_tls import Handshakes, check_store_files
 from proxy.runtime.renewal import Renewals
-from proxy.runtime.sites import addresses, listener_tls, serve_admin, serve_listeners, shut
+from proxy.runtime.sites import addresses, listener_tls, serve_listeners, shut
 from proxy.runtime.sockets import StartError, WorkerSockets, open_worker_sockets
 from proxy.telemetry import log
 from proxy.telemetry.access_log import AccessLog
@@ -222,6 +223,7 @@ class Worker:
         self.gateway.retries.refill(now, sum(self.metrics.upstream_seconds.counts))
         self.gateway.pool.sweep(now)
         self.store.sweep()
+        self.metrics.watch_store()
 
     def _flush(self) -> None:
         self.access_log.flush()

@@ -111,6 +111,13 @@ FAMILIES: Final = (
         lambda metrics: _texts(metrics.store.errors),
     ),
     Family(
+        "weir_store_outages_total",
+        COUNTER,
+        "How often the store could no longer be reached.",
+        (),
+        lambda metrics: _one(metrics.store_outages),
+    ),
+    Family(
         "weir_redactions_total",
         COUNTER,
         "Responses of the upstream whose body was replaced.",

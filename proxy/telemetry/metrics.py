@@ -122,6 +122,8 @@ class Metrics:
         self.connections: Callable[[], Mapping[tuple[str, str], int]] = dict  # by side and state
         self.servers: Callable[[], Mapping[tuple[str, str], int]] = dict  # addresses by server and state
         self.waiting: Callable[[], int] = int  # requests that wait for a server
+        self.store_outages: int = 0
+        self._was_store_up: bool = True
         self.is_store_up: Callable[[], bool] = lambda: True
         self.top_keys = TopKeys()
         self.recent = Recent()
@@ -241,6 +243,15 @@ class Metrics:
 
     def provide_draining(self, is_draining: Callable[[], bool]) -> None:
         self.is_draining = is_draining
+
+    # --- what is looked at by the sweep ---
+
+    def watch_store(self) -> None:
+        """Counts outages that begin and end between two scrapes."""
+        is_up = self.is_store_up()
+        if self._was_store_up and not is_up:
+            self.store_outages += 1
+        self._was_store_up = is_up
 
     # --- what others ask for ---
 

@@ -38,6 +38,7 @@ def test_what_waits_for_a_restart_is_named():
         "listen",
         "admin.listen",
         "admin.token",
+        "admin.probes",
         "workers",
         "store.url",
         "store.tls.ca",

@@ -2,7 +2,7 @@
 
 `refused-502-...`: an error object. `broken-...`: the head is through, the client sees that the body broke off.
 `passes-...`: the answer as it is; `spent-...` too, but its connection carries nothing else. A title that ends in
-`-closes` says that the service closes behind it, `-to-head` that it was asked by HEAD.
+`-closes` says that the service closes behind it, `-to-head` that it was asked by HEAD. Padding is made as in corpus.py.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.corpus import message
 from tests.support.messages import answer, get
 from tests.support.wire import Broken
 
@@ -26,7 +27,7 @@ def serving(case):
                 await visit.send(answer(200, b"next"))
                 continue
             try:
-                await visit.send(case.read_bytes())
+                await visit.send(message(case))
             except ConnectionError:
                 return  # Weir has seen enough
             if case.stem.endswith("-closes"):
@@ -56,7 +57,7 @@ async def test_answer_harms_nobody(start_bench, start_origin, connect, case):
         wire = await connect(bench)
     else:
         response = await wire.response(method)
-        assert_verdict(response, verdict, case.read_bytes())
+        assert_verdict(response, verdict, message(case))
     await wire.send(get(target="/next"))
     after = await wire.response()
     visit = next(n for n, each in enumerate(origin.visits) if b"/next" in each.received)

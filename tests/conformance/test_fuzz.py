@@ -53,7 +53,7 @@ class Stage:
 
     async def send(self, pieces):
         self.recorder.forget()
-        self.bench.ledger.exchanges.clear()
+        self.bench.ledger.recorded.clear()
         self.bench.ledger.logged.clear()
         wire = await Wire.open(self.bench.port)
         try:

@@ -33,7 +33,7 @@ PACKED = [
 ]
 
 
-@pytest.mark.parametrize(("data", "coding"), PACKED)
+@pytest.mark.parametrize(("data", "coding"), PACKED, ids=range(len(PACKED)))
 def test_the_text_is_readable_and_without_secrets(data, coding):
     """Whatever the coding, also several."""
     said = captured(data, coding, b"text/html; charset=utf-8")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from proxy.contract.members import VALUE_CHARS, kept_members
 
 
-def kept(value: object) -> dict[str, object]:
+def kept(value: object) -> Mapping[str, object]:
     return kept_members(json.dumps({"errorCode": value, "other": "x"}).encode(), ("errorCode",))
 
 

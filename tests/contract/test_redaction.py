@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from proxy.config.loader import loads
 from proxy.config.sections.answers import ErrorSettings
-from proxy.contract.redaction import CAPTURE_BYTES, Original, Redaction
+from proxy.contract.capture import CAPTURE_BYTES
+from proxy.contract.redaction import Original, Redaction
 from proxy.http1.head import ResponseHead, response_head
 
 FAILURE = {"errorCode": "E-17", "message": "no such table: users", "password": "hunter2"}

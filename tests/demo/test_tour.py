@@ -18,6 +18,7 @@ def console():
 
 
 def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 

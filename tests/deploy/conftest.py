@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.once import once
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -35,7 +37,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
     """The first stage: its COPY and RUN lines, with its absolute folders below one of ours. Gives /opt/weir."""
-    root = tmp_path_factory.mktemp("image")
+    return once(tmp_path_factory, "image", lambda root: _build(root, home)) / "opt" / "weir"
+
+
+def _build(root: Path, home: Path) -> None:
     source = root / "src"
     source.mkdir()
     for line in steps("COPY"):
@@ -54,7 +59,6 @@ def image(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
             check=False,
         )
         assert done.returncode == 0, f"RUN {line}\n{done.stdout}{done.stderr}"
-    return root / "opt" / "weir"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ import tarfile
 import tomllib
 import zipfile
 from importlib.metadata import requires
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -16,19 +17,25 @@ from packaging.utils import canonicalize_name
 
 from proxy import __version__
 from tests.deploy.conftest import ROOT, clean_environment
+from tests.support.once import once
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONSTRAINTS = ROOT / "deploy" / "constraints.txt"
 
 
+pytestmark = pytest.mark.timeout(400)  # of which most is building
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """The folder with both, the wheel built from the sdist as an index would."""
-    folder = tmp_path_factory.mktemp("dist")
+    return once(tmp_path_factory, "dist", build)
+
+
+def build(folder: Path) -> None:
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder
 
 
 def pins() -> dict[str, Requirement]:

@@ -18,7 +18,7 @@ SETTINGS = load(ROOT / "config" / "weir.yaml", {})
 
 def unit(name):
     parser = configparser.RawConfigParser(strict=False, interpolation=None)
-    parser.optionxform = str
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # as its documentation says
     parser.read(FOLDER / name)
     return parser
 

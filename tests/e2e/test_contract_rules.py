@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from tests.e2e.test_reload import reloaded, replaced
@@ -13,7 +11,7 @@ from tests.support.origin import answering
 from tests.support.weir import run
 
 JSON = "Content-Type: application/json"
-RULES = {
+SETTINGS = {
     "contract": {
         "rules": [
             {"status": 200, "headers": ["ETag"], "media_types": ["application/json", "text/*"]},
@@ -24,34 +22,39 @@ RULES = {
         ]
     }
 }
-VIOLATION = re.compile(r'weir_contract_violations_total\{rule="(\w+)",status="\d+"\} (\S+)')
 CHUNKED = b"HTTP/1.1 %b\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+@pytest.fixture(scope="module")
+def counts():
+    """Of the last scrape: with one for each test they stay below the ration of scrapes."""
+    return {}
+
+
 @pytest.fixture
-async def judge(start_weir, start_origin, connect):
-    """The rules that answers break: by status and rule, with what the client saw of them."""
-    origin = await start_origin()
-    replies = []
+async def judge(weir, origin, connect, counts):
+    """The rules that an answer breaks, and what the client saw of it."""
+    return await judged_by(weir, origin, connect, counts)
+
+
+async def judged_by(weir, origin, connect, counts):
+    replies: list[bytes] = []
     origin.script = answering(lambda request: replies[0])
-    weir = start_weir(RULES, upstream=origin)
     wire = await connect(weir)
 
     def counted():
-        counts = {}
-        for line in weir.metrics().text.splitlines():
-            if match := VIOLATION.match(line):
-                counts[match[1]] = float(match[2])
-        return counts
+        """The rules that count more than at the last scrape."""
+        before = dict(counts)
+        for labels, count in weir.metrics().samples("weir_contract_violations_total"):
+            counts[labels["rule"], labels["status"]] = count
+        return {key[0] for key, count in counts.items() if count > before.get(key, 0)}
 
     async def judged(said, method="GET"):
-        before = counted()
         replies[:] = [said]
         await wire.send(get(method=method))
         response = await wire.response(method)
-        return response, {rule for rule, count in counted().items() if count > before.get(rule, 0)}
+        return response, counted()
 
-    judged.weir = weir
     return judged
 
 
@@ -78,7 +81,6 @@ async def judge(start_weir, start_origin, connect):
 )
 async def test_answers_are_judged_by_the_table_in_force(judge, said, rules):
     """They pass as they are, whatever they break."""
-    judge.weir.tolerates_complaints = True
     response, broken = await judge(said)
 
     assert broken == rules
@@ -87,7 +89,6 @@ async def test_answers_are_judged_by_the_table_in_force(judge, said, rules):
 
 async def test_answer_to_head_is_judged_by_what_it_tells(judge):
     """Its Content-Length is that of the body which a GET would bring."""
-    judge.weir.tolerates_complaints = True
     _, kept = await judge(answer(203, b"xyz")[:-3], "HEAD")
     _, broken = await judge(answer(404, b"xyz")[:-3], "HEAD")
 
@@ -95,13 +96,13 @@ async def test_answer_to_head_is_judged_by_what_it_tells(judge):
     assert broken == {"unexpected_body"}
 
 
-async def test_reload_changes_the_table(judge, connect):
+async def test_reload_changes_the_table(start_weir, start_origin, connect):
     """On a connection that is open."""
-    judge.weir.tolerates_complaints = True
+    origin = await start_origin()
+    weir = start_weir(SETTINGS, upstream=origin)
+    judge = await judged_by(weir, origin, connect, {})
     _, before = await judge(answer(200, b"", 'ETag: "a"'))
-    await reloaded(
-        judge.weir, replaced(judge.weir, {"contract": {"rules": [{"status": 200, "headers": ["X-New-1"]}]}})
-    )
+    await reloaded(weir, replaced(weir, {"contract": {"rules": [{"status": 200, "headers": ["X-New-1"]}]}}))
     _, after = await judge(answer(200, b"", 'ETag: "a"'))
     _, default = await judge(answer(201, b""))
 

@@ -32,7 +32,7 @@ def post(*lines: bytes, body: bytes = b"", version: bytes = b"HTTP/1.1") -> byte
     return head(*lines, start=b"POST /x " + version) + body
 
 
-def row(name: str, data: bytes, *statuses: int) -> object:
+def row(name: str, data: bytes, *statuses: int) -> pytest.ParameterSet:
     return pytest.param(data, statuses, id=name)
 
 

@@ -22,6 +22,7 @@ import brotli
 import httpx
 import pytest
 import requests
+from yarl import URL
 
 from tests.support.programs import httpbin, program
 from tests.support.weir import Weir
@@ -241,7 +242,7 @@ async def _by_aiohttp(base: str, case: Case) -> Answer:
         aiohttp.ClientSession(auto_decompress=False, timeout=timeout) as session,
         session.request(
             case.method,
-            aiohttp.client.URL(base + case.path, encoded=True),
+            URL(base + case.path, encoded=True),
             headers=TOKEN | case.headers | auth,
             data=body,
             allow_redirects=case.follows,

@@ -12,6 +12,7 @@ import time
 import pytest
 import yaml
 
+from proxy import is_compiled
 from tests.support.messages import answer, get, post
 from tests.support.patience import until
 from tests.support.ports import free_port
@@ -441,3 +442,13 @@ def test_config_in_force_is_the_one_in_the_file(start_weir):
 
     assert yaml.safe_load(weir.config.read_text())["limits"] == [{"name": "x", "rate": "7/m"}]
     assert list(weir.admin("/status").json()["limits"]) == ["x"]
+
+
+async def test_source_build_is_told(start_weir):
+    """In one line; a compiled one says nothing, and so do workers beside their supervisor."""
+    for workers in (1, 2):
+        weir = start_weir({"workers": workers})
+
+        assert [line["level"] for line in weir.log() if line["event"] == "source_build"] == (
+            [] if is_compiled() else ["info"]
+        )

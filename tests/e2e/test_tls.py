@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from tests.support.messages import answer, get
-from tests.support.patience import until
+from tests.support.patience import closed
 from tests.support.ports import free_port
 from tests.support.programs import program
 
@@ -139,9 +139,7 @@ async def tls_origin(certificate):
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     yield server.sockets[0].getsockname()[1]
-    server.close()
-    # `wait_closed` waits for connections from Python 3.12 on.
-    await until(lambda: server._active_count == 0, "the connections are closed")
+    await closed(server)
 
 
 async def test_server_that_is_not_vouched_for_is_a_502(start_weir, tls_origin, ask):

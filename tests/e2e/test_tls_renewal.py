@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.messages import get
 from tests.support.papers import Papers
-from tests.support.patience import until
+from tests.support.patience import closed, until
 from tests.support.ports import free_port
 
 
@@ -165,8 +165,7 @@ async def test_certificate_towards_servers_is_renewed(start_weir, papers, files,
     put(tmp_path, papers.issue("DNS:new.example"))
     line = await weir.logged(lambda line: line["event"] == "certificates_renewed")
     second = await ask(weir, get())
-    server.close()
-    await until(lambda: server._active_count == 0)
+    await closed(server)
 
     assert (first.status, second.status) == (200, 200)
     assert seen == ["old.example", "new.example"]

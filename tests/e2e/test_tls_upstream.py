@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.test_reload import reloaded, replaced
 from tests.support.messages import answer, get
 from tests.support.papers import Papers
-from tests.support.patience import until
+from tests.support.patience import closed, until
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,7 @@ class TlsOrigin:
         return self
 
     async def stop(self):
-        self.server.close()
-        await until(lambda: self.server._active_count == 0, "the connections are closed")
+        await closed(self.server)
 
     async def _serve(self, reader, writer):
         self.seen.append(writer.get_extra_info("ssl_object"))

@@ -35,7 +35,8 @@ def read_response(data: bytes, method: bytes = b"GET") -> Message | None:
 
 
 def _read(connection: h11.Connection, data: bytes) -> Message | None:
-    head = None
+    start: tuple[bytes | int, ...] = ()
+    headers: list[tuple[bytes, bytes]] = []
     pieces = []
     is_told_of_close = False
     try:
@@ -45,11 +46,13 @@ def _read(connection: h11.Connection, data: bytes) -> Message | None:
             if isinstance(event, h11.Data):
                 pieces.append(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
-                return Message(*head, b"".join(pieces), _pairs(event), bytes(connection.trailing_data[0]))
+                return Message(
+                    start, headers, b"".join(pieces), _pairs(event), bytes(connection.trailing_data[0])
+                )
             elif isinstance(event, (h11.Request, h11.Response, h11.InformationalResponse)):
-                head = (_start(event), _pairs(event))
+                start, headers = _start(event), _pairs(event)
                 if isinstance(event, h11.InformationalResponse):
-                    return Message(*head, b"", [], bytes(connection.trailing_data[0]))
+                    return Message(start, headers, b"", [], bytes(connection.trailing_data[0]))
             elif is_told_of_close or connection.our_role is h11.SERVER:
                 return None
             else:

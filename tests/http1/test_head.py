@@ -5,8 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy import faults
-from proxy.http1.framing import CHUNKED
-from proxy.http1.head import RequestHead, listed, request_head
+from proxy.http1.framing import CHUNKED, listed
+from proxy.http1.head import RequestHead, request_head
 from tests.http1 import oracle
 from tests.http1.cases import CASES, HEADERS_MAX, LINE_BYTES, absolute, get
 
@@ -69,14 +69,14 @@ def test_headers_are_kept_as_they_came():
     """Order, case and duplicates."""
     head = head_of(get(b"x-B: 1\r\nX-a: 2\r\nX-b: 3\r\n"))
 
-    assert head.headers == [(b"Host", b"a.example"), (b"x-B", b"1"), (b"X-a", b"2"), (b"X-b", b"3")]
+    assert head.section.headers == [(b"Host", b"a.example"), (b"x-B", b"1"), (b"X-a", b"2"), (b"X-b", b"3")]
 
 
 def test_repeated_fields_are_joined_and_known():
     head = head_of(get(b"x-B: 1\r\nX-a: 2\r\nX-b: 3\r\nX-B:\r\n"))
 
     assert head.fields == {b"host": b"a.example", b"x-b": b"1, 3, ", b"x-a": b"2"}
-    assert head.repeated == {b"x-b"}
+    assert head.section.repeated == {b"x-b"}
 
 
 def test_white_space_around_a_value_is_no_part_of_it():
@@ -85,7 +85,7 @@ def test_white_space_around_a_value_is_no_part_of_it():
 
     assert head.fields[b"x-auth-token"] == b"abc"
     assert head.fields[b"x-empty"] == b""
-    assert head.headers[1:] == [(b"X-Auth-Token", b"abc"), (b"X-Empty", b"")]
+    assert head.section.headers[1:] == [(b"X-Auth-Token", b"abc"), (b"X-Empty", b"")]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_options_of_the_whole_server_stays_so(target):
 )
 def test_request_body_ends_where_its_fields_say(fields, length):
     """Naming the fields in Connection does not hide them; similar names are other fields."""
-    assert head_of(get(fields, method=b"POST")).body_length == length
+    assert head_of(get(fields, method=b"POST")).section.body_length == length
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_request_body_ends_where_its_fields_say(fields, length):
 )
 def test_client_says_whether_it_wants_to_stay(version, fields, wants_close):
     """RFC 9112 section 9.3; close wins."""
-    assert head_of(get(fields, version=version)).wants_close is wants_close
+    assert head_of(get(fields, version=version)).section.wants_close is wants_close
 
 
 def test_path_is_normalised_and_the_target_is_not():
@@ -178,10 +178,10 @@ def _facts(head):
         head.method,
         head.target,
         head.minor,
-        head.headers,
+        head.section.headers,
         head.fields,
-        head.repeated,
-        head.body_length,
+        head.section.repeated,
+        head.section.body_length,
         head.path,
     )
 
@@ -189,11 +189,11 @@ def _facts(head):
 def test_repeated_section_keeps_what_was_worked_out_from_it():
     """The fast path really is taken: the memo of the last head goes on to the next."""
     last = head_of(get(b"X: y\r\n"))
-    last.memo = "worked out"
+    last.section.facts = "worked out"
 
-    assert head_of(get(b"X: y\r\n", target=b"/other?x"), last).memo == "worked out"
-    assert head_of(get(b"X: z\r\n"), last).memo is None
-    assert head_of(get(b"X: y\r\n", method=b"PUT"), last).memo is None
+    assert head_of(get(b"X: y\r\n", target=b"/other?x"), last).section.facts == "worked out"
+    assert head_of(get(b"X: z\r\n"), last).section.facts is None
+    assert head_of(get(b"X: y\r\n", method=b"PUT"), last).section.facts is None
 
 
 def test_host_may_be_missing_only_in_http10():
@@ -206,7 +206,7 @@ def test_host_may_be_missing_only_in_http10():
 @given(st.data())
 def test_repeated_section_changes_no_verdict(data):
     last = request_head(data.draw(oracle.request_heads()), 8192, 100)
-    section = last.section if isinstance(last, RequestHead) else b"Host: a.example\r\n\r\n"
+    section = last.section.data if isinstance(last, RequestHead) else b"Host: a.example\r\n\r\n"
     raw = oracle.cut_head(
         data.draw(oracle.mutated(oracle.request_heads())).partition(b"\r\n")[0] + b"\r\n" + section
     )
@@ -238,19 +238,19 @@ def test_request_that_is_let_in_means_the_same_to_h11(raw):
     raw = oracle.cut_head(raw)
     head = request_head(raw, 8192, 100)
 
-    if isinstance(head, RequestHead) and head.body_length < 1 << 20:
+    if isinstance(head, RequestHead) and head.section.body_length < 1 << 20:
         _assert_h11_agrees(raw, head)
 
 
 def _assert_h11_agrees(raw, head):
     follower = b"GET /next HTTP/1.1\r\n"
-    theirs = oracle.read_request(raw + oracle.body_for(head.body_length) + follower)
+    theirs = oracle.read_request(raw + oracle.body_for(head.section.body_length) + follower)
     assert theirs is not None
     method, target, minor = theirs.start
     assert (head.method, head.minor) == (method, minor)
     assert target == head.target or target.lower().startswith((b"http://", b"https://"))
-    assert theirs.headers == oracle.lowered(head.headers)
-    assert theirs.data == (b"abc" if head.body_length == CHUNKED else b"x" * head.body_length)
+    assert theirs.headers == oracle.lowered(head.section.headers)
+    assert theirs.data == (b"abc" if head.section.body_length == CHUNKED else b"x" * head.section.body_length)
     assert theirs.rest == follower
 
 

@@ -166,4 +166,4 @@ def test_fields_of_a_response_are_told_apart_for_who_asks():
 
     assert head.headers == [(b"X-a", b"B"), (b"x-A", b"C"), (b"Server", b"Z")]
     assert head.fields == {b"x-a": b"B, C", b"server": b"Z"}
-    assert head.found == {b"x-a": b"b, c", b"server": b"z"}
+    assert head.lowered == {b"x-a": b"b, c", b"server": b"z"}

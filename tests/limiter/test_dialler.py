@@ -159,7 +159,7 @@ async def test_name_in_the_certificate_must_be_the_hosts(
     async with store_at(guarded.secure(host="localhost"), LIMITS, tls=TlsFiles(ca=str(papers.ca))) as store:
         assert not store.is_up
 
-    assert "is not accepted: Hostname mismatch" in str([record.fields for record in caplog.records])
+    assert "is not accepted: Hostname mismatch" in str([vars(record)["fields"] for record in caplog.records])
 
 
 async def test_node_of_a_cluster_is_no_lone_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,4 +168,4 @@ async def test_node_of_a_cluster_is_no_lone_server(tmp_path: Path, caplog: pytes
             await ask(store, *[charge(LIMIT, "x")])
 
             assert not store.is_up
-    assert "write redis+cluster:// in store.url" in str([record.fields for record in caplog.records])
+    assert "write redis+cluster:// in store.url" in str([vars(record)["fields"] for record in caplog.records])

@@ -61,7 +61,7 @@ class Script:
             at += operation.width
         return decisions
 
-    def keys(self) -> list[bytes]:
+    def keys(self) -> list[bytes | str]:
         return self._client.keys("weir:*")
 
 
@@ -104,7 +104,7 @@ def test_minute_at_the_rate_is_exact_to_the_token(script: Script) -> None:
         batches = [
             script.take([[charge(limit)]] * 2, NOW_US + second * US + ms * 1000) for ms in range(0, 1000, 20)
         ]
-        total += sum(sum(admitted(decisions)) for decisions in batches)
+        total += sum(len([each for each in decisions or [] if each.is_admitted]) for decisions in batches)
 
     assert total == 15 + 60 * 15 - 1  # the last moment is 20 ms short of the minute
 

@@ -44,11 +44,11 @@ class Ledger(Metrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self.exchanges = []
+        self.recorded = []
         self.logged = []
 
     def record(self, exchange):
-        self.exchanges.append(exchange)
+        self.recorded.append(exchange)
         super().record(exchange)
 
     def write(self, exchange):
@@ -56,16 +56,16 @@ class Ledger(Metrics):
 
     @property
     def outcomes(self):
-        return [exchange.outcome for exchange in self.exchanges]
+        return [exchange.outcome for exchange in self.recorded]
 
     @property
     def reasons(self):
-        return [exchange.fault and exchange.fault.reason for exchange in self.exchanges]
+        return [exchange.fault and exchange.fault.reason for exchange in self.recorded]
 
     def check(self):
-        assert len({id(exchange) for exchange in self.exchanges}) == len(self.exchanges), "recorded twice"
-        assert self.logged == self.exchanges
-        assert all(exchange.outcome and exchange.finished >= exchange.started for exchange in self.exchanges)
+        assert len({id(exchange) for exchange in self.recorded}) == len(self.recorded), "recorded twice"
+        assert self.logged == self.recorded
+        assert all(exchange.outcome and exchange.finished >= exchange.started for exchange in self.recorded)
 
 
 class Bench:
@@ -89,7 +89,7 @@ class Bench:
 
     @property
     def exchanges(self):
-        return self.ledger.exchanges
+        return self.ledger.recorded
 
     def reload(self, given):
         """As the worker does it."""
@@ -127,6 +127,9 @@ class Bench:
             lambda: all(server.load == 0 for server in self.addresses), "no server's connection is busy"
         )
 
+    def _has_no_tasks(self):
+        return all(task.done() for pool in self.pools for task in pool._tasks)
+
     @property
     def addresses(self):
         return [server for pool in self.pools for server in pool.addresses]
@@ -136,11 +139,12 @@ class Bench:
             await self.runner.cleanup()
         for pool in self.pools:
             pool.retire()
-            await until(lambda pool=pool: all(task.done() for task in pool._tasks), "its tasks ended")
+        await until(self._has_no_tasks, "the pools' tasks ended")
         await self.is_empty()
-        for server in self.addresses:
-            await until(lambda server=server: not server.open, "every server's connection ended")
-            assert (server.idle, server.connecting) == ({}, set())
+        await until(
+            lambda: not any(server.open for server in self.addresses), "every server's connection ended"
+        )
+        assert all((server.idle, server.connecting) == ({}, set()) for server in self.addresses)
         assert self.sweeper._members == set()
         self.sweeper.stop()
         self.ledger.check()

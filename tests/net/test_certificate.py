@@ -15,7 +15,7 @@ PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re
 
 
 def told_by_ssl(path):
-    told = ssl._ssl._test_decode_cert(str(path))
+    told = ssl._ssl._test_decode_cert(str(path))  # type: ignore[attr-defined]  # what ssl tests itself by
     names = tuple(value.lower() for kind, value in told.get("subjectAltName", ()) if kind == "DNS")
     return names, ssl.cert_time_to_seconds(told["notAfter"])
 

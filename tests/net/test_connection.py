@@ -16,7 +16,7 @@ class Host:
     def __init__(self) -> None:
         self.outbox = Outbox()
         self.sweeper = Sweeper(0.02)
-        self.connection = None
+        self.connection: Connection | None = None
 
     async def meet(self):
         def accepted():

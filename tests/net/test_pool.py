@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import socket
 import ssl
 
@@ -94,12 +93,11 @@ async def test_less_loaded_server_is_chosen(start_bench, start_origin, connect):
     slow, quick = await start_origin(held), await start_origin(answering(answer(200, b"quick")))
     slow.go_on = asyncio.Event()
     bench = await start_bench(slow, quick)
-    for asked in itertools.count(1):
-        wire = await connect(bench)
-        await wire.send(get())
-        await until(lambda asked=asked: slow.requests or len(bench.exchanges) == asked)
-        if slow.requests:
-            break
+    asked = []
+    while not slow.requests:
+        asked.append(await connect(bench))
+        await asked[-1].send(get())
+        await until(lambda: slow.requests or len(bench.exchanges) == len(asked))
     for _ in range(10):
         wire = await connect(bench)
         await wire.send(get())

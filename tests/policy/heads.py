@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from proxy.config.sections.limits import LimitSettings
-from proxy.http1.head import RequestHead
+from proxy.http1.head import HeaderSection, RequestHead
 from proxy.policy.limits import Limit, compile_limits
 
 
 def head(method="GET", target="/api/entities/10657", headers=()):
-    made = RequestHead()
-    made.method = method.encode()
-    made.target = target.encode()
-    for name, value in dict(headers).items() if isinstance(headers, dict) else headers:
-        made.on_header(name.encode(), value if isinstance(value, bytes) else value.encode())
-    return made
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    lines = [
+        b"%b: %b\r\n" % (name.encode(), value if isinstance(value, bytes) else value.encode())
+        for name, value in pairs
+    ]
+    return RequestHead(method.encode(), target.encode(), 1, HeaderSection(b"".join(lines) + b"\r\n"))
 
 
 def limit(name="per-user", rate="15/s", secret=b"", **settings):

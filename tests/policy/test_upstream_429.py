@@ -90,4 +90,5 @@ def test_only_buckets_that_admitted_are_emptied():
     charges, decision = of(EMPTIES, EMPTIES | {"on_upstream_429": "ignore"}, EMPTIES | {"mode": "shadow"})
 
     assert [charge for charge, _ in emptied(charges, decision, 0)] == charges[:1]
-    assert emptied(*of(EMPTIES, admits=False), 0) == []
+    charges, decision = of(EMPTIES, admits=False)
+    assert emptied(charges, decision, 0) == []

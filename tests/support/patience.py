@@ -29,3 +29,9 @@ def until_now(look: Callable[[], T], what: str = "", *, within: float = 10.0) ->
         assert time.monotonic() < deadline, f"never came true within {within} s: {what or look}"
         time.sleep(STEP)
     return seen
+
+
+async def closed(server: asyncio.Server) -> None:
+    """Closes the server and waits for the end of its connections, as `wait_closed` does from Python 3.12 on."""
+    server.close()
+    await until(lambda: server._active_count == 0, "the connections are closed")  # type: ignore[attr-defined]

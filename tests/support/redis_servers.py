@@ -10,7 +10,7 @@ import asyncio
 import signal
 import subprocess
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import redis
 
@@ -80,7 +80,7 @@ class Redis:
     def client(self, **options: Any) -> redis.Redis:
         return redis.Redis(port=self.port, **(self._client | options))
 
-    def log_in(self, **client: Any) -> Redis:
+    def log_in(self, **client: Any) -> Self:
         """How `ask` connects, where that is not as anybody."""
         self._client |= client
         return self

@@ -289,9 +289,13 @@ class Metrics:
         """The sum of the samples that have these labels."""
         return sum(
             value
-            for sample, given, value in self._samples
-            if sample == name and all(given.get(key) == wanted for key, wanted in labels.items())
+            for given, value in self.samples(name)
+            if all(given.get(key) == wanted for key, wanted in labels.items())
         )
+
+    def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of each."""
+        return [(labels, value) for sample, labels, value in self._samples if sample == name]
 
     def has(self, name: str) -> bool:
         return any(sample == name or sample.startswith(name + "_") for sample, _, _ in self._samples)

@@ -20,6 +20,7 @@ LABELS = {
     "weir_requests_total": {"method", "status", "source"},
     "weir_outcomes_total": {"outcome"},
     "weir_limit_keys": {"limit", "state"},
+    "weir_store_outages_total": set(),
     "weir_own_duration_seconds": set(),
     "weir_draining": set(),
     "weir_log_dropped_total": set(),

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import faults
 from proxy.exchange import WEIR
-from proxy.telemetry.metrics import METHODS, Metrics
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.safe_text import METHODS
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
 
 
@@ -133,3 +136,15 @@ def test_keeps_the_time_of_the_config_in_force_when_a_reload_fails():
 
     assert not metrics.is_reload_successful
     assert metrics.reload_time == 100.0
+
+
+def test_counts_each_outage_of_the_store_once():
+    """One that is over before the next scrape is seen all the same."""
+    metrics = Metrics()
+    store = SimpleNamespace(is_up=True)
+    metrics.provide_store(store)
+    for is_up in (True, False, False, True, False, True):
+        store.is_up = is_up
+        metrics.watch_store()
+
+    assert metrics.store_outages == 2

@@ -77,6 +77,9 @@ class AdminSettings(Section):
     token: Secret | None = setting(
         "Required as `Authorization: Bearer` when set; must be set when `listen` is not loopback.", None
     )
+    probes: AddressValue | None = setting(
+        "Where /healthz and /readyz alone are served too, without a token: for a kubelet's httpGet.", None
+    )
 
 
 class DownstreamTimeouts(Section):

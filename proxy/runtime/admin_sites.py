@@ -1,0 +1,55 @@
+"""The admin plane's sockets and those of its probes become sites of one aiohttp runner."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from proxy.admin.app import admin_app
+from proxy.admin.bounds import AdminConnections
+from proxy.admin.probes import Probes
+
+if TYPE_CHECKING:
+    import socket
+
+    from proxy.admin.app import AdminSources
+    from proxy.config.sections.front import AdminSettings
+    from proxy.runtime.sockets import AdminSockets
+
+BACKLOG = 16  # as many may be accepted at once, beyond the bound of connections
+
+
+async def serve_admin(settings: AdminSettings, sources: AdminSources, sockets: AdminSockets) -> web.AppRunner:
+    token = settings.token
+    app = admin_app(sources, token.get_secret_value() if token else None)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    assert runner.server is not None
+    for sock in sockets.plane:
+        await AdminSite(runner, sock, AdminConnections(runner.server)).start()
+    for sock in sockets.probes:
+        await AdminSite(runner, sock, Probes(lambda: sources.readiness()[0])).start()
+    return runner
+
+
+class AdminSite(web.SockSite):
+    """A socket whose connections are made by `protocols`."""
+
+    def __init__(
+        self, runner: web.BaseRunner, sock: socket.socket, protocols: AdminConnections | Probes
+    ) -> None:
+        super().__init__(runner, sock, backlog=BACKLOG)
+        self._protocols = protocols
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._protocols, sock=self._sock, backlog=self._backlog
+        )
+
+    async def stop(self) -> None:
+        await super().stop()
+        if isinstance(self._protocols, Probes):
+            self._protocols.close()  # those of the plane are closed by the runner
