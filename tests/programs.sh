@@ -10,6 +10,7 @@ done <<PROGRAMS
 redis-server redis-server
 curl curl
 openssl openssl
+logrotate logrotate
 promtool prometheus
 chromium chromium
 PROGRAMS

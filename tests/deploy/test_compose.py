@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import subprocess
 import sys
 
@@ -20,8 +21,18 @@ WEIR = COMPOSE["services"]["weir"]
 SCRAPE = yaml.safe_load((FOLDER / "compose" / "prometheus.yml").read_text())["scrape_configs"][0]
 
 
+TOKEN = "0123456789abcdef"
+
+
+def filled(text):
+    """As compose does, with a token in the environment."""
+    return re.sub(r"\$\{WEIR_ADMIN_TOKEN:\?[^}]+\}", TOKEN, text)
+
+
 def settings():
-    return load(FOLDER / "compose" / "weir.yaml", WEIR["environment"])
+    return load(
+        FOLDER / "compose" / "weir.yaml", {name: filled(value) for name, value in WEIR["environment"].items()}
+    )
 
 
 def test_config_and_environment_are_good():
@@ -34,14 +45,40 @@ def test_config_and_environment_are_good():
 
 
 def test_prometheus_scrapes_the_admin_plane_with_its_token():
+    """From a secret that is made of the same variable."""
     found = settings().admin
+    secret = SCRAPE["authorization"]["credentials_file"].removeprefix("/run/secrets/")
 
-    assert SCRAPE["authorization"]["credentials"] == found.token.get_secret_value()
+    assert found.token.get_secret_value() == TOKEN
+    assert COMPOSE["services"]["prometheus"]["secrets"] == [secret]
+    assert COMPOSE["secrets"][secret] == {"environment": "WEIR_ADMIN_TOKEN"}
     assert SCRAPE["static_configs"] == [{"targets": [f"weir:{found.listen.port}"]}]
 
 
-def test_promtool_finds_nothing():
-    path = FOLDER / "compose" / "prometheus.yml"
+def test_no_token_is_in_a_file():
+    """Without one in the environment compose says so, and starts nothing."""
+    assert WEIR["environment"]["WEIR_ADMIN__TOKEN"].startswith("${WEIR_ADMIN_TOKEN:?")
+
+
+def test_rules_are_mounted_where_prometheus_looks():
+    (path,) = yaml.safe_load((FOLDER / "compose" / "prometheus.yml").read_text())["rule_files"]
+    mounts = dict(volume.split(":")[:2] for volume in COMPOSE["services"]["prometheus"]["volumes"])
+
+    assert [FOLDER / host for host, inside in mounts.items() if path.startswith(inside + "/")] == [
+        FOLDER / "prometheus"
+    ]
+    assert (FOLDER / "prometheus" / path.rpartition("/")[2]).exists()
+
+
+def test_promtool_finds_nothing(tmp_path):
+    path = tmp_path / "prometheus.yml"  # with what is elsewhere in the container
+    text = (FOLDER / "compose" / "prometheus.yml").read_text()
+    path.write_text(
+        text.replace("/etc/prometheus-rules", str(FOLDER / "prometheus")).replace(
+            "/run/secrets", str(tmp_path)
+        )
+    )
+    (tmp_path / "admin-token").write_text(TOKEN)
     done = subprocess.run(
         [program("promtool"), "check", "config", path], capture_output=True, text=True, check=False
     )
