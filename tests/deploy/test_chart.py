@@ -6,6 +6,7 @@ import base64
 import re
 import tarfile
 from functools import cache
+from typing import Any
 
 import pytest
 import yaml
@@ -19,7 +20,7 @@ from tests.support.kubernetes_tools import run
 CHART = ROOT / "deploy" / "helm" / "weir"
 DIGEST = "sha256:" + "0" * 64
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "sidecar": {"mode": "sidecar"},
     "sidecar-watched": {
