@@ -1,6 +1,6 @@
-"""python -m benchmarks.contract [lane] [sockets]: what keeping the contract costs, in CPU time of a request.
+"""python -m benchmarks.contract [story] [sockets]: what keeping the contract costs, in CPU time of a request.
 
-lane      in this process: whole exchanges without sockets, with the judgement of answers and without
+story     in this process: whole exchanges without sockets, with the judgement of answers and without
 sockets   CPU of a Weir of its own over real sockets: a redacted 500 and others beside an ordinary answer
 """
 
@@ -22,14 +22,16 @@ import uvloop
 from benchmarks import accounting
 from benchmarks.core import RESPONSE
 from proxy.config.loader import loads
-from proxy.gateway import Gateway, Lane
+from proxy.gateway import Exchange
 from proxy.http1.head import RequestHead, request_head, response_head
 from proxy.limiter.memory import MemoryStore
-from proxy.rules import Rules
+from proxy.rules.rules import Rules
+from proxy.shared import Shared
 from proxy.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from proxy.http1.head import ResponseHead
+    from proxy.net.upstream import UpstreamConnection
 
 LIMIT = {"name": "per-user", "rate": "1000000/s", "burst": 1_000_000}
 OPT_INS: dict[str, Any] = {"contract": {"edge_etags": True}, "errors": {"leak_guard": "redact"}}
@@ -46,9 +48,9 @@ CREATED = b"Location: /api/entities/18\r\nX-Global-Identifier: dT7ZL0w2K\r\n"
 
 
 def main() -> None:
-    for name in sys.argv[1:] or ["lane", "sockets"]:
+    for name in sys.argv[1:] or ["story", "sockets"]:
         print(f"\n{name}")
-        {"lane": lane, "sockets": lambda: uvloop.run(sockets())}[name]()
+        {"story": story, "sockets": lambda: uvloop.run(sockets())}[name]()
 
 
 def settings(port: int, origin: int, **changes: Any) -> str:
@@ -60,50 +62,50 @@ def settings(port: int, origin: int, **changes: Any) -> str:
     return json.dumps(base | changes)
 
 
-# --- lane ---
+# --- story ---
 
 
-class Unjudged(Lane):
+class Unjudged(Exchange):
     """Every answer passes, whatever it is."""
 
     __slots__ = ()
 
-    def response_head(self, head: ResponseHead) -> None:
-        self._answer(head)
+    def response_head(self, upstream: UpstreamConnection, head: ResponseHead, data: bytes) -> None:  # noqa: ARG002 - as it is called
+        self.answer(head, data)
 
 
 class Socket:
-    """Either side's connection, as a lane sees it: takes everything."""
+    """Either side's connection, as an exchange sees it: takes everything."""
 
-    peer, scheme, is_write_paused, is_body_pending = "127.0.0.1", b"http", False, False
+    peer, scheme, is_write_paused, body = "127.0.0.1", b"http", False, None
     name, authority = "127.0.0.1:9", b"127.0.0.1:9"
 
     def __init__(self) -> None:
-        self.server = self
+        self.address = self
 
     def nothing(self, *_: object, **__: object) -> None: ...
 
-    write = send_head = finish = linger = expect_within = close = nothing
+    write = send_head = finish = linger = expect_within = close = hold = nothing
 
-    def acquire(self, *_: object) -> Socket:
+    def acquire(self, *_: object, **__: object) -> Socket:
         return self
 
 
-def exchanges(kind: type[Lane], answer: bytes, **changes: Any) -> float:
+def exchanges(kind: type[Exchange], answer: bytes, **changes: Any) -> float:
     """Microseconds of one, the least of many rounds."""
     both: Any = Socket()
     rules = Rules(loads(settings(1, 2, **changes), "weir.yaml", environ={}))
     store = MemoryStore()
     store.configure(rules.limits)
-    lane = kind(Gateway(rules, both, store, Metrics(), Log()), both)  # type: ignore[arg-type]  # stand-ins for sockets and logs
+    shared = Shared(rules, both, store, Metrics(), Log())  # type: ignore[arg-type]  # a stand-in for the log
     head = request_head(REQUEST % (b"", b""), 8192, 100)
     assert isinstance(head, RequestHead)
 
     def run() -> None:
-        lane.begin(head)
-        lane.response_head(response_head(answer, b"GET"))  # type: ignore[arg-type]  # stand-ins for sockets and logs
-        lane.response_data(BODY)
-        lane.response_end([])
+        exchange = kind(shared, both, head)
+        exchange.begin()
+        exchange.response_head(both, response_head(answer, b"GET"), BODY)  # type: ignore[arg-type]  # it is sound
+        exchange.response_end([])
 
     return min(timeit.repeat(run, number=2000, repeat=60)) / 2000 * 1e6
 
@@ -112,7 +114,7 @@ class Log:
     def write(self, exchange: object) -> None: ...
 
 
-def lane() -> None:
+def story() -> None:
     created = RESPONSE.replace(b"200 OK", b"201 Created")[:-2] + CREATED + b"\r\n"
     untagged = RESPONSE.replace(b"ETag", b"X-Tag")
     rows: list[tuple[str, bytes, dict[str, Any]]] = [
@@ -124,7 +126,7 @@ def lane() -> None:
         ("200 with both of them", untagged, OPT_INS),
     ]
     for name, answer, changes in rows:
-        off, on = exchanges(Unjudged, answer, **changes), exchanges(Lane, answer, **changes)
+        off, on = exchanges(Unjudged, answer, **changes), exchanges(Exchange, answer, **changes)
         print(f"{name:36} {off:7.2f} us unjudged {on:7.2f} us   {on - off:+6.2f} us")
 
 

@@ -6,12 +6,13 @@ import timeit
 from typing import TYPE_CHECKING
 
 from proxy.config.loader import loads
-from proxy.exchange import Exchange
 from proxy.http1.chunked import ChunkedDecoder
 from proxy.http1.head import RequestHead, ResponseHead, request_head, response_head
 from proxy.http1.headers import request_lines, response_lines
 from proxy.limiter.memory import MemoryStore
-from proxy.rules import Rules
+from proxy.policy.fields import DRAFT10, fields
+from proxy.record import Record
+from proxy.rules.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,28 +55,28 @@ def rows() -> list[tuple[str, Callable[[], object]]]:
     store = MemoryStore()
     store.configure(rules.limits)
     charges, _ = rules.limits.charges(head, "10.1.2.3")
-    exchange = Exchange(b"GET", b"/api/entities/10657", "10.1.2.3", 0.0)
+    exchange = Record(b"GET", b"/api/entities/10657", "10.1.2.3", 0.0)
     exchange.request_id = "4bf92f3577b34da6a3ce929d0e0e4736"
-    exchange.decision = store.take(charges, _Nobody())
-    known = rules.known(head, "10.1.2.3", b"http")
+    decision = exchange.decision = store.take(charges, _Nobody())
+    facts = rules.heads.facts(head, "10.1.2.3", b"http")
     return [
         ("a request's head, judged", lambda: request_head(REQUEST, 8192, 100)),
         ("... that repeats the one before", lambda: request_head(REQUEST, 8192, 100, head)),
         ("its lines to the server", lambda: request_lines(head)),
         ("charges, with the hash of the key", lambda: rules.limits.charges(head, "10.1.2.3")),
         ("take from a bucket in memory", lambda: store.take(charges, _Nobody())),
-        ("RateLimit fields", lambda: rules.limit_lines(exchange.decision)),
+        ("RateLimit fields", lambda: fields(decision, DRAFT10)),
         (
             "the request's head to the server, written",
-            lambda: rules.request(known, exchange, b"127.0.0.1:9000"),
+            lambda: rules.heads.request(head, facts, exchange.request_id, b"127.0.0.1:9000"),
         ),
         ("a response's head, judged", lambda: response_head(RESPONSE, b"GET")),
         ("its lines to the client", lambda: response_lines(answer)),
         (
             "the response's head to the client, written",
-            lambda: rules.response(answer, exchange, head, b"\r\n"),
+            lambda: rules.heads.response(answer, head, decision, exchange.request_id, b"\r\n"),
         ),
-        ("an error object", lambda: rules.problems.pieces(429, "x", 32, ("per-user",))),
+        ("an error object", lambda: rules.pages.problems.pieces(429, "x", 32, ("per-user",))),
         ("a chunked body of 512 bytes", lambda: ChunkedDecoder().decode(CHUNKED)),
     ]
 

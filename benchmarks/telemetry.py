@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from proxy import faults, is_compiled
 from proxy.config.loader import loads
-from proxy.exchange import REFUSED, SERVED, UPSTREAM, WEIR, Exchange
 from proxy.policy.decision import Charge, Decision, Verdict
 from proxy.policy.limits import compile_limits
+from proxy.record import REFUSED, SERVED, UPSTREAM, WEIR, Record
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.families import merged, reading
@@ -97,8 +97,8 @@ def _milliseconds(call: Callable[[], object]) -> float:
     return min(timeit.repeat(call, number=1, repeat=20)) * 1e3
 
 
-def _exchange(key: int, spent: float | None) -> Exchange:
-    made = Exchange(b"GET", b"/api/entities/10657?loadLevel=2", "10.1.2.3", 1000.0)
+def _exchange(key: int, spent: float | None) -> Record:
+    made = Record(b"GET", b"/api/entities/10657?loadLevel=2", "10.1.2.3", 1000.0)
     made.request_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     made.charges = [Charge(_LIMIT, key.to_bytes(16, "big"))]
     made.finished = 1000.25
@@ -117,13 +117,13 @@ def _decision(*, is_admitted: bool, debt: int) -> Decision:
     return Decision(is_admitted, [Verdict(_LIMIT, is_admitted, debt)])
 
 
-def _failed(key: int) -> Exchange:
+def _failed(key: int) -> Record:
     made = _exchange(key, 0.2)
     made.status, made.source, made.outcome, made.fault = 502, WEIR, "faulted", faults.CONNECT_REFUSED
     return made
 
 
-def _recorded(sample: list[Exchange], log: str = "stdout") -> float:
+def _recorded(sample: list[Record], log: str = "stdout") -> float:
     metrics = Metrics()
     metrics.configure(["per-user"])
     sink = os.open(os.devnull, os.O_WRONLY)
@@ -140,7 +140,7 @@ def _recorded(sample: list[Exchange], log: str = "stdout") -> float:
     return best
 
 
-def _seen(sample: list[Exchange]) -> float:
+def _seen(sample: list[Record]) -> float:
     top = Metrics().top_keys
 
     def each() -> None:

@@ -1,7 +1,8 @@
-"""Everything that can go wrong with an exchange, in one table: side x phase x reason.
+"""Everything that can go wrong with an exchange, in one table: a row is all that is decided by a fault.
 
-A fault says what the client is answered, whether the request may be sent again, and the words for log,
-metric and Proxy-Status (RFC 9209 section 2.3). Knows nothing of sockets or messages.
+What the client is answered, what becomes of its connection, what is counted, whether the request may be sent
+again, and the words for the log and for Proxy-Status (RFC 9209 section 2.3). docs/failures.md shows the same
+rows to operators; a test holds it to them. Knows nothing of sockets or messages.
 """
 
 from __future__ import annotations
@@ -12,228 +13,125 @@ from typing import Final
 DOWNSTREAM: Final = "downstream"
 UPSTREAM: Final = "upstream"
 
-CLOSE = (
-    0  # status of a fault that is answered by closing only: the client sent nothing that could be answered
-)
+NONE: Final = 0  # status of a fault that is answered by closing only: there is nobody to answer
+
+# What becomes of the client's connection.
+KEPT: Final = "kept"
+CLOSED: Final = "closed"
+BROKEN_OFF: Final = "broken off"  # before the promised end, if part of an answer is out; else it is kept
+
+# The counter that tells of it.
+HEADS: Final = "weir_refused_heads_total"
+FAILURES: Final = "weir_upstream_failures_total"
+REQUESTS: Final = "weir_requests_total"  # which counts every exchange
+
+# Whether the request may be sent again, as nothing of it can have been processed.
+NEVER: Final = "no"
+ELSEWHERE: Final = "by another server"
+IDEMPOTENT: Final = "if idempotent"
+
+# A further header field of the answer; without a value where it depends on the request.
+PLAIN: Final = ""
+ALLOW: Final = "Allow"
+CHALLENGE: Final = "WWW-Authenticate: Bearer"  # RFC 9110 section 11.6.1, RFC 6750 section 3
+WAIT: Final = "Retry-After"
+LATER: Final = "Retry-After: 1"  # RFC 9110 section 10.2.3: the queue moves on within seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    side: str
-    phase: str  # head, body, idle, admission, connect, response_head, response_body
     reason: str  # one word for log and metric, unique in the table
     status: int  # what the client is answered while nothing was sent yet
+    side: str
+    phase: str  # head, body, idle, admission, connect, response_head, response_body
+    connection: str
+    counted: str
+    resent: str
+    extra: str
+    proxy_error: str  # RFC 9209 section 2.3 proxy error type
     detail: str  # one sentence for the error object: never data of the request or of the upstream
-    is_retryable: bool = False  # nothing of the request can have been processed
-    proxy_error: str = ""  # RFC 9209 section 2.3 proxy error type
+    keeps_client: bool  # the client's connection stays, if nothing else speaks against it
 
 
 FAULTS: dict[str, Fault] = {}
 
 
-def _row(  # noqa: PLR0913 - the columns of the table
-    side: str, phase: str, reason: str, status: int, detail: str, *, retry: bool = False, error: str = ""
+def _row(  # noqa: PLR0913, PLR0917 - the columns of the table
+    reason: str,
+    status: int,
+    side: str,
+    phase: str,
+    connection: str,
+    counted: str,
+    resent: str,
+    extra: str,
+    proxy_error: str,
+    detail: str,
 ) -> Fault:
-    fault = Fault(side, phase, reason, status, detail, retry, error)
     assert reason not in FAULTS, reason
+    keeps_client = connection != CLOSED
+    fault = Fault(
+        reason, status, side, phase, connection, counted, resent, extra, proxy_error, detail, keeps_client
+    )
     FAULTS[reason] = fault
     return fault
 
 
-def _door(reason: str, status: int, detail: str, phase: str = "head") -> Fault:
-    return _row(DOWNSTREAM, phase, reason, status, detail, error="http_request_error")
-
-
-# Refused at the door: nothing is forwarded, the connection closes (design: data plane).
-NOT_ANNOUNCED = _door("not_announced", CLOSE, "The connection does not begin with a PROXY header.")
-MALFORMED_HEAD = _door("malformed_head", 400, "The request is not valid HTTP/1.1.")
-UNSUPPORTED_VERSION = _door("unsupported_version", 400, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-AMBIGUOUS_LENGTH = _door(
-    "ambiguous_length", 400, "The length of the request body is stated twice or not at all clearly."
-)
-CHUNKED_IN_HTTP10 = _door("chunked_in_http10", 400, "HTTP/1.0 has no Transfer-Encoding.")
-UNKNOWN_CODING = _door("unknown_coding", 501, "The only transfer coding understood is chunked.")
-BAD_HOST = _door("bad_host", 400, "The request needs exactly one valid Host field.")
-BAD_TARGET = _door("bad_target", 400, "The request target is not valid.")
-MISDIRECTED = _door("misdirected", 421, "The request target and the Host field name different authorities.")
-METHOD_REFUSED = _door("method_refused", 405, "This method is not supported.")
-LINE_TOO_LONG = _door("line_too_long", 414, "The request line is too long.")
-HEAD_TOO_LARGE = _door("head_too_large", 431, "The header section is too large.")
-TOO_MANY_HEADERS = _door("too_many_headers", 431, "The header section has too many fields.")
-UNKNOWN_EXPECTATION = _door("unknown_expectation", 417, "The only expectation understood is 100-continue.")
-REPEATED_CREDENTIAL = _door("repeated_credential", 400, "A credential field is repeated.")
-BODY_TOO_LARGE = _door("body_too_large", 413, "The request body is too large.", "body")
-MALFORMED_CHUNK = _door("malformed_chunk", 400, "The chunked request body is not valid.", "body")
+# fmt: off
+# Refused at the door: nothing is forwarded.
+NOT_ANNOUNCED: Final[Fault]           = _row("not_announced",           NONE, DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The connection does not begin with a PROXY header.")
+MALFORMED_HEAD: Final[Fault]          = _row("malformed_head",          400,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The request is not valid HTTP/1.1.")
+UNSUPPORTED_VERSION: Final[Fault]     = _row("unsupported_version",     400,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+AMBIGUOUS_LENGTH: Final[Fault]        = _row("ambiguous_length",        400,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The length of the request body is stated twice or not at all clearly.")
+CHUNKED_IN_HTTP10: Final[Fault]       = _row("chunked_in_http10",       400,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "HTTP/1.0 has no Transfer-Encoding.")
+UNKNOWN_CODING: Final[Fault]          = _row("unknown_coding",          501,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The only transfer coding understood is chunked.")
+BAD_HOST: Final[Fault]                = _row("bad_host",                400,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The request needs exactly one valid Host field.")
+BAD_TARGET: Final[Fault]              = _row("bad_target",              400,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The request target is not valid.")
+MISDIRECTED: Final[Fault]             = _row("misdirected",             421,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The request target and the Host field name different authorities.")
+METHOD_REFUSED: Final[Fault]          = _row("method_refused",          405,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      ALLOW,     "http_request_error", "This method is not supported.")
+LINE_TOO_LONG: Final[Fault]           = _row("line_too_long",           414,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The request line is too long.")
+HEAD_TOO_LARGE: Final[Fault]          = _row("head_too_large",          431,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The header section is too large.")
+TOO_MANY_HEADERS: Final[Fault]        = _row("too_many_headers",        431,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The header section has too many fields.")
+UNKNOWN_EXPECTATION: Final[Fault]     = _row("unknown_expectation",     417,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The only expectation understood is 100-continue.")
+REPEATED_CREDENTIAL: Final[Fault]     = _row("repeated_credential",     400,  DOWNSTREAM, "head",          KEPT,       HEADS,    NEVER,      PLAIN,     "http_request_error", "A credential field is repeated.")
+BODY_TOO_LARGE: Final[Fault]          = _row("body_too_large",          413,  DOWNSTREAM, "body",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The request body is too large.")
+MALFORMED_CHUNK: Final[Fault]         = _row("malformed_chunk",         400,  DOWNSTREAM, "body",          CLOSED,     REQUESTS, NEVER,      PLAIN,     "http_request_error", "The chunked request body is not valid.")
 
 # The client is slow or gone.
-HEAD_TIMEOUT = _door("head_timeout", 408, "The request head did not arrive in time.")
-BODY_TIMEOUT = _door("body_timeout", 408, "The request body did not arrive in time.", "body")
-READ_TIMEOUT = _row(DOWNSTREAM, "response_body", "read_timeout", CLOSE, "The client stopped reading.")
-CLIENT_GONE = _row(DOWNSTREAM, "response_head", "client_gone", CLOSE, "The client left before the end.")
+HEAD_TIMEOUT: Final[Fault]            = _row("head_timeout",            408,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The request head did not arrive in time.")
+BODY_TIMEOUT: Final[Fault]            = _row("body_timeout",            408,  DOWNSTREAM, "body",          CLOSED,     REQUESTS, NEVER,      PLAIN,     "http_request_error", "The request body did not arrive in time.")
+READ_TIMEOUT: Final[Fault]            = _row("read_timeout",            NONE, DOWNSTREAM, "response_body", CLOSED,     REQUESTS, NEVER,      PLAIN,     "", "The client stopped reading.")
+CLIENT_GONE: Final[Fault]             = _row("client_gone",             NONE, DOWNSTREAM, "response_head", CLOSED,     REQUESTS, NEVER,      PLAIN,     "", "The client left before the end.")
 
 # Admission.
-LIMITED: Fault = _row(
-    DOWNSTREAM,
-    "admission",
-    "limited",
-    429,
-    "The quota of this client is used up.",
-    error="http_request_denied",
-)
-METHOD_NOT_ALLOWED = _row(
-    DOWNSTREAM,
-    "admission",
-    "method_not_allowed",
-    405,
-    "This method is not allowed.",
-    error="http_request_denied",
-)
-UNKNOWN_PATH = _row(
-    DOWNSTREAM,
-    "admission",
-    "unknown_path",
-    404,
-    "There is nothing at this path.",
-    error="http_request_denied",
-)
-MISSING_CREDENTIALS = _row(
-    DOWNSTREAM,
-    "admission",
-    "missing_credentials",
-    401,
-    "This request needs credentials.",
-    error="http_request_denied",
-)
-STORE_DOWN = _row(
-    DOWNSTREAM,
-    "admission",
-    "store_down",
-    503,
-    "The request cannot be accounted for now.",
-    error="proxy_internal_response",
-)
+LIMITED: Final[Fault]                 = _row("limited",                 429,  DOWNSTREAM, "admission",     KEPT,       REQUESTS, NEVER,      WAIT,      "http_request_denied", "The quota of this client is used up.")
+METHOD_NOT_ALLOWED: Final[Fault]      = _row("method_not_allowed",      405,  DOWNSTREAM, "admission",     KEPT,       REQUESTS, NEVER,      ALLOW,     "http_request_denied", "This method is not allowed.")
+UNKNOWN_PATH: Final[Fault]            = _row("unknown_path",            404,  DOWNSTREAM, "admission",     KEPT,       REQUESTS, NEVER,      PLAIN,     "http_request_denied", "There is nothing at this path.")
+MISSING_CREDENTIALS: Final[Fault]     = _row("missing_credentials",     401,  DOWNSTREAM, "admission",     KEPT,       REQUESTS, NEVER,      CHALLENGE, "http_request_denied", "This request needs credentials.")
+STORE_DOWN: Final[Fault]              = _row("store_down",              503,  DOWNSTREAM, "admission",     KEPT,       REQUESTS, NEVER,      WAIT,      "proxy_internal_response", "The request cannot be accounted for now.")
 
 # The upstream cannot be reached: nothing was processed.
-CONNECT_REFUSED = _row(
-    UPSTREAM,
-    "connect",
-    "connect_refused",
-    502,
-    "The service cannot be reached.",
-    retry=True,
-    error="connection_refused",
-)
-CONNECT_TIMEOUT = _row(
-    UPSTREAM,
-    "connect",
-    "connect_timeout",
-    504,
-    "The service cannot be reached.",
-    retry=True,
-    error="connection_timeout",
-)
-DNS_FAILED = _row(
-    UPSTREAM, "connect", "dns_failed", 502, "The service cannot be reached.", retry=True, error="dns_error"
-)
-TLS_FAILED = _row(
-    UPSTREAM,
-    "connect",
-    "tls_failed",
-    502,
-    "The service cannot be reached.",
-    retry=True,
-    error="tls_certificate_error",
-)
-STALE_CONNECTION = _row(
-    UPSTREAM, "response_head", "stale_connection", 502, "The service closed the connection.",
-    retry=True, error="connection_terminated",
-)  # fmt: skip
+CONNECT_REFUSED: Final[Fault]         = _row("connect_refused",         502,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  PLAIN,     "connection_refused", "The service cannot be reached.")
+CONNECT_TIMEOUT: Final[Fault]         = _row("connect_timeout",         504,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  PLAIN,     "connection_timeout", "The service cannot be reached.")
+DNS_FAILED: Final[Fault]              = _row("dns_failed",              502,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  PLAIN,     "dns_error", "The service cannot be reached.")
+TLS_FAILED: Final[Fault]              = _row("tls_failed",              502,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  PLAIN,     "tls_certificate_error", "The service cannot be reached.")
 
 # All servers have as much to do as they may (upstream.limits).
-QUEUE_FULL = _row(
-    UPSTREAM,
-    "connect",
-    "queue_full",
-    503,
-    "The service is busy.",
-    error="connection_limit_reached",
-)
-QUEUE_TIMEOUT = _row(
-    UPSTREAM,
-    "connect",
-    "queue_timeout",
-    503,
-    "The service is busy.",
-    error="connection_limit_reached",
-)
+QUEUE_FULL: Final[Fault]              = _row("queue_full",              503,  UPSTREAM,   "connect",       KEPT,       FAILURES, NEVER,      LATER,     "connection_limit_reached", "The service is busy.")
+QUEUE_TIMEOUT: Final[Fault]           = _row("queue_timeout",           503,  UPSTREAM,   "connect",       KEPT,       FAILURES, NEVER,      LATER,     "connection_limit_reached", "The service is busy.")
 
 # The upstream answered badly or not at all.
-CONNECTION_LOST = _row(
-    UPSTREAM,
-    "response_head",
-    "connection_lost",
-    502,
-    "The service closed the connection.",
-    error="connection_terminated",
-)
-RESPONSE_TIMEOUT = _row(
-    UPSTREAM,
-    "response_head",
-    "response_timeout",
-    504,
-    "The service did not answer in time.",
-    error="http_response_timeout",
-)
-MALFORMED_RESPONSE = _row(
-    UPSTREAM,
-    "response_head",
-    "malformed_response",
-    502,
-    "The service gave no valid answer.",
-    error="http_protocol_error",
-)
-RESPONSE_HEAD_TOO_LARGE = _row(
-    UPSTREAM, "response_head", "response_head_too_large", 502, "The service gave no valid answer.",
-    error="http_response_header_section_size",
-)  # fmt: skip
-UNASKED_UPGRADE = _row(
-    UPSTREAM,
-    "response_head",
-    "unasked_upgrade",
-    502,
-    "The service gave no valid answer.",
-    error="http_upgrade_failed",
-)
-TRUNCATED = _row(
-    UPSTREAM,
-    "response_body",
-    "truncated",
-    502,
-    "The answer of the service broke off.",
-    error="http_response_incomplete",
-)
-RESPONSE_STALLED = _row(
-    UPSTREAM,
-    "response_body",
-    "response_stalled",
-    504,
-    "The answer of the service broke off.",
-    error="http_response_timeout",
-)
-MALFORMED_RESPONSE_BODY = _row(
-    UPSTREAM, "response_body", "malformed_response_body", 502, "The answer of the service broke off.",
-    error="http_response_transfer_coding",
-)  # fmt: skip
+STALE_CONNECTION: Final[Fault]        = _row("stale_connection",        502,  UPSTREAM,   "response_head", KEPT,       FAILURES, IDEMPOTENT, PLAIN,     "connection_terminated", "The service closed the connection.")
+CONNECTION_LOST: Final[Fault]         = _row("connection_lost",         502,  UPSTREAM,   "response_head", KEPT,       FAILURES, NEVER,      PLAIN,     "connection_terminated", "The service closed the connection.")
+RESPONSE_TIMEOUT: Final[Fault]        = _row("response_timeout",        504,  UPSTREAM,   "response_head", KEPT,       FAILURES, NEVER,      PLAIN,     "http_response_timeout", "The service did not answer in time.")
+MALFORMED_RESPONSE: Final[Fault]      = _row("malformed_response",      502,  UPSTREAM,   "response_head", KEPT,       FAILURES, NEVER,      PLAIN,     "http_protocol_error", "The service gave no valid answer.")
+RESPONSE_HEAD_TOO_LARGE: Final[Fault] = _row("response_head_too_large", 502,  UPSTREAM,   "response_head", KEPT,       FAILURES, NEVER,      PLAIN,     "http_response_header_section_size", "The service gave no valid answer.")
+UNASKED_UPGRADE: Final[Fault]         = _row("unasked_upgrade",         502,  UPSTREAM,   "response_head", KEPT,       FAILURES, NEVER,      PLAIN,     "http_upgrade_failed", "The service gave no valid answer.")
+TRUNCATED: Final[Fault]               = _row("truncated",               502,  UPSTREAM,   "response_body", BROKEN_OFF, FAILURES, NEVER,      PLAIN,     "http_response_incomplete", "The answer of the service broke off.")
+RESPONSE_STALLED: Final[Fault]        = _row("response_stalled",        504,  UPSTREAM,   "response_body", BROKEN_OFF, FAILURES, NEVER,      PLAIN,     "http_response_timeout", "The answer of the service broke off.")
+MALFORMED_RESPONSE_BODY: Final[Fault] = _row("malformed_response_body", 502,  UPSTREAM,   "response_body", BROKEN_OFF, FAILURES, NEVER,      PLAIN,     "http_response_transfer_coding", "The answer of the service broke off.")
 
-# A mistake of ours: the one bare except ends the exchange with this.
-INTERNAL = _row(
-    DOWNSTREAM, "admission", "internal", 500, "An internal error occurred.", error="proxy_internal_error"
-)
-TOO_MANY_CONNECTIONS = _row(
-    DOWNSTREAM,
-    "idle",
-    "too_many_connections",
-    503,
-    "Too many connections are open.",
-    error="connection_limit_reached",
-)
+# A mistake of ours, and the connection that is one too many.
+INTERNAL: Final[Fault]                = _row("internal",                500,  DOWNSTREAM, "admission",     CLOSED,     REQUESTS, NEVER,      PLAIN,     "proxy_internal_error", "An internal error occurred.")
+TOO_MANY_CONNECTIONS: Final[Fault]    = _row("too_many_connections",    503,  DOWNSTREAM, "idle",          CLOSED,     HEADS,    NEVER,      PLAIN,     "connection_limit_reached", "Too many connections are open.")
+# fmt: on

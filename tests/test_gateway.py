@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from operator import attrgetter
 
 import pytest
 
@@ -127,7 +128,7 @@ async def test_connection_that_was_opened_for_a_client_that_left_is_kept_for_oth
     await until(lambda: not bench.frontend.connections)
     gate.set()
     await until(lambda: bench.address.idle)
-    assert bench.gateway.pool.counts() == {"active": 0, "idle": 1}
+    assert bench.shared.pool.counts() == {"active": 0, "idle": 1}
 
     wire = await connect(bench)
     await wire.send(get())
@@ -278,7 +279,7 @@ async def test_retries_have_a_budget(start_bench, start_origin, connect):
     wire = await connect(bench)
     statuses = []
     for budget in (1, 0):
-        bench.gateway.retries._left = budget
+        bench.shared.retries._left = budget
         for _ in range(2):
             await wire.send(get())
             statuses.append((await wire.response()).status)
@@ -329,11 +330,11 @@ async def test_answer_is_held_back_if_the_client_stopped_before_it_was_asked_for
 
 
 BROKEN = {
-    "known": ("rules", "known"),
+    "facts": ("rules.heads", "facts"),
     "take": ("store", "take"),
     "acquire": ("pool", "acquire"),
-    "request": ("rules", "request"),
-    "response": ("rules", "response"),
+    "request": ("rules.heads", "request"),
+    "response": ("rules.heads", "response"),
 }
 
 
@@ -344,7 +345,7 @@ async def test_mistake_of_ours_is_a_500_without_details(
     """Wherever it happens; the exchange is recorded once, the upstream's connection is not used again."""
     owner, name = BROKEN[part]
     bench = await start_bench(await start_origin(), **LIMITED)
-    monkeypatch.setattr(getattr(bench.gateway, owner), name, stumble)
+    monkeypatch.setattr(attrgetter(owner)(bench.shared), name, stumble)
     wire = await connect(bench)
     await wire.send(get() * 3)
     response = await wire.response()
@@ -360,15 +361,15 @@ def stumble(*args, **kwargs):
     raise RuntimeError("stumbled")
 
 
-@pytest.mark.parametrize("part", ["known", "take", "request", "response"])
+@pytest.mark.parametrize("part", ["facts", "take", "request", "response"])
 async def test_mistake_in_the_answer_to_a_mistake_ends_the_connection(
     start_bench, start_origin, connect, monkeypatch, part
 ):
     """With nothing said; still recorded once, as a fault."""
     owner, name = BROKEN[part]
     bench = await start_bench(await start_origin(), **LIMITED)
-    monkeypatch.setattr(getattr(bench.gateway, owner), name, stumble)
-    monkeypatch.setattr(bench.gateway.rules, "page", stumble)
+    monkeypatch.setattr(attrgetter(owner)(bench.shared), name, stumble)
+    monkeypatch.setattr(bench.shared.rules.pages, "refusal", stumble)
     wire = await connect(bench)
     await wire.send(get())
 
@@ -380,7 +381,7 @@ async def test_mistake_in_the_answer_to_a_mistake_ends_the_connection(
 async def test_mistake_in_a_refusal_does_not_reach_the_loop(start_bench, connect, monkeypatch, sent):
     """Nor does it stop the clock for others."""
     bench = await start_bench(downstream={"timeouts": {"head": "200ms"}})
-    monkeypatch.setattr(bench.gateway.rules, "page", stumble)
+    monkeypatch.setattr(bench.shared.rules.pages, "refusal", stumble)
     for _ in range(2):
         wire = await connect(bench)
         await wire.send(sent)
@@ -392,7 +393,7 @@ async def test_mistake_with_a_late_decision_is_a_500(start_bench, start_origin, 
     """What the store calls must not raise into the store."""
     store = LateStore()
     bench = await start_bench(await start_origin(), store=store, **LIMITED)
-    monkeypatch.setattr(bench.gateway.pool, "acquire", stumble)
+    monkeypatch.setattr(bench.shared.pool, "acquire", stumble)
     wire = await connect(bench)
     await wire.send(get())
     await until(lambda: store.waiting)
@@ -407,7 +408,7 @@ async def test_mistake_on_a_new_connection_does_not_lose_it(
 ):
     """Opened for this request, it is closed with it."""
     bench = await start_bench(await start_origin())
-    monkeypatch.setattr(bench.gateway.rules, name, stumble)
+    monkeypatch.setattr(bench.shared.rules.heads, name, stumble)
     wire = await connect(bench)
     await wire.send(get())
     assert (await wire.response()).status == 500
@@ -503,7 +504,7 @@ async def test_last_answer_of_a_drain_is_whole(start_bench, start_origin, connec
     running, resting = await connect(bench), await connect(bench)
     await running.send(get())
     await running.until(b"\r\n\r\n")
-    bench.gateway.is_draining = True
+    bench.shared.is_draining = True
     ending = asyncio.create_task(bench.runner.cleanup())
     assert (await resting.rest(), resting.end) == (b"", CLEAN)
     go_on.set()
@@ -516,7 +517,7 @@ async def test_answer_during_a_drain_says_close(start_bench, start_origin, conne
     """Served or refused."""
     bench = await start_bench(await start_origin(), **limit(burst=1))
     for status in (200, 429):
-        bench.gateway.is_draining = True
+        bench.shared.is_draining = True
         wire = await connect(bench)
         await wire.send(get())
         response = await wire.response()

@@ -30,14 +30,14 @@ async def holding(start_bench, start_origin, connect):
         bench = await start_bench(origin, **(changes or SETTINGS))
         wire = await connect(bench)
         await wire.send(get())
-        await until(lambda: bench.gateway.budget.left == HELD_BYTES - TAGGED_BYTES // 2, "half is held")
+        await until(lambda: bench.shared.budget.left == HELD_BYTES - TAGGED_BYTES // 2, "half is held")
         return bench, wire, origin.visits[0]
 
     return hold
 
 
 def is_free(bench):
-    return bench.gateway.budget.left == HELD_BYTES
+    return bench.shared.budget.left == HELD_BYTES
 
 
 async def test_answer_that_is_whole_gives_its_room_back(holding):
@@ -71,7 +71,7 @@ async def test_broken_exchange_gives_its_room_back(holding, monkeypatch, ends):
         def stumble(*_):
             raise ZeroDivisionError
 
-        monkeypatch.setattr(bench.gateway.rules, "response", stumble)
+        monkeypatch.setattr(bench.shared.rules.heads, "response", stumble)
         await visit.send(b"x" * (TAGGED_BYTES // 2))
     exchange = await bench.recorded()
 
@@ -101,13 +101,13 @@ async def test_answer_without_room_passes_without_a_tag(start_bench, start_origi
     bench = await start_bench(
         await start_origin(answering(answer(200, LARGE, TEXT))), **(GUARDED if guarded else SETTINGS)
     )
-    bench.gateway.budget = Budget(1000)
+    bench.shared.budget = Budget(1000)
     wire = await connect(bench)
     await wire.send(get("If-None-Match: *"))
     response = await wire.response()
 
     assert (response.status, response.body, response.value("ETag")) == (200, LARGE, None)
-    assert bench.gateway.budget.left == 1000
+    assert bench.shared.budget.left == 1000
 
 
 async def test_what_the_client_does_not_read_keeps_its_room(start_bench, start_origin, connect):

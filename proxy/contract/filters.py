@@ -1,8 +1,8 @@
 """Answers that do not pass as they come: watched, held until more is known of them, or replaced.
 
-Such an answer is taken aside by its head. From then on its aside has the data before the client does, and
-says at each piece and at the end what comes next; the lane does it. Knows nothing of connections, of time, or
-of how a replacement looks.
+Such an answer gets its filter by its head. From then on the filter has the data before the client does, and
+says at each piece and at the end two things: what the exchange does next, and what goes on to the client now.
+Knows nothing of connections, of time, or of how a replacement looks.
 """
 
 from __future__ import annotations
@@ -15,17 +15,14 @@ from proxy.phases import ANSWER, HOLD, REDACT
 if TYPE_CHECKING:
     from proxy.contract.etags import Tag
     from proxy.contract.redaction import Original
-    from proxy.http1.head import ResponseHead
 
-# What comes next: this goes on to the client ...
-PASS: Final = 0
-RELEASE: Final = 1  # ... behind the head and what was held
+# What the exchange does next.
+CONTINUE: Final = 0  # nothing but pass on what it was given; the filter goes on
+RELEASE: Final = 1  # the same behind the answer's head, if that was held; the filter is over
 REPORT: Final = 2  # ... and the log hears that the answer tells of a failure
-# ... or does not.
-KEEP: Final = 3
-SWALLOW: Final = 4  # the answer tells of a failure: it will be replaced
-REPLACE: Final = 5  # an error object takes its place, now
-UNCHANGED: Final = 6  # the client has the answer already: 304
+SWALLOW: Final = 3  # the answer tells of a failure: what still comes is read, and then it is replaced
+REPLACE: Final = 4  # an error object takes its place, now
+UNCHANGED: Final = 5  # the client has the answer already: 304
 
 # An answer that is replaced is read on, for the log, which keeps 16 KiB of it, and to spare its connection.
 # Measured on loopback: 60 us to read it, 26 us for a new connection, which on a wire costs round trips too.
@@ -39,32 +36,27 @@ TAGGED_SECONDS = 1.0
 class BodyFilter:
     """Passes everything: what is common to the others."""
 
-    __slots__ = ("event", "head", "original", "patience")
+    __slots__ = ("event", "original", "patience")
 
-    def __init__(self, head: ResponseHead, original: Original | None, event: int, patience: float) -> None:
-        self.head = head
-        self.original = original  # where the log may have to tell of it
+    def __init__(self, original: Original, event: int, patience: float) -> None:
+        self.original = original  # the answer, as far as the log may have to tell of it
         self.event = event  # what it is in the life of an exchange
         self.patience = patience  # seconds until it is `late`; 0: however long the rest of the answer takes
 
-    def feed(self, data: bytes) -> int:  # noqa: ARG002 - for those that look
+    def feed(self, data: bytes) -> tuple[int, bytes]:
         """A piece of the body has come."""
-        return PASS
+        return CONTINUE, data
 
-    def end(self) -> int:
+    def end(self) -> tuple[int, bytes]:
         """The body is whole."""
-        return PASS
+        return CONTINUE, b""
 
-    def late(self) -> int:
+    def late(self) -> tuple[int, bytes]:
         """The body is not whole in time."""
-        return PASS
-
-    def take_held(self) -> bytes:
-        """What was kept so far; whoever takes it says `drop` when it is nobody's any more."""
-        return b""
+        return CONTINUE, b""
 
     def drop(self) -> None:
-        """What was held is of no more use: its room is free."""
+        """What was held is nobody's any more: its room is free."""
 
 
 class ReplaceFilter(BodyFilter):
@@ -73,96 +65,88 @@ class ReplaceFilter(BodyFilter):
     __slots__ = ()
 
     def __init__(self, original: Original) -> None:
-        super().__init__(original.head, original, REDACT, SWALLOWED_SECONDS)
+        super().__init__(original, REDACT, SWALLOWED_SECONDS)
 
-    def feed(self, data: bytes) -> int:
-        assert self.original is not None
+    def feed(self, data: bytes) -> tuple[int, bytes]:
         self.original.feed(data)
-        return REPLACE if self.original.size > SWALLOWED_BYTES else KEEP
+        return (REPLACE if self.original.size > SWALLOWED_BYTES else CONTINUE), b""
 
-    def end(self) -> int:
-        return REPLACE
+    def end(self) -> tuple[int, bytes]:
+        return REPLACE, b""
 
 
 class WatchFilter(BodyFilter):
     """An answer whose beginning is looked at while it passes."""
 
-    __slots__ = ("_is_seen",)
+    __slots__ = ()
 
     def __init__(self, original: Original) -> None:
-        super().__init__(original.head, original, ANSWER, 0.0)
-        self._is_seen = False
+        super().__init__(original, ANSWER, 0.0)
 
-    def feed(self, data: bytes) -> int:
-        assert self.original is not None
-        if self._is_seen:
-            return PASS
+    def feed(self, data: bytes) -> tuple[int, bytes]:
         self.original.feed(data)
-        return self.end() if self.original.size >= EXAMINED_BYTES else PASS
+        return (self._seen() if self.original.size >= EXAMINED_BYTES else CONTINUE), data
 
-    def end(self) -> int:
-        assert self.original is not None
-        if self._is_seen:
-            return PASS
-        self._is_seen = True
-        return REPORT if self.original.examine() else PASS
+    def end(self) -> tuple[int, bytes]:
+        return self._seen(), b""
+
+    def _seen(self) -> int:
+        return REPORT if self.original.examine() else RELEASE
 
 
 class HoldFilter(BodyFilter):
-    """An answer that is held: until its beginning is known, if there is an `original`, and until its tag is.
+    """An answer that is held: until its beginning has been examined, and until its tag is known.
 
     What tells of a failure gets none.
     """
 
-    __slots__ = ("_has_tag", "_held", "_is_unseen", "_redacts", "_tag")
+    __slots__ = ("_examines", "_held", "_redacts", "_tag", "_tags")
 
-    def __init__(
-        self, head: ResponseHead, original: Original | None, tag: Tag | None, *, redacts: bool
-    ) -> None:
+    def __init__(self, original: Original, tag: Tag | None, *, examines: bool, redacts: bool) -> None:
         """`redacts`: what tells of a failure is replaced, else it is reported."""
-        super().__init__(head, original, HOLD, TAGGED_SECONDS if tag is not None else 0.0)
+        super().__init__(original, HOLD, TAGGED_SECONDS if tag is not None else 0.0)
         self._held = bytearray()
         self._tag = tag
-        self._has_tag = tag is not None  # and may still get it
-        self._is_unseen = original is not None
+        self._tags = tag is not None  # it may still get one
+        self._examines = examines  # its beginning has not been looked at
         self._redacts = redacts
 
-    def feed(self, data: bytes) -> int:
+    def feed(self, data: bytes) -> tuple[int, bytes]:
         original = self.original
-        if self._is_unseen and original is not None:
+        if self._examines:
             original.feed(data)
             if original.size >= EXAMINED_BYTES and self._tells_of_failure():
-                return SWALLOW if self._redacts else REPORT
-        if self._has_tag and self._tag is not None and not self._tag.feed(data):
-            self._has_tag = False
-        if not self._has_tag and not self._is_unseen:
-            return RELEASE
+                return (SWALLOW, b"") if self._redacts else (REPORT, self._taken() + data)
+        if self._tags and self._tag is not None and not self._tag.feed(data):
+            self._tags = False
+        if not self._tags and not self._examines:
+            return RELEASE, self._taken() + data
         self._held += data
-        return KEEP
+        return CONTINUE, b""
 
-    def end(self) -> int:
-        if self._is_unseen and self._tells_of_failure():
-            return REPLACE if self._redacts else REPORT
-        if not self._has_tag or self._tag is None:
-            return RELEASE
-        self.head.add(b"ETag", self._tag.value)
-        return UNCHANGED if self._tag.is_known else RELEASE
+    def end(self) -> tuple[int, bytes]:
+        if self._examines and self._tells_of_failure():
+            return (REPLACE, b"") if self._redacts else (REPORT, self._taken())
+        if not self._tags or self._tag is None:
+            return RELEASE, self._taken()
+        self.original.head.add(b"ETag", self._tag.value)
+        return (UNCHANGED, b"") if self._tag.is_known else (RELEASE, self._taken())
 
-    def late(self) -> int:
+    def late(self) -> tuple[int, bytes]:
         """There will be no tag."""
-        self._has_tag = False
-        return KEEP if self._is_unseen else RELEASE
-
-    def take_held(self) -> bytes:
-        held, self._held = bytes(self._held), bytearray()
-        return held
+        self._tags = False
+        return (CONTINUE, b"") if self._examines else (RELEASE, self._taken())
 
     def drop(self) -> None:
         self._held = bytearray()
         if self._tag is not None:
             self._tag.drop()
 
+    def _taken(self) -> bytes:
+        """What was held so far."""
+        held, self._held = bytes(self._held), bytearray()
+        return held
+
     def _tells_of_failure(self) -> bool:
-        assert self.original is not None
-        self._is_unseen = False
+        self._examines = False
         return self.original.examine()

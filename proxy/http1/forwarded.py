@@ -7,9 +7,10 @@ to, never dropped (RFC 9110 section 7.6.3). Knows nothing of sockets or time.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from proxy.clients.networks import parsed
+from proxy.clients.networks import CLIENTS_KNOWN, parsed
 from proxy.http1 import forwarded_field
 from proxy.http1.headers import CLAIM_PREFIX
 
@@ -75,6 +76,13 @@ def way_lines(
         b"%b, %b" % (via, hop) if via else hop,
         write(head, peer, scheme, is_trusted=is_trusted),
     )
+
+
+@lru_cache(CLIENTS_KNOWN)
+def strangers_way(peer: str, scheme: bytes) -> bytes:
+    """The same for every request of a peer that is not trusted: all but X-Forwarded-Host."""
+    address = peer.encode() or _UNKNOWN
+    return b"Via: 1.1 weir\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (address, scheme)
 
 
 def _forwarded_lines(head: RequestHead, peer: str, scheme: bytes, *, is_trusted: bool) -> bytes:

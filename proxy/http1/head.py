@@ -95,6 +95,10 @@ class RequestHead:
         return self._path
 
 
+UNREAD: Final = RequestHead(b"", b"", 1, HeaderSection(b"\r\n"))  # stands for one that could not be read
+UNREAD.section.wants_close = True
+
+
 class ResponseHead:
     """A response's head as it came; the sink of its parser.
 

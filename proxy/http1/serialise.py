@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from proxy.http1.headers import HOP_BY_HOP, response_lines
 
 if TYPE_CHECKING:
-    from proxy.http1.head import RequestHead, ResponseHead
+    from proxy.http1.head import ResponseHead
 
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in REASONS.items()}
@@ -21,11 +21,11 @@ def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
-def connection_line(request: RequestHead | None, *, keep: bool) -> bytes:
-    """The Connection field of a response, and the empty line that ends its head."""
+def connection_line(minor: int, *, keep: bool) -> bytes:
+    """The Connection field of a response to a request of HTTP/1.`minor`, and the empty line behind it."""
     if not keep:
         return b"Connection: close\r\n\r\n"
-    return b"\r\n" if request is None or request.minor == 1 else b"Connection: keep-alive\r\n\r\n"
+    return b"\r\n" if minor == 1 else b"Connection: keep-alive\r\n\r\n"
 
 
 def interim_head(head: ResponseHead) -> bytes:

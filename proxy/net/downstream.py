@@ -1,8 +1,9 @@
-"""A client's connection: cuts what comes into heads and bodies, tells its lane, one exchange at a time.
+"""A client's connection: cuts what comes into heads and bodies, and begins an exchange for each head.
 
-What a pipelining client sends ahead waits unread in `_buffer`; past READ_AHEAD_BYTES the socket is not read
-any more, so memory for each connection is bounded by that and one read. A body is given on only while the
-lane wants it. Knows nothing of limits, upstreams or what an answer means.
+One exchange is under way at a time. What a pipelining client sends ahead waits unread in `_buffer`; past
+READ_AHEAD_BYTES the socket is not read any more, so memory for each connection is bounded by that and one
+read. A body is passed on only while its receiver wants it. Knows nothing of limits, servers or what an answer
+means.
 """
 
 from __future__ import annotations
@@ -13,20 +14,18 @@ from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.faults import Fault
-from proxy.http1.chunked import ChunkedDecoder
-from proxy.http1.framing import CHUNKED
-from proxy.http1.head import request_head, unfinished_fault
+from proxy.http1.framing import UNTIL_CLOSE
+from proxy.http1.head import UNREAD, RequestHead, request_head, unfinished_fault
 from proxy.net.connection import Connection, reset_at_close
+from proxy.net.request_body import RequestBody
 from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
-    from proxy.http1.head import RequestHead
     from proxy.net.frontend import Frontend
-    from proxy.net.interfaces import Lane
+    from proxy.net.interfaces import ExchangeEvents, Held
+    from proxy.net.upstream import UpstreamConnection
 
 READ_AHEAD_BYTES: Final = 64 * 1024  # unread input until the socket is paused (asyncio's streams: 64 KiB)
-# Of a refused request's body, read and dropped to keep the connection (nginx: lingering).
-DISCARD_BYTES = 64 * 1024
 LAST_BYTES: Final = 2 * 1024  # a longer head is not kept for the next request to be compared with ...
 LAST_HEADERS: Final = 32  # ... nor one of more fields: 300 bytes each, and the connection may rest
 LINGER_BYTES = 8 * 1024 * 1024  # read and dropped at most once it has ended: LINGER_SECONDS of 32 Mbit/s
@@ -34,30 +33,30 @@ TURN: Final = 32  # heads and pieces of bodies until others have their turn: abo
 CHUNKED_BYTES = 32 * 1024  # of a chunked body, a turn: 10 ms if its chunks are of one byte
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 
-_HEADS: Final = 0
-_BUSY: Final = 1
-_DISCARDING: Final = 2
+# States of the connection.
+_HEADS: Final = 0  # the next head is awaited
+_BUSY: Final = 1  # an exchange is under way
+_DISCARDING: Final = 2  # what is left of a refused request's body is dropped
 _TUNNEL: Final = 3
-_LINGERING: Final = 4
+_LINGERING: Final = 4  # nothing more is sent, what still comes is dropped
 _CLOSED: Final = 5
 
 
 class DownstreamConnection(Connection):
-    """One client's connection. `lane` is told of everything that happens on it."""
+    """One client's connection. `exchange` is told of everything that happens on it."""
 
     __slots__ = (
-        "_body_read",
-        "_body_wanted",
         "_buffer",
-        "_decoder",
         "_fault",
         "_frontend",
         "_is_advancing",
         "_is_head_begun",
         "_last",
-        "_left",
+        "_linger_left",
         "_state",
-        "lane",
+        "_unread",
+        "body",
+        "exchange",
         "peer",
         "scheme",
     )
@@ -67,7 +66,6 @@ class DownstreamConnection(Connection):
         super().__init__(frontend.outbox, frontend.sweeper)
         self._frontend = frontend
         # connection
-        self.lane: Lane = None  # type: ignore[assignment]  # set when connected
         self.scheme = b"http"
         self.peer = peer or ""
         self._fault = fault
@@ -75,12 +73,12 @@ class DownstreamConnection(Connection):
         self._buffer = b""
         self._is_advancing = False  # or will go on in the next tick
         self._last: RequestHead | None = None  # what the next head may repeat
+        self._unread: Held | None = None  # of the answer before, if the client has not taken it all
+        self._linger_left = LINGER_BYTES
         # request
+        self.exchange: ExchangeEvents | None = None
+        self.body: RequestBody | None = None  # of the request; None if it has none
         self._is_head_begun = False  # its deadline runs from its first byte, however slowly the rest comes
-        self._body_wanted = False
-        self._left = 0  # bytes of the body still to come
-        self._decoder: ChunkedDecoder | None = None
-        self._body_read = 0  # bytes of a chunked body so far
 
     # --- the connection's own events ---
 
@@ -92,21 +90,21 @@ class DownstreamConnection(Connection):
             self.peer = peername[0] if isinstance(peername, tuple) else ""  # a Unix socket has none
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = b"https"
-        self.lane = frontend.new_lane(self)
         self._sweeper.add(self)
         self._wait()
         fault = None if frontend.entered(self) else faults.TOO_MANY_CONNECTIONS
         fault = self._fault or fault  # what spoke no PROXY protocol understands no answer either
         if fault is not None:
-            self.lane.refuse_head(fault)
+            self._refuse(fault, b"")
 
     def data_received(self, data: bytes) -> None:
         state = self._state
         if state == _TUNNEL:
-            self.lane.request_data(data)
+            if self.body is not None and self.body.receiver is not None:
+                self.body.pass_on(self.body.receiver, data)
         elif state == _LINGERING:
-            self._left -= len(data)
-            if self._left < 0:
+            self._linger_left -= len(data)
+            if self._linger_left < 0:
                 self.transport.abort()
         elif state != _CLOSED:
             self._buffer = self._buffer + data if self._buffer else data
@@ -114,7 +112,7 @@ class DownstreamConnection(Connection):
 
     def eof_received(self) -> bool:
         """A client that stops sending has left (docs/supported-http.md)."""
-        self.lane.client_left()
+        self._leave()
         self.linger()
         return False
 
@@ -123,23 +121,35 @@ class DownstreamConnection(Connection):
         self._buffer = b""
         self._frontend.left(self)
         self._sweeper.discard(self)
-        self.lane.client_left()
-        self.lane = None  # type: ignore[assignment]  # each holds the other; nothing happens here any more
+        self._leave()
+
+    def _leave(self) -> None:
+        self._drop_unread()
+        if self.exchange is not None:
+            self.exchange.client_left()
 
     def pause_writing(self) -> None:
         self.is_write_paused = True
         self._takes_output()
         self.deadline = self._sweeper.now + self._frontend.limits.body_timeout
-        self.lane.client_paused()
+        if self.exchange is not None:
+            self.exchange.client_paused()
 
     def resume_writing(self) -> None:
         self.is_write_paused = False
         if self._state == _LINGERING:
             return
         self._wait()
-        self.lane.client_resumed()
+        self._drop_unread()
+        if self.exchange is not None:
+            self.exchange.client_resumed()
         if self._state != _TUNNEL:
             self._advance()
+
+    def _drop_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.drop()
+            self._unread = None
 
     def expire(self) -> None:
         """The deadline has passed: what that means depends on what was waited for."""
@@ -150,7 +160,7 @@ class DownstreamConnection(Connection):
         elif self.is_write_paused:
             self._expire_writing()
         elif self._state == _BUSY:
-            self.lane.fail(faults.BODY_TIMEOUT)
+            self._fail(faults.BODY_TIMEOUT)
         elif self._state == _HEADS and self._buffer:
             self._refuse(faults.HEAD_TIMEOUT, self._buffer)
         else:
@@ -160,25 +170,25 @@ class DownstreamConnection(Connection):
         if self._takes_output():
             self.deadline = self._sweeper.now + self._frontend.limits.body_timeout
             return
-        self.lane.fail(faults.READ_TIMEOUT)
+        self._fail(faults.READ_TIMEOUT)
         self.abort()
 
     def _wait(self) -> None:
         """Sets the deadline for what the client must do next; while it does not read, that comes first."""
         if self.is_write_paused:
             return
-        limits, state = self._frontend.limits, self._state
+        limits, state, body = self._frontend.limits, self._state, self.body
         patience = NEVER
         if state == _HEADS:
             patience = limits.head_timeout if self._is_head_begun else limits.idle_timeout
-        elif state == _DISCARDING or (state == _BUSY and self._body_wanted):
+        elif state == _DISCARDING or (state == _BUSY and body is not None and body.receiver is not None):
             patience = limits.body_timeout
         self.deadline = self._sweeper.now + patience
 
     # --- cutting the stream ---
 
     def _advance(self) -> None:
-        """Gives on what can be given on; never runs inside itself, however the lane answers."""
+        """Gives on what can be given on; never runs inside itself, however the exchange answers."""
         if self._is_advancing:
             self._bound_read_ahead()
             return
@@ -186,7 +196,7 @@ class DownstreamConnection(Connection):
         try:
             taken = 0
             while taken < TURN:
-                step = self._step()
+                step = self._head() if self._state == _HEADS else self._body()
                 if not step:
                     self._is_advancing = False
                     break
@@ -195,7 +205,7 @@ class DownstreamConnection(Connection):
                 asyncio.get_running_loop().call_soon(self._take_turn)
         except Exception as error:  # noqa: BLE001 - the one bare except of this side: it ends the exchange
             self._is_advancing = False
-            self.lane.crashed(error)
+            self._exchange().crashed(error)
         if self._is_read_paused or len(self._buffer) > READ_AHEAD_BYTES:
             self._bound_read_ahead()
 
@@ -209,20 +219,14 @@ class DownstreamConnection(Connection):
         else:
             self.resume_reading()
 
-    def _step(self) -> int:
-        """One head or one piece of a body: how much of a turn it took.
+    def _head(self) -> int:
+        """Reads one head: how much of a turn it took.
 
-        Nothing is done, 0, when more bytes, or the lane's leave, are needed.
+        Nothing is done, 0, when more bytes are needed, or the client must first take what it was sent.
         """
-        state = self._state
-        if state == _HEADS:
-            return bool(self._buffer) and not self.is_write_paused and self._head()
-        if state == _BUSY:
-            return self._body_wanted and self._body()
-        return state == _DISCARDING and bool(self._buffer) and self._discard()
-
-    def _head(self) -> bool:
         data = self._buffer
+        if not data or self.is_write_paused:
+            return 0
         limits = self._frontend.limits
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or end > limits.head_bytes or data.startswith(b"\r\n"):
@@ -232,19 +236,18 @@ class DownstreamConnection(Connection):
         head = request_head(data[:end], limits.line_bytes, limits.headers_max, self._last)
         if isinstance(head, Fault):
             self._refuse(head, data)
-            return False
+            return 0
         self.deadline = NEVER
         self._state = _BUSY
-        length = head.section.body_length
-        if length:
-            self._left = length
-            self._decoder = ChunkedDecoder() if length == CHUNKED else None
-            self._body_read = 0
-        self._last = head if end <= LAST_BYTES and len(head.section.headers) <= LAST_HEADERS else None
-        self.lane.begin(head)
-        return self._state != _BUSY or self._body_wanted
+        section = head.section
+        if section.body_length:
+            self.body = RequestBody(section.body_length)
+        self._last = head if end <= LAST_BYTES and len(section.headers) <= LAST_HEADERS else None
+        exchange = self.exchange = self._frontend.new_exchange(self, head)
+        exchange.begin()
+        return self._state != _BUSY or (self.body is not None and self.body.receiver is not None)
 
-    def _unusual_head(self, data: bytes, end: int) -> bool:
+    def _unusual_head(self, data: bytes, end: int) -> int:
         """A head that is not whole, too large, or behind empty lines, which are skipped (RFC 9112, 2.2)."""
         empty_lines = _EMPTY_LINES.match(data)
         if empty_lines is not None:
@@ -257,114 +260,117 @@ class DownstreamConnection(Connection):
         elif not self._is_head_begun:
             self._is_head_begun = True
             self._wait()
-        return False
+        return 0
 
     def _refuse(self, fault: Fault, data: bytes) -> None:
         """At the door. What looks like a HEAD is answered without a body, whatever is wrong with it."""
-        self.lane.refuse_head(fault, has_body=not data.startswith(b"HEAD "))
+        self._exchange().refuse_head(fault, has_body=not data.startswith(b"HEAD "))
+
+    def _exchange(self) -> ExchangeEvents:
+        """The one that is under way; else one of no request, to be refused or logged."""
+        if self.exchange is None:
+            self.exchange = self._frontend.new_exchange(self, UNREAD)
+        return self.exchange
+
+    def _fail(self, fault: Fault) -> None:
+        if self.exchange is not None:
+            self.exchange.fail(fault)
 
     def _body(self) -> int:
-        data = self._buffer
-        if self._decoder is not None:
-            return self._chunked_body(self._decoder, data)
-        if not data:
-            return False
-        left = self._left
-        if len(data) <= left:
-            self._buffer = b""
+        """Passes on one piece of the request's body, or drops it: how much of a turn it took, as above."""
+        body, data = self.body, self._buffer
+        if body is None or not data:
+            return 0
+        if self._state == _DISCARDING:
+            return self._discard(body, data)
+        receiver = body.receiver
+        if self._state != _BUSY or receiver is None:
+            return 0
+        if body.has_length:
+            content, self._buffer = body.read(data), body.rest
         else:
-            self._buffer = data[left:]
-            data = data[:left]
-        self._left = left - len(data)
-        if self._left:
-            self._wait()
-            self.lane.request_data(data)
-        else:
-            self._body_wanted = False
-            self._wait()
-            self.lane.request_data(data)
-            self.lane.request_end([])
-        return True
+            content, self._buffer = body.read(data[:CHUNKED_BYTES]), body.rest + data[CHUNKED_BYTES:]
+            if not self._is_sound(body, len(content)):
+                return 0
+        if body.is_over:
+            body.receiver = None
+        self._wait()
+        body.pass_on(receiver, content)
+        return TURN if len(data) > CHUNKED_BYTES and not body.has_length else 1
 
-    def _chunked_body(self, decoder: ChunkedDecoder, data: bytes) -> int:
-        if not data:
-            return False
-        self._buffer = data[CHUNKED_BYTES:]
-        payload = decoder.decode(data[:CHUNKED_BYTES])
-        if decoder.is_malformed:
-            self.lane.fail(faults.MALFORMED_CHUNK)
-            return False
-        self._body_read += len(payload)
-        body_bytes = self._frontend.limits.body_bytes
-        if body_bytes is not None and self._body_read > body_bytes:
-            self.lane.fail(faults.BODY_TOO_LARGE)
-            return False
-        if payload:
-            self.lane.request_data(payload)
-        if decoder.is_done:
-            self._buffer = decoder.rest + self._buffer
-            self._decoder = None
-            self._left = 0
-            self._body_wanted = False
-            self._wait()
-            self.lane.request_end(decoder.trailers)
+    def _is_sound(self, body: RequestBody, more: int) -> bool:
+        """A chunked body keeps to its grammar and, with so many bytes `more`, to its bound; else it fails."""
+        most = self._frontend.limits.body_bytes
+        if body.is_malformed:
+            self._fail(faults.MALFORMED_CHUNK)
+        elif most is not None and body.size + more > most:
+            self._fail(faults.BODY_TOO_LARGE)
         else:
-            self._wait()
-        return TURN if len(data) > CHUNKED_BYTES else True
-
-    def _discard(self) -> bool:
-        data = self._buffer
-        self._buffer = data[self._left :]
-        self._left -= min(self._left, len(data))
-        if self._left == 0:
-            self._become_idle()
             return True
         return False
 
-    # --- what the lane asks for ---
+    def _discard(self, body: RequestBody, data: bytes) -> int:
+        body.read(data)
+        self._buffer = body.rest
+        if body.is_over:
+            self._become_idle()
+            return 1
+        return 0
+
+    # --- what the exchange asks for ---
 
     @property
     def is_idle(self) -> bool:
         return self._state == _HEADS and not self._buffer
 
-    @property
-    def is_body_pending(self) -> bool:
-        """Some of the request's body has not been read."""
-        return self._left != 0
-
-    @property
-    def can_discard_body(self) -> bool:
-        """What is left of the body is known to be small enough to be read and dropped."""
-        return self._decoder is None and self._left <= DISCARD_BYTES
-
-    def want_body(self) -> None:
-        self._body_wanted = True
-        self._wait()
-        self._advance()
+    def pass_body(self, receiver: UpstreamConnection) -> None:
+        """The request's body goes to `receiver`, as it comes."""
+        if self.body is not None and not self.body.is_over:
+            self.body.receiver = receiver
+            self._wait()
+            self._advance()
 
     def pause_body(self) -> None:
-        self._body_wanted = False
-        self._wait()  # the server is the slow one now
+        """The server is the slow one now."""
+        if self._state == _TUNNEL:
+            self.pause_reading()
+        elif self.body is not None:
+            self.body.receiver = None
+            self._wait()
+
+    def resume_body(self, receiver: UpstreamConnection) -> None:
+        if self._state == _TUNNEL:
+            self.resume_reading()
+        else:
+            self.pass_body(receiver)
+
+    def hold(self, held: Held) -> None:
+        """It has its room until the client has taken what was written."""
+        if self.is_write_paused:
+            self._unread = held
+        else:
+            held.drop()
 
     def finish(self) -> None:
         """The exchange is over and the connection stays: on to the next request."""
-        self._body_wanted = False
-        if self._left:
+        self.exchange = None
+        body = self.body
+        if body is None or body.is_over:
+            self._become_idle()
+        else:
+            body.receiver = None
             self._state = _DISCARDING
             self._wait()
-        else:
-            self._become_idle()
         if self._buffer and not self._is_advancing:
             self._advance()
 
     def linger(self) -> None:
         """The connection is over too: what was written goes out, input is read and dropped for a while."""
+        self.exchange = self.body = None
         if self._state in (_LINGERING, _CLOSED):
             return
         self._state = _LINGERING
         self._buffer = b""
-        self._body_wanted = False
-        self._left = LINGER_BYTES
         self._end_output(self._frontend.limits.body_timeout)
 
     def close(self) -> None:
@@ -382,19 +388,20 @@ class DownstreamConnection(Connection):
         reset_at_close(self.transport)
         self.abort()
 
-    def become_tunnel(self) -> None:
+    def become_tunnel(self, receiver: UpstreamConnection) -> None:
         self._state = _TUNNEL
+        body = self.body = RequestBody(UNTIL_CLOSE)
+        body.receiver = receiver
         self._wait()
         self.resume_reading()
         if self._buffer:
             early, self._buffer = self._buffer, b""
-            self.lane.request_data(early)
+            body.pass_on(receiver, early)
 
     # --- ---
 
     def _become_idle(self) -> None:
         self._state = _HEADS
-        self._left = 0
-        self._decoder = None
+        self.body = None
         if not self.is_write_paused:
             self.deadline = self._sweeper.now + self._frontend.limits.idle_timeout

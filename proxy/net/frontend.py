@@ -17,8 +17,9 @@ from proxy.net.downstream import DownstreamConnection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.http1.head import RequestHead
     from proxy.net.connection import Outbox
-    from proxy.net.interfaces import ConnectionRules, Lane
+    from proxy.net.interfaces import ConnectionRules, ExchangeEvents
     from proxy.net.sweep import Sweeper
 
 
@@ -28,12 +29,12 @@ class Frontend:
         sweeper: Sweeper,
         outbox: Outbox,
         limits: ConnectionRules,
-        new_lane: Callable[[DownstreamConnection], Lane],
+        new_exchange: Callable[[DownstreamConnection, RequestHead], ExchangeEvents],
     ) -> None:
         self.sweeper = sweeper
         self.outbox = outbox
         self.limits = limits  # replaced at a reload
-        self.new_lane = new_lane
+        self.new_exchange = new_exchange
         self.connections: set[DownstreamConnection] = set()
         self._from: dict[
             bytes, int

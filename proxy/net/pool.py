@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from proxy.config.sections.upstream import ServerSettings, UpstreamSettings
     from proxy.net.connection import Outbox
-    from proxy.net.interfaces import Lane
+    from proxy.net.interfaces import ExchangeEvents
     from proxy.net.sweep import Sweeper
     from proxy.net.upstream import UpstreamConnection
     from proxy.telemetry.metrics import Metrics
@@ -54,7 +54,7 @@ class Pool:
         self.sweeper = sweeper
         self.outbox = outbox
         self.trust = _trust(settings)
-        self.waiting: dict[Lane, float] = {}  # for a connection, with the time until which
+        self.waiting: dict[ExchangeEvents, float] = {}  # for a connection, with the time until which
         self._metrics = metrics
         self._most = settings.limits.connections  # requests at once to each server
         self._is_changing = False  # a server is ejected, or has not yet its whole share
@@ -86,21 +86,21 @@ class Pool:
     # --- which server, which connection ---
 
     def acquire(
-        self, lane: Lane, avoid: ServerAddress | None = None, *, fresh: bool = False
+        self, exchange: ExchangeEvents, avoid: ServerAddress | None = None, *, fresh: bool = False
     ) -> UpstreamConnection | None:
         """A connection that is ready, or none.
 
-        Then `lane.connected`, `.connect_failed` or `.turned_away` is called, perhaps at once.
+        Then `exchange.connected`, `.connect_failed` or `.turned_away` is called, perhaps at once.
         """
         address = self._with_room(avoid)
         if address is None or self.waiting:
-            self._wait(lane)
+            self._wait(exchange)
             return None
         if not fresh:
             upstream = address.take_idle()
             if upstream is not None:
                 return upstream
-        address.connect(lane)
+        address.connect(exchange)
         return None
 
     def has_other(self, address: ServerAddress) -> bool:
@@ -116,17 +116,17 @@ class Pool:
 
     # --- who waits ---
 
-    def _wait(self, lane: Lane) -> None:
+    def _wait(self, exchange: ExchangeEvents) -> None:
         limits = self.settings.limits
         if len(self.waiting) >= limits.queue:
-            lane.turned_away(faults.QUEUE_FULL)
+            exchange.turned_away(faults.QUEUE_FULL)
             return
-        self.waiting[lane] = self.sweeper.now + limits.wait
+        self.waiting[exchange] = self.sweeper.now + limits.wait
         self.has_room()
 
-    def forget(self, lane: Lane) -> None:
+    def forget(self, exchange: ExchangeEvents) -> None:
         """Its client has left."""
-        self.waiting.pop(lane, None)
+        self.waiting.pop(exchange, None)
 
     def has_room(self) -> None:
         """A server may take another request: of those that wait, if any do, in the next tick."""
@@ -137,13 +137,13 @@ class Pool:
     def _serve_waiting(self) -> None:
         self._is_serving = False
         while self.waiting and (address := self._with_room()) is not None:
-            lane = next(iter(self.waiting))
-            del self.waiting[lane]
+            exchange = next(iter(self.waiting))
+            del self.waiting[exchange]
             upstream = address.take_idle()
             if upstream is not None:
-                lane.connected(upstream)
+                exchange.connected(upstream)
             else:
-                address.connect(lane)
+                address.connect(exchange)
 
     # --- how they stand ---
 
@@ -172,9 +172,9 @@ class Pool:
 
     def sweep(self, now: float) -> None:
         """What time changes: who has waited too long, whose ejection ends, whose share grows."""
-        for lane in [lane for lane, until in self.waiting.items() if until <= now]:
-            del self.waiting[lane]
-            lane.turned_away(faults.QUEUE_TIMEOUT)
+        for exchange in [exchange for exchange, until in self.waiting.items() if until <= now]:
+            del self.waiting[exchange]
+            exchange.turned_away(faults.QUEUE_TIMEOUT)
         if self._is_changing:
             for address in self.addresses:
                 if address.standing.returns(now):

@@ -21,7 +21,7 @@ from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.faults import Fault
-    from proxy.net.interfaces import Lane
+    from proxy.net.interfaces import ExchangeEvents
     from proxy.net.pool import Pool, Server
 
 SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # ours, not the server's
@@ -75,15 +75,15 @@ class ServerAddress:
                 return upstream
         return None
 
-    def connect(self, lane: Lane) -> None:
-        """Opens a connection for `lane`, which is told when it is there or cannot be had."""
+    def connect(self, exchange: ExchangeEvents) -> None:
+        """Opens a connection for `exchange`, which is told when it is there or cannot be had."""
         upstream = UpstreamConnection(self)
         self.connecting.add(upstream)
-        task = asyncio.get_running_loop().create_task(self._connect(upstream, lane))
+        task = asyncio.get_running_loop().create_task(self._connect(upstream, exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, upstream: UpstreamConnection, lane: Lane) -> None:
+    async def _connect(self, upstream: UpstreamConnection, exchange: ExchangeEvents) -> None:
         fault = None
         try:
             async with asyncio.timeout(self.connect_timeout):
@@ -97,13 +97,13 @@ class ServerAddress:
             self.connecting.discard(upstream)
         if fault is not None:
             self._pool.has_room()
-            lane.connect_failed(self, fault)
+            exchange.connect_failed(self, fault)
         elif upstream.transport.is_closing():
             self.failed()
-            lane.connect_failed(self, faults.CONNECTION_LOST)  # accepted and closed at once
+            exchange.connect_failed(self, faults.CONNECTION_LOST)  # accepted and closed at once
         else:
             self._note_up()
-            lane.connected(upstream)
+            exchange.connected(upstream)
 
     def _note_down(self, reason: str) -> None:
         """One line for an outage, however many requests meet it: the metric counts them."""

@@ -1,4 +1,4 @@
-"""A connection to a server: sends what its lane gives it and cuts the answer into head, data and end.
+"""A connection to a server: sends what its exchange gives it and cuts the answer into head, data and end.
 
 Between exchanges it rests in its pool, where any byte or close from the server ends it. An answer is over
 only by its own framing; whatever breaks off before is a fault. Knows nothing of limits, clients or what an
@@ -7,12 +7,13 @@ answer means.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.faults import Fault
-from proxy.http1.chunked import ChunkedDecoder
-from proxy.http1.framing import CHUNKED, UNTIL_CLOSE
+from proxy.http1.body import BodyReader
+from proxy.http1.chunked import chunk, last_chunk
+from proxy.http1.framing import CHUNKED
 from proxy.http1.head import response_head
 from proxy.net.connection import Connection
 from proxy.net.sweep import NEVER
@@ -21,17 +22,18 @@ if TYPE_CHECKING:
     import asyncio
 
     from proxy.http1.head import ResponseHead
-    from proxy.net.interfaces import Lane
+    from proxy.net.interfaces import ExchangeEvents, Trailers
     from proxy.net.server_address import ServerAddress
 
 HEAD_BYTES: Final = 64 * 1024  # of an answer; nginx: proxy_buffer_size 8k, HAProxy 16k, Envoy 60k
 INTERIM_MAX: Final = 16  # 1xx heads before the answer (Go's net/http: 5; early hints may come in parts)
 
-_IDLE: Final = 0
-_HEAD: Final = 1
+# States of the connection.
+_IDLE: Final = 0  # in its pool
+_HEAD: Final = 1  # the answer's head is awaited
 _BODY: Final = 2
 _TUNNEL: Final = 3
-_LINGERING: Final = 4
+_LINGERING: Final = 4  # nothing more is sent, what still comes is dropped
 _CLOSED: Final = 5
 
 # What the deadline does while the answer comes.
@@ -40,83 +42,108 @@ _FINAL: Final = 1  # nothing does
 _TOLD: Final = 2  # ... but then it goes on
 
 
-class UpstreamConnection(Connection):
-    """One connection to one server. `lane` is set while an exchange uses it."""
+class Attempt:
+    """One request on a connection, and the answer to it as far as it has come."""
 
     __slots__ = (
-        "_buffer",
-        "_decoder",
-        "_fixed",
-        "_has_answered",
-        "_interims",
-        "_is_request_sent",
-        "_left",
-        "_method",
-        "_state",
-        "_will_close",
-        "address",
-        "is_reused",
-        "lane",
+        "body",
+        "buffer",
+        "deadline_kind",
+        "exchange",
+        "has_answered",
+        "interims",
+        "is_chunked",
+        "is_over",
+        "is_request_sent",
+        "method",
+        "rest",
+        "trailers",
+        "will_close",
     )
+
+    def __init__(self, exchange: ExchangeEvents, method: bytes, length: int) -> None:
+        """`length` is that of the request's body, or CHUNKED."""
+        self.exchange = exchange
+        self.method = method
+        self.is_chunked = length == CHUNKED
+        self.is_request_sent = length == 0
+        self.deadline_kind = _MOVES
+        self.buffer = b""  # of a head that is not whole
+        self.has_answered = False  # a byte has come
+        self.interims = 0
+        self.body: BodyReader | None = None  # of an answer that did not come in one piece
+        self.is_over = False  # the answer is whole
+        self.rest = b""  # what came behind it
+        self.trailers: Trailers = []
+        self.will_close = False
+
+    def read(self, body: BodyReader, data: bytes) -> bytes:
+        """The content within `data`."""
+        content = body.read(data)
+        if body.is_over:
+            self.is_over = True
+            self.rest, self.trailers = body.rest, body.trailers
+        return content
+
+
+class UpstreamConnection(Connection):
+    """One connection to one server address."""
+
+    __slots__ = ("_attempt", "_state", "address", "is_reused")
 
     def __init__(self, address: ServerAddress) -> None:
         super().__init__(address.outbox, address.sweeper)
-        # connection
         self.address = address
         self.is_reused = False  # it has carried an exchange before
         self._state = _IDLE
-        # exchange
-        self.lane: Lane | None = None
-        self._is_request_sent = False
-        self._fixed = _MOVES
-        self._method = b""
-        self._buffer = b""
-        self._has_answered = False  # a byte has come
-        self._interims = 0
-        self._left = 0  # bytes of the body still to come, or CHUNKED, or UNTIL_CLOSE
-        self._decoder: ChunkedDecoder | None = None
-        self._will_close = False
+        self._attempt: Attempt | None = None  # while an exchange uses it
 
-    # --- what the lane asks for ---
+    # --- what the exchange asks for ---
 
-    def send_head(self, lane: Lane, method: bytes, data: bytes, *, is_whole: bool) -> None:
-        """Starts an exchange: the request's head goes out. `is_whole`: there is no body to follow."""
-        self.lane = lane
-        self._is_request_sent = is_whole
-        self._fixed = _MOVES
-        self._method = method
-        self._buffer = b""
-        self._has_answered = False
-        self._interims = 0
-        self._will_close = False
+    def send_head(self, exchange: ExchangeEvents, method: bytes, data: bytes, length: int) -> None:
+        """Starts an attempt: the request's head goes out, its body of `length` bytes will follow."""
+        self._attempt = Attempt(exchange, method, length)
         self._state = _HEAD
-        self.deadline = self._sweeper.now + self.address.response_timeout if is_whole else NEVER
+        self.deadline = NEVER if length else self._sweeper.now + self.address.response_timeout
         self.write(data)
 
-    def request_sent(self) -> None:
-        """The body is whole: from now on the server is the one that is waited for."""
-        self._is_request_sent = True
-        self._wait()
+    def send_body(self, data: bytes) -> None:
+        attempt = self._attempt
+        self.write(chunk(data) if attempt is not None and attempt.is_chunked else data)
+
+    def end_body(self, trailers: Trailers) -> None:
+        """The request is whole: from now on the server is the one that is waited for."""
+        attempt = self._attempt
+        if attempt is not None:
+            if attempt.is_chunked:
+                self.write(last_chunk(trailers))
+            attempt.is_request_sent = True
+            self._wait(attempt)
 
     def pause_reading(self) -> None:
         super().pause_reading()
-        self._wait()
+        if self._attempt is not None:
+            self._wait(self._attempt)
 
     def resume_reading(self) -> None:
         if self._is_read_paused:
             super().resume_reading()
-            self._wait()
+            if self._attempt is not None:
+                self._wait(self._attempt)
 
     def expect_within(self, seconds: float, *, is_final: bool) -> None:
-        """Bounds the wait for the rest of the answer, however it comes: then it fails, or its lane hears."""
+        """Bounds the wait for the rest of the answer, however it comes: then it fails, or its exchange
+        hears.
+        """
         self.deadline = min(self.deadline, self._sweeper.now + seconds)
-        self._fixed = _FINAL if is_final else _TOLD
+        if self._attempt is not None:
+            self._attempt.deadline_kind = _FINAL if is_final else _TOLD
 
-    def _wait(self) -> None:
+    def _wait(self, attempt: Attempt) -> None:
         """Sets the deadline for what the server must do next: take the request, or answer."""
-        if self._fixed:
+        if attempt.deadline_kind != _MOVES:
             return
-        is_answer_due = self._state == _BODY or (self._state == _HEAD and self._is_request_sent)
+        is_answer_due = self._state == _BODY or (self._state == _HEAD and attempt.is_request_sent)
         if self.is_write_paused or (is_answer_due and not self._is_read_paused):
             self.deadline = self._sweeper.now + self.address.response_timeout
         else:
@@ -129,17 +156,18 @@ class UpstreamConnection(Connection):
     def become_tunnel(self) -> None:
         self._state = _TUNNEL
         self.address.standing.answered()
-        self._wait()
+        if self._attempt is not None:
+            self._wait(self._attempt)
 
     def linger(self) -> None:
         """Nothing more will be sent, but what was sent must arrive: the end of a tunnel."""
-        self.lane = None
+        self._attempt = None
         self._state = _LINGERING
         self._end_output(self.address.response_timeout)
 
     def close(self) -> None:
         """Of no more use, whatever may still come."""
-        self.lane = None
+        self._attempt = None
         self._state = _CLOSED
         self.transport.abort()
 
@@ -150,15 +178,24 @@ class UpstreamConnection(Connection):
         self.address.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        lane = self.lane
-        if lane is None:
+        attempt = self._attempt
+        if attempt is None:
             if self._state != _LINGERING:
                 self.close()  # bytes nobody asked for: the next answer could not be told from them
             return
         try:
-            self._read(lane, data)
+            state = self._state
+            if state == _HEAD:
+                attempt.has_answered = True
+                attempt.buffer = attempt.buffer + data if attempt.buffer else data
+                while self._state == _HEAD and self._head(attempt):
+                    pass
+            elif state == _BODY and attempt.body is not None:
+                self._body(attempt, attempt.body, data)
+            elif state == _TUNNEL:
+                attempt.exchange.response_data(data)
         except Exception as error:  # noqa: BLE001 - the one bare except of this side: it ends the exchange
-            lane.crashed(error)
+            attempt.exchange.crashed(error)
 
     def eof_received(self) -> bool:
         if self._state != _LINGERING:
@@ -171,158 +208,135 @@ class UpstreamConnection(Connection):
 
     def _ended(self, *, is_clean: bool) -> None:
         """Nothing more will come."""
-        lane, state = self.lane, self._state
+        attempt, state = self._attempt, self._state
         self.close()
-        if lane is None:
+        if attempt is None:
             return
-        if state == _HEAD and self.is_reused and not self._has_answered:
-            lane.upstream_failed(faults.STALE_CONNECTION)
+        exchange = attempt.exchange
+        if state == _HEAD and self.is_reused and not attempt.has_answered:
+            exchange.upstream_failed(self, faults.STALE_CONNECTION)
         elif state == _HEAD:
             self.address.failed()
-            lane.upstream_failed(faults.CONNECTION_LOST)
-        elif state == _BODY and self._left == UNTIL_CLOSE and is_clean:
+            exchange.upstream_failed(self, faults.CONNECTION_LOST)
+        elif is_clean and attempt.body is not None and attempt.body.ends_with_connection:
             self.address.standing.answered()
-            lane.response_end([])
+            exchange.response_end([])
         else:
             if state == _BODY:
                 self.address.failed()
-            lane.upstream_failed(faults.TRUNCATED)
+            exchange.upstream_failed(self, faults.TRUNCATED)
 
     def pause_writing(self) -> None:
         self.is_write_paused = True
-        if self.lane is not None:
-            self._wait()
-            self.lane.upstream_paused()
+        if self._attempt is not None:
+            self._wait(self._attempt)
+            self._attempt.exchange.upstream_paused()
 
     def resume_writing(self) -> None:
         self.is_write_paused = False
-        if self.lane is not None:
-            self._wait()
-            self.lane.upstream_resumed()
+        if self._attempt is not None:
+            self._wait(self._attempt)
+            self._attempt.exchange.upstream_resumed(self)
 
     def expire(self) -> None:
         """The deadline has passed."""
         self.deadline = NEVER
-        if self.lane is not None and self._fixed == _TOLD:
-            self._fixed = _MOVES
-            self._wait()
-            self.lane.response_late()
-        elif self.lane is not None and self._fixed == _FINAL:
-            self._break_off(self.lane, faults.RESPONSE_STALLED)  # it may be well: its lane was the hasty one
-        elif self.lane is not None:
-            self._fail(faults.RESPONSE_TIMEOUT if self._state == _HEAD else faults.RESPONSE_STALLED)
-        elif self._state != _LINGERING or not self._may_linger(self.address.response_timeout):
-            self.close()
+        attempt = self._attempt
+        if attempt is None:
+            if self._state != _LINGERING or not self._may_linger(self.address.response_timeout):
+                self.close()
+        elif attempt.deadline_kind == _TOLD:
+            attempt.deadline_kind = _MOVES
+            self._wait(attempt)
+            attempt.exchange.response_late()
+        elif attempt.deadline_kind == _FINAL:
+            self._break_off(attempt, faults.RESPONSE_STALLED)  # not its doing: the exchange was hasty
+        else:
+            self._fail(attempt, faults.RESPONSE_TIMEOUT if self._state == _HEAD else faults.RESPONSE_STALLED)
 
     # --- cutting the answer ---
 
-    def _read(self, lane: Lane, data: bytes) -> None:
-        state = self._state
-        if state == _HEAD:
-            self._has_answered = True
-            self._buffer = self._buffer + data if self._buffer else data
-            while self._state == _HEAD and self._head(lane):
-                pass
-        elif state == _BODY:
-            self._body(lane, data)
-            if self._state == _BODY:
-                self._wait()
-        elif state == _TUNNEL:
-            lane.response_data(data)
-
-    def _head(self, lane: Lane) -> bool:
-        """Reads one head, interim or final; false when more bytes are needed."""
-        data = self._buffer
+    def _head(self, attempt: Attempt) -> bool:
+        """Reads one head, interim or final; false when more bytes are needed, or the answer has begun."""
+        data = attempt.buffer
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or end > HEAD_BYTES:
             if len(data) > HEAD_BYTES:
-                self._fail(faults.RESPONSE_HEAD_TOO_LARGE)
+                self._fail(attempt, faults.RESPONSE_HEAD_TOO_LARGE)
             elif not (data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(data)):
-                self._fail(faults.MALFORMED_RESPONSE)  # junk: no need to wait for an end that may not come
+                self._fail(attempt, faults.MALFORMED_RESPONSE)  # junk: no need to wait for an end
             return False
-        head = response_head(data[:end], self._method)
+        head = response_head(data[:end], attempt.method)
+        attempt.buffer = data = data[end:]
         if isinstance(head, Fault):
-            self._fail(head)
+            self._fail(attempt, head)
             return False
-        self._buffer = data[end:]
         if head.status < 200 and head.status != 101:
-            self._interims += 1
-            if self._interims > INTERIM_MAX:
-                self._fail(faults.MALFORMED_RESPONSE)
-                return False
-            lane.interim(head)
-            return bool(self._buffer)
-        self._final_head(lane, head)
+            return self._interim(attempt, head)
+        length = head.body_length
+        attempt.will_close = head.wants_close
+        self._state = _BODY
+        if 0 <= length <= len(data):  # nearly every answer of an API: it is whole already
+            attempt.buffer = b""
+            attempt.is_over = True
+            attempt.rest = data[length:]
+            attempt.exchange.response_head(self, head, data[:length])
+            self._go_on(attempt)
+        else:
+            attempt.buffer = b""
+            body = attempt.body = BodyReader(length)
+            attempt.exchange.response_head(self, head, attempt.read(body, data) if data else b"")
+            self._go_on(attempt)
         return False
 
-    def _final_head(self, lane: Lane, head: ResponseHead) -> None:
-        self._state = _BODY
-        length = self._left = head.body_length
-        self._will_close = head.wants_close
-        self._decoder = ChunkedDecoder() if length == CHUNKED else None
-        lane.response_head(head)
-        if self.lane is not lane or self._state == _TUNNEL:  # the lane has ended it, or made it a tunnel
-            early, self._buffer = self._buffer, b""
-            if early and self.lane is lane:
-                lane.response_data(early)
-        elif length == 0:
-            self._end(lane, self._buffer, [])
-        else:
-            if self._buffer:
-                data, self._buffer = self._buffer, b""
-                self._body(lane, data)
-            if self._state == _BODY:
-                self._wait()
+    def _interim(self, attempt: Attempt, head: ResponseHead) -> bool:
+        attempt.interims += 1
+        if attempt.interims > INTERIM_MAX:
+            self._fail(attempt, faults.MALFORMED_RESPONSE)
+            return False
+        attempt.exchange.interim(head)
+        return bool(attempt.buffer)
 
-    def _body(self, lane: Lane, data: bytes) -> None:
-        left = self._left
-        if left > len(data):
-            self._left = left - len(data)
-            lane.response_data(data)
-        elif left >= 0:
-            lane.response_data(data[:left] if len(data) > left else data)
-            self._end(lane, data[left:], [])
-        elif left == UNTIL_CLOSE:
-            lane.response_data(data)
-        else:
-            self._chunked_body(lane, data)
+    def _body(self, attempt: Attempt, body: BodyReader, data: bytes) -> None:
+        content = attempt.read(body, data)
+        if content:
+            attempt.exchange.response_data(content)
+        self._go_on(attempt)
 
-    def _chunked_body(self, lane: Lane, data: bytes) -> None:
-        decoder = cast("ChunkedDecoder", self._decoder)
-        payload = decoder.decode(data)
-        if payload:
-            lane.response_data(payload)
-        if decoder.is_malformed:
-            self._fail(faults.MALFORMED_RESPONSE_BODY)
-        elif decoder.is_done:
-            self._decoder = None
-            self._end(lane, decoder.rest, decoder.trailers)
-
-    def _end(self, lane: Lane, rest: bytes, trailers: list[tuple[bytes, bytes]]) -> None:
-        """The answer is whole: the connection goes back to its pool, if nothing speaks against it."""
-        if self.lane is not lane:  # the lane let go of it while it was told of the last bytes
+    def _go_on(self, attempt: Attempt) -> None:
+        """The exchange has been given what came."""
+        if self._attempt is not attempt:  # and has let go of the connection
             return
-        self.lane = None
-        self._buffer = b""
+        if self._state == _TUNNEL:
+            early, attempt.rest = attempt.rest, b""
+            if early:
+                attempt.exchange.response_data(early)
+        elif attempt.is_over:
+            self._end(attempt)
+        elif attempt.body is not None and attempt.body.is_malformed:
+            self._fail(attempt, faults.MALFORMED_RESPONSE_BODY)
+        else:
+            self._wait(attempt)
+
+    def _end(self, attempt: Attempt) -> None:
+        """The answer is whole: the connection goes back to its pool, if nothing speaks against it."""
+        self._attempt = None
         standing = self.address.standing
         if standing.failures:
             standing.answered()
-        if rest or self._will_close or self.is_write_paused or not self._is_request_sent:
+        if attempt.rest or attempt.will_close or self.is_write_paused or not attempt.is_request_sent:
             self.close()
         else:
             if self._is_read_paused:
                 self.resume_reading()
             self._state = _IDLE
             self.address.release(self)
-        lane.response_end(trailers)
+        attempt.exchange.response_end(attempt.trailers)
 
-    def _fail(self, fault: Fault) -> None:
+    def _fail(self, attempt: Attempt, fault: Fault) -> None:
         self.address.failed()
-        if self.lane is not None:
-            self._break_off(self.lane, fault)
-        else:
-            self.close()
+        self._break_off(attempt, fault)
 
-    def _break_off(self, lane: Lane, fault: Fault) -> None:
+    def _break_off(self, attempt: Attempt, fault: Fault) -> None:
         self.close()
-        lane.upstream_failed(fault)
+        attempt.exchange.upstream_failed(self, fault)

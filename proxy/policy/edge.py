@@ -15,6 +15,7 @@ from proxy.policy.globs import paths_pattern
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
     from proxy.config.sections.answers import ContractSettings
     from proxy.faults import Fault
@@ -24,18 +25,41 @@ FORWARDED = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # what
 
 
 class Edge:
-    __slots__ = ("_by_path", "_credentials", "_known", "_methods", "_open", "is_idle")
+    __slots__ = (
+        "_body_bytes",
+        "_by_path",
+        "_credentials",
+        "_known",
+        "_methods",
+        "_open",
+        "_single",
+        "is_idle",
+    )
 
-    def __init__(self, settings: ContractSettings) -> None:
+    def __init__(
+        self,
+        settings: ContractSettings,
+        single: AbstractSet[bytes] = frozenset(),
+        body_bytes: int | None = None,
+    ) -> None:
+        """`single` are the fields that must not be repeated, as limits read their keys from them."""
+        self._single = single
+        self._body_bytes = body_bytes
         self._known = _pattern(settings.known_paths)
         self._methods = tuple(settings.allow_methods)
         self._by_path = [(_pattern(rule.paths), tuple(rule.allow)) for rule in settings.path_methods]
         self._credentials = frozenset(name.lower().encode() for name in settings.credentials)
         self._open = _pattern(settings.open_paths)
-        self.is_idle = not (settings.known_paths or self._methods or self._by_path or self._credentials)
+        # A request whose fields are all different need not be asked about.
+        self.is_idle = body_bytes is None and not (
+            settings.known_paths or self._methods or self._by_path or self._credentials
+        )
 
     def refusal(self, head: RequestHead) -> Fault | None:
         """The first reason to refuse; a preflight request never has credentials (Fetch section 3.2)."""
+        section = head.section
+        if section.repeated and not self._single.isdisjoint(section.repeated):
+            return faults.REPEATED_CREDENTIAL
         if self._known is not None and not self._known.fullmatch(head.path):
             return faults.UNKNOWN_PATH
         methods = self._allowed(head.path)
@@ -43,6 +67,8 @@ class Edge:
             return faults.METHOD_NOT_ALLOWED
         if self._credentials and head.method != b"OPTIONS" and not self._is_open(head):
             return faults.MISSING_CREDENTIALS
+        if self._body_bytes is not None and section.body_length > self._body_bytes:
+            return faults.BODY_TOO_LARGE
         return None
 
     def allow_line(self, target: bytes) -> bytes:

@@ -7,6 +7,8 @@ some seconds. The figures are those of Finagle's RetryBudget and of Linkerd. Kno
 
 from __future__ import annotations
 
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # RFC 9110 section 9.2.2
+
 SHARE = 0.2  # of the requests that were answered
 PER_SECOND = 10.0
 SECONDS = 10.0

@@ -73,7 +73,7 @@ class SupervisedWorker:
     def __init__(self, worker: Worker, channel: Channel[Order]) -> None:
         self._worker = worker
         self._channel = channel
-        self._resets = Resets(worker.store, lambda: worker.gateway.rules.limits)
+        self._resets = Resets(worker.store, lambda: worker.shared.rules.limits)
         self._ending: asyncio.Task[None] | None = None
         self._is_orphan = False
         self._over = asyncio.Event()

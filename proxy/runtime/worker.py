@@ -10,25 +10,27 @@ import asyncio
 import logging
 import time
 from email.utils import formatdate
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from proxy.admin.app import AdminSources
 from proxy.admin.buckets import Resets
 from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
-from proxy.gateway import Gateway
+from proxy.gateway import Exchange
 from proxy.limiter.memory import MemoryStore
 from proxy.net.connection import Outbox
 from proxy.net.credentials import TlsError
 from proxy.net.frontend import Frontend, FrontendRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
-from proxy.rules import Rules
+from proxy.rules.rules import Rules
 from proxy.runtime.admin_sites import serve_admin
 from proxy.runtime.listener_tls import Handshakes, check_store_files
 from proxy.runtime.renewal import Renewals
 from proxy.runtime.sites import addresses, listener_tls, serve_listeners, shut
 from proxy.runtime.sockets import StartError, WorkerSockets, open_worker_sockets
+from proxy.shared import Shared
 from proxy.telemetry import log
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.families import reading
@@ -72,8 +74,8 @@ class Worker:
             pool = self._new_pool(settings)
         except TlsError as error:
             raise StartError(f"upstream.tls.{error}") from None
-        self.gateway = Gateway(rules, pool, self.store, self.metrics, self.access_log)
-        self.frontend = Frontend(self.sweeper, self.outbox, rules, self.gateway.lane)
+        self.shared = Shared(rules, pool, self.store, self.metrics, self.access_log)
+        self.frontend = Frontend(self.sweeper, self.outbox, rules.connections, partial(Exchange, self.shared))
         self.is_ready = False
         self.is_draining = False
         self._config_hash = config_hash(settings)
@@ -97,7 +99,7 @@ class Worker:
         self._flush()
         own = self._own = self._own or open_worker_sockets(self.settings)
         await self.store.start()
-        self.gateway.pool.start()
+        self.shared.pool.start()
         self._provide_metrics()
         await self._runner.setup()
         self._listeners = listener_tls(self.settings.listen, self._handshakes)
@@ -122,7 +124,7 @@ class Worker:
     def reload(self, settings: Settings, text: str = "") -> None:  # noqa: ARG002 - for a supervisor
         """Compiles the new settings, then swaps them in between two requests. Counters and buckets stay."""
         rules = Rules(settings)
-        gateway = self.gateway
+        shared = self.shared
         stays = restart_differences(self.settings, settings)
         if settings.upstream != self.settings.upstream:
             try:
@@ -130,11 +132,11 @@ class Worker:
             except TlsError as error:
                 self.refuse_reload(f"{self.config_path}: upstream.tls.{error}")
                 return
-            retired, gateway.pool = gateway.pool, pool
+            retired, shared.pool = shared.pool, pool
             pool.start(retired)
             retired.retire()
-        gateway.rules = rules
-        self.frontend.limits = rules
+        shared.rules = rules
+        self.frontend.limits = rules.connections
         self.store.max_keys = settings.store.max_keys
         if not isinstance(self.store, MemoryStore):
             self.store.timeout = settings.store.timeout
@@ -174,7 +176,7 @@ class Worker:
 
     def _credentials(self) -> list[Credentials[Any]]:
         ours = [listener.credentials for listener in self._listeners if listener is not None]
-        towards = self.gateway.pool.tls
+        towards = self.shared.pool.tls
         return [*ours, towards.credentials] if towards is not None else [*ours]
 
     # --- stop ---
@@ -184,18 +186,18 @@ class Worker:
         self.is_ready, self.is_draining = False, True
         event(_log, logging.INFO, "draining", delay=self.settings.drain.delay)
         await asyncio.sleep(self.settings.drain.delay)
-        self.gateway.is_draining = True
+        self.shared.is_draining = True
 
     async def stop(self) -> None:
         """Ends everything; running exchanges have `drain.timeout` to finish."""
         if self._renewing is not None:
             self._renewing.cancel()
         self.is_ready, self.is_draining = False, True
-        self.gateway.is_draining = True
+        self.shared.is_draining = True
         await self._runner.cleanup()
         if self._admin is not None:
             await self._admin.cleanup()
-        self.gateway.pool.retire()
+        self.shared.pool.retire()
         if self._own is not None:
             self._own.close()
         await self.store.close()
@@ -209,7 +211,7 @@ class Worker:
         """Ends at once; what was under way is logged as what it is."""
         for runner in (self._runner, self._admin):
             await shut(runner)
-        self.gateway.pool.retire()
+        self.shared.pool.retire()
         for connection in list(self.frontend.connections):
             connection.abort()
         await asyncio.sleep(0.05)  # the connections are told of their end by the loop
@@ -219,9 +221,9 @@ class Worker:
     # --- what happens at intervals ---
 
     def _every_sweep(self, now: float) -> None:
-        self.gateway.date_line = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
-        self.gateway.retries.refill(now, sum(self.metrics.upstream_seconds.counts))
-        self.gateway.pool.sweep(now)
+        self.shared.date_line = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
+        self.shared.retries.refill(now, self.shared.answered)
+        self.shared.pool.sweep(now)
         self.store.sweep()
         self.metrics.watch_store()
 
@@ -236,24 +238,24 @@ class Worker:
         self.metrics.provide_store(self.store)
         self.metrics.provide_draining(lambda: self.is_draining)
         self.metrics.provide_log(log.dropped)
-        self.metrics.provide_servers(self._servers, lambda: len(self.gateway.pool.waiting))
+        self.metrics.provide_servers(self._servers, lambda: len(self.shared.pool.waiting))
 
     def _connections(self) -> dict[tuple[str, str], int]:
         down = self.frontend.counts() | {"handshake": len(self._handshakes)}
-        up = self.gateway.pool.counts()
+        up = self.shared.pool.counts()
         return {("downstream", state): n for state, n in down.items()} | {
             ("upstream", state): n for state, n in up.items()
         }
 
     def _servers(self) -> dict[tuple[str, str], int]:
-        return self.gateway.pool.states()
+        return self.shared.pool.states()
 
     def _admin_sources(self) -> AdminSources:
         return AdminSources(
             reading=lambda: reading(self.metrics),
             readiness=self.readiness,
             status=self.status,
-            resets=Resets(self.store, lambda: self.gateway.rules.limits),
+            resets=Resets(self.store, lambda: self.shared.rules.limits),
         )
 
     def readiness(self) -> tuple[bool, dict[str, object]]:
@@ -268,7 +270,7 @@ class Worker:
                 "last_reload": self._last_reload,
             },
             "limits": self.metrics.limit_counts([limit.name for limit in self.settings.limits]),
-            "upstream": self.gateway.pool.status(),
+            "upstream": self.shared.pool.status(),
             "connections": {f"{side}_{state}": n for (side, state), n in self._connections().items()},
             "store": self.store.status(),
             "tls": self._renewals.status(),

@@ -23,7 +23,7 @@ from proxy.telemetry.writer import LineWriter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.exchange import Exchange
+    from proxy.record import Record
     from proxy.telemetry.metrics import Metrics
 
 BATCH: Final = 128  # lines encoded at once: about 0.2 ms of the loop
@@ -48,7 +48,7 @@ class AccessLog:
         else:
             place = fd if destination == "stdout" else destination
             self._writer = LineWriter(place, _report, is_shared=is_shared)
-        self._batch: list[Exchange] = []
+        self._batch: list[Record] = []
         self._chunk = bytearray()
         self._encoder = msgspec.json.Encoder()
         self._millisecond = -1  # whose text is `_time`: at full speed, twenty lines share one
@@ -61,7 +61,7 @@ class AccessLog:
         """Lines that could not be written: nobody read them, the disk was full."""
         return (self._writer.dropped if self._writer else 0) + self._unencodable
 
-    def write(self, exchange: Exchange) -> None:
+    def write(self, exchange: Record) -> None:
         batch = self._batch
         batch.append(exchange)
         if len(batch) >= BATCH:
@@ -113,7 +113,7 @@ class AccessLog:
             except (UnicodeEncodeError, msgspec.EncodeError):
                 self._unencodable += 1
 
-    def _line(self, exchange: Exchange, epoch: float) -> Line:
+    def _line(self, exchange: Record, epoch: float) -> Line:
         started = exchange.started
         millisecond = int((started + epoch) * 1000)
         if millisecond != self._millisecond:
@@ -143,7 +143,7 @@ class AccessLog:
             exchange.redacted_status or None,
         )
 
-    def _verdicts(self, exchange: Exchange) -> msgspec.Raw:
+    def _verdicts(self, exchange: Record) -> msgspec.Raw:
         """The limits' names by what they said, as JSON; the same few combinations come again and again."""
         key: tuple[str, ...] = ()
         if exchange.decision is not None:

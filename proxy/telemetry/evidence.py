@@ -16,7 +16,7 @@ from proxy.telemetry.safe_text import method_text, target_text
 
 if TYPE_CHECKING:
     from proxy.contract.redaction import Original
-    from proxy.exchange import Exchange
+    from proxy.record import Record
     from proxy.telemetry.metrics import Metrics
 
 # A line has 16 KiB of a body and 64 header fields of 1 KiB at most, nearly always far less: at worst a burst
@@ -35,18 +35,18 @@ class Evidence:
         self._originals = Ration(ORIGINALS_PER_SECOND, ORIGINALS_BURST)
         self._violations = Ration(VIOLATIONS_PER_SECOND, VIOLATIONS_BURST)
 
-    def replaced(self, exchange: Exchange, original: Original) -> None:
+    def replaced(self, exchange: Record, original: Original) -> None:
         if original.leak:
             self._metrics.count_leak(original.status, original.leak)
         self._metrics.count_redaction(original.status)
         self._note_original(exchange, original, "redacted")
 
-    def leaked(self, exchange: Exchange, original: Original) -> None:
+    def leaked(self, exchange: Record, original: Original) -> None:
         """The answer passed, or is about to."""
         self._metrics.count_leak(original.status, original.leak)
         self._note_original(exchange, original, "leak")
 
-    def violated(self, exchange: Exchange, status: int, rule: str) -> None:
+    def violated(self, exchange: Record, status: int, rule: str) -> None:
         """The answer passes."""
         self._metrics.count_violation(status, rule)
         violations = self._violations
@@ -63,7 +63,7 @@ class Evidence:
                 passed_over=violations.take_passed_over(),
             )
 
-    def _note_original(self, exchange: Exchange, original: Original, word: str) -> None:
+    def _note_original(self, exchange: Record, original: Original, word: str) -> None:
         """With the request id that the client was given."""
         originals = self._originals
         if originals.admits(monotonic()):

@@ -20,9 +20,9 @@ from proxy.telemetry.top_keys import NEAR, OVER, TopKeys
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from proxy.exchange import Exchange
     from proxy.policy.decision import Decision, Verdict
     from proxy.policy.limits import Limit
+    from proxy.record import Record
 
 OTHER = b"other"  # a method that is none of METHODS
 
@@ -70,9 +70,7 @@ BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 # Reasons for which a request is refused before anything of it is looked at: `lane.refuse_head`.
 DOOR_REASONS: Final = frozenset(
-    fault.reason
-    for fault in faults.FAULTS.values()
-    if fault.side == faults.DOWNSTREAM and (fault.phase in ("head", "idle") or fault is faults.BODY_TOO_LARGE)
+    fault.reason for fault in faults.FAULTS.values() if fault.counted == faults.HEADS
 )
 
 
@@ -133,7 +131,7 @@ class Metrics:
 
     # --- every exchange ---
 
-    def record(self, exchange: Exchange) -> None:
+    def record(self, exchange: Record) -> None:
         """Counts one finished exchange."""
         status = exchange.status
         key = (exchange.method, status, exchange.source, exchange.outcome)

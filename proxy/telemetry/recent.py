@@ -11,12 +11,12 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from proxy import faults
-from proxy.exchange import ABANDONED, FAULTED, REFUSED
+from proxy.record import ABANDONED, FAULTED, REFUSED
 from proxy.telemetry.safe_text import method_text, target_text
 from proxy.telemetry.sights import Trouble
 
 if TYPE_CHECKING:
-    from proxy.exchange import Exchange
+    from proxy.record import Record
 
 KEPT: Final = 100  # of a kind
 TARGET_BYTES: Final = 300
@@ -42,7 +42,7 @@ class Entry:
         "upstream_seconds",
     )
 
-    def __init__(self, exchange: Exchange, kind: str) -> None:
+    def __init__(self, exchange: Record, kind: str) -> None:
         self.kind = kind
         self.finished = exchange.finished
         self.seconds = exchange.finished - exchange.started
@@ -67,7 +67,7 @@ class Recent:
     def __init__(self) -> None:
         self._rings: dict[str, deque[Entry]] = {kind: deque(maxlen=KEPT) for kind in KINDS}
 
-    def note(self, exchange: Exchange) -> None:
+    def note(self, exchange: Record) -> None:
         """An exchange with a fault, or whose answer was replaced."""
         if exchange.fault is faults.LIMITED:
             return

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from proxy.exchange import SERVED
+from proxy.record import SERVED
 from tests.conformance.corpus import AFTER, cases
 from tests.conformance.recorder import Recorder
 from tests.http1.oracle import mutated, request_heads

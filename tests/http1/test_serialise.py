@@ -35,18 +35,16 @@ def test_status_line_has_the_standard_phrase(status, line):
 
 
 @pytest.mark.parametrize(
-    ("answered", "keep", "line"),
+    ("minor", "keep", "line"),
     [
-        (plain(), True, b"\r\n"),
-        (plain(minor=0), True, b"Connection: keep-alive\r\n\r\n"),
-        (None, True, b"\r\n"),
-        (plain(), False, b"Connection: close\r\n\r\n"),
-        (plain(minor=0), False, b"Connection: close\r\n\r\n"),
-        (None, False, b"Connection: close\r\n\r\n"),
+        (1, True, b"\r\n"),
+        (0, True, b"Connection: keep-alive\r\n\r\n"),
+        (1, False, b"Connection: close\r\n\r\n"),
+        (0, False, b"Connection: close\r\n\r\n"),
     ],
 )
-def test_connection_line_says_only_what_the_version_does_not(answered, keep, line):
-    assert connection_line(answered, keep=keep) == line
+def test_connection_line_says_only_what_the_version_does_not(minor, keep, line):
+    assert connection_line(minor, keep=keep) == line
 
 
 def test_interim_head_passes_without_what_is_for_one_connection():
@@ -113,7 +111,7 @@ def test_passed_response_is_read_by_h11_as_the_one_that_came(raw, method):
         head.reason,
         response_lines(head, RESPONSE_DROPS | {b"content-length"} if head.status == 204 else RESPONSE_DROPS),
         CHUNKED_LINE if is_open_ended else b"",
-        connection_line(plain(), keep=True),
+        connection_line(1, keep=True),
     )
     theirs = oracle.read_response(written + body_for(CHUNKED if is_open_ended else head.body_length), method)
 

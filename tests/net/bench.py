@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from functools import partial
 
 import yaml
 from aiohttp import web
 
 from proxy.config.loader import loads
-from proxy.gateway import Gateway
+from proxy.gateway import Exchange
 from proxy.limiter.memory import MemoryStore
 from proxy.net.connection import Outbox
 from proxy.net.frontend import Frontend, FrontendRunner
 from proxy.net.pool import Pool
 from proxy.net.sweep import Sweeper
-from proxy.rules import Rules
+from proxy.rules.rules import Rules
+from proxy.shared import Shared
 from proxy.telemetry.metrics import Metrics
 from tests.support.patience import until
 from tests.support.weir import overlaid
@@ -71,21 +73,21 @@ class Ledger(Metrics):
 class Bench:
     def __init__(self, given, store=None) -> None:
         self.ledger = Ledger()
-        self.sweeper = Sweeper(SWEEP, (lambda now: self.gateway.pool.sweep(now),))
+        self.sweeper = Sweeper(SWEEP, (lambda now: self.shared.pool.sweep(now),))
         self.outbox = Outbox()
         self.store = store or MemoryStore()
         rules = Rules(given)
         self.store.configure(rules.limits)
         self.pools = [Pool(given.upstream, self.sweeper, self.outbox, self.ledger)]
-        self.gateway = Gateway(rules, self.pools[0], self.store, self.ledger, self.ledger)
-        self.frontend = Frontend(self.sweeper, self.outbox, rules, self.gateway.lane)
+        self.shared = Shared(rules, self.pools[0], self.store, self.ledger, self.ledger)
+        self.frontend = Frontend(self.sweeper, self.outbox, rules.connections, partial(Exchange, self.shared))
         self.runner = FrontendRunner(self.frontend, shutdown_timeout=5.0)
         self.complaints = []  # what the loop was told
         self.port = 0
 
     @property
     def address(self):
-        return self.gateway.pool.addresses[0]
+        return self.shared.pool.addresses[0]
 
     @property
     def exchanges(self):
@@ -94,12 +96,12 @@ class Bench:
     def reload(self, given):
         """As the worker does it."""
         rules = Rules(given)
-        retired = self.gateway.pool
+        retired = self.shared.pool
         self.pools.append(Pool(given.upstream, self.sweeper, self.outbox, self.ledger))
-        self.gateway.pool = self.pools[-1]
-        self.gateway.pool.start(retired)
+        self.shared.pool = self.pools[-1]
+        self.shared.pool.start(retired)
         retired.retire()
-        self.gateway.rules = self.frontend.limits = rules
+        self.shared.rules, self.frontend.limits = rules, rules.connections
         self.store.configure(rules.limits)
 
     async def start(self, send_bytes=0):
@@ -111,7 +113,7 @@ class Bench:
             lambda loop, context: self.complaints.append(context)
         )
         self.sweeper.start()
-        self.gateway.pool.start()
+        self.shared.pool.start()
         await self.runner.setup()
         await web.SockSite(self.runner, sock).start()
         self.port = sock.getsockname()[1]

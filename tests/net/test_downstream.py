@@ -11,6 +11,7 @@ import pytest
 
 from proxy.net import downstream
 from proxy.net.connection import LINGER_SECONDS
+from proxy.net.upstream import UpstreamConnection
 from tests.net.bench import limit
 from tests.support.messages import answer, chunked, get, post
 from tests.support.origin import answering
@@ -442,8 +443,8 @@ async def test_chunks_of_one_byte_do_not_starve_others(start_bench, start_origin
     bench = await start_bench(await start_origin(script))
     wire = await connect(bench)
     await wire.send(get("Transfer-Encoding: chunked", method="POST"))
-    (connection,) = await until(lambda: [c for c in bench.frontend.connections if c._body_wanted])
-    monkeypatch.setattr(connection.lane.__class__, "request_data", lambda lane, data: given.append(len(data)))
+    (connection,) = await until(lambda: [c for c in bench.frontend.connections if c.body and c.body.receiver])
+    monkeypatch.setattr(UpstreamConnection, "send_body", lambda upstream, data: given.append(len(data)))
     connection.data_received(b"1\r\nx\r\n" * 50_000)
 
     assert given == [pytest.approx(downstream.CHUNKED_BYTES / 6, abs=2)]

@@ -33,13 +33,13 @@ async def test_last_connection_used_is_the_next_one_used(start_bench, start_orig
     for wire in wires:
         await wire.send(get())
     await until(lambda: len(origin.visits) == 5)
-    assert bench.gateway.pool.counts() == {"active": 5, "idle": 0}
-    (told,) = bench.gateway.pool.status()
+    assert bench.shared.pool.counts() == {"active": 5, "idle": 0}
+    (told,) = bench.shared.pool.status()
     assert (told["server"], told["state"], told["active"], told["idle"]) == (origin.url, "serving", 5, 0)
     origin.go_on.set()
     for wire in wires:
         await wire.response()
-    assert bench.gateway.pool.counts() == {"active": 0, "idle": 5}
+    assert bench.shared.pool.counts() == {"active": 0, "idle": 5}
     last = next(reversed(bench.address.idle))
 
     assert bench.address.take_idle() is last
@@ -69,7 +69,7 @@ async def test_connection_that_is_closing_is_not_taken(start_bench, start_origin
     upstream.close()
 
     assert bench.address.take_idle() is None
-    assert bench.gateway.pool.counts()["idle"] == 0
+    assert bench.shared.pool.counts()["idle"] == 0
 
 
 async def test_retired_server_keeps_no_connection(start_bench, start_origin, connect):
@@ -80,7 +80,7 @@ async def test_retired_server_keeps_no_connection(start_bench, start_origin, con
     busy = await connect(bench)
     await busy.send(get())
     await origin.visit()
-    old = bench.gateway.pool
+    old = bench.shared.pool
     bench.reload(settings(servers=[origin.url]))
     assert old.counts() == {"active": 1, "idle": 0}
     origin.go_on.set()

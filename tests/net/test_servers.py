@@ -29,7 +29,7 @@ def dead():
 
 
 def states(bench):
-    return [told["state"] for told in bench.gateway.pool.status()]
+    return [told["state"] for told in bench.shared.pool.status()]
 
 
 @contextlib.contextmanager
@@ -218,7 +218,7 @@ async def test_server_that_is_back_gets_little_at_first(start_bench, start_origi
     """A tenth of its share when a slow start begins."""
     first, other = await start_origin(named(b"first")), await start_origin(named(b"other"))
     bench = await start_bench(first, other, upstream={"slow_start": "1h"})
-    pool = bench.gateway.pool
+    pool = bench.shared.pool
     server = pool.addresses[0]
     for is_well in (False, False, False, True, True):
         pool.checked(server, "" if is_well else "status 500")
@@ -231,7 +231,7 @@ async def test_slow_start_ends(start_bench, start_origin, connect):
     """With the whole share, though nothing but time has changed."""
     first, other = await start_origin(named(b"first")), await start_origin(named(b"other"))
     bench = await start_bench(first, other, upstream={"slow_start": "300ms"})
-    pool = bench.gateway.pool
+    pool = bench.shared.pool
     for is_well in (False, False, False, True, True):
         pool.checked(pool.addresses[0], "" if is_well else "status 500")
     assert states(bench) == ["returning", "serving"]
@@ -259,7 +259,7 @@ async def test_server_that_dies_with_pooled_connections_open_fails_nobody(start_
 
     origin, other = await start_origin(mortal), await start_origin(named(b"other"))
     bench = await start_bench(origin, other)
-    busy = bench.gateway.pool.addresses[1]
+    busy = bench.shared.pool.addresses[1]
     busy.connecting.update(range(9))  # so that the first is the one to choose
     bodies = [response.body for response in await asked(connect, bench, 2)]
     busy.connecting.clear()
@@ -277,7 +277,7 @@ async def waiting_clients(connect, bench, count):
         wire = await connect(bench)
         await wire.send(get(target=f"/{number}"))
         wires.append(wire)
-        await until(lambda: bench.address.load + len(bench.gateway.pool.waiting) == len(wires))
+        await until(lambda: bench.address.load + len(bench.shared.pool.waiting) == len(wires))
     return wires
 
 
@@ -291,7 +291,7 @@ async def test_requests_beyond_the_bound_wait_for_their_turn(start_bench, start_
     origin = await start_origin(gate)
     bench = await start_bench(origin, upstream=crowded(connections=2))
     wires = await waiting_clients(connect, bench, 6)
-    assert (len(origin.visits), len(bench.gateway.pool.waiting)) == (2, 4)
+    assert (len(origin.visits), len(bench.shared.pool.waiting)) == (2, 4)
 
     gate.is_open.set()
     assert [(await wire.response()).status for wire in wires] == [200] * 6
@@ -346,7 +346,7 @@ async def test_client_that_leaves_gives_up_its_place(start_bench, start_origin, 
     bench = await start_bench(await start_origin(gate), upstream=crowded(queue=2))
     served, leaving, waiting = await waiting_clients(connect, bench, 3)
     leaving.close()
-    await until(lambda: len(bench.gateway.pool.waiting) == 1)
+    await until(lambda: len(bench.shared.pool.waiting) == 1)
     late = await connect(bench)
     await late.send(get())
     gate.is_open.set()
@@ -376,7 +376,7 @@ async def test_server_that_is_well_again_takes_those_that_wait(start_bench, star
     bench = await start_bench(
         await start_origin(gate), await start_origin(gate), upstream=crowded() | AT_ONCE
     )
-    pool = bench.gateway.pool
+    pool = bench.shared.pool
     first, other = pool.addresses
     for _ in range(3):
         pool.checked(first, "status 500")
@@ -396,7 +396,7 @@ async def test_server_that_returns_takes_those_that_wait(start_bench, start_orig
     gate = Gate()
     changes = crowded() | AT_ONCE | {"ejection": {"failures": 1, "first": "200ms"}}
     bench = await start_bench(await start_origin(gate), await start_origin(gate), upstream=changes)
-    pool = bench.gateway.pool
+    pool = bench.shared.pool
     first, other = pool.addresses
     first.failed()
     wires = [await connect(bench) for _ in range(2)]
@@ -416,7 +416,7 @@ async def test_client_that_sends_ahead_overtakes_nobody(start_bench, start_origi
     await hasty.send(get(target="/1") + get(target="/3"))
     await until(lambda: origin.requests)
     await waiting.send(get(target="/2"))
-    await until(lambda: bench.gateway.pool.waiting)
+    await until(lambda: bench.shared.pool.waiting)
     gate.is_open.set()
 
     assert [(await wire.response()).status for wire in (hasty, waiting, hasty)] == [200] * 3
@@ -537,7 +537,7 @@ async def test_each_address_of_a_name_is_checked(start_bench, start_origin):
     port = (await start_origin(ill, host="127.0.0.2")).port
     await start_origin(well, host="127.0.0.3", port=port)
     bench = await start_bench(f"http://localhost:{port}", upstream=checking() | {"resolve": "1h"})
-    pool = bench.gateway.pool
+    pool = bench.shared.pool
     await until(lambda: pool.addresses[0].ip == "127.0.0.1")
     pool.resolved(pool._servers[0], ["127.0.0.2", "127.0.0.3"])
     await until(lambda: states(bench) == ["unhealthy", "serving"])
@@ -578,7 +578,7 @@ async def test_all_addresses_of_a_name_are_used(start_bench, start_origin, conne
     second = await start_origin(named(b"second"), host="127.0.0.3", port=first.port)
     third = await start_origin(named(b"third"), host="127.0.0.4", port=first.port)
     bench = await start_bench(f"http://localhost:{first.port}", upstream={"resolve": "1h"})
-    pool = bench.gateway.pool
+    pool = bench.shared.pool
     (server,) = pool._servers
     await until(lambda: pool.addresses[0].ip == "127.0.0.1", "the name was looked up")
 
@@ -607,7 +607,7 @@ async def test_addresses_are_logged_when_they_change(start_bench, caplog):
     """When some are only added, too; not when they are the same."""
     caplog.set_level(logging.INFO)
     bench = await start_bench("http://localhost:1", upstream={"resolve": "1h"})
-    pool = bench.gateway.pool
+    pool = bench.shared.pool
     await until(lambda: pool.addresses[0].ip == "127.0.0.1")
     (server,) = pool._servers
     for addresses in (["127.0.0.2"], ["127.0.0.2", "127.0.0.3"], ["127.0.0.2", "127.0.0.3"], ["127.0.0.3"]):
@@ -620,7 +620,7 @@ async def test_addresses_are_logged_when_they_change(start_bench, caplog):
 async def test_what_befalls_an_address_that_is_gone_is_not_told(start_bench, caplog):
     """Checks and requests may have been under way."""
     bench = await start_bench("http://localhost:1", upstream={"resolve": "1h"})
-    pool = bench.gateway.pool
+    pool = bench.shared.pool
     await until(lambda: pool.addresses[0].ip == "127.0.0.1")
     (gone,) = pool.addresses
     pool.resolved(pool._servers[0], ["127.0.0.2", "127.0.0.3"])
@@ -638,7 +638,7 @@ async def test_weight_of_a_name_is_shared_by_its_addresses(start_bench, start_or
     port = others[0].port
     others += [await start_origin(named(b"other"), host=f"127.0.0.{n}", port=port) for n in (3, 4)]
     bench = await start_bench(single, f"http://localhost:{port}", upstream={"resolve": "1h"})
-    pool = bench.gateway.pool
+    pool = bench.shared.pool
     await until(lambda: pool.addresses[1].ip == "127.0.0.1")
     pool.resolved(pool._servers[1], ["127.0.0.2", "127.0.0.3", "127.0.0.4"])
     bodies = [response.body for response in await asked(connect, bench, 400)]

@@ -87,7 +87,7 @@ async def test_connection_is_kept(start_bench, start_origin, connect, method, se
         await wire.response(method)
 
     assert len(origin.visits) == 1
-    assert bench.gateway.pool.counts() == {"active": 0, "idle": 1}
+    assert bench.shared.pool.counts() == {"active": 0, "idle": 1}
 
 
 async def test_word_of_a_server_at_rest_ends_its_connection(start_bench, start_origin, connect):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from proxy.config.sections.limits import LimitSettings
-from proxy.exchange import SERVED, UPSTREAM, Exchange
 from proxy.policy.decision import Decision, Verdict
 from proxy.policy.limits import Limit
+from proxy.record import SERVED, UPSTREAM, Record
 
 
 def limit(name="per-user", *, is_shadow=False):
@@ -22,7 +22,7 @@ def decision(*verdicts, via="store"):
 
 
 def exchange(method=b"GET", target=b"/api/entities/10657", *, started=1000.0, seconds=0.25, **fields):
-    made = Exchange(method, target, "10.1.2.3", started)
+    made = Record(method, target, "10.1.2.3", started)
     made.finished = started + seconds
     made.request_id = "0123456789abcdef"
     made.status = 200

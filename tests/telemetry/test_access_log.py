@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import faults
-from proxy.exchange import REFUSED, WEIR
+from proxy.record import REFUSED, WEIR
 from proxy.telemetry import access_log as module
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.metrics import Metrics

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import faults
-from proxy.exchange import WEIR
+from proxy.record import WEIR
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.safe_text import METHODS
 from tests.telemetry.exchanges import decision, exchange, limit, verdict

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 from proxy import faults
-from proxy.exchange import ABANDONED, FAULTED, REFUSED, WEIR
+from proxy.record import ABANDONED, FAULTED, REFUSED, WEIR
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recent import KEPT, TARGET_BYTES
 from tests.telemetry.exchanges import exchange

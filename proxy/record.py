@@ -1,6 +1,8 @@
-"""The record of one request and its response: what the gateway fills and telemetry reads.
+"""What is told of an exchange: by the counters, the access log and the admin plane.
 
-Knows nothing of sockets, limits or files; every moment is in seconds of the loop's monotonic clock.
+The gateway's exchange is one: it sets these as it goes, and they are read when it is over. Nothing is decided
+by what is only told. Knows nothing of sockets, limits or files; every moment is in seconds of the loop's
+monotonic clock.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ UPSTREAM: Final = "upstream"  # source of an answer: the service ...
 WEIR: Final = "weir"  # ... or Weir itself
 
 
-class Exchange:
+class Record:
     __slots__ = (
         "bytes_in",
         "bytes_out",
@@ -61,7 +63,7 @@ class Exchange:
         self.charges: Sequence[Charge] = ()  # what it was to be charged
         self.exempt: Sequence[Limit] = ()  # limits that match but let this client be
         self.server = ""  # the upstream server that was asked, "" if none was
-        self.upstream_started = 0.0
+        self.upstream_started = 0.0  # 0 if nothing was sent to a server
         self.upstream_seconds = 0.0  # from the request head being written to the answer's head
         self.status = 0  # what the client was sent; 0 if nothing was
         self.source = WEIR

@@ -1,0 +1,71 @@
+"""Answers of our own: a refusal, what stands for an answer that must not leave, and 304.
+
+Each ends its exchange. What they look like is `rules.pages`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy import faults
+from proxy.http1.serialise import connection_line
+from proxy.record import FAULTED, REFUSED, SERVED, UPSTREAM
+from proxy.rules.pages import Frame
+from proxy.settlement import give_back
+
+if TYPE_CHECKING:
+    from proxy.contract.redaction import Original
+    from proxy.faults import Fault
+    from proxy.gateway import Exchange
+    from proxy.http1.head import ResponseHead
+    from proxy.rules.pages import Page
+
+
+def refuse(exchange: Exchange, fault: Fault, *, has_body: bool = True) -> None:
+    """By the fault's row. With nothing to answer, the connection just closes."""
+    exchange.fault = fault
+    keep = fault.keeps_client and exchange.may_keep()
+    if fault.status:
+        exchange.status = fault.status
+        frame = _frame(exchange, keep=keep, has_body=has_body)
+        _give(exchange, exchange.rules.pages.refusal(fault, exchange.decision, exchange.target, frame))
+    exchange.finish(REFUSED if fault.side == faults.DOWNSTREAM else FAULTED, keep=keep)
+
+
+def replace(exchange: Exchange, original: Original) -> None:
+    """An error object for an answer whose details must not leave."""
+    exchange.status, exchange.redacted_status = original.shown_status, original.status
+    exchange.source = UPSTREAM
+    exchange.shared.evidence.replaced(exchange, original)
+    keep = exchange.may_keep()
+    frame = _frame(exchange, keep=keep)
+    pages = exchange.rules.pages
+    _give(exchange, pages.replacement(original, exchange.decision, exchange.request_id, frame))
+    exchange.finish(SERVED, keep=keep)
+
+
+def leave_unchanged(exchange: Exchange, head: ResponseHead) -> None:
+    """304: the client has what this answer would bring."""
+    give_back(exchange)
+    exchange.status = 304
+    keep = exchange.may_keep()
+    lines = exchange.rules.pages.unchanged(head, exchange.decision, exchange.request_id)
+    date = b"" if b"date" in head.lowered else exchange.shared.date_line
+    ending = connection_line(exchange.head.minor, keep=keep)
+    exchange.downstream.write(b"%b%b%b" % (lines, date, ending))
+    exchange.finish(SERVED, keep=keep)
+
+
+def _frame(exchange: Exchange, *, keep: bool, has_body: bool = True) -> Frame:
+    head, facts = exchange.head, exchange.facts
+    problems = facts.problems
+    if problems is None:
+        accept = head.fields.get(b"accept", b"")
+        problems = facts.problems = exchange.rules.pages.problems_for(accept)
+    ending = exchange.shared.date_line + connection_line(head.minor, keep=keep)
+    return Frame(problems, ending, has_body and head.method != b"HEAD", len(exchange.request_id))
+
+
+def _give(exchange: Exchange, page: Page) -> None:
+    exchange.bytes_out = page.body_bytes
+    exchange.downstream.write(exchange.request_id.encode().join(page.pieces))

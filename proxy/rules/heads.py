@@ -1,0 +1,167 @@
+"""Heads as they go on: what a request's header section means by one config, its head to the server, and the
+head of an answer to the client.
+
+Knows the settings and the pure floors; knows nothing of sockets, connections or stores.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.contract.location import public_location
+from proxy.http1.forwarded import FORWARDED, client_address, strangers_way, way_lines
+from proxy.http1.framing import CHUNKED
+from proxy.http1.headers import (
+    REQUEST_DROPS,
+    RESPONSE_DROPS,
+    RESPONSE_DROPS_LIMITED,
+    asks_upgrade,
+    request_lines,
+    response_lines,
+)
+from proxy.policy.fields import LEGACY
+from proxy.policy.fields import fields as limit_lines
+from proxy.rules.request_ids import TRACE_FIELDS, given_id, has_trace, traceparent
+
+if TYPE_CHECKING:
+    from proxy.clients.networks import Networks
+    from proxy.config.settings import Settings
+    from proxy.contract.problem import Problems
+    from proxy.http1.head import RequestHead, ResponseHead
+    from proxy.policy.decision import Charge, Decision
+    from proxy.policy.limits import Limit, Limits
+
+
+class Facts:
+    """What a header section says, whatever the target: the same for every request that repeats it."""
+
+    __slots__ = (
+        "charges",
+        "client",
+        "has_host",
+        "has_trace",
+        "heads",
+        "lines",
+        "problems",
+        "request_id",
+        "upgrade",
+    )
+
+    def __init__(self, heads: Heads, client: str) -> None:
+        self.heads = heads  # by which it was worked out
+        self.client = client  # the address that is charged
+        # And the exempt limits; None if they depend on method or target.
+        self.charges: tuple[list[Charge], list[Limit]] | None = None
+        self.lines = b""  # what goes on to the server
+        self.has_host = False  # ... Host among it
+        self.request_id: str | None = None  # the client's own
+        self.has_trace = False
+        self.upgrade = b""  # the protocol that the client wants to switch to
+        self.problems: Problems | None = None  # in the form that it asks for, once one was needed
+
+
+class Heads:
+    """The part of a config that heads are rewritten by."""
+
+    def __init__(self, settings: Settings, limits: Limits, trust: Networks) -> None:
+        self._limits = limits
+        self._trust = trust
+        self._told_by = settings.forwarded.field.encode()
+        self._keeps_host = settings.upstream.host == "preserve"
+        public_url = settings.contract.public_url
+        self._public_origin = public_url.encode() if public_url else b""
+        self._origins = tuple(server.url.origin.encode() for server in settings.upstream.servers)
+        self._dialect = settings.ratelimit_fields
+        self._response_drops = RESPONSE_DROPS_LIMITED if self._dialect == LEGACY else RESPONSE_DROPS
+        self.unread = Facts(self, "")  # of a head that could not be read
+
+    # --- the request ---
+
+    def facts(self, head: RequestHead, peer: str, scheme: bytes) -> Facts:
+        """Worked out once for as long as the client repeats its header section."""
+        facts = head.section.facts
+        if isinstance(facts, Facts) and facts.heads is self:
+            return facts
+        facts = head.section.facts = self._study(head, peer, scheme)
+        return facts
+
+    def _study(self, head: RequestHead, peer: str, scheme: bytes) -> Facts:
+        fields = head.fields
+        is_trusted = bool(self._trust) and self._trust.covers(peer)
+        client = client_address(head, peer, self._trust, self._told_by) if is_trusted else peer
+        facts = Facts(self, client)
+        facts.has_host = self._keeps_host and b"host" in fields
+        facts.has_trace = b"traceparent" in fields and has_trace(fields)
+        facts.upgrade = asks_upgrade(head) if b"upgrade" in fields else b""
+        if b"x-request-id" in fields:
+            facts.request_id = given_id(fields)
+        if self._limits.is_static:
+            facts.charges = self._limits.charges(head, client)
+        drops = REQUEST_DROPS if facts.has_trace else REQUEST_DROPS | TRACE_FIELDS
+        if is_trusted or self._told_by == FORWARDED or b"via" in fields or head.minor == 0:
+            way = way_lines(head, peer, scheme, self._told_by, is_trusted=is_trusted)
+        else:  # nothing of it is the request's own but its Host
+            way = b"%bX-Forwarded-Host: %b\r\n" % (strangers_way(peer, scheme), fields.get(b"host", b""))
+        facts.lines = b"%b%b%b%b%b%b" % (
+            b"Host: %b\r\n" % fields[b"host"] if facts.has_host else b"",
+            request_lines(head, drops),
+            way,
+            b"Transfer-Encoding: chunked\r\n" if head.section.body_length == CHUNKED else b"",
+            b"Expect: 100-continue\r\n" if b"expect" in fields and head.minor == 1 else b"",
+            b"Connection: Upgrade\r\nUpgrade: %b\r\n" % facts.upgrade if facts.upgrade else b"",
+        )
+        return facts
+
+    def request(self, head: RequestHead, facts: Facts, request_id: str, authority: bytes) -> bytes:
+        """The head of the request to the server."""
+        trace = ""
+        if not facts.has_trace:
+            # An id of our own is the trace, and its second half is our part of it, as B3 has it of a trace's
+            # first span: nothing more is drawn.
+            parent = (
+                f"00-{request_id}-{request_id[16:]}-01"
+                if facts.request_id is None
+                else traceparent(request_id)
+            )
+            trace = f"\r\ntraceparent: {parent}"
+        return b"%b %b HTTP/1.1\r\n%b%bX-Request-Id: %b\r\n\r\n" % (
+            head.method,
+            head.target,
+            b"" if facts.has_host else b"Host: %b\r\n" % authority,
+            facts.lines,
+            f"{request_id}{trace}".encode(),
+        )
+
+    # --- the response ---
+
+    def response(
+        self,
+        head: ResponseHead,
+        request: RequestHead,
+        decision: Decision | None,
+        request_id: str,
+        ending: bytes,
+    ) -> bytes:
+        """The head of the response to the client; `ending` is its Connection field and the empty line."""
+        status = head.status
+        if status == 204:
+            lines = response_lines(head, self._response_drops | {b"content-length"})
+        elif self._public_origin and b"location" in head.lowered:
+            lines = self._relocated(head)
+        else:
+            lines = response_lines(head, self._response_drops)
+        is_chunked = head.body_length < 0 and request.minor == 1
+        return b"HTTP/1.1 %d %b\r\n%b%b%bX-Request-Id: %b\r\n%b" % (
+            status,
+            head.reason,
+            lines,
+            b"Transfer-Encoding: chunked\r\n" if is_chunked else b"",
+            limit_lines(decision, self._dialect) if decision is not None else b"",
+            request_id.encode(),
+            ending,
+        )
+
+    def _relocated(self, head: ResponseHead) -> bytes:
+        location = public_location(head.fields[b"location"], self._origins, self._public_origin)
+        kept = response_lines(head, self._response_drops | {b"location"})
+        return b"%bLocation: %b\r\n" % (kept, location)

@@ -1,0 +1,152 @@
+"""Answers of our own: refusals by the fault's row, what stands for an answer that must not leave, and 304.
+
+Whole answers are kept as pages that differ in the request id alone, since the same few are given again and
+again. Knows the settings and the pure floors; knows nothing of sockets, connections or stores.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from proxy import faults
+from proxy.contract.problem import Problems, form_of, problem_head_lines
+from proxy.contract.redaction import WITHHELD
+from proxy.http1.headers import RESPONSE_DROPS, RESPONSE_DROPS_LIMITED, named_by
+from proxy.http1.serialise import status_line
+from proxy.policy import fields
+
+if TYPE_CHECKING:
+    from proxy.config.settings import Settings
+    from proxy.contract.redaction import Original
+    from proxy.faults import Fault
+    from proxy.http1.head import ResponseHead
+    from proxy.policy.decision import Decision
+    from proxy.policy.edge import Edge
+
+KEPT_BYTES = 256  # of header fields that a page may hold: what is longer will hardly come again
+PAGES_MAX = 512  # a kind is new in each second, since the Date is a part of it
+_OF_UNCHANGED = frozenset(b"cache-control content-location date etag expires vary".split())
+
+
+class Frame(NamedTuple):
+    """What an answer of our own takes from its request and connection, whatever it says."""
+
+    problems: Problems  # in the form that the client asked for
+    ending: bytes  # what stands last in its head, with the empty line
+    has_body: bool
+    id_bytes: int  # of the request id
+
+
+class Kind(NamedTuple):
+    """What answers have in common that differ in the request id alone."""
+
+    cause: str | int  # the fault's reason, or the status of the answer that is replaced
+    lines: bytes  # header lines of this request's own
+    violated: tuple[str, ...]  # the limits that refused
+    frame: Frame
+
+
+class Page(NamedTuple):
+    """One kind of whole answer."""
+
+    pieces: list[bytes]  # between the request ids
+    body_bytes: int
+
+
+class Pages:
+    """Of one config."""
+
+    def __init__(self, settings: Settings, edge: Edge) -> None:
+        self._edge = edge
+        self._forms = Problems.from_settings(settings.errors)
+        self.problems = self._forms["problem"]
+        self._tells_cause = settings.errors.proxy_status
+        self._dialect = settings.ratelimit_fields
+        self._drops = RESPONSE_DROPS_LIMITED if self._dialect == fields.LEGACY else RESPONSE_DROPS
+        self._pages: dict[Kind, Page] = {}
+
+    def problems_for(self, accept: bytes) -> Problems:
+        """In the form that an Accept field asks for."""
+        return self._forms.get(form_of(accept), self.problems)
+
+    # --- refusals ---
+
+    def refusal(self, fault: Fault, decision: Decision | None, target: bytes, frame: Frame) -> Page:
+        lines = b""
+        violated: tuple[str, ...] = ()
+        if decision is not None and decision.is_admitted:
+            lines = fields.fields(decision, self._dialect)
+        elif decision is not None:
+            lines, violated = fields.refusal(decision, self._dialect)
+        if fault.extra == faults.ALLOW:
+            lines += self._edge.allow_line(target)
+        kind = Kind(fault.reason, lines, violated, frame)
+        return self._pages.get(kind) or self._refusal(fault, kind)
+
+    def _refusal(self, fault: Fault, kind: Kind) -> Page:
+        lines, frame = kind.lines, kind.frame
+        if ":" in fault.extra:
+            lines += b"%b\r\n" % fault.extra.encode()
+        if self._tells_cause:
+            lines += b"Proxy-Status: weir;error=%b\r\n" % fault.proxy_error.encode()
+        violated = kind.violated if fault is faults.LIMITED else ()
+        head, body = frame.problems.pieces(fault.status, fault.detail, frame.id_bytes, violated)
+        page = _laid_out(fault.status, head + lines, body, frame)
+        self._keep(kind, page)
+        return page
+
+    def _keep(self, kind: Kind, page: Page) -> None:
+        if len(self._pages) >= PAGES_MAX:
+            self._pages.clear()
+        self._pages[kind] = page
+
+    # --- in the place of an answer ---
+
+    def replacement(
+        self, original: Original, decision: Decision | None, request_id: str, frame: Frame
+    ) -> Page:
+        """What stands for an answer whose details must not leave."""
+        kept = original.kept_lines(self._drops)
+        lines = kept + fields.fields(decision, self._dialect) if decision is not None else kept
+        members = original.members()
+        if members:
+            problems, status = frame.problems, original.shown_status
+            content_type, text = problems.body(status, WITHHELD, request_id, members=members)
+            head = problem_head_lines(content_type, text)
+            return _laid_out(status, head + self._received(original) + lines, [text], frame)
+        kind = Kind(original.status, lines, (), frame)
+        page = self._pages.get(kind)
+        if page is None:
+            page = self._replacement(original, kind)
+            if len(kept) <= KEPT_BYTES:
+                self._keep(kind, page)
+        return page
+
+    def _replacement(self, original: Original, kind: Kind) -> Page:
+        status, frame = original.shown_status, kind.frame
+        head, body = frame.problems.pieces(status, WITHHELD, frame.id_bytes)
+        return _laid_out(status, head + self._received(original) + kind.lines, body, frame)
+
+    def _received(self, original: Original) -> bytes:
+        """RFC 9209 section 2.1.4."""
+        return b"Proxy-Status: weir;received-status=%d\r\n" % original.status if self._tells_cause else b""
+
+    def unchanged(self, head: ResponseHead, decision: Decision | None, request_id: str) -> bytes:
+        """The head of a 304 in the place of a 200: what RFC 9110 section 15.4.5 asks for, if it came."""
+        named = named_by(head.lowered.get(b"connection", b""))
+        lines = [
+            b"%b: %b\r\n" % header
+            for header in head.headers
+            if (name := header[0].lower()) in _OF_UNCHANGED and name not in named
+        ]
+        if decision is not None:
+            lines.append(fields.fields(decision, self._dialect))
+        return b"%b%bX-Request-Id: %b\r\n" % (status_line(304), b"".join(lines), request_id.encode())
+
+
+def _laid_out(status: int, lines: bytes, body: list[bytes], frame: Frame) -> Page:
+    """`lines` are those before the request id, `body` is in pieces between its places."""
+    first, *others = (body if frame.has_body else []) or [b""]
+    body_bytes = len(first) + sum(map(len, others)) + len(others) * frame.id_bytes
+    opening = b"%b%bX-Request-Id: " % (status_line(status), lines)
+    return Page([opening, b"\r\n%b%b" % (frame.ending, first), *others], body_bytes)
