@@ -201,7 +201,7 @@ class Exchange(Record):
             self.is_chunked = is_http11
             self.is_endless = not is_http11
         keep = self.keep = not self.is_endless and self.may_keep()
-        ending = connection_line(request.minor, keep=keep)
+        ending = b"\r\n" if keep and is_http11 else connection_line(request.minor, keep=keep)
         lines = self.rules.heads.response(head, request, self.decision, self.request_id, ending)
         self.phase = NEXT[self.phase][ANSWER]  # from here on nothing else can be answered
         self.status = head.status

@@ -46,7 +46,9 @@ _UNDERSCORE = 0x5F  # looked for by its number: that costs a tenth of `b"_" in n
 
 def request_lines(head: RequestHead, drops: frozenset[bytes] = REQUEST_DROPS) -> bytes:
     """The request's own header lines that go to the server."""
-    drops = _with_named(drops, head.fields.get(b"connection"))
+    connection = head.fields.get(b"connection")
+    if connection is not None and connection != b"keep-alive":
+        drops |= named_by(connection)
     lines = [
         b": ".join(header)
         for header in head.section.headers
@@ -63,26 +65,22 @@ def request_lines(head: RequestHead, drops: frozenset[bytes] = REQUEST_DROPS) ->
 
 def response_lines(head: ResponseHead, drops: frozenset[bytes] = RESPONSE_DROPS) -> bytes:
     """The response's own header lines that go to the client: as they came, if nothing has to go."""
-    found = head.lowered
+    lowered = head.lowered
     section = head.section
-    if drops is RESPONSE_DROPS and _BUT_CONNECTION.isdisjoint(found):
-        connection = found.get(b"connection")
+    if drops is RESPONSE_DROPS and _BUT_CONNECTION.isdisjoint(lowered):
+        connection = lowered.get(b"connection")
         if connection is None:
             return section
         if connection == b"keep-alive":  # what nearly every server says, and means nothing in HTTP/1.1
             start = section.lower().find(_KEEP_ALIVE)
             if start == 0 or section[start - 2 : start] == b"\r\n":
                 return section[:start] + section[start + len(_KEEP_ALIVE) :]
-    drops = _with_named(drops, found.get(b"connection"))
+    connection = lowered.get(b"connection")
+    if connection is not None and connection != b"keep-alive":
+        drops |= named_by(connection)
     lines = [b": ".join(header) for header in head.headers if header[0].lower() not in drops]
     lines.append(b"")
     return b"\r\n".join(lines)
-
-
-def _with_named(drops: frozenset[bytes], connection: bytes | None) -> frozenset[bytes]:
-    if connection is None or connection == b"keep-alive":
-        return drops
-    return drops | named_by(connection)
 
 
 def named_by(connection: bytes) -> frozenset[bytes]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy import faults
-from proxy.policy import gcra
 from proxy.policy.decision import LOCAL, Decision, Verdict
 
 if TYPE_CHECKING:
@@ -28,10 +27,7 @@ class ShareVerdict(Verdict):
     def __init__(self, limit: Limit, debt: int, replicas: int, *, fits: bool) -> None:
         super().__init__(limit, fits, debt)
         self.replicas = replicas
-
-    @property
-    def remaining(self) -> int:
-        return gcra.remaining(self.debt, self.limit.burst_units, self.limit.interval * self.replicas)
+        self.interval = limit.interval * replicas
 
     @property
     def retry_units(self) -> int:
@@ -39,10 +35,6 @@ class ShareVerdict(Verdict):
             return 0
         cost = self.limit.cost_units * self.replicas
         return max(0, self.debt + cost - max(cost, self.limit.burst_units))
-
-    @property
-    def next_units(self) -> int:
-        return gcra.next_token(self.debt, self.limit.burst_units, self.limit.interval * self.replicas)
 
 
 def decide(caches: Sequence[LimitCache], charges: Sequence[Charge], now_us: int, replicas: int) -> Decision:

@@ -313,9 +313,10 @@ class DownstreamConnection(Connection):
         body.read(data)
         self._buffer = body.rest
         if body.is_over:
-            self._become_idle()
-            return 1
-        return 0
+            self._state = _HEADS
+            self.body = None
+            self._wait()
+        return int(body.is_over)
 
     # --- what the exchange asks for ---
 
@@ -355,12 +356,15 @@ class DownstreamConnection(Connection):
         """The exchange is over and the connection stays: on to the next request."""
         self.exchange = None
         body = self.body
-        if body is None or body.is_over:
-            self._become_idle()
-        else:
+        if body is not None and not body.is_over:
             body.receiver = None
             self._state = _DISCARDING
             self._wait()
+        else:
+            self._state = _HEADS
+            self.body = None
+            if not self.is_write_paused:
+                self.deadline = self._sweeper.now + self._frontend.limits.idle_timeout
         if self._buffer and not self._is_advancing:
             self._advance()
 
@@ -397,11 +401,3 @@ class DownstreamConnection(Connection):
         if self._buffer:
             early, self._buffer = self._buffer, b""
             body.pass_on(receiver, early)
-
-    # --- ---
-
-    def _become_idle(self) -> None:
-        self._state = _HEADS
-        self.body = None
-        if not self.is_write_paused:
-            self.deadline = self._sweeper.now + self._frontend.limits.idle_timeout

@@ -64,6 +64,7 @@ class Pool:
         for server in self._servers:
             server.addresses.append(ServerAddress(server, self))
         self._balancer: Balancer[ServerAddress] = Balancer()
+        self._only: ServerAddress | None = None  # to choose from
         self._weigh()
 
     def start(self, before: Pool | None = None) -> None:
@@ -92,7 +93,7 @@ class Pool:
 
         Then `exchange.connected`, `.connect_failed` or `.turned_away` is called, perhaps at once.
         """
-        address = self._with_room(avoid)
+        address = self._only if self._only is not None else self._with_room(avoid)
         if address is None or self.waiting:
             self._wait(exchange)
             return None
@@ -187,6 +188,8 @@ class Pool:
         addresses = self.addresses
         fit = [address for address in addresses if address.standing.is_fit] or addresses
         self._balancer.use((address, _weight(address) * address.standing.share(now)) for address in fit)
+        # The usual config, one server without a bound, takes a short way.
+        self._only = fit[0] if len(fit) == 1 and self._most is None else None
         self._is_changing = any(
             address.standing.ejected_until is not None or address.standing.share(now) < 1
             for address in addresses

@@ -39,19 +39,19 @@ class Charge:
 class Verdict:
     """One bucket's answer: whether the charge fits, and what the bucket holds after the decision."""
 
-    __slots__ = ("debt", "is_admitted", "limit")
+    __slots__ = ("debt", "interval", "is_admitted", "limit")
 
     def __init__(self, limit: Limit, is_admitted: bool, debt: int) -> None:  # noqa: FBT001 - hot: keywords cost
         self.limit = limit
         self.is_admitted = is_admitted
         self.debt = debt  # units missing in the bucket
+        self.interval = limit.interval  # units that a token costs, where the bucket was asked
 
     @property
     def remaining(self) -> int:
         """Whole tokens."""
-        limit = self.limit
-        left = limit.burst_units - self.debt
-        return left // limit.interval if left > 0 else 0
+        left = self.limit.burst_units - self.debt
+        return left // self.interval if left > 0 else 0
 
     @property
     def retry_units(self) -> int:
@@ -62,8 +62,7 @@ class Verdict:
     @property
     def next_units(self) -> int:
         """Units that must come back until there is one token more; 0 if the bucket is full."""
-        limit = self.limit
-        return gcra.next_token(self.debt, limit.burst_units, limit.interval)
+        return gcra.next_token(self.debt, self.limit.burst_units, self.interval)
 
     @property
     def retry_after(self) -> float:

@@ -83,7 +83,11 @@ def _shown(verdict: Verdict) -> tuple[Limit, int, int]:
     limit = verdict.limit
     if not verdict.is_admitted:
         return limit, 0, max(1, whole_seconds(verdict.retry_units, limit.scale))
-    return limit, verdict.remaining, max(1, whole_seconds(verdict.next_units, limit.scale))
+    interval, free = verdict.interval, limit.burst_units - verdict.debt
+    if verdict.debt <= 0:
+        return limit, free // interval, 1
+    units = interval - free % interval if free >= 0 else interval - free  # until there is one more
+    return limit, (free // interval if free > 0 else 0), -(-units // (limit.scale * US))
 
 
 @lru_cache(TEXTS_KNOWN)

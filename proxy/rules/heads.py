@@ -66,6 +66,7 @@ class Heads:
     def __init__(self, settings: Settings, limits: Limits, trust: Networks) -> None:
         self._limits = limits
         self._trust = trust
+        self._has_trust = bool(trust)
         self._told_by = settings.forwarded.field.encode()
         self._keeps_host = settings.upstream.host == "preserve"
         public_url = settings.contract.public_url
@@ -87,7 +88,7 @@ class Heads:
 
     def _study(self, head: RequestHead, peer: str, scheme: bytes) -> Facts:
         fields = head.fields
-        is_trusted = bool(self._trust) and self._trust.covers(peer)
+        is_trusted = self._has_trust and self._trust.covers(peer)
         client = client_address(head, peer, self._trust, self._told_by) if is_trusted else peer
         facts = Facts(self, client)
         facts.has_host = self._keeps_host and b"host" in fields

@@ -7,6 +7,7 @@ config, the fault table and HTTP itself, never from what a client chose: a metho
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -15,7 +16,7 @@ from proxy.policy.decision import LOCAL, STORE
 from proxy.telemetry.histogram import Histogram
 from proxy.telemetry.recent import Recent
 from proxy.telemetry.safe_text import METHODS
-from proxy.telemetry.top_keys import NEAR, OVER, TopKeys
+from proxy.telemetry.top_keys import NEAR, NEAR_OF, NEAR_PARTS, OVER, TopKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -142,16 +143,23 @@ class Metrics:
         started = exchange.started
         if status != 101:  # a tunnel lasts as long as it likes
             seconds = exchange.finished - started
-            self.request_seconds.observe(seconds)
+            histogram = self.request_seconds  # `observe` written out: three calls of it cost 0.4 us
+            histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
+            histogram.total += seconds
             sent = exchange.upstream_started
-            self.own_seconds.observe(sent - started if sent else seconds)
+            if sent:
+                seconds = sent - started
+            histogram = self.own_seconds
+            histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
+            histogram.total += seconds
         seconds = exchange.upstream_seconds
         if seconds:
-            self.upstream_seconds.observe(seconds)
+            histogram = self.upstream_seconds
+            histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
+            histogram.total += seconds
         decision = exchange.decision
         if decision is not None:
-            self._decided(decision)
-            self.top_keys.saw(exchange.charges, decision.verdicts, exchange.finished)
+            self._decided(exchange, decision)
         if exchange.exempt:
             self._exempted(exchange.exempt)
         fault = exchange.fault
@@ -167,15 +175,21 @@ class Metrics:
         known = (method if method in METHODS else OTHER, status, source, outcome)
         self.ended[known] = self.ended.get(known, 0) + 1
 
-    def _decided(self, decision: Decision) -> None:
-        decisions = self.decisions
+    def _decided(self, exchange: Record, decision: Decision) -> None:
+        decisions, verdicts = self.decisions, decision.verdicts
         via = decision.via
-        for verdict in decision.verdicts:
-            key = (verdict.limit.name, word_of(verdict), via)
+        is_near = False
+        for verdict in verdicts:
+            limit = verdict.limit
+            key = (limit.name, ADMITTED if verdict.is_admitted else word_of(verdict), via)
             try:
                 decisions[key] += 1
             except KeyError:
                 decisions[key] = 1
+            if not verdict.is_admitted or verdict.debt * NEAR_OF >= limit.burst_units * NEAR_PARTS:
+                is_near = True
+        if is_near:
+            self.top_keys.saw(exchange.charges, verdicts, exchange.finished)
 
     def _exempted(self, limits: Iterable[Limit]) -> None:
         for limit in limits:

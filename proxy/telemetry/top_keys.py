@@ -24,7 +24,8 @@ WINDOW_SECONDS: Final = 30.0
 KEYS_KEPT: Final = 64  # of a limit, a state and a window; twice as many before a purge, 200 bytes each
 KEYS_LEAST: Final = 8
 KEYS_OF_ALL: Final = 2048  # so that 500 limits take no more than 6 MB
-NEAR_PARTS, NEAR_OF = 4, 5  # four fifths of a burst are spent
+NEAR_PARTS: Final = 4  # four fifths of a burst are spent
+NEAR_OF: Final = 5
 
 OVER: Final = "over"
 NEAR: Final = "near"
@@ -128,7 +129,7 @@ class TopKeys:
                 del sketches[gone]
 
     def saw(self, charges: Sequence[Charge], verdicts: Sequence[Verdict], now: float) -> None:
-        """Every exchange that met limits; one that is far from all of them costs a comparison each."""
+        """An exchange that is over one of its limits, or near it."""
         for charge, verdict in zip(charges, verdicts, strict=False):
             limit = verdict.limit
             if not verdict.is_admitted:
