@@ -103,9 +103,7 @@ def _x_forwarded_lines(head: RequestHead, peer: str, scheme: bytes, *, is_truste
         address = b"%b, %b" % (before, address) if before else address
         proto = fields.get(b"x-forwarded-proto", scheme)
         host = fields.get(b"x-forwarded-host", host)
-        others = b"".join(
-            [b"%b: %b\r\n" % header for header in head.section.headers if _passes_on(header[0].lower())]
-        )
+        others = b"".join([line.data for line in head.section.lines if _passes_on(line.name)])
     return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n%b" % (
         address,
         proto,

@@ -1,6 +1,7 @@
 """Where a message body ends, by its header fields, and whether its connection goes on (RFC 9112, 6 and 9).
 
-A message whose length can be read in two ways is refused. Knows nothing of what is in a body: chunked.py.
+A message whose length is told by two lines, or can be read in two ways, is refused. Knows nothing of what is
+in a body: chunked.py.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from proxy import faults
+from proxy.http1.lines import CONNECTS, TABBED
 
 if TYPE_CHECKING:
     from proxy.faults import Fault
     from proxy.http1.head import HeaderSection, ResponseHead
+    from proxy.http1.lines import Line
 
 CHUNKED: Final = -1  # body_length of a chunked message
 UNTIL_CLOSE: Final = -2  # body_length of a response that ends with its connection
 
-_LENGTH: Final = re.compile(rb"[0-9]{1,18}")  # as many digits as surely fit into anybody's 64 bits
+_LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 def ends_connection(options: bytes | None, minor: int) -> bool:
@@ -36,26 +39,28 @@ def listed(value: bytes) -> list[bytes]:
 
 
 def frame_request(section: HeaderSection, minor: int) -> Fault | None:
-    """Where the request's body ends (RFC 9112 section 6.3). A repeated field holds a comma."""
-    coding = section.fields.get(b"transfer-encoding")
-    length = section.fields.get(b"content-length", b"")
-    if coding is None:
-        if not _LENGTH.fullmatch(length):
-            return faults.AMBIGUOUS_LENGTH
-        section.body_length = int(length)
-        return None
-    if b"content-length" in section.fields or (section.repeated and b"transfer-encoding" in section.repeated):
+    """Where the request's body ends."""
+    line = section.framed_by
+    assert line is not None
+    if section.is_ambiguous:
         return faults.AMBIGUOUS_LENGTH
+    if line.name == b"content-length":
+        section.body_length = line.length
+        return faults.AMBIGUOUS_LENGTH if line.length < 0 else None
+    section.body_length = CHUNKED
+    return _why_not_chunked(line, minor)
+
+
+def _why_not_chunked(coding: Line, minor: int) -> Fault | None:
     if minor == 0:
         return faults.CHUNKED_IN_HTTP10
-    if coding.lower() != b"chunked":
+    if coding.value.lower() != b"chunked":
         return faults.UNKNOWN_CODING
-    section.body_length = CHUNKED
-    return None
+    return faults.MALFORMED_HEAD if coding.marks & TABBED else None
 
 
 def why_unframed(section: bytes, *, is_http10: bool) -> Fault:
-    """Whether the framing fields are why llhttp refused this lower-case header section."""
+    """What is wrong with a malformed header section, in lower case: its framing fields, if need be."""
     lengths = re.findall(rb"\r\ncontent-length:([^\r\n]*)", section)
     codings = re.findall(rb"\r\ntransfer-encoding:([^\r\n]*)", section)
     if len(lengths) + len(codings) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0].strip(b" \t"))):
@@ -68,26 +73,32 @@ def why_unframed(section: bytes, *, is_http10: bool) -> Fault:
 
 
 def framed_response(head: ResponseHead, request_method: bytes) -> ResponseHead | Fault:
-    """Where the response's body ends (RFC 9112 section 6.3). A repeated field holds a comma."""
-    lowered = head.lowered
-    length = lowered.get(b"content-length")
-    coding = lowered.get(b"transfer-encoding")
-    if length is not None:
-        length = length.rstrip()
-        if coding is not None or not _LENGTH.fullmatch(length):
+    """Where the response's body ends."""
+    line, minor, status = head.framed_by, head.minor, head.status
+    if line is not None:
+        if head.is_ambiguous:
             return faults.MALFORMED_RESPONSE
-        head.body_length = int(length)
-    elif coding is not None:
-        if head.minor == 0 or coding.rstrip() != b"chunked":
+        if line.name == b"content-length":
+            if line.length < 0:
+                return faults.MALFORMED_RESPONSE
+            head.body_length = line.length
+        elif minor == 0 or line.value.lower() != b"chunked":
             return faults.MALFORMED_RESPONSE
-        head.body_length = CHUNKED
-    status = head.status
-    if head.minor == 0 or b"connection" in lowered:
-        head.wants_close = ends_connection(lowered.get(b"connection"), head.minor)
+        else:
+            head.body_length = CHUNKED
+    if status == 101 and not _switches(head.lowered):
+        return faults.MALFORMED_RESPONSE
+    if minor == 0 or head.marks & CONNECTS:
+        head.wants_close = ends_connection(head.lowered.get(b"connection"), minor)
     if request_method == b"HEAD" or status == 204 or status == 304 or status < 200:  # noqa: PLR1714 - hot: no tuple
         # Against RFC 9112 section 6.1, a 204 may announce a body: if one followed, it would be read as the
         # answer to somebody else.
-        if status == 204 and (coding is not None or (length or b"").strip(b" \t0")):
+        if status == 204 and line is not None and head.body_length:
             head.wants_close = True
         head.body_length = 0
     return head
+
+
+def _switches(fields: dict[bytes, bytes]) -> bool:
+    """What a 101 must say (RFC 9110 section 7.8)."""
+    return b"upgrade" in listed(fields.get(b"connection", b"")) and fields.get(b"upgrade", b"") != b""

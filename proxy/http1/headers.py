@@ -6,9 +6,10 @@ nothing of sockets, limits or redaction: what else to drop and to add comes in a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.http1.framing import listed
+from proxy.http1.lines import CONNECTS, FRAMES, STAYS, TRACES, LineMemory
 
 if TYPE_CHECKING:
     from proxy.http1.head import RequestHead, ResponseHead
@@ -32,55 +33,52 @@ _OWN = frozenset(b"via x-request-id host expect".split())
 _CLAIMS = frozenset(b"forwarded x-real-ip".split())
 CLAIM_PREFIX = b"x-forwarded-"
 
+# Trace Context: without a valid parent the state means nothing.
+_TRACE = frozenset(b"traceparent tracestate".split())
+
 REQUEST_DROPS = HOP_BY_HOP | _OWN | _CLAIMS
 RESPONSE_DROPS = HOP_BY_HOP | {b"x-request-id"}
-_BUT_CONNECTION = RESPONSE_DROPS - {b"connection"}
-_KEEP_ALIVE = b"connection: keep-alive\r\n"
 _LIMIT_FIELDS = frozenset(
     b"ratelimit ratelimit-policy x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset".split()
 )
 RESPONSE_DROPS_LIMITED = RESPONSE_DROPS | _LIMIT_FIELDS
 
-_UNDERSCORE = 0x5F  # looked for by its number: that costs a tenth of `b"_" in name`
+
+def _marks(drops: frozenset[bytes]) -> dict[bytes, int]:
+    """What lines of a name are to be looked at for (`lines`); most for nothing."""
+    said_of_all = {b"content-length": FRAMES, b"transfer-encoding": FRAMES, b"connection": CONNECTS}
+    return {
+        name: (STAYS if name in drops else 0) | said_of_all.get(name, TRACES if name in _TRACE else 0)
+        for name in drops.union(said_of_all, _TRACE)
+    }
 
 
-def request_lines(head: RequestHead, drops: frozenset[bytes] = REQUEST_DROPS) -> bytes:
-    """The request's own header lines that go to the server."""
-    connection = head.fields.get(b"connection")
-    if connection is not None and connection != b"keep-alive":
-        drops |= named_by(connection)
-    lines = [
-        b": ".join(header)
-        for header in head.section.headers
-        if (name := header[0].lower()) not in drops
-        and not name.startswith(CLAIM_PREFIX)
-        and _UNDERSCORE not in name
-    ]
-    te = head.fields.get(b"te")
+REQUEST_LINES: Final = LineMemory(_marks(REQUEST_DROPS), CLAIM_PREFIX)
+RESPONSE_LINES: Final = LineMemory(_marks(RESPONSE_DROPS))
+
+
+def request_lines(head: RequestHead, *, is_traced: bool = True) -> bytes:
+    """The request's own header lines that go to the server; `is_traced`: its trace context among them."""
+    section = head.section
+    stays = STAYS if is_traced else STAYS | TRACES
+    if section.marks & CONNECTS:
+        named = named_by(section.fields[b"connection"])
+        lines = [line.data for line in section.lines if not line.marks & stays and line.name not in named]
+    else:
+        lines = [line.data for line in section.lines if not line.marks & stays]
+    te = section.fields.get(b"te")
     if te is not None and b"trailers" in listed(te):
-        lines.append(b"TE: trailers\r\nConnection: TE")
-    lines.append(b"")
-    return b"\r\n".join(lines)
+        lines.append(b"TE: trailers\r\nConnection: TE\r\n")
+    return b"".join(lines)
 
 
 def response_lines(head: ResponseHead, drops: frozenset[bytes] = RESPONSE_DROPS) -> bytes:
-    """The response's own header lines that go to the client: as they came, if nothing has to go."""
-    lowered = head.lowered
-    section = head.section
-    if drops is RESPONSE_DROPS and _BUT_CONNECTION.isdisjoint(lowered):
-        connection = lowered.get(b"connection")
-        if connection is None:
-            return section
-        if connection == b"keep-alive":  # what nearly every server says, and means nothing in HTTP/1.1
-            start = section.lower().find(_KEEP_ALIVE)
-            if start == 0 or section[start - 2 : start] == b"\r\n":
-                return section[:start] + section[start + len(_KEEP_ALIVE) :]
-    connection = lowered.get(b"connection")
-    if connection is not None and connection != b"keep-alive":
-        drops |= named_by(connection)
-    lines = [b": ".join(header) for header in head.headers if header[0].lower() not in drops]
-    lines.append(b"")
-    return b"\r\n".join(lines)
+    """The response's own header lines that go to the client."""
+    if head.marks & CONNECTS:
+        drops |= named_by(head.lowered[b"connection"])
+    elif drops is RESPONSE_DROPS:
+        return b"".join([line.data for line in head.lines if not line.marks & STAYS])
+    return b"".join([line.data for line in head.lines if line.name not in drops])
 
 
 def named_by(connection: bytes) -> frozenset[bytes]:

@@ -242,7 +242,7 @@ class DownstreamConnection(Connection):
         section = head.section
         if section.body_length:
             self.body = RequestBody(section.body_length)
-        self._last = head if end <= LAST_BYTES and len(section.headers) <= LAST_HEADERS else None
+        self._last = head if end <= LAST_BYTES and len(section.lines) <= LAST_HEADERS else None
         exchange = self.exchange = self._frontend.new_exchange(self, head)
         exchange.begin()
         return self._state != _BUSY or (self.body is not None and self.body.receiver is not None)

@@ -12,7 +12,6 @@ from proxy.contract.location import public_location
 from proxy.http1.forwarded import FORWARDED, client_address, strangers_way, way_lines
 from proxy.http1.framing import CHUNKED
 from proxy.http1.headers import (
-    REQUEST_DROPS,
     RESPONSE_DROPS,
     RESPONSE_DROPS_LIMITED,
     asks_upgrade,
@@ -21,7 +20,7 @@ from proxy.http1.headers import (
 )
 from proxy.policy.fields import LEGACY
 from proxy.policy.fields import fields as limit_lines
-from proxy.rules.request_ids import TRACE_FIELDS, given_id, has_trace, traceparent
+from proxy.rules.request_ids import given_id, has_trace, traceparent
 
 if TYPE_CHECKING:
     from proxy.clients.networks import Networks
@@ -98,14 +97,13 @@ class Heads:
             facts.request_id = given_id(fields)
         if self._limits.is_static:
             facts.charges = self._limits.charges(head, client)
-        drops = REQUEST_DROPS if facts.has_trace else REQUEST_DROPS | TRACE_FIELDS
         if is_trusted or self._told_by == FORWARDED or b"via" in fields or head.minor == 0:
             way = way_lines(head, peer, scheme, self._told_by, is_trusted=is_trusted)
         else:  # nothing of it is the request's own but its Host
             way = b"%bX-Forwarded-Host: %b\r\n" % (strangers_way(peer, scheme), fields.get(b"host", b""))
         facts.lines = b"%b%b%b%b%b%b" % (
             b"Host: %b\r\n" % fields[b"host"] if facts.has_host else b"",
-            request_lines(head, drops),
+            request_lines(head, is_traced=facts.has_trace),
             way,
             b"Transfer-Encoding: chunked\r\n" if head.section.body_length == CHUNKED else b"",
             b"Expect: 100-continue\r\n" if b"expect" in fields and head.minor == 1 else b"",

@@ -95,7 +95,7 @@ def test_whole_answer_gets_its_tag(examined):
     assert {body_filter.feed(piece) for piece in [*filled(FINE), b"end"]} == {KEPT}
     assert body_filter.end() == (RELEASE, b"".join([*filled(FINE), b"end"]))
     assert [name for name, _ in answer.headers] == [b"Content-Type", b"ETag"]
-    assert answer.section.endswith(b'"\r\n')
+    assert answer.lines[-1].data.endswith(b'"\r\n')
     assert answer.fields[b"etag"] == answer.headers[1][1]
 
 

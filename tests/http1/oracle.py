@@ -85,6 +85,57 @@ def body_for(length: int) -> bytes:
     return b"3\r\nabc\r\n0\r\n\r\n" if length == CHUNKED else b"x" * length
 
 
+# --- heads as llhttp reads them, strictly ---
+
+
+class Head(NamedTuple):
+    start: tuple[bytes | int, ...]  # method, target, minor; or status, reason, minor
+    headers: list[tuple[bytes, bytes]]  # values without the white space around them
+
+
+class _HeadSink:
+    def __init__(self) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.target = self.reason = b""
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value.strip(b" \t")))
+
+
+def llhttp_request(raw: bytes) -> Head | None:
+    sink = _HeadSink()
+    parser = httptools.HttpRequestParser(sink)
+    if not _takes(parser, raw) or parser.get_http_version() not in ("1.0", "1.1"):
+        return None
+    minor = int(parser.get_http_version()[2:])
+    return Head((parser.get_method(), sink.target, minor), sink.headers)
+
+
+def llhttp_response(raw: bytes) -> Head | None:
+    sink = _HeadSink()
+    parser = httptools.HttpResponseParser(sink)
+    if not _takes(parser, raw) or parser.get_http_version() not in ("1.0", "1.1"):
+        return None
+    minor = int(parser.get_http_version()[2:])
+    return Head((parser.get_status_code(), sink.reason, minor), sink.headers)
+
+
+def _takes(parser, raw: bytes) -> bool:
+    try:
+        parser.feed_data(raw)
+    except httptools.HttpParserUpgrade:
+        return True
+    except httptools.HttpParserError:
+        return False
+    return True
+
+
 # --- chunked bodies as llhttp reads them ---
 
 

@@ -210,7 +210,9 @@ def test_response_name_with_an_underscore_passes():
 
 
 def test_more_may_be_dropped():
-    assert passed(b"X-Own: 1", b"X: y", drops=REQUEST_DROPS | {b"x-own"}) == [b"X: y"]
+    context = (b"Traceparent: 1", b"X: y", b"tracestate: 2")
+    assert passed(*context) == [*context]
+    assert passed(*context, is_traced=False) == [b"X: y"]
     assert answered(b"RateLimit: x", b"X-RateLimit-Reset: 1", drops=RESPONSE_DROPS) != []
     assert answered(b"RateLimit: x", b"X-RateLimit-Reset: 1", drops=RESPONSE_DROPS_LIMITED) == []
 

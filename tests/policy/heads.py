@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.config.sections.limits import LimitSettings
 from proxy.http1.head import HeaderSection, RequestHead
+from proxy.http1.headers import REQUEST_LINES
 from proxy.policy.limits import Limit, compile_limits
 
 
@@ -13,7 +14,9 @@ def head(method="GET", target="/api/entities/10657", headers=()):
         b"%b: %b\r\n" % (name.encode(), value if isinstance(value, bytes) else value.encode())
         for name, value in pairs
     ]
-    return RequestHead(method.encode(), target.encode(), 1, HeaderSection(b"".join(lines) + b"\r\n"))
+    data = b"".join(lines) + b"\r\n"
+    section = HeaderSection(data, REQUEST_LINES.read(data, 100))
+    return RequestHead(method.encode(), target.encode(), 1, section)
 
 
 def limit(name="per-user", rate="15/s", secret=b"", **settings):
