@@ -18,6 +18,7 @@ from proxy.policy.gcra import rescaled
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from proxy.config.sections.limits import StoreSettings
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit, Limits
@@ -172,6 +173,9 @@ class MemoryStore:
     async def reset(self, limit: Limit, key: bytes) -> int:
         table = self._tables.get(limit)
         return table.forget(key, self._clock_us() * limit.scale) if table is not None else 0
+
+    def adopt(self, settings: StoreSettings) -> None:
+        self.max_keys = settings.max_keys
 
     def configure(self, limits: Limits) -> None:
         before = {limit.name: table for limit, table in self._tables.items()}

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.config.addresses import StoreUrl
+    from proxy.config.sections.limits import StoreSettings
     from proxy.limiter.leases import Leases
     from proxy.limiter.link import Link
     from proxy.limiter.store import Waiter
@@ -172,6 +173,11 @@ class RedisStore:
                 self._dispatcher.add(Empty(cache, debt), [charge], NOBODY)
 
     # --- life ---
+
+    def adopt(self, settings: StoreSettings) -> None:
+        self.max_keys = settings.max_keys
+        self.timeout = settings.timeout
+        self.caches_denials = settings.denial_cache
 
     def configure(self, limits: Limits) -> None:
         """Buckets live in Redis by the limit's name. What is cached goes, unless it is all there is."""

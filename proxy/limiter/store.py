@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.config.sections.limits import StoreSettings
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit, Limits
     from proxy.policy.upstream_429 import Debt
@@ -46,6 +47,9 @@ class Store(Protocol):
 
     def empty(self, debts: Sequence[Debt]) -> None:
         """Buckets have at least so much debt from now on. Nobody is told; unknown limits are passed over."""
+
+    def adopt(self, settings: StoreSettings) -> None:
+        """What a reload can change of the store itself; it counts from the next `configure` on."""
 
     def configure(self, limits: Limits) -> None:
         """At the start and after a reload. A limit of the same name keeps its buckets, also at a new rate."""

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy import faults
+from proxy.net.dial import open_connection
 from proxy.net.health import keep_checking
 from proxy.net.resolver import keep_resolving
 from proxy.net.server_address import ServerAddress
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from proxy.config.sections.upstream import ServerSettings, UpstreamSettings
     from proxy.net.connection import Outbox
+    from proxy.net.dial import Dial
     from proxy.net.interfaces import ExchangeEvents
     from proxy.net.sweep import Sweeper
     from proxy.net.upstream import UpstreamConnection
@@ -46,10 +48,16 @@ class Pool:
     """All servers of the upstream, as long as their settings hold."""
 
     def __init__(
-        self, settings: UpstreamSettings, sweeper: Sweeper, outbox: Outbox, metrics: Metrics
+        self,
+        settings: UpstreamSettings,
+        sweeper: Sweeper,
+        outbox: Outbox,
+        metrics: Metrics,
+        dial: Dial = open_connection,
     ) -> None:
         """Raises TlsError."""
         self.settings = settings
+        self.dial = dial  # opens connections
         self.tls = ServersTls(settings.tls) if any(_has_tls(each) for each in settings.servers) else None
         self.sweeper = sweeper
         self.outbox = outbox

@@ -117,18 +117,7 @@ class ServerAddress:
             event(_log, logging.INFO, "server_up", server=self.label)
 
     async def _open(self, upstream: UpstreamConnection) -> None:
-        loop = asyncio.get_running_loop()
-        url = self.url
-        if url.unix_path is not None:
-            await loop.create_unix_connection(lambda: upstream, url.unix_path)
-            return
-        await loop.create_connection(
-            lambda: upstream,
-            self.ip or url.host,
-            url.port,
-            ssl=self.ssl,
-            server_hostname=self.tls_name,
-        )
+        await self._pool.dial(self, upstream)
 
     def opened(self, upstream: UpstreamConnection) -> None:
         self.connecting.discard(upstream)

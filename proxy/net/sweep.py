@@ -48,7 +48,11 @@ class Sweeper:
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self.interval, self._tick)
-        now = self.now = loop.time()
+        self.sweep(loop.time())
+
+    def sweep(self, now: float) -> None:
+        """Expires what is overdue at `now`."""
+        self.now = now
         for member in [member for member in self._members if member.deadline <= now]:
             member.expire()
         for task in self._tasks:

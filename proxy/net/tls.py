@@ -14,6 +14,7 @@ from proxy.net.certificate import first_in
 from proxy.net.credentials import PEM_BYTES_MAX, Credentials, MissingError, Shown, TlsError
 
 if TYPE_CHECKING:
+    from proxy.config.sections.limits import StoreTls
     from proxy.config.sections.upstream import UpstreamTls
     from proxy.net.certificate import Certificate
 
@@ -61,6 +62,18 @@ def trust(context: ssl.SSLContext, setting: str, path: str) -> None:
         context.load_verify_locations(path)
     except ssl.SSLError:
         raise TlsError(setting, f"{path} holds no certificate") from None
+
+
+def check_store_files(tls: StoreTls) -> None:
+    """At the start, so that a mistake is not taken for an outage; redis-py reads them at each connection.
+
+    Raises TlsError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if tls.ca is not None:
+        trust(context, "ca", tls.ca)
+    if tls.cert is not None:
+        show(context, tls.cert, tls.key)
 
 
 # --- towards servers ---

@@ -1,4 +1,4 @@
-"""The TLS of listeners: which certificate a client is served with. And whether the files for Redis are good.
+"""The TLS of listeners: which certificate a client is served with. And whether all files of TLS are good.
 
 TLS 1.2 and later, http/1.1 only. Certificates are chosen by their own names (RFC 9525): the whole name, or a
 `*` that stands for one label; the first certificate serves who asks for another name or for none.
@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from proxy.config.mistakes import ConfigError
 from proxy.net.credentials import Credentials, MissingError, Shown, TlsError
-from proxy.net.tls import VERSIONS, client, show, trust
+from proxy.net.tls import VERSIONS, check_store_files, client, show, trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from proxy.config.loader import Reading
     from proxy.config.mistakes import Mistake
     from proxy.config.sections.front import Listen, ListenTls
-    from proxy.config.sections.limits import StoreTls
     from proxy.config.settings import Settings
 
 
@@ -162,18 +161,6 @@ def _parts(setting: str) -> Iterator[str | int]:
 
 def listen_setting(listens: Sequence[Listen], number: int) -> str:
     return f"listen[{number}].tls" if len(listens) > 1 else "listen.tls"
-
-
-def check_store_files(tls: StoreTls) -> None:
-    """At the start, so that a mistake is not taken for an outage; redis-py reads them at each connection.
-
-    Raises TlsError.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if tls.ca is not None:
-        trust(context, "ca", tls.ca)
-    if tls.cert is not None:
-        show(context, tls.cert, tls.key)
 
 
 def _pairs(tls: ListenTls) -> Iterator[tuple[str, str, str]]:

@@ -73,7 +73,7 @@ class SupervisedWorker:
     def __init__(self, worker: Worker, channel: Channel[Order]) -> None:
         self._worker = worker
         self._channel = channel
-        self._resets = Resets(worker.store, lambda: worker.shared.rules.limits)
+        self._resets = Resets(worker.parts.store, lambda: worker.parts.shared.rules.limits)
         self._ending: asyncio.Task[None] | None = None
         self._is_orphan = False
         self._over = asyncio.Event()
@@ -151,4 +151,4 @@ class SupervisedWorker:
     def _tell(self, status: dict[str, object] | None = None) -> None:
         worker = self._worker
         _, readiness = worker.readiness()
-        self._channel.say(words.Figures(reading(worker.metrics), dict(readiness), status))
+        self._channel.say(words.Figures(reading(worker.parts.metrics), dict(readiness), status))

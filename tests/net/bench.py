@@ -9,20 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from functools import partial
 
 import yaml
 from aiohttp import web
 
+from proxy.assembly import assemble
 from proxy.config.loader import loads
-from proxy.gateway import Exchange
 from proxy.limiter.memory import MemoryStore
-from proxy.net.connection import Outbox
-from proxy.net.frontend import Frontend, FrontendRunner
-from proxy.net.pool import Pool
-from proxy.net.sweep import Sweeper
-from proxy.rules.rules import Rules
-from proxy.shared import Shared
+from proxy.net.frontend import FrontendRunner
 from proxy.telemetry.metrics import Metrics
 from tests.support.patience import until
 from tests.support.weir import overlaid
@@ -56,6 +50,11 @@ class Ledger(Metrics):
     def write(self, exchange):
         self.logged.append(exchange)
 
+    def flush(self):
+        pass
+
+    close = flush
+
     @property
     def outcomes(self):
         return [exchange.outcome for exchange in self.recorded]
@@ -73,14 +72,11 @@ class Ledger(Metrics):
 class Bench:
     def __init__(self, given, store=None) -> None:
         self.ledger = Ledger()
-        self.sweeper = Sweeper(SWEEP, (lambda now: self.shared.pool.sweep(now),))
-        self.outbox = Outbox()
         self.store = store or MemoryStore()
-        rules = Rules(given)
-        self.store.configure(rules.limits)
-        self.pools = [Pool(given.upstream, self.sweeper, self.outbox, self.ledger)]
-        self.shared = Shared(rules, self.pools[0], self.store, self.ledger, self.ledger)
-        self.frontend = Frontend(self.sweeper, self.outbox, rules.connections, partial(Exchange, self.shared))
+        parts = self.parts = assemble(given, metrics=self.ledger, access_log=self.ledger, store=self.store)
+        self.shared, self.frontend, self.sweeper = parts.shared, parts.frontend, parts.sweeper
+        self.sweeper.interval = SWEEP
+        self.pools = [parts.shared.pool]
         self.runner = FrontendRunner(self.frontend, shutdown_timeout=5.0)
         self.complaints = []  # what the loop was told
         self.port = 0
@@ -95,14 +91,10 @@ class Bench:
 
     def reload(self, given):
         """As the worker does it."""
-        rules = Rules(given)
-        retired = self.shared.pool
-        self.pools.append(Pool(given.upstream, self.sweeper, self.outbox, self.ledger))
-        self.shared.pool = self.pools[-1]
-        self.shared.pool.start(retired)
-        retired.retire()
-        self.shared.rules, self.frontend.limits = rules, rules.connections
-        self.store.configure(rules.limits)
+        self.parts.reload(given)
+        self.sweeper.interval = SWEEP
+        if self.shared.pool is not self.pools[-1]:
+            self.pools.append(self.shared.pool)
 
     async def start(self, send_bytes=0):
         """`send_bytes` makes the kernel's send buffers small, so that Weir soon feels who does not read."""
@@ -112,8 +104,7 @@ class Bench:
         asyncio.get_running_loop().set_exception_handler(
             lambda loop, context: self.complaints.append(context)
         )
-        self.sweeper.start()
-        self.shared.pool.start()
+        await self.parts.start()
         await self.runner.setup()
         await web.SockSite(self.runner, sock).start()
         self.port = sock.getsockname()[1]
@@ -148,6 +139,6 @@ class Bench:
         )
         assert all((server.idle, server.connecting) == ({}, set()) for server in self.addresses)
         assert self.sweeper._members == set()
-        self.sweeper.stop()
+        await self.parts.stop()
         self.ledger.check()
         assert self.complaints == []

@@ -81,7 +81,7 @@ async def test_retired_server_keeps_no_connection(start_bench, start_origin, con
     await busy.send(get())
     await origin.visit()
     old = bench.shared.pool
-    bench.reload(settings(servers=[origin.url]))
+    bench.reload(settings({"upstream": {"timeouts": {"connect": "4s"}}}, servers=[origin.url]))
     assert old.counts() == {"active": 1, "idle": 0}
     origin.go_on.set()
     assert (await busy.response()).status == 200

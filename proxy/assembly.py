@@ -1,0 +1,176 @@
+"""The parts that serve, put together from settings: `assemble` at the start, `reload` when they change.
+
+Decode, compile, provision, use, clean up: everything that can fail at a reload fails before anything is
+swapped. The worker stands on this, and so does the bench of the tests. Knows nothing of listening sockets,
+signals or the admin plane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import formatdate
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.gateway import Exchange
+from proxy.limiter.memory import MemoryStore
+from proxy.net.connection import Outbox
+from proxy.net.credentials import TlsError
+from proxy.net.dial import open_connection
+from proxy.net.frontend import Frontend
+from proxy.net.pool import Pool
+from proxy.net.sweep import Sweeper
+from proxy.net.tls import check_store_files
+from proxy.rules.rules import Rules
+from proxy.shared import Shared
+from proxy.telemetry.access_log import AccessLog
+from proxy.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.config.settings import Settings
+    from proxy.limiter.store import Store
+    from proxy.net.dial import Dial
+    from proxy.telemetry.metrics import StoreFigures
+
+SWEEP_SECONDS = 0.25  # a deadline may be met this much late; a sweep over 10 000 connections costs 0.6 ms
+FLUSH_SECONDS = 0.1  # access-log lines wait this long for company
+
+
+class UnusableError(Exception):
+    """What a setting names cannot be used; the message names the setting and fits on one line."""
+
+
+def assemble(  # noqa: PLR0913 - what a test may bring in the place of ours
+    settings: Settings,
+    *,
+    is_alone: bool = True,
+    metrics: Metrics | None = None,
+    access_log: AccessLog | None = None,
+    store: Store | None = None,
+    clock: Callable[[], float] = monotonic,
+    dial: Dial = open_connection,
+) -> Assembly:
+    """`is_alone`: no other process writes to the access log. Raises UnusableError."""
+    metrics = metrics or Metrics()
+    access_log = access_log or _access_log(settings, metrics, is_alone=is_alone)
+    store = store or _store(settings, metrics.store)
+    return Assembly(settings, metrics, access_log, store, clock, dial)
+
+
+class Assembly:
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        access_log: AccessLog,
+        store: Store,
+        clock: Callable[[], float],
+        dial: Dial,
+    ) -> None:
+        """Raises UnusableError."""
+        self.settings = settings
+        self.metrics = metrics
+        self.access_log = access_log
+        self.store = store
+        self.sweeper = Sweeper(_sweep_seconds(settings), (self._every_sweep,))
+        self.outbox = Outbox()
+        self._dial = dial
+        rules = Rules(settings)
+        store.configure(rules.limits)
+        metrics.configure(limit.name for limit in settings.limits)
+        self.shared = Shared(rules, self._new_pool(settings), store, metrics, access_log, clock)
+        new_exchange = partial(Exchange, self.shared)
+        self.frontend = Frontend(self.sweeper, self.outbox, rules.connections, new_exchange)
+        self._flush_timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        self.sweeper.start()
+        self._flush()
+        await self.store.start()
+        self.shared.pool.start()
+
+    def reload(self, settings: Settings) -> None:
+        """Compiles the new settings, then swaps them in between two requests. Counters and buckets stay.
+
+        Raises UnusableError, with nothing changed.
+        """
+        rules, shared = Rules(settings), self.shared
+        if settings.upstream != self.settings.upstream:
+            pool = self._new_pool(settings)
+            retired, shared.pool = shared.pool, pool
+            pool.start(retired)
+            retired.retire()
+        shared.rules = rules
+        self.frontend.limits = rules.connections
+        self.store.adopt(settings.store)
+        self.store.configure(rules.limits)
+        self.metrics.configure(limit.name for limit in settings.limits)
+        self.sweeper.interval = _sweep_seconds(settings)
+        self.settings = settings
+
+    def _new_pool(self, settings: Settings) -> Pool:
+        try:
+            return Pool(settings.upstream, self.sweeper, self.outbox, self.metrics, self._dial)
+        except TlsError as error:
+            raise UnusableError(f"upstream.tls.{error}") from None
+
+    def _every_sweep(self, now: float) -> None:
+        shared = self.shared
+        shared.date_line = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
+        shared.retries.refill(now, shared.answered)
+        shared.pool.sweep(now)
+        self.store.sweep()
+        self.metrics.watch_store()
+
+    async def stop(self) -> None:
+        """What serves has ended before."""
+        self.shared.pool.retire()
+        await self.store.close()
+        self.sweeper.stop()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        self.access_log.close()
+
+    def _flush(self) -> None:
+        self.access_log.flush()
+        self._flush_timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
+
+
+def _access_log(settings: Settings, metrics: Metrics, *, is_alone: bool) -> AccessLog:
+    destination = settings.log.access
+    try:
+        return AccessLog(destination, metrics, is_shared=not is_alone)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UnusableError(f"log.access: cannot write to {destination}: {why}") from None
+
+
+def _store(settings: Settings, figures: StoreFigures) -> Store:
+    store = settings.store
+    if store.url.kind == "memory":
+        return MemoryStore(max_keys=store.max_keys)
+    try:
+        check_store_files(store.tls)
+    except TlsError as error:
+        raise UnusableError(f"store.tls.{error}") from None
+    from proxy.limiter.dialler import TlsFiles  # noqa: PLC0415 - with it
+    from proxy.limiter.redis import RedisStore  # noqa: PLC0415 - a start without it is a sixth faster
+
+    return RedisStore(
+        store.url,
+        store.timeout,
+        max_keys=store.max_keys,
+        caches_denials=store.denial_cache,
+        tls=TlsFiles(store.tls.ca, store.tls.cert, store.tls.key),
+        figures=figures,
+    )
+
+
+def _sweep_seconds(settings: Settings) -> float:
+    """Short timeouts get a finer sweep."""
+    down, up = settings.downstream.timeouts, settings.upstream.timeouts
+    shortest = min(down.head, down.body, down.idle, up.connect, up.response, up.idle)
+    return max(0.02, min(SWEEP_SECONDS, shortest / 8))
