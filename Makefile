@@ -32,6 +32,21 @@ wheel: .venv/tested
 	@sh tests/programs.sh gcc
 	sh deploy/wheel.sh $(BIN)/python
 
+# The wheel in an empty environment, by what a new user types.
+.PHONY: tour image pins
+tour: wheel
+	sh tests/deploy/from_nothing.sh "$$(sh deploy/wheel.sh $(BIN)/python)" $(PYTHON)
+
+# The image, built by buildah and run by crun. Both are Debian's, and it takes root: in CI they must be there.
+image: .venv/tested
+	@if [ -n "$${CI:-}" ] || [ "$$(id -u)" = 0 ]; then sh tests/programs.sh buildah crun mmdebstrap; \
+	elif ! command -v buildah; then echo "### NO IMAGE WAS BUILT: there is no buildah here (apt-get install buildah crun mmdebstrap)" >&2; exit 0; fi; \
+	sh tests/deploy/image.sh $(BIN)/python .cache/image && $(BIN)/python -m pytest -s tests/deploy/image_checks.py
+
+# The versions and hashes that images and wheels are built of; UPGRADE=1 takes newer ones.
+pins:
+	sh deploy/pins.sh $(PYTHON)
+
 bench: .venv/tested
 	$(BIN)/python -m benchmarks --write
 	$(BIN)/python -m benchmarks.core

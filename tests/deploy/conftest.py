@@ -1,10 +1,8 @@
-"""Weir as a package: the Dockerfile's steps in folders of the test's own, made once for all tests here."""
+"""Weir as a package, built and installed once for all tests here."""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +13,7 @@ from tests.support.once import once
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-
-
-def steps(instruction: str) -> list[str]:
-    """The arguments of the first stage's instructions of this name, continued lines joined."""
-    stage = DOCKERFILE.split("\nFROM ")[1].replace("\\\n", " ")
-    return re.findall(rf"^{instruction} (.*)$", stage, re.MULTILINE)
+BUILD: list[object] = [sys.executable, "-m", "build", "--no-isolation"]
 
 
 def clean_environment(home: Path) -> dict[str, str]:
@@ -35,36 +28,31 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
-    """The first stage: its COPY and RUN lines, with its absolute folders below one of ours. Gives /opt/weir."""
-    return once(tmp_path_factory, "image", lambda root: _build(root, home)) / "opt" / "weir"
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the sdist and the pure wheel, made of it as an index would."""
+    return once(tmp_path_factory, "dist", lambda folder: _carried_out(BUILD, "--outdir", folder, ROOT))
 
 
-def _build(root: Path, home: Path) -> None:
-    source = root / "src"
-    source.mkdir()
-    for line in steps("COPY"):
-        *names, target = line.split()
-        for name in names:
-            _copy(ROOT / name, source / target)
-    for line in steps("RUN"):
-        command = re.sub(r"(?<= )/(wheels|opt)\b", rf"{root}/\1", line)
-        done = subprocess.run(
-            ["sh", "-ec", command],
-            cwd=source,
-            env=clean_environment(home),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, f"RUN {line}\n{done.stdout}{done.stderr}"
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory, home: Path, built: Path) -> Path:
+    """An environment that holds the pins, by their hashes, and the pure wheel."""
+
+    def install(folder: Path) -> None:
+        _carried_out([sys.executable, "-m", "venv"], folder, home=home)
+        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        _carried_out(pip, "--require-hashes", "--requirement", ROOT / "deploy" / "constraints.txt", home=home)
+        _carried_out(pip, "--no-deps", "--no-index", next(built.glob("*-none-any.whl")), home=home)
+
+    return once(tmp_path_factory, "installed", install)
 
 
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        return
-    target = target / source.name if target.is_dir() or target.name in ("deploy", "config") else target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, target)
+def _carried_out(command: list[object], *arguments: object, home: Path | None = None) -> None:
+    done = subprocess.run(
+        [*map(str, command), *map(str, arguments)],
+        env=None if home is None else clean_environment(home),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

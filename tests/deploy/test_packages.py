@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tarfile
 import tomllib
 import zipfile
 from importlib.metadata import requires
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -17,7 +15,6 @@ from packaging.utils import canonicalize_name
 
 from proxy import __version__
 from tests.deploy.conftest import ROOT, clean_environment
-from tests.support.once import once
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONSTRAINTS = ROOT / "deploy" / "constraints.txt"
@@ -26,20 +23,9 @@ CONSTRAINTS = ROOT / "deploy" / "constraints.txt"
 pytestmark = pytest.mark.timeout(400)  # of which most is building
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """The folder with both, the wheel built from the sdist as an index would."""
-    return once(tmp_path_factory, "dist", build)
-
-
-def build(folder: Path) -> None:
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def pins() -> dict[str, Requirement]:
-    lines = [line for line in CONSTRAINTS.read_text().splitlines() if line and not line.startswith("#")]
+    text = CONSTRAINTS.read_text().replace("\\\n", "")
+    lines = [line.partition(" --hash")[0] for line in text.splitlines() if line and not line.startswith("#")]
     pinned = [pin for pin in map(Requirement, lines) if pin.marker is None or pin.marker.evaluate()]
     return {canonicalize_name(pin.name): pin for pin in pinned}
 
@@ -76,6 +62,26 @@ def test_pins_are_all_that_is_needed_and_nothing_else():
     assert set(pins()) == needed([Requirement(text).name for text in PROJECT["dependencies"]])
 
 
+@pytest.mark.parametrize("name", ["constraints.txt", "build-constraints.txt"])
+def test_every_pin_has_its_hashes(name):
+    """Of the files of all platforms: what was exchanged in between is refused."""
+    pins = (ROOT / "deploy" / name).read_text().replace("\\\n", "").splitlines()[1:]
+
+    assert pins
+    assert [pin.split()[0] for pin in pins if not re.search(r"--hash=sha256:[0-9a-f]{64}", pin)] == []
+
+
+def test_compiler_is_pinned_with_what_it_reads():
+    """The types of what Weir needs are those that it runs with."""
+    run, build = (
+        (ROOT / "deploy" / name).read_text() for name in ("constraints.txt", "build-constraints.txt")
+    )
+    versions = [set(re.findall(r"^([\w.-]+==[\w.]+)", text, re.MULTILINE)) for text in (run, build)]
+
+    assert versions[0] < versions[1]
+    assert {"hatchling", "mypy", "setuptools"} <= {pin.partition("==")[0] for pin in versions[1]}
+
+
 def test_version_stands_in_one_place(built):
     """Both packages take theirs from the code."""
     assert "version" in PROJECT["dynamic"]
@@ -101,9 +107,9 @@ def test_sdist_holds_what_its_readme_talks_of(built):
     assert {"proxy", "tests", "docs", "config", "deploy", "Dockerfile", "Makefile", "README.md"} <= tops
 
 
-def weir(image, home, *arguments, **options):
+def weir(installed, home, *arguments, **options):
     return subprocess.run(
-        [image / "bin" / "weir", *arguments],
+        [installed / "bin" / "weir", *arguments],
         cwd=home,
         env=clean_environment(home),
         capture_output=True,
@@ -114,15 +120,15 @@ def weir(image, home, *arguments, **options):
     )
 
 
-def test_installed_weir_says_its_version(image, home):
-    done = weir(image, home, "--version")
+def test_installed_weir_says_its_version(installed, home):
+    done = weir(installed, home, "--version")
 
     assert done.stdout == f"weir, version {__version__} (source)\n"
 
 
-def test_installed_weir_gives_its_tour(image, home):
+def test_installed_weir_gives_its_tour(installed, home):
     """In an environment that holds the pins and nothing else."""
-    done = weir(image, home, "demo", "--once", "--port", "0")
+    done = weir(installed, home, "demo", "--once", "--port", "0")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "429" in done.stdout
