@@ -13,6 +13,7 @@ openssl openssl
 logrotate logrotate
 promtool prometheus
 chromium chromium
+chromedriver chromium-driver
 PROGRAMS
 for program in "$@"; do
     need "$program" "$program"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.admin.app import DRESS, problem
+from proxy.admin.answers import DRESS, problem
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:

@@ -26,30 +26,40 @@ KEY = "key"  # instead of an entry: the hash itself
 _log = logging.getLogger("weir.admin")
 
 
-class NotResetError(Exception):
-    """Nothing was reset; the message says why."""
+class NotAppliedError(Exception):
+    """Nothing was done; the message says why."""
 
     def __init__(self, code: HTTPStatus, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-class Resets:
+class KeyVerbs:
+    """Each verb is a method of its name; docs/limits.md tells what they do."""
+
+    verbs: tuple[str, ...] = ("reset",)
+
     def __init__(self, store: Store, limits: Callable[[], Limits]) -> None:
         """`limits` are asked for anew each time, since a reload changes them."""
         self._store = store
         self._limits = limits
 
+    async def apply(self, verb: str, limit: str, body: bytes) -> dict[str, object]:
+        """What is told of it. Raises NotAppliedError."""
+        assert verb in self.verbs, verb
+        told: dict[str, object] = await getattr(self, verb)(limit, body)
+        return told
+
     async def reset(self, name: str, body: bytes) -> dict[str, object]:
-        """What is told of it. The body names one client, or is empty. Raises NotResetError."""
+        """The body names one client, or is empty."""
         limit = next((each for each in self._limits() if each.name == name), None)
         if limit is None:
-            raise NotResetError(HTTPStatus.NOT_FOUND, f"no limit has the name {name}")
+            raise NotAppliedError(HTTPStatus.NOT_FOUND, f"no limit has the name {name}")
         key = _key_of(limit, body) if body.strip() else b""
         try:
             count = await self._store.reset(limit, key)
         except ResetError as error:
-            raise NotResetError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
+            raise NotAppliedError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
         whose = key.hex() or None
         event(_log, logging.INFO, "limit_reset", limit=name, key=whose, reset=count)
         return {"limit": name, "key": whose, "reset": count}
@@ -74,6 +84,6 @@ def _hash(text: str) -> bytes | None:
     return key if len(key) == KEY_BYTES else None
 
 
-def _unclear(limit: Limit) -> NotResetError:
+def _unclear(limit: Limit) -> NotAppliedError:
     ways = ", ".join(f'{{"{entry}": "..."}}' for entry in (*limit.partition.entries, KEY))
-    return NotResetError(HTTPStatus.BAD_REQUEST, f"the body must be empty, or one of {ways}, as JSON")
+    return NotAppliedError(HTTPStatus.BAD_REQUEST, f"the body must be empty, or one of {ways}, as JSON")

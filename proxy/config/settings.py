@@ -44,7 +44,7 @@ class Settings(Section):
     listen: Annotated[tuple[Listen, ...], BeforeValidator(wrapped), Field(min_length=1)] = setting(
         "Where clients connect: an address, or a list of addresses and blocks.", "0.0.0.0:8080", restart=True
     )
-    admin: AdminSettings = setting("The admin plane.", {}, restart=True)
+    admin: AdminSettings = setting("The admin plane.", {})
     workers: Workers = setting(
         "Processes that serve; with limits only if Redis counts them. auto: one for each processor of the CPU"
         " quota, or 1 if limits are in memory.",

@@ -14,17 +14,14 @@ from proxy.admin.probes import Probes
 if TYPE_CHECKING:
     import socket
 
-    from proxy.admin.app import AdminSources
-    from proxy.config.sections.front import AdminSettings
+    from proxy.admin.sources import AdminSources
     from proxy.runtime.sockets import AdminSockets
 
 BACKLOG = 16  # as many may be accepted at once, beyond the bound of connections
 
 
-async def serve_admin(settings: AdminSettings, sources: AdminSources, sockets: AdminSockets) -> web.AppRunner:
-    token = settings.token
-    app = admin_app(sources, token.get_secret_value() if token else None)
-    runner = web.AppRunner(app, shutdown_timeout=1.0)
+async def serve_admin(sources: AdminSources, sockets: AdminSockets) -> web.AppRunner:
+    runner = web.AppRunner(admin_app(sources), shutdown_timeout=1.0)
     await runner.setup()
     assert runner.server is not None
     for sock in sockets.plane:

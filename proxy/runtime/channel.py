@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from proxy.telemetry.families import Reading  # noqa: TC001 - msgspec reads the annotation
+from proxy.telemetry.sights import Sights  # noqa: TC001 - the same
 
 if TYPE_CHECKING:
     import socket
@@ -46,10 +47,15 @@ class Reopen(msgspec.Struct, tag=True):
 
 
 class Tell(msgspec.Struct, tag=True):
-    """Figures are wanted at once."""
+    """Figures are wanted at once, with the status; with the sights since a moment, if somebody looks."""
+
+    since: float | None = None
 
 
-class Reset(msgspec.Struct, tag=True):
+class Apply(msgspec.Struct, tag=True):
+    """Something is to be done to a key, live."""
+
+    verb: str
     limit: str
     body: bytes
 
@@ -62,7 +68,7 @@ class Halt(msgspec.Struct, tag=True):
     """End at once."""
 
 
-Order = Start | Reload | RefuseReload | Reopen | Tell | Reset | Drain | Halt
+Order = Start | Reload | RefuseReload | Reopen | Tell | Apply | Drain | Halt
 
 # --- from a worker ---
 
@@ -83,16 +89,17 @@ class Figures(msgspec.Struct, tag=True):
     reading: Reading
     readiness: dict[str, Any]
     status: dict[str, Any] | None = None
+    sights: Sights | None = None
 
 
-class WasReset(msgspec.Struct, tag=True):
+class Applied(msgspec.Struct, tag=True):
     """`code` is 200, or that of the refusal, whose message is in `told`."""
 
     code: int
     told: dict[str, Any]
 
 
-Report = Ready | Failed | Figures | WasReset
+Report = Ready | Failed | Figures | Applied
 
 Heard = TypeVar("Heard")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from proxy.admin.buckets import NotResetError, Resets
+from proxy.admin.buckets import KeyVerbs, NotAppliedError
 from proxy.config.loader import loads
 from proxy.runtime import channel as words
 from proxy.runtime.channel import orders
@@ -28,6 +28,7 @@ from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.runtime.channel import Channel, Order
+    from proxy.telemetry.sights import Sights
 
 REPORT_SECONDS = 1.0
 
@@ -73,7 +74,7 @@ class SupervisedWorker:
     def __init__(self, worker: Worker, channel: Channel[Order]) -> None:
         self._worker = worker
         self._channel = channel
-        self._resets = Resets(worker.parts.store, lambda: worker.parts.shared.rules.limits)
+        self._keys = KeyVerbs(worker.parts.store, lambda: worker.parts.shared.rules.limits)
         self._ending: asyncio.Task[None] | None = None
         self._is_orphan = False
         self._over = asyncio.Event()
@@ -109,10 +110,10 @@ class SupervisedWorker:
                 worker.note_refusal(order.error)
             case words.Reopen():
                 worker.reopen_logs()
-            case words.Reset():
-                await self._reset(order)
+            case words.Apply():
+                await self._apply(order)
             case words.Tell():
-                self._tell(worker.status())
+                self._answer(order)
 
     def _end(self) -> None:
         if self._ending is None:
@@ -135,20 +136,24 @@ class SupervisedWorker:
         self._tell()
         self._over.set()
 
-    async def _reset(self, order: words.Reset) -> None:
+    async def _apply(self, order: words.Apply) -> None:
         try:
-            told: dict[str, Any] = await self._resets.reset(order.limit, order.body)
-        except NotResetError as error:
-            self._channel.say(words.WasReset(error.code, {"detail": str(error)}))
+            told: dict[str, Any] = await self._keys.apply(order.verb, order.limit, order.body)
+        except NotAppliedError as error:
+            self._channel.say(words.Applied(error.code, {"detail": str(error)}))
             return
-        self._channel.say(words.WasReset(200, told))
+        self._channel.say(words.Applied(200, told))
 
     async def _tell_regularly(self) -> None:
         while True:
             self._tell()
             await asyncio.sleep(REPORT_SECONDS)
 
-    def _tell(self, status: dict[str, object] | None = None) -> None:
+    def _answer(self, order: words.Tell) -> None:
+        worker = self._worker
+        self._tell(worker.status(), worker.sights(order.since) if order.since is not None else None)
+
+    def _tell(self, status: dict[str, object] | None = None, sights: Sights | None = None) -> None:
         worker = self._worker
         _, readiness = worker.readiness()
-        self._channel.say(words.Figures(reading(worker.parts.metrics), dict(readiness), status))
+        self._channel.say(words.Figures(reading(worker.parts.metrics), dict(readiness), status, sights))

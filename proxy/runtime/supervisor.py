@@ -12,8 +12,8 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from proxy.admin.app import AdminSources
-from proxy.admin.buckets import NotResetError
+from proxy.admin.buckets import KeyVerbs, NotAppliedError
+from proxy.admin.sources import AdminSources
 from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
 from proxy.net.credentials import TlsError
@@ -24,7 +24,7 @@ from proxy.runtime.sites import address_text, addresses, shut
 from proxy.runtime.sockets import close_sockets
 from proxy.runtime.statuses import merged
 from proxy.runtime.worker_process import WorkerProcess
-from proxy.telemetry import log
+from proxy.telemetry import log, sights
 from proxy.telemetry.families import Reading, process_reading
 from proxy.telemetry.families import merged as together
 from proxy.telemetry.log import event
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from proxy.config.settings import Settings
     from proxy.runtime.forks import ForkedWorkers
     from proxy.runtime.sockets import ListenSockets
+    from proxy.telemetry.sights import Sights
 
 TELL_SECONDS = 1.0  # a worker that takes longer is shown as it was last
 HALT_SECONDS = 2.0
@@ -43,6 +44,8 @@ _log = logging.getLogger("weir.supervisor")
 
 
 class Supervisor:
+    verbs: tuple[str, ...] = KeyVerbs.verbs
+
     def __init__(self, settings: Settings, config_path: str, text: str, forked: ForkedWorkers) -> None:
         self.settings = settings
         self.config_path = config_path
@@ -53,7 +56,7 @@ class Supervisor:
         self._workers: list[WorkerProcess] = []
         self._lives: list[asyncio.Task[None]] = []
         self._admin: web.AppRunner | None = None
-        self._resetting = asyncio.Lock()
+        self._applying = asyncio.Lock()
         self._started = time.time()
         self._last_reload: dict[str, object] = {"successful": True, "at": self._started, "error": None}
 
@@ -67,7 +70,7 @@ class Supervisor:
             for number, (listeners, fork) in enumerate(pairs, 1)
         ]
         self._lives = [asyncio.create_task(worker.live()) for worker in self._workers]
-        self._admin = await serve_admin(self.settings.admin, self._admin_sources(), self._admin_sockets)
+        self._admin = await serve_admin(self._admin_sources(), self._admin_sockets)
         await asyncio.gather(*(worker.started for worker in self._workers))
         self.is_ready = True
         listen = [address_text(sock.getsockname()) for sockets in self._listeners[0] for sock in sockets]
@@ -160,12 +163,19 @@ class Supervisor:
             reading=self._reading,
             readiness=self._readiness,
             status=self._status,
-            resets=self,
+            settings=lambda: self.settings.admin,
+            limits=lambda: self.settings.limits,
+            keys=self,
             refresh=self._refresh,
+            look=self._look,
         )
 
     async def _refresh(self) -> None:
         await asyncio.gather(*(worker.tell(TELL_SECONDS) for worker in self._workers))
+
+    async def _look(self, since: float) -> Sights:
+        await asyncio.gather(*(worker.tell(TELL_SECONDS, since) for worker in self._workers))
+        return sights.merged([worker.sights for worker in self._workers if worker.sights is not None])
 
     def _reading(self) -> Reading:
         own = process_reading()
@@ -191,19 +201,19 @@ class Supervisor:
         }
         return {**details, **own, "workers": [_status_of(worker) for worker in self._workers]}
 
-    async def reset(self, name: str, body: bytes) -> dict[str, object]:
+    async def apply(self, verb: str, limit: str, body: bytes) -> dict[str, object]:
         """By one worker: the buckets are in Redis, and the others drop their denials within a second."""
-        gone = NotResetError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker is ready")
-        async with self._resetting:
+        gone = NotAppliedError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker is ready")
+        async with self._applying:
             worker = next((worker for worker in self._workers if worker.is_ready), None)
             if worker is None:
                 raise gone
             try:
-                answer = await worker.reset(name, body)
+                answer = await worker.apply(verb, limit, body)
             except ConnectionError:
                 raise gone from None
         if answer.code != HTTPStatus.OK:
-            raise NotResetError(HTTPStatus(answer.code), str(answer.told["detail"]))
+            raise NotAppliedError(HTTPStatus(answer.code), str(answer.told["detail"]))
         return dict(answer.told)
 
 

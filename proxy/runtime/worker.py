@@ -10,8 +10,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from proxy.admin.app import AdminSources
-from proxy.admin.buckets import Resets
+from proxy.admin.buckets import KeyVerbs
+from proxy.admin.sources import AdminSources
 from proxy.assembly import UnusableError, assemble
 from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
@@ -24,6 +24,7 @@ from proxy.runtime.sockets import StartError, WorkerSockets, open_worker_sockets
 from proxy.telemetry import log
 from proxy.telemetry.families import reading
 from proxy.telemetry.log import event
+from proxy.telemetry.sights import Sights
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -74,7 +75,7 @@ class Worker:
         await serve_listeners(self._runner, self.settings.listen, own.listeners, self._listeners, patience)
         self._renewing = asyncio.create_task(self._renewals.run())
         if own.admin is not None:
-            self._admin = await serve_admin(self.settings.admin, self._admin_sources(), own.admin)
+            self._admin = await serve_admin(self._admin_sources(), own.admin)
         self.is_ready = True
         event(_log, logging.INFO, "serving", listen=self.addresses, admin=self.admin_addresses)
 
@@ -184,8 +185,21 @@ class Worker:
             reading=lambda: reading(self.parts.metrics),
             readiness=self.readiness,
             status=self.status,
-            resets=Resets(self.parts.store, lambda: self.parts.shared.rules.limits),
+            settings=lambda: self.settings.admin,
+            limits=lambda: self.settings.limits,
+            keys=KeyVerbs(self.parts.store, lambda: self.parts.shared.rules.limits),
+            look=self._look,
         )
+
+    async def _look(self, since: float) -> Sights:
+        return self.sights(since)
+
+    def sights(self, since: float) -> Sights:
+        """Busy keys, and what went wrong since a moment of the monotonic clock."""
+        now = time.monotonic()
+        metrics = self.parts.metrics
+        keys = metrics.top_keys.seen(self.parts.shared.rules.limits, now)
+        return Sights(now, keys, metrics.recent.since(since))
 
     def readiness(self) -> tuple[bool, dict[str, object]]:
         return self.is_ready, {"draining": not self.is_ready, "store": self.parts.store.status()}

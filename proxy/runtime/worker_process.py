@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from proxy.runtime.channel import Channel, Order, Report
     from proxy.runtime.forks import Fork, Process
     from proxy.runtime.sockets import ListenSockets
+    from proxy.telemetry.sights import Sights
 
 STEADY_SECONDS = 10.0  # who lived this long is started again without a pause
 PAUSES = (0.0, 0.5, 1.0, 2.0)  # the last one is as long as a client may have to wait for its connection
@@ -52,6 +53,7 @@ class WorkerProcess:
         self.since = 0.0  # Unix time of the last start
         self.status: dict[str, Any] = {}
         self.readiness: dict[str, Any] = {}
+        self.sights: Sights | None = None
         self._reading = Reading({}, {})
         self._past = Reading({}, {})  # what its processes counted that have ended
         self._greeting = greeting
@@ -59,7 +61,7 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | Process | None = None
         self._channel: Channel[Report] | None = None
         self._told = asyncio.Event()
-        self._reset: asyncio.Future[words.WasReset] | None = None
+        self._applied: asyncio.Future[words.Applied] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -108,8 +110,9 @@ class WorkerProcess:
             self.is_ready = False
             self._past = merged([self._past, counted(self._reading)])
             self._reading, self.status, self.readiness = Reading({}, {}), {}, {}
-            if self._reset is not None and not self._reset.done():
-                self._reset.set_exception(ConnectionError())
+            self.sights = None
+            if self._applied is not None and not self._applied.done():
+                self._applied.set_exception(ConnectionError())
         return await self._process.wait()
 
     async def _spawn(self) -> None:
@@ -167,11 +170,11 @@ class WorkerProcess:
             case words.Figures():
                 self._reading, self.readiness = report.reading, report.readiness
                 if report.status is not None:
-                    self.status = report.status
+                    self.status, self.sights = report.status, report.sights
                     self._told.set()
-            case words.WasReset():
-                if self._reset is not None and not self._reset.done():
-                    self._reset.set_result(report)
+            case words.Applied():
+                if self._applied is not None and not self._applied.done():
+                    self._applied.set_result(report)
 
     # --- what it is told ---
 
@@ -179,22 +182,23 @@ class WorkerProcess:
         if self._channel is not None:
             self._channel.say(order)
 
-    async def tell(self, within: float) -> None:
-        """Has its figures brought up to date; one that does not answer is shown as it was last."""
+    async def tell(self, within: float, since: float | None = None) -> None:
+        """Has its figures brought up to date, its sights too if a moment is given; one that does not answer
+        is shown as it was last."""
         if self.is_ready:
             self._told.clear()
-            self.say(words.Tell())
+            self.say(words.Tell(since))
             try:
                 async with asyncio.timeout(within):
                     await self._told.wait()
             except TimeoutError:
                 pass
 
-    async def reset(self, limit: str, body: bytes) -> words.WasReset:
+    async def apply(self, verb: str, limit: str, body: bytes) -> words.Applied:
         """Raises ConnectionError if it ends meanwhile."""
-        self._reset = asyncio.get_running_loop().create_future()
-        self.say(words.Reset(limit, body))
-        return await self._reset
+        self._applied = asyncio.get_running_loop().create_future()
+        self.say(words.Apply(verb, limit, body))
+        return await self._applied
 
     def kill(self) -> None:
         if self._process is not None and self.is_alive:

@@ -94,6 +94,7 @@ def _trouble(entry: Entry, epoch: float) -> Trouble:
         target=target_text(entry.target),
         client=entry.client,
         duration_ms=round(entry.seconds * 1e3, 3),
+        mark=entry.finished,
         upstream_ms=round(entry.upstream_seconds * 1e3, 3) if entry.upstream_seconds else None,
         fault=entry.fault or None,
         server=entry.server or None,

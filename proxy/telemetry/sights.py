@@ -43,6 +43,7 @@ class Trouble(msgspec.Struct, omit_defaults=True):
     target: str
     client: str
     duration_ms: float
+    mark: float  # its end by the machine's monotonic clock: with the id it is one exchange and no other
     upstream_ms: float | None = None
     fault: str | None = None
     server: str | None = None
@@ -58,7 +59,7 @@ class Sights(msgspec.Struct):
 def merged(sights: Sequence[Sights]) -> Sights:
     """One of several processes: the same key's counts add up."""
     at = min((each.at for each in sights), default=0.0)
-    troubles = sorted((trouble for each in sights for trouble in each.troubles), key=lambda each: each.time)
+    troubles = sorted((trouble for each in sights for trouble in each.troubles), key=lambda each: each.mark)
     return Sights(at, _together(seen for each in sights for seen in each.keys), troubles)
 
 

@@ -10,12 +10,14 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from proxy import __version__
-from proxy.admin.app import AdminSources, admin_app
+from proxy.admin.app import admin_app
+from proxy.admin.sources import AdminSources
+from proxy.config.sections.front import AdminSettings
 from proxy.telemetry.families import reading
 from proxy.telemetry.metrics import Metrics
 from tests.telemetry.exchanges import exchange
 
-TOKEN = "s3cr3t-tökén"
+TOKEN = "s3cr3t-token"
 PATHS = ("/metrics", "/healthz", "/readyz", "/status")
 
 
@@ -28,11 +30,13 @@ class Now:
         self.details = {"draining": False, "store": {"up": True}}
         self.status = {"uptime": 12.5, "limits": {"per-user": {"admitted": 3, "refused": 1}}}
 
-    def sources(self):
+    def sources(self, token=None):
+        self.settings = AdminSettings(token=token)
         return AdminSources(
             lambda: reading(self.metrics),
             readiness=lambda: (self.is_ready, self.details),
             status=lambda: self.status,
+            settings=lambda: self.settings,
         )
 
 
@@ -48,7 +52,7 @@ async def client(aiohttp_client, now):
 
 @pytest.fixture
 async def guarded(aiohttp_client, now):
-    return await aiohttp_client(admin_app(now.sources(), TOKEN))
+    return await aiohttp_client(admin_app(now.sources(TOKEN)))
 
 
 async def test_metrics_are_text_unless_asked_otherwise(client, now):
@@ -104,7 +108,7 @@ async def test_status_shows_the_sources_and_the_version(client, now):
     response = await client.get("/status")
 
     assert response.content_type == "application/json"
-    assert await response.json() == {"version": __version__, **now.status}
+    assert await response.json() == {"version": __version__, **now.status, "top_keys": []}
 
 
 async def test_unknown_path_is_a_small_json_object(client):

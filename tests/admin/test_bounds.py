@@ -24,8 +24,7 @@ class Plane:
 
     def __init__(self, dial):
         self._dial = dial
-        sources = Now().sources()
-        self.runner = web.AppRunner(admin_app(sources, TOKEN), shutdown_timeout=0.1)
+        self.runner = web.AppRunner(admin_app(Now().sources(TOKEN)), shutdown_timeout=0.1)
 
     async def start(self):
         await self.runner.setup()
@@ -125,12 +124,14 @@ async def test_what_is_no_http_gets_a_small_answer_and_no_line_in_the_log(plane,
 
 async def test_body_has_a_time_and_a_size(aiohttp_client, monkeypatch):
     class Never:
-        async def reset(self, name, body):
-            raise AssertionError(name)
+        verbs = ("reset",)
+
+        async def apply(self, verb, limit, body):
+            raise AssertionError(limit)
 
     monkeypatch.setattr(admin_app_module, "BODY_SECONDS", 0.2)
-    sources = replace(Now().sources(), resets=Never())
-    client = await aiohttp_client(admin_app(sources, "token"))
+    sources = replace(Now().sources("token"), keys=Never())
+    client = await aiohttp_client(admin_app(sources))
     headers = {"Authorization": "Bearer token"}
 
     async def slow():

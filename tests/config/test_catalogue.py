@@ -37,7 +37,6 @@ def test_what_waits_for_a_restart_is_named():
     assert tuple(entry.path for entry in waiting if "[]" not in entry.path) == (
         "listen",
         "admin.listen",
-        "admin.token",
         "admin.probes",
         "workers",
         "store.url",

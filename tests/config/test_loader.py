@@ -38,7 +38,7 @@ MISTAKES = [
     ("Limits: []", "1:1: Limits: unknown setting; did you mean limits?"),
     ("store:\n  uri: memory", "2:3: store.uri: unknown setting; did you mean url?"),
     ("store:\n  level: info", "2:3: store.level: unknown setting here; there is log.level"),
-    ("admin: {colour: red}", "1:9: admin.colour: unknown setting; known here: listen, token, probes"),
+    ("admin: {colour: red}", "1:9: admin.colour: unknown setting; known here: listen, token, probes, hosts"),
     ("admin: {token:red}", "1:9: admin.?: not a name; is a space missing after the colon?"),
     ("limits: [{name: a, rate: 1/s, rates: 2/s}]", "1:31: limits[0].rates: unknown setting; did you mean rate?"),
     ("limits: [{name: a, rate: 1/s, match: {path: [/]}}]", "1:39: limits[0].match.path: unknown setting; did you mean paths?"),
@@ -149,6 +149,8 @@ MISTAKES = [
     ("admin: {listen: 0.0.0.0:8080, token: t}", "1:17: admin.listen: 0.0.0.0:8080 is taken by listen"),
     ("admin: {probes: 0.0.0.0:8080}", "1:17: admin.probes: 0.0.0.0:8080 is taken by listen"),
     ("admin: {probes: 127.0.0.1:9901}", "1:17: admin.probes: 127.0.0.1:9901 is taken by admin.listen"),
+    ("admin: {hosts: ['http://weir.example.com']}", "1:17: admin.hosts[0]: must be a name or an IP address, without a port"),
+    ("admin: {hosts: [weir.example.com:9901]}", "1:17: admin.hosts[0]: must be a name or an IP address, without a port"),
     ("admin: {probes: 9902}", "1:17: admin.probes: needs a host: write 127.0.0.1:9902, or 0.0.0.0:9902 for every interface"),
     ("admin: {probes: true}", "1:17: admin.probes: must be an address such as 127.0.0.1:8080, not true"),
     ("admin: {probes: [a]}", "1:17: admin.probes: must be an address such as 127.0.0.1:8080, not a list"),
@@ -480,10 +482,16 @@ def test_hash_is_of_what_is_meant_not_of_how_it_is_written():
 
 def test_changes_that_wait_for_a_restart_are_named():
     new = good(
-        "listen: 0.0.0.0:1\nadmin: {token: t}\nworkers: 2\nstore: {url: 'redis://a', timeout: 1ms}\nlog: {access: off, level: debug}"
+        "listen: 0.0.0.0:1\nadmin: {listen: '127.0.0.1:2', token: t}\nworkers: 2\nstore: {url: 'redis://a', timeout: 1ms}\nlog: {access: off, level: debug}"
     )
 
-    assert restart_differences(good(), new) == ("listen", "admin.token", "workers", "store.url", "log.access")
+    assert restart_differences(good(), new) == (
+        "listen",
+        "admin.listen",
+        "workers",
+        "store.url",
+        "log.access",
+    )
     assert restart_differences(new, new) == ()
 
 

@@ -100,6 +100,8 @@ ROWS = (
 
 # Seen elsewhere, or not seen by a client's answers at all.
 ELSEWHERE = {
+    "admin.token": "test_dashboard.py",
+    "admin.hosts": "tests/admin/test_guard.py",
     "downstream.timeouts.idle": "test_timeouts.py",
     "downstream.limits.connections": "tests/net/test_frontend.py",
     "downstream.limits.connections_per_address": "tests/net",

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.admin.app import AdminSources, admin_app
+from proxy.admin.app import admin_app
+from proxy.admin.page import is_page
+from proxy.admin.sources import AdminSources
+from proxy.config.sections.front import AdminSettings
 from proxy.telemetry.families import FAMILIES, SPREADS, reading
 from proxy.telemetry.line import Line
 from proxy.telemetry.metrics import DECISIONS, Metrics
@@ -63,16 +66,23 @@ def test_names_every_field_of_the_access_log(tables):
     assert described == [(name, name in required) for name in Line.__struct_fields__]
 
 
-class Resetter:
-    """There is one."""
+class Applier:
+    verbs = ("reset",)
 
 
 def test_names_every_path_of_the_admin_plane(tables):
     """No path that nobody knows of."""
     app = admin_app(
-        AdminSources(lambda: reading(Metrics()), readiness=lambda: (True, {}), status=dict, resets=Resetter())
+        AdminSources(
+            lambda: reading(Metrics()),
+            readiness=lambda: (True, {}),
+            status=dict,
+            settings=AdminSettings,
+            keys=Applier(),
+        )
     )
+    page = {resource.canonical for resource in app.router.resources() if is_page(resource.canonical)}
 
     assert {
         quoted(path)[0].removeprefix("POST ").replace("NAME", "{name}") for path, _ in tables["Admin plane"]
-    } == {resource.canonical for resource in app.router.resources()}
+    } == {resource.canonical for resource in app.router.resources()} - page | {"/"}

@@ -13,6 +13,7 @@ from proxy.config.kinds import (
     AddressValue,
     Count,
     Flag,
+    HostName,
     Network,
     Secret,
     Size,
@@ -72,13 +73,22 @@ class AdminSettings(Section):
     fits = (checks.admin,)
 
     listen: AddressValue = setting(
-        "Where /metrics, /healthz, /readyz and /status are served: host:port or unix:/path.", "127.0.0.1:9901"
+        "Where the dashboard, /metrics, /status and the probes are served: host:port or unix:/path.",
+        "127.0.0.1:9901",
+        restart=True,
     )
     token: Secret | None = setting(
         "Required as `Authorization: Bearer` when set; must be set when `listen` is not loopback.", None
     )
     probes: AddressValue | None = setting(
-        "Where /healthz and /readyz alone are served too, without a token: for a kubelet's httpGet.", None
+        "Where /healthz and /readyz alone are served too, without a token: for a kubelet's httpGet.",
+        None,
+        restart=True,
+    )
+    hosts: tuple[HostName, ...] = setting(
+        "Names that it is asked by, beside addresses, the machine's own name and private ones (without a dot;"
+        " .internal, .svc ...).",
+        [],
     )
 
 
