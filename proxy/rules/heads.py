@@ -20,7 +20,7 @@ from proxy.http1.headers import (
 )
 from proxy.policy.fields import LEGACY
 from proxy.policy.fields import fields as limit_lines
-from proxy.rules.request_ids import given_id, has_trace, traceparent
+from proxy.rules.request_ids import given_id, has_trace
 
 if TYPE_CHECKING:
     from proxy.clients.networks import Networks
@@ -113,22 +113,12 @@ class Heads:
 
     def request(self, head: RequestHead, facts: Facts, request_id: str, authority: bytes) -> bytes:
         """The head of the request to the server."""
-        trace = ""
-        if not facts.has_trace:
-            # An id of our own is the trace, and its second half is our part of it, as B3 has it of a trace's
-            # first span: nothing more is drawn.
-            parent = (
-                f"00-{request_id}-{request_id[16:]}-01"
-                if facts.request_id is None
-                else traceparent(request_id)
-            )
-            trace = f"\r\ntraceparent: {parent}"
         return b"%b %b HTTP/1.1\r\n%b%bX-Request-Id: %b\r\n\r\n" % (
             head.method,
             head.target,
             b"" if facts.has_host else b"Host: %b\r\n" % authority,
             facts.lines,
-            f"{request_id}{trace}".encode(),
+            request_id.encode(),
         )
 
     # --- the response ---

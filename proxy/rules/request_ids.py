@@ -1,6 +1,7 @@
 """Ids of requests, and the trace that each is a part of (W3C Trace Context).
 
-What a client sends is kept where it is decent; else it is made here. Knows nothing of heads.
+What a client sends is kept where it is decent. An id is made where there is none, a trace is not: it would
+have a parent that nobody has recorded. Knows nothing of heads.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from random import getrandbits
 
 # What a client may choose as the id of its request: safe in a log, a header and a URL.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-_TRACE_ID = re.compile("(?!0{32})[0-9a-f]{32}")
 # Version 00 and unknown later ones.
 _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
@@ -32,12 +32,3 @@ def has_trace(fields: dict[bytes, bytes]) -> bool:
 def new_request_id() -> str:
     """Random, 32 hexadecimal digits: also a W3C trace id, neither half of which is all zeros."""
     return f"{getrandbits(128) | 1 << 64 | 1:032x}"
-
-
-def traceparent(request_id: str) -> str:
-    """A trace that begins here, under the request's id if that can be one.
-
-    Flag 01, so that the service samples as if it had begun the trace itself.
-    """
-    trace_id = request_id if _TRACE_ID.fullmatch(request_id) else new_request_id()
-    return f"00-{trace_id}-{getrandbits(64) | 1:016x}-01"

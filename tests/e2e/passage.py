@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.support.weir import Weir
     from tests.support.wire import Message, Request, Response
 
-ADDED = frozenset(b"via x-forwarded-for x-forwarded-proto x-forwarded-host x-request-id traceparent".split())
+ADDED = frozenset(b"via x-forwarded-for x-forwarded-proto x-forwarded-host x-request-id".split())
 
 
 def own(message: Message) -> list[tuple[bytes, bytes]]:
