@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxy.contract.capture import CAPTURE_BYTES, decoded
+from proxy.contract.capture import CAPTURE_BYTES, decoded, decoded_in_part
 
 if TYPE_CHECKING:
     from proxy.http1.head import ResponseHead
@@ -95,7 +95,10 @@ def is_examined(head: ResponseHead) -> bool:
 
 def leak_in(beginning: bytes, content_encoding: bytes = b"") -> str:
     """The name of the first signature that the beginning of a body shows; empty if it shows none."""
-    text = decoded(beginning[:EXAMINED_BYTES], content_encoding) if content_encoding else beginning
+    text = beginning
+    if content_encoding:
+        taken = beginning[:EXAMINED_BYTES]
+        text = decoded(taken, content_encoding) or decoded_in_part(taken, content_encoding)
     if not text:
         return ""
     for name, anchors, pattern in SIGNATURES:

@@ -104,13 +104,82 @@ def test_a_secret_at_the_end_of_the_bound_is_masked():
 
 @pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br", b"lzma", b"gzip,gzip,gzip,gzip", b"\xff"])
 def test_what_cannot_be_decoded_says_so(coding):
-    """Neither an exception nor bytes that nobody can read."""
-    assert captured(b"\x00\x01no such coding", coding) == "<16 bytes that cannot be decoded>"
+    """Neither an exception nor bytes that nobody can read; the words in it are there."""
+    assert captured(b"\x00\x01no such coding", coding) == "<16 bytes that cannot be decoded> no such coding"
 
 
 def test_bytes_that_are_no_text_say_so():
     """An image in the log helps nobody."""
-    assert captured(random.Random(1).randbytes(900)) == "<900 bytes that are no text>"
+    said = captured(random.Random(1).randbytes(900))
+
+    assert said.startswith("<900 bytes that are no text>")
+    assert said.isprintable()
+    assert len(said) < 100
+
+
+def test_words_within_bytes_are_shown():
+    """A message in a binary protocol: what went wrong is told, and its secret is not."""
+    body = b"\x0a\x1fcannot connect to db01\x12\x08password\x1a\x07hunter2\x01\xff\xfe" + bytes(
+        range(128, 255)
+    )
+    said = captured(body, b"", b"application/x-protobuf")
+
+    assert said.startswith(f"<{len(body)} bytes that are no text> cannot connect to db01")
+    assert "hunter2" not in said
+
+
+def test_strings_are_bounded():
+    assert len(captured(b"\x80\x81\x82abcdefgh" * 3000)) < 5000
+
+
+JUNK = b"\x00\xffjunk behind it"
+
+
+@pytest.mark.parametrize(
+    ("packed", "coding"),
+    [
+        (gzip.compress(TEXT) + JUNK, b"gzip"),
+        (gzip.compress(TEXT)[:-8] + b"\x00" * 8, b"gzip"),  # a wrong checksum
+        (gzip.compress(TEXT[:20]) + gzip.compress(TEXT[20:]) + JUNK, b"gzip"),
+        (zlib.compress(TEXT)[:-4] + b"\x00" * 4, b"deflate"),
+        (gzip.compress(gzip.compress(TEXT) + JUNK) + JUNK, b"gzip, gzip"),
+    ],
+    ids=["junk", "checksum", "two members and junk", "deflate", "twice"],
+)
+def test_body_that_breaks_is_told_as_far_as_it_goes(packed, coding):
+    """A client reads it so too: what it says must be found."""
+    said = captured(packed, coding)
+
+    assert said.startswith("Traceback: password=*** at /srv/app/db.py")
+    assert decoded(packed, coding) is None or coding == b"deflate"
+
+
+def test_body_with_a_broken_middle_gives_all_before_it():
+    """To the byte: compressed data break somewhere in the middle of a long text."""
+    numbers = random.Random(1)
+    lines = b"".join(b"%x\n" % numbers.getrandbits(200) for _ in range(200))
+    packed = bytearray(gzip.compress(lines))
+    packed[len(packed) // 2 :] = numbers.randbytes(2000)
+    said = captured(bytes(packed), b"gzip").encode()
+    common = next(index for index, (one, other) in enumerate(zip(said, lines, strict=False)) if one != other)
+
+    assert common > len(lines) // 3
+    assert b"that cannot be decoded>" in said
+
+
+def test_text_that_claims_to_be_packed_is_text():
+    """A service that names a coding and forgets it."""
+    assert "cannot connect" in captured(b"cannot connect to db01\n", b"gzip")
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"gzip", b"deflate", b"br", b"zstd", b"gzip, br"]))
+def test_anything_may_come(data, coding):
+    """Never an exception, never beyond the bound, never a control character of somebody's terminal."""
+    for body in (data, gzip.compress(data)[:-3] + data, zlib.compress(data) + data):
+        said = captured(body, coding)
+
+        assert len(said) <= CAPTURE_BYTES
+        assert "\x1b" not in said or said.count("\x1b") * 8 <= len(said)
 
 
 @pytest.mark.parametrize(
