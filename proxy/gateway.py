@@ -107,11 +107,13 @@ class Exchange(Record):
         if decision is not None:
             self._judge(decision)
 
-    @ends_here
     def decided(self, decision: Decision) -> None:
         """The store's answer, if it did not come at once."""
-        if self.phase == life.DECIDING:  # else the client has left meanwhile
-            self._judge(decision)
+        try:  # `ends_here`, written out: it would pack and unpack arguments for every request
+            if self.phase == life.DECIDING:  # else the client has left meanwhile
+                self._judge(decision)
+        except Exception as error:  # noqa: BLE001 - the fence
+            self.crashed(error)
 
     def _judge(self, decision: Decision) -> None:
         self.decision = decision

@@ -7,7 +7,8 @@ have a parent that nobody has recorded. Knows nothing of heads.
 from __future__ import annotations
 
 import re
-from random import getrandbits
+from os import register_at_fork, urandom
+from typing import Final
 
 # What a client may choose as the id of its request: safe in a log, a header and a URL.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -15,6 +16,12 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
+
+# Drawn from the system in one call for many: a tenth of what it costs to write a random number down.
+DRAWN_AT_ONCE: Final = 128
+_ZEROS: Final = "0" * 16
+_drawn: Final[list[str]] = []
+register_at_fork(after_in_child=_drawn.clear)  # else two workers would give the same
 
 
 def given_id(fields: dict[bytes, bytes]) -> str | None:
@@ -31,4 +38,12 @@ def has_trace(fields: dict[bytes, bytes]) -> bool:
 
 def new_request_id() -> str:
     """Random, 32 hexadecimal digits: also a W3C trace id, neither half of which is all zeros."""
-    return f"{getrandbits(128) | 1 << 64 | 1:032x}"
+    if not _drawn:
+        _draw()
+    return _drawn.pop()
+
+
+def _draw() -> None:
+    digits = urandom(16 * DRAWN_AT_ONCE).hex()
+    ids = [digits[at : at + 32] for at in range(0, len(digits), 32)]
+    _drawn.extend([each for each in ids if _ZEROS not in (each[:16], each[16:])])

@@ -1,7 +1,7 @@
-"""The access log: one JSON object a line for each exchange, encoded in batches and written by a thread.
+"""The access log: one JSON object a line for each exchange, written by a thread.
 
-`write` only keeps the exchange; a batch is encoded when it is full or when `flush` is called (about every
-100 ms), so the loop never stands still for more than a batch and never waits for the descriptor.
+A line is made at once, while what it tells of is at hand; lines are handed to the thread when there are many
+or when `flush` is called (about every 100 ms), so the loop never waits for the descriptor.
 docs/observability.md names every field. Knows nothing of who calls it.
 """
 
@@ -21,13 +21,10 @@ from proxy.telemetry.safe_text import method_text, target_text
 from proxy.telemetry.writer import LineWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proxy.record import Record
     from proxy.telemetry.metrics import Metrics
 
-BATCH: Final = 128  # lines encoded at once: about 0.2 ms of the loop
-CHUNK_BYTES = 128 * 1024  # handed to the thread without waiting for the next flush
+CHUNK_BYTES: Final = 128 * 1024  # handed to the thread without waiting for the next flush
 VERDICTS_MAX = 1024  # combinations of limits and verdicts that are remembered as text
 STDOUT = 1
 
@@ -41,16 +38,13 @@ class AccessLog:
         self, destination: str, metrics: Metrics, *, fd: int = STDOUT, is_shared: bool = False
     ) -> None:
         metrics.provide_access_log(lambda: self.dropped)
-        self._encode: Callable[[], None] = self._encode_batch
         self._writer: LineWriter | None = None
-        if destination == "off":
-            self._encode = self._forget
-        else:
+        if destination != "off":
             place = fd if destination == "stdout" else destination
             self._writer = LineWriter(place, _report, is_shared=is_shared)
-        self._batch: list[Record] = []
         self._chunk = bytearray()
         self._encoder = msgspec.json.Encoder()
+        self._epoch = 0.0  # of the loop's clock in Unix time, as it was when the chunk was begun
         self._millisecond = -1  # whose text is `_time`: at full speed, twenty lines share one
         self._time = ""
         self._limits: dict[tuple[str, ...], msgspec.Raw] = {}  # by word, name, word, name ...
@@ -62,16 +56,27 @@ class AccessLog:
         return (self._writer.dropped if self._writer else 0) + self._unencodable
 
     def write(self, exchange: Record) -> None:
-        batch = self._batch
-        batch.append(exchange)
-        if len(batch) >= BATCH:
-            self._encode()
+        if self._writer is None:
+            return
+        chunk = self._chunk
+        end = len(chunk)
+        if not end:
+            self._epoch = time() - monotonic()
+        try:
+            self._encoder.encode_into(self._line(exchange), chunk, end)
+        except (UnicodeEncodeError, msgspec.EncodeError):  # text that is not Unicode: costs its own line only
+            del chunk[end:]
+            self._unencodable += 1
+            return
+        chunk += b"\n"
+        if len(chunk) >= CHUNK_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         """Hands what has come to the writer."""
-        self._encode()
-        if self._chunk:
-            self._hand_over()
+        if self._chunk and self._writer is not None:
+            self._writer.offer(bytes(self._chunk))
+            self._chunk.clear()
 
     def reopen(self) -> None:
         """Writes to a new file of the same name from here on."""
@@ -85,37 +90,9 @@ class AccessLog:
             self.flush()
             self._writer.close(timeout)
 
-    def _forget(self) -> None:
-        self._batch.clear()
-
-    def _encode_batch(self) -> None:
-        batch, self._batch = self._batch, []
-        if not batch:
-            return
-        epoch = time() - monotonic()
-        lines = [self._line(exchange, epoch) for exchange in batch]
-        try:
-            self._chunk += self._encoder.encode_lines(lines)
-        except (UnicodeEncodeError, msgspec.EncodeError):  # text that is not Unicode: costs its own line only
-            self._encode_singly(lines)
-        if len(self._chunk) >= CHUNK_BYTES:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        if self._writer is not None:
-            self._writer.offer(bytes(self._chunk))
-        self._chunk.clear()
-
-    def _encode_singly(self, lines: list[Line]) -> None:
-        for line in lines:
-            try:
-                self._chunk += self._encoder.encode(line) + b"\n"
-            except (UnicodeEncodeError, msgspec.EncodeError):
-                self._unencodable += 1
-
-    def _line(self, exchange: Record, epoch: float) -> Line:
+    def _line(self, exchange: Record) -> Line:
         started = exchange.started
-        millisecond = int((started + epoch) * 1000)
+        millisecond = int((started + self._epoch) * 1000)
         if millisecond != self._millisecond:
             self._millisecond = millisecond
             self._time = _rfc3339(millisecond)

@@ -7,7 +7,6 @@ config, the fault table and HTTP itself, never from what a client chose: a metho
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -142,21 +141,10 @@ class Metrics:
             self._first(key)
         started = exchange.started
         if status != 101:  # a tunnel lasts as long as it likes
-            seconds = exchange.finished - started
-            histogram = self.request_seconds  # `observe` written out: three calls of it cost 0.4 us
-            histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
-            histogram.total += seconds
-            sent = exchange.upstream_started
-            if sent:
-                seconds = sent - started
-            histogram = self.own_seconds
-            histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
-            histogram.total += seconds
-        seconds = exchange.upstream_seconds
-        if seconds:
-            histogram = self.upstream_seconds
-            histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
-            histogram.total += seconds
+            self.request_seconds.observe(exchange.finished - started)
+            self.own_seconds.observe((exchange.upstream_started or exchange.finished) - started)
+        if exchange.upstream_seconds:
+            self.upstream_seconds.observe(exchange.upstream_seconds)
         decision = exchange.decision
         if decision is not None:
             self._decided(exchange, decision)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Final
 from urllib.parse import unquote_plus
 
 # RFC 9110 section 9, PATCH (RFC 5789), WebDAV (RFC 4918, 3253, 5323) and QUERY (its draft).
@@ -32,7 +33,8 @@ _SECRET_NAME = re.compile(
 )
 _SEPARATORS = re.compile(r"([&;?])")
 _UNSAFE = re.compile(r"[^\x20-\x7e]")
-_METHOD_TEXTS = {method: method.decode("ascii") for method in METHODS}
+_known_queries: Final[dict[str, str]] = {}
+_METHOD_TEXTS: Final = {method: method.decode("ascii") for method in METHODS}
 
 
 def target_text(target: bytes) -> str:
@@ -42,8 +44,8 @@ def target_text(target: bytes) -> str:
         text = text[: TARGET_CHARS - 1] + CUT
     path, mark, query = text.partition("?")
     if mark:
-        masked = _masked if len(query) <= QUERY_CHARS else _masked.__wrapped__
-        text = f"{path}?{masked(query)}"[:TARGET_CHARS]
+        masked = _known_queries.get(query) or _remembered(query)
+        text = f"{path}?{masked}"[:TARGET_CHARS]
     return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escaped, text)
 
 
@@ -52,7 +54,16 @@ def method_text(method: bytes) -> str:
     return known if known is not None else _UNSAFE.sub(_escaped, method[:METHOD_CHARS].decode("latin-1"))
 
 
-@lru_cache(QUERIES_KNOWN)
+def _remembered(query: str) -> str:
+    """Masked, and kept for the next time unless it is long."""
+    masked = _masked(query)
+    if len(query) <= QUERY_CHARS:
+        if len(_known_queries) >= QUERIES_KNOWN:
+            _known_queries.clear()
+        _known_queries[query] = masked
+    return masked
+
+
 def _masked(query: str) -> str:
     if ";" in query or "?" in query:  # old separators, and URLs in URLs
         return "".join(map(_parameter, _SEPARATORS.split(query)))

@@ -157,13 +157,14 @@ def test_any_exchange_is_one_line(tmp_path_factory, method, target, text):
     assert log.dropped == 1
 
 
-def test_writes_by_itself_when_a_batch_is_full(log, path):
+def test_writes_by_itself_when_there_are_many(log, path):
     """A burst between two flushes does not pile up, and is in order."""
-    for number in range(module.BATCH * 3 + 1):
+    for number in range(2000):
         log.write(exchange(bytes_in=number))
 
-    assert len(log._batch) == 1
-    assert [line["bytes_in"] for line in written(log, path)] == list(range(module.BATCH * 3 + 1))
+    assert 0 < len(log._chunk) < module.CHUNK_BYTES
+    until(path.read_bytes)
+    assert [line["bytes_in"] for line in written(log, path)] == list(range(2000))
 
 
 def test_flush_is_enough(log, path):
@@ -184,7 +185,7 @@ def test_off_keeps_and_writes_nothing(capfd):
     log.reopen()
     log.close()
 
-    assert log._batch == []
+    assert log._chunk == b""
     assert log.dropped == 0
     assert capfd.readouterr() == ("", "")
 
