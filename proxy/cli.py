@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -115,6 +116,24 @@ def check(config_path: str, *, strict: bool) -> None:
     covers = Redaction.from_settings(settings.errors).covers
     for statuses, promise in Contract(settings.contract.rules).rows(lambda status: not covers(status)):
         click.echo(f"  {statuses:<7}  {promise}")
+
+
+@main.command()
+@click.argument("config", type=_FILE, metavar="FILE")
+@click.argument("logs", type=_FILE, metavar="LOG...", nargs=-1, required=True)
+@click.option("--against", type=_FILE, metavar="FILE2", help="Another config, to compare with.")
+@click.option("--key-field", metavar="FIELD", help="Where a log that is not Weir's own has the credential.")
+@click.option("--json", "is_json", is_flag=True, help="Tell it as JSON.")
+def simulate(config: str, logs: tuple[str, ...], **options: Any) -> None:
+    """Replay access logs through the limits of FILE; LOG may be gzipped, - is standard input.
+
+    Logs are Weir's own, nginx or Apache combined, CSV with a header line, or JSON lines. FIELD is the name
+    of a column, or in a combined log its number.
+    """
+    from proxy.tuning.simulate import Wanted
+    from proxy.tuning.simulate import simulate as replay
+
+    sys.exit(replay(Wanted(config, logs, **options)))
 
 
 @main.command()

@@ -1,7 +1,7 @@
 """A config file and the environment to settings, or to every mistake in them at once.
 
 `load` and `loads` either return valid settings or raise `ConfigError`, whose mistakes have the place and the
-remedy. A `Reading` also knows what is valid and probably not meant, and where each setting comes from.
+remedy. A `Config` also knows what is valid and probably not meant, and where each setting comes from.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "Config",
     "ConfigError",
     "Mistake",
-    "Reading",
     "config_hash",
     "examine",
     "load",
@@ -45,12 +45,12 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None)
 
 def loads(text: str, file: str, environ: Mapping[str, str] | None = None) -> Settings:
     """Settings of a text; `file` is what mistakes call it, and what paths in it are relative to."""
-    return Reading(text, file, environ).settings
+    return Config(text, file, environ).settings
 
 
-def examine(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Reading:
+def examine(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Config:
     """All that can be said of a file. Raises ConfigError."""
-    return Reading(read_text(path), name_of(path), environ)
+    return Config(read_text(path), name_of(path), environ)
 
 
 def name_of(path: str | os.PathLike[str]) -> str:
@@ -80,7 +80,7 @@ def config_hash(settings: Settings) -> str:
     return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
 
 
-class Reading:
+class Config:
     """One config, read and found good."""
 
     def __init__(self, text: str, file: str, environ: Mapping[str, str] | None = None) -> None:

@@ -1,6 +1,6 @@
 """Follows the config while Weir serves: at SIGHUP, and when its file or one that it refers to has changed.
 
-Reading and judging happen in a thread, so that a large file holds up nobody; what was typed as a pipe or as
+Config and judging happen in a thread, so that a large file holds up nobody; what was typed as a pipe or as
 standard input cannot be read again. A bad file changes nothing.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from proxy.config.files import STDIN
-from proxy.config.loader import Reading, name_of, read_text
+from proxy.config.loader import Config, name_of, read_text
 from proxy.config.mistakes import ConfigError
 from proxy.config.watcher import fingerprint, watch
 from proxy.telemetry.log import event
@@ -40,7 +40,7 @@ class Source(NamedTuple):
 
     path: str
     text: str
-    reading: Reading
+    reading: Config
     seen: str | None  # its content's fingerprint; None for a pipe, which cannot be read again
 
     @classmethod
@@ -48,7 +48,7 @@ class Source(NamedTuple):
         """Raises ConfigError."""
         seen = None if path == STDIN else fingerprint(path)
         text = read_text(path)
-        return cls(path, text, Reading(text, name_of(path)), seen)
+        return cls(path, text, Config(text, name_of(path)), seen)
 
 
 class Reloaded(Protocol):
@@ -133,6 +133,6 @@ class Follower:
         else:
             self._files = frozenset(reading.files)
 
-    def _read(self) -> tuple[str, Reading]:
+    def _read(self) -> tuple[str, Config]:
         text = read_text(self._path, patience=0)
-        return text, Reading(text, name_of(self._path))
+        return text, Config(text, name_of(self._path))

@@ -20,7 +20,7 @@ from proxy.net.tls import VERSIONS, check_store_files, client, show, trust
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from proxy.config.loader import Reading
+    from proxy.config.loader import Config
     from proxy.config.mistakes import Mistake
     from proxy.config.sections.front import Listen, ListenTls
     from proxy.config.settings import Settings
@@ -124,7 +124,7 @@ class ListenerFront(ssl.SSLContext):
         return connection
 
 
-def judge_files(reading: Reading) -> tuple[list[Mistake], list[Mistake]]:
+def judge_files(reading: Config) -> tuple[list[Mistake], list[Mistake]]:
     """Of all TLS files: what is wrong with them, and which are not here to be judged."""
     wrong: list[Mistake] = []
     missing: list[Mistake] = []
@@ -137,7 +137,7 @@ def judge_files(reading: Reading) -> tuple[list[Mistake], list[Mistake]]:
     return wrong, missing
 
 
-def require_files(reading: Reading) -> None:
+def require_files(reading: Config) -> None:
     """Raises ConfigError for those that are bad; one that is missing may come, and is told by the start."""
     wrong, _ = judge_files(reading)
     if wrong:

@@ -4,14 +4,14 @@ import os
 
 import pytest
 
-from proxy.config.loader import ConfigError, Reading
+from proxy.config.loader import Config, ConfigError
 
 SERVERS = 'upstream: {servers: ["http://a"]}\n'
 ENVIRON = {"TOKEN": "t0ken", "ODD": "p@ss/w:rd?#", "EMPTY": "", "URL": "redis://:pw@h:1/2"}
 
 
 def reading(tmp_path, text, environ=ENVIRON):
-    return Reading(SERVERS + text, str(tmp_path / "weir.yaml"), environ)
+    return Config(SERVERS + text, str(tmp_path / "weir.yaml"), environ)
 
 
 def settings(tmp_path, text, environ=ENVIRON):
@@ -116,7 +116,7 @@ def test_what_cannot_be_had_is_a_mistake_at_its_place(tmp_path, text, lines):
 def test_what_a_variable_holds_never_shows():
     """Not even where it is no good."""
     with pytest.raises(ConfigError) as caught:
-        Reading(
+        Config(
             f"{SERVERS}store: {{url: '${{A}}'}}\nadmin: {{token: '${{B}}'}}",
             "f",
             {"A": "hunter2zz", "B": "hunter 2zz"},

@@ -1,0 +1,1 @@
+"""What the limits would do, offline: for one request, or for the traffic of a log."""

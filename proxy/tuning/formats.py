@@ -1,0 +1,338 @@
+"""Formats of access logs: Weir's own, JSON of others, nginx and Apache combined, CSV with a header line.
+
+A format turns whole lines into exchanges with their moments; a line that is not of the format is passed over,
+never an error. One log has one format, that of its first line that has any. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from proxy.tuning.moments import Moments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+
+class Logged(msgspec.Struct, gc=False):
+    """One exchange as a log tells it. What the log does not tell is empty."""
+
+    time: str = ""
+    client: str = ""
+    method: str = ""
+    target: str = ""
+    status: int = 0
+    source: str = "upstream"  # who answered: the service or Weir
+    fault: str | None = None
+    duration_ms: float = 0.0
+    upstream_ms: float = 0.0  # until the head of the service's answer
+    keys: msgspec.Raw = msgspec.Raw(b"")  # Weir's own: hashed keys by the limit's name
+    limits: msgspec.Raw = msgspec.Raw(b"")  # Weir's own: names of limits by what they said
+    plan: str | None = None
+    credential: str = ""  # of the field that --key-field names
+
+
+Item = tuple[int, Logged]  # microseconds since 1970
+
+
+class Format(Protocol):
+    name: str
+
+    def read(self, lines: bytes) -> list[Item]:
+        """Of whole lines, those that are of this format."""
+
+
+class FieldError(ValueError):
+    """There is no such field as `--key-field` names."""
+
+
+def recognised(line: bytes, key_field: str | None) -> Format | None:
+    """The format of a log that begins with this line, if it has one. Raises FieldError."""
+    if line.lstrip()[:1] == b"{":
+        if key_field is None and WeirFormat().read(line):
+            return WeirFormat()
+        return JsonFormat(key_field) if JsonFormat(key_field).read(line) else None
+    return CombinedFormat(key_field) if CombinedFormat(None).read(line) else CsvFormat.of(line, key_field)
+
+
+class WeirFormat:
+    name = "Weir"
+
+    def __init__(self) -> None:
+        self._decoder = msgspec.json.Decoder(Logged)
+        self._moments = Moments()
+
+    def read(self, lines: bytes) -> list[Item]:
+        moment = self._moments.of_own
+        items = []
+        for logged in self._decoded(lines):
+            at = moment(logged.time)
+            if at is not None and logged.client:
+                items.append((at, logged))
+        return items
+
+    def _decoded(self, lines: bytes) -> Iterable[Logged]:
+        try:
+            return self._decoder.decode_lines(lines)
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            return self._decoded_singly(lines)
+
+    def _decoded_singly(self, lines: bytes) -> Iterator[Logged]:
+        for line in lines.split(b"\n"):
+            try:
+                yield self._decoder.decode(line)
+            except (ValueError, RecursionError):
+                continue
+
+
+# FieldNames that others have for what we need. What stands in blocks is named with dots.
+_ALIASES = {
+    "time": "time timestamp @timestamp ts date datetime time_iso8601 time_local msec start_time",
+    "client": "client client_ip clientip client.ip client.address remote_addr remote_ip ip source.ip address",
+    "method": "method request_method http.request.method verb",
+    "target": "target request_uri uri path url url.original url.path request_path",
+    "request": "request",
+    "status": "status status_code code http.response.status_code response_code",
+    "seconds": "request_time duration_s elapsed",
+    "duration_ms": "duration_ms latency_ms elapsed_ms",
+    "credential": "key user token",
+}
+_REQUEST = re.compile(r"(\S+) (\S+)(?: HTTP/[0-9.]+)?")
+
+
+class FieldNames:
+    """Where a log keeps what: its names for ours."""
+
+    def __init__(self, key_field: str | None, known: Iterable[str] | None = None) -> None:
+        """`known` are the names that there are, where that is known. Raises FieldError."""
+        self._aliases = {name: tuple(aliases.split()) for name, aliases in _ALIASES.items()}
+        if key_field is not None:
+            if known is not None and key_field not in known:
+                raise FieldError(f"there is no field {key_field}; there are {', '.join(known)}")
+            self._aliases["credential"] = (key_field,)
+
+    def logged(self, fields: Mapping[str, Any], moments: Moments) -> Item | None:
+        found = {name: _first(fields, aliases) for name, aliases in self._aliases.items()}
+        at = moments.of(found["time"])
+        if at is None or not any(found[name] for name in ("client", "target", "request", "credential")):
+            return None
+        method, target = found["method"], found["target"]
+        if request := _REQUEST.fullmatch(found["request"]):
+            method, target = request[1], request[2]
+        return at, Logged(
+            client=found["client"],
+            method=method or "GET",
+            target=target or "/",
+            status=int(found["status"]) if re.fullmatch("[0-9]{3}", found["status"]) else 0,
+            duration_ms=_milliseconds(found),
+            credential="" if found["credential"] == "-" else found["credential"],
+        )
+
+
+def _first(fields: Mapping[str, Any], aliases: Iterable[str]) -> str:
+    for alias in aliases:
+        value = fields.get(alias)
+        if value is None and "." in alias:
+            value = _within(fields, alias.split("."))
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return str(value)
+    return ""
+
+
+def _within(fields: Any, way: Sequence[str]) -> Any:
+    for name in way:
+        if not isinstance(fields, dict):
+            return None
+        fields = fields.get(name)
+    return fields
+
+
+def _milliseconds(found: Mapping[str, str]) -> float:
+    try:
+        if found["duration_ms"]:
+            return max(0.0, float(found["duration_ms"]))
+        return max(0.0, float(found["seconds"] or 0)) * 1000
+    except ValueError:
+        return 0.0
+
+
+class JsonFormat:
+    """One object a line, with the names that others use."""
+
+    name = "JSON"
+
+    def __init__(self, key_field: str | None) -> None:
+        self._names = FieldNames(key_field)
+        self._moments = Moments()
+
+    def read(self, lines: bytes) -> list[Item]:
+        items = (self._item(line) for line in lines.split(b"\n"))
+        return [item for item in items if item is not None]
+
+    def _item(self, line: bytes) -> Item | None:
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        return self._names.logged(fields, self._moments) if isinstance(fields, dict) else None
+
+
+class CsvFormat:
+    """A header line that names the columns, and rows of as many."""
+
+    name = "CSV"
+
+    def __init__(self, columns: Sequence[str], header: bytes, key_field: str | None) -> None:
+        self._columns = columns
+        self._header = header.strip()
+        self._names = FieldNames(key_field, columns)
+        self._moments = Moments()
+
+    @classmethod
+    def of(cls, line: bytes, key_field: str | None) -> CsvFormat | None:
+        """Of a header that names a time and a column more; a line of words does so hardly by chance."""
+        columns = [name.strip() for name in _row(line.decode("utf-8-sig", "replace").strip())]
+        has_time = any(name in _ALIASES["time"].split() for name in columns)
+        return cls(columns, line, key_field) if has_time and len(columns) > 1 else None
+
+    def read(self, lines: bytes) -> list[Item]:
+        items = (self._item(line) for line in lines.decode("utf-8", "replace").split("\n"))
+        return [item for item in items if item is not None]
+
+    def _item(self, line: str) -> Item | None:
+        row = _row(line.strip("\r"))
+        if len(row) != len(self._columns):
+            return None
+        return self._names.logged(dict(zip(self._columns, row, strict=True)), self._moments)
+
+
+def _row(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []
+
+
+_WORD = r'(?:"(?:[^"\\\n]|\\[^\n])*"|\[[^\]\n]*\]|[^\s"\[]\S*)'
+_FIELDS = ("client", "ident", "user", "time", "request", "status", "bytes")  # of a combined line, in order
+_NAMED = {**{name: number for number, name in enumerate(_FIELDS, 1)}, "referer": 8, "agent": 9}
+_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
+
+
+class CombinedFormat:
+    """nginx's and Apache's combined and common formats; further columns may follow.
+
+    The field of the key is a column by its number, counted from 1 (or from the end, from -1): what stands in
+    quotes or brackets is one column.
+    """
+
+    name = "combined"
+
+    def __init__(self, key_field: str | None) -> None:
+        """Raises FieldError."""
+        self._column = column = _column(key_field)
+        self._line = re.compile(
+            r"(?:\S+:[0-9]+ )?(?P<client>\S+) \S+ (?P<user>[^\n\[]{1,256}?) \[(?P<time>[^\]\n]{1,64})\] "
+            r'"(?P<method>[^ "]+) (?P<target>(?:[^ "\\]|\\.)+)(?: HTTP/[0-9.]+)?" (?P<status>[0-9]{3})'
+            r" (?:[0-9]+|-)(?= |\r?\Z)" + _tail(column) + r".*"
+        )
+        # Between which quotes it stands, if all columns from the eighth on are quoted.
+        self._quoted = 2 * column - 13 if column is not None and column > len(_FIELDS) else None
+        self._moments = Moments()
+
+    def read(self, lines: bytes) -> list[Item]:
+        """Nearly all lines are plain: without an escape, each column where it is expected."""
+        plain, odd = self._plain, self._odd
+        items = []
+        for line in lines.decode("latin-1").split("\n"):
+            item = (plain(line) if "\\" not in line else None) or odd(line)
+            if item is not None:
+                items.append(item)
+        return items
+
+    def _plain(self, line: str) -> Item | None:
+        """Measured: 1.4 us instead of 2.4, or of 4.6 with a column of the key."""
+        parts = line.split('"')
+        if len(parts) < 3 or (self._column is not None and self._quoted is None):
+            return None
+        begin, request, result = parts[0], parts[1], parts[2]
+        opening = begin.find(" [")
+        at = self._moments.of(begin[opening + 2 : -2])
+        method, _, rest = request.partition(" ")
+        target, _, version = rest.partition(" ")
+        status = result[1:4]
+        size = result[5:].rstrip()
+        if at is None or not version.startswith("HTTP/") or not status.isdecimal() or result[4:5] != " ":
+            return None
+        client = begin[: begin.find(" ")]
+        if not (size.isdecimal() or size == "-") or not client:
+            return None
+        if begin.count(" ") != 5:  # a host before the client, a user of two words
+            return None
+        logged = Logged("", client, method, target, int(status))
+        if self._quoted is not None:
+            if len(parts) <= self._quoted or any(part != " " for part in parts[4 : self._quoted : 2]):
+                return None
+            value = parts[self._quoted]
+            logged.credential = "" if value == "-" else value
+        return at, logged
+
+    def _odd(self, line: str) -> Item | None:
+        match = self._line.fullmatch(line)
+        at = self._moments.of(match["time"]) if match is not None else None
+        if match is None or at is None:
+            return None
+        logged = Logged(
+            client=match["client"],
+            method=match["method"],
+            target=_unescaped(match["target"]),
+            status=int(match["status"]),
+        )
+        if self._column is not None:
+            logged.credential = _value(self._word(match, self._column))
+        return at, logged
+
+    def _word(self, match: re.Match[str], column: int) -> str:
+        if "key" in match.re.groupindex:
+            return match["key"] or ""
+        return {1: match["client"], 3: match["user"], 6: match["status"]}.get(column, "")
+
+
+def _column(key_field: str | None) -> int | None:
+    if key_field is None:
+        return None
+    if (number := _NAMED.get(key_field)) is not None:
+        return number
+    if re.fullmatch("-?[1-9][0-9]?", key_field):
+        return int(key_field)
+    raise FieldError(
+        f"{key_field}: in this log a field is the number of a column, counted from 1 or from the end with -1,"
+        f" or one of {', '.join(_NAMED)}"
+    )
+
+
+def _tail(column: int | None) -> str:
+    """How the column of the key is found behind the seven of every line; it may be missing."""
+    if column is None or 0 < column <= len(_FIELDS):
+        return ""
+    if column > 0:
+        return rf"(?:(?: {_WORD}){{{column - len(_FIELDS) - 1}}} (?P<key>{_WORD}))?"
+    return rf"(?:.*? (?P<key>{_WORD})(?: {_WORD}){{{-column - 1}}}$)?"
+
+
+def _value(word: str) -> str:
+    if word[:1] == '"':
+        word = _unescaped(word[1:-1])
+    return "" if word == "-" else word
+
+
+def _unescaped(text: str) -> str:
+    """nginx writes `\\x22` for a quote, Apache `\\"`."""
+    if "\\" not in text:
+        return text
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2], text)

@@ -1,0 +1,164 @@
+"""From logs to what the limits would have done: reads, charges, orders and replays, in pieces.
+
+One pass over the logs serves all configs that are compared. Memory is that of a few pieces and of the keys.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.rules.rules import Rules
+from proxy.tuning.charging import Charging
+from proxy.tuning.formats import CsvFormat, recognised
+from proxy.tuning.moments import US
+from proxy.tuning.order import Ordered, merged
+from proxy.tuning.replay import Replay
+from proxy.tuning.told_heads import carriers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from proxy.config.loader import Config
+    from proxy.config.settings import Settings
+    from proxy.tuning.formats import Format, Item
+    from proxy.tuning.logs import Log
+    from proxy.tuning.order import Item as Ordering
+
+LOOKS = 100
+KEYS_MAX = 1_000_000  # buckets of one limit where Redis would hold them: 200 MB
+
+
+class ReadLog:
+    """One log with what became of its lines."""
+
+    def __init__(self, log: Log, key_field: str | None) -> None:
+        self.log = log
+        self.requests = 0
+        self.late = 0
+        self._key_field = key_field
+        self._format: Format | None = None
+        self.has_whole_seconds = True
+        self.tells_keys = False
+        self._blank = 0  # lines that say nothing, and are no fault: empty ones, and the header of a CSV
+
+    def items(self) -> Iterator[list[Item]]:
+        """Raises LogError and FieldError."""
+        for piece in self.log.pieces():
+            if self._format is None:
+                self._recognise(piece)
+            items = self._format.read(piece) if self._format is not None else []
+            if len(items) < piece.count(b"\n"):
+                self._blank += sum(1 for line in piece.split(b"\n")[:-1] if not line.strip())
+            self.requests += len(items)
+            if items:
+                self._look_at(items)
+            yield items
+
+    def _look_at(self, items: list[Item]) -> None:
+        """A few of each piece show what the log tells."""
+        some = items[:: len(items) // LOOKS or 1]
+        self.has_whole_seconds = self.has_whole_seconds and not any(at % US for at, _ in some)
+        self.tells_keys = self.tells_keys or any(
+            logged.credential or bytes(logged.keys) for _, logged in some
+        )
+
+    def _recognise(self, piece: bytes) -> None:
+        for line in piece.split(b"\n"):
+            if line.strip() and (found := recognised(line, self._key_field)):
+                self._format = found
+                self._blank += isinstance(found, CsvFormat)
+                return
+
+    @property
+    def format(self) -> str | None:
+        return self._format.name if self._format is not None else None
+
+    @property
+    def unreadable(self) -> int:
+        """Lines that are not of the log's format."""
+        return self.log.lines - self.log.dropped - self._blank - self.requests
+
+    @property
+    def skipped(self) -> int:
+        return self.unreadable + self.log.dropped + self.late
+
+
+class Simulation:
+    def __init__(self, configs: Sequence[Config], logs: Sequence[Log], key_field: str | None = None) -> None:
+        """The first config is taken for that which wrote the logs, if it was Weir that did."""
+        self.configs = configs
+        self.logs = [ReadLog(log, key_field) for log in logs]
+        self.replays = []
+        self._chargings = []
+        for settings in (reading.settings for reading in configs):
+            rules = Rules(settings)
+            self.replays.append(Replay(rules.limits, _max_keys(settings)))
+            self._chargings.append(Charging(settings, rules, configs[0].settings.limits))
+
+    def run(self, progress: Callable[[], None]) -> None:
+        """Calls `progress` after each piece. Raises LogError and FieldError."""
+        ordered = [Ordered(self._charged(log, progress)) for log in self.logs]
+        for piece in merged(ordered):
+            if len(self.replays) == 1:
+                self.replays[0].play(piece)
+                continue
+            for number, replay in enumerate(self.replays):
+                replay.play([(at, due[number]) for at, due in piece])
+        for log, order in zip(self.logs, ordered, strict=True):
+            log.late = order.late
+        for replay in self.replays:
+            replay.end()
+
+    def _charged(self, log: ReadLog, progress: Callable[[], None]) -> Iterator[list[Ordering]]:
+        charges = [each.charge for each in self._chargings]
+        for items in log.items():
+            progress()
+            if len(charges) == 1:
+                charge = charges[0]
+                yield [(at, charge(logged)) for at, logged in items]
+            else:
+                yield [(at, [charge(logged) for charge in charges]) for at, logged in items]
+
+    def close(self) -> None:
+        for replay in self.replays:
+            for tally in replay.tallies.values():
+                tally.arrivals.close()
+
+    @property
+    def skipped(self) -> int:
+        return sum(log.skipped for log in self.logs)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the figures cannot know."""
+        return [*_about_times(self.logs), *_about_keys(self.logs, self.configs)]
+
+
+def _about_times(logs: Sequence[ReadLog]) -> Iterator[str]:
+    for log in logs:
+        if log.requests and log.has_whole_seconds:
+            yield (
+                f"{log.log.name} has times in whole seconds: what came within a second counts as at once,"
+                " so that bursts look larger than they were"
+            )
+
+
+def _about_keys(logs: Sequence[ReadLog], configs: Sequence[Config]) -> Iterator[str]:
+    """What a log does not tell of the limits."""
+    others = [log.log.name for log in logs if log.requests and not log.tells_keys]
+    limits = {limit.name: limit for reading in configs for limit in reading.settings.limits}
+    for limit in limits.values() if others else ():
+        if carriers(limit):
+            yield (
+                f"{limit.name}: {', '.join(others)} tells no credentials, so that requests count as if they"
+                " had none; name their field by --key-field"
+            )
+    foreign = [log.log.name for log in logs if log.requests and log.format != "Weir"]
+    for limit in limits.values() if foreign else ():
+        if limit.match.headers or limit.exempt.headers:
+            yield f"{limit.name}: {', '.join(foreign)} does not tell the headers that it looks at"
+
+
+def _max_keys(settings: Settings) -> int:
+    """Redis holds more than memory does."""
+    return settings.store.max_keys if settings.store.url.kind == "memory" else KEYS_MAX

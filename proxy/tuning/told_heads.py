@@ -1,0 +1,148 @@
+"""The head of a request as far as a log tells it, for the policy to read.
+
+A log knows method, target and client; a credential it knows by the field that `--key-field` names, or, in
+Weir's own log, by the hash of each limit's key. Such a value is put where the limit reads its key from: what
+counts is who shares a bucket with whom, and that it tells as well. Headers that a limit asks for are there if
+the log says that the limit applied. Knows nothing of buckets and files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import urlsafe_b64encode
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+from proxy.http1.head import RequestHead, request_head
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from proxy.config.names import KeySpec
+    from proxy.config.sections.limits import LimitSettings
+    from proxy.tuning.formats import Logged
+
+LINE_BYTES = 128 * 1024  # the log has bounded it
+HEADERS_MAX = 1000
+_CARRIED = ("header", "cookie", "jwt", "query", "host")
+_PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")  # travels in a header field as it is
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # ... in a cookie or behind a scheme
+_WITH_SCHEME = re.compile(r"[A-Za-z]+ [!-~]+")
+
+
+class _Draft:
+    """A head that is being put together."""
+
+    def __init__(self) -> None:
+        self.host = "weir.invalid"
+        self.headers: dict[str, str] = {}
+        self.cookies: dict[str, str] = {}
+        self.claims: dict[str, str] = {}
+        self.query: dict[str, str] = {}
+        self.carried: set[KeySpec] = set()
+
+    def carry(self, part: KeySpec, value: str) -> None:
+        """Has the request carry the value where this part of a key is read from."""
+        self.carried.add(part)
+        match part.kind:
+            case "header" if part.name.lower() == "authorization":
+                self.headers[part.name] = value if _WITH_SCHEME.fullmatch(value) else f"Bearer {_safe(value)}"
+            case "header":
+                self.headers[part.name] = value if _PLAIN.fullmatch(value) else _safe(value)
+            case "cookie":
+                self.cookies[part.name] = _safe(value)
+            case "jwt":
+                self.claims[part.name] = value
+            case "query":
+                self.query[part.name] = value
+            case "host":
+                self.host = f"{_safe(value)}.invalid"
+
+    def bytes_of(self, method: str, target: str) -> bytes:
+        path, mark, query = target.partition("?")
+        if self.query:  # what the log shows of it may be masked
+            query = "&".join(f"{quote(name)}={quote(value, safe='')}" for name, value in self.query.items())
+        lines = [f"{method} {path}{'?' if mark or query else ''}{query} HTTP/1.1", f"Host: {self.host}"]
+        if self.claims:
+            self.headers["Authorization"] = f"Bearer e30.{_base64(json.dumps(self.claims))}.e30"
+        if self.cookies:
+            self.headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        lines += (f"{name}: {value}" for name, value in self.headers.items())
+        return "\r\n".join((*lines, "", "")).encode("utf-8", "replace")
+
+
+def _safe(value: str) -> str:
+    """Another text for a value that cannot stand there, and another one for each."""
+    return value if _TOKEN.fullmatch(value) else f"x{value.encode('utf-8', 'surrogatepass').hex()}"
+
+
+def _base64(text: str) -> str:
+    return urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+class Said(NamedTuple):
+    """What Weir's own log says of the limits: keys by the names of those that charged, and who are exempt."""
+
+    keys: dict[str, list[str]]
+    exempt: list[str]
+
+
+def said(logged: Logged) -> Said:
+    keys = _decoded(bytes(logged.keys))
+    limits = _decoded(bytes(logged.limits))
+    exempt = limits.get("exempt", [])
+    return Said(
+        {name: [key] if isinstance(key, str) else list(map(str, key)) for name, key in keys.items()},
+        exempt if isinstance(exempt, list) else [],
+    )
+
+
+def _decoded(data: bytes) -> dict[str, str | list[str]]:
+    found = json.loads(data) if data else None
+    return found if isinstance(found, dict) else {}
+
+
+class ToldHeads:
+    """Puts heads together."""
+
+    def __init__(self, tried: Sequence[LimitSettings], logged: Sequence[LimitSettings] = ()) -> None:
+        """`tried` are the limits of the config that is tried, `logged` of that which wrote the log."""
+        self._by_name = {limit.name: limit for limit in (*tried, *logged)}
+        # Who has least choice chooses first, so that no limit meets one credential in two places.
+        self._tried = sorted(tried, key=lambda limit: len(carriers(limit)))
+
+    def head(self, logged: Logged, told: Said) -> RequestHead | None:
+        """None for what no parser would take: it is refused before any limit."""
+        draft = _Draft()
+        for name in (*told.keys, *told.exempt):
+            if limit := self._by_name.get(name):
+                draft.headers |= _satisfying(limit.match.headers)
+        for name in told.exempt:
+            if limit := self._by_name.get(name):
+                draft.headers |= _satisfying(limit.exempt.headers)
+        for name, keys in told.keys.items():
+            for part, key in zip(carriers(self._by_name.get(name)), keys, strict=False):
+                draft.carry(part, key)
+        known = next(iter(told.keys.values()), [logged.credential])[0]
+        if known:
+            self._carry_for_others(draft, known, told)
+        head = request_head(draft.bytes_of(logged.method, logged.target), LINE_BYTES, HEADERS_MAX)
+        return head if isinstance(head, RequestHead) else None
+
+    def _carry_for_others(self, draft: _Draft, known: str, told: Said) -> None:
+        """Limits that the log does not speak of read their keys from the same credential."""
+        for limit in self._tried:
+            parts = carriers(limit)
+            if limit.name not in told.keys and parts and draft.carried.isdisjoint(parts):
+                draft.carry(parts[0], known)
+
+
+def carriers(limit: LimitSettings | None) -> list[KeySpec]:
+    """Where a limit reads credentials, in the order of its key."""
+    return [part for part in limit.key if part.kind in _CARRIED] if limit is not None else []
+
+
+def _satisfying(globs: Mapping[str, str]) -> dict[str, str]:
+    """Headers that fit."""
+    return {name: glob.replace("*", "") or "x" for name, glob in globs.items()}
