@@ -47,6 +47,18 @@ image: .venv/tested
 pins:
 	sh deploy/pins.sh $(PYTHON)
 
+# The suite, or what PYTEST names, on every other Python that is here.
+.PHONY: test-pythons version docs
+test-pythons: programs
+	sh tests/pythons.sh $(PYTEST)
+
+version:
+	@sh deploy/version.sh "$(VERSION)"
+
+# The site, in site/.
+docs: .venv/tested
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 bench: .venv/tested
 	$(BIN)/python -m benchmarks --write
 	$(BIN)/python -m benchmarks.core
@@ -66,4 +78,4 @@ programs:
 	@touch $@
 
 clean:
-	rm -rf .venv dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .cache dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
