@@ -22,7 +22,7 @@ from proxy.http1.framing import (
     why_unframed,
 )
 from proxy.http1.headers import REQUEST_LINES, RESPONSE_LINES
-from proxy.http1.lines import CONNECTS, FRAMES, Line
+from proxy.http1.lines import CONNECTS, FRAMES, STAYS, Line
 from proxy.http1.path import normalised
 
 # The methods of HTTP, WebDAV and its kin (IANA's registry, in part), which services may have.
@@ -67,6 +67,7 @@ class HeaderSection:
         "is_ambiguous",
         "lines",
         "marks",
+        "passing",
         "repeated",
         "wants_close",
     )
@@ -83,13 +84,18 @@ class HeaderSection:
         self.wants_close = False  # the client will not use the connection after this exchange
         self.facts: object = None  # what the rules made of it
         marks = 0
+        passing = []
         for line in lines:
             if line.marks:
                 marks |= line.marks
                 if line.marks & FRAMES:
                     self.is_ambiguous = self.framed_by is not None
                     self.framed_by = line
+                if line.marks & STAYS:
+                    continue
+            passing.append(line.data)
         self.marks = marks
+        self.passing = b"".join(passing)  # what goes on to the other side, if no line speaks against it
         if len(fields) != len(lines):
             self._join()
 
@@ -152,6 +158,7 @@ class ResponseHead:
         "lines",
         "marks",
         "minor",
+        "passing",
         "reason",
         "status",
         "wants_close",
@@ -169,13 +176,18 @@ class ResponseHead:
         self._fields: dict[bytes, bytes] | None = None
         self._lowered: dict[bytes, bytes] | None = None
         marks = 0
+        passing = []
         for line in lines:
             if line.marks:
                 marks |= line.marks
                 if line.marks & FRAMES:
                     self.is_ambiguous = self.framed_by is not None
                     self.framed_by = line
+                if line.marks & STAYS:
+                    continue
+            passing.append(line.data)
         self.marks = marks
+        self.passing = b"".join(passing)  # what goes on to the other side, if no line speaks against it
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -202,7 +214,9 @@ class ResponseHead:
 
     def add(self, name: bytes, value: bytes) -> None:
         """A further field, behind those that came."""
-        self.lines.append(Line(name.lower(), value, b"%b: %b\r\n" % (name, value), 0))
+        line = Line(name.lower(), value, b"%b: %b\r\n" % (name, value), 0)
+        self.lines.append(line)
+        self.passing += line.data
         self._fields = self._lowered = None
 
 

@@ -46,7 +46,8 @@ RESPONSE_DROPS_LIMITED = RESPONSE_DROPS | _LIMIT_FIELDS
 
 def _marks(drops: frozenset[bytes]) -> dict[bytes, int]:
     """What lines of a name are to be looked at for (`lines`); most for nothing."""
-    said_of_all = {b"content-length": FRAMES, b"transfer-encoding": FRAMES, b"connection": CONNECTS}
+    said_of_all = {b"content-length": FRAMES, b"transfer-encoding": FRAMES}
+    said_of_all |= {b"connection": CONNECTS, b"te": CONNECTS}
     return {
         name: (STAYS if name in drops else 0) | said_of_all.get(name, TRACES if name in _TRACE else 0)
         for name in drops.union(said_of_all, _TRACE)
@@ -58,26 +59,25 @@ RESPONSE_LINES: Final = LineMemory(_marks(RESPONSE_DROPS))
 
 
 def request_lines(head: RequestHead, *, is_traced: bool = True) -> bytes:
-    """The request's own header lines that go to the server; `is_traced`: its trace context among them."""
+    """The request's own header lines that go to the server; `is_traced`: its trace context among them.
+
+    Where no line has a mark of CONNECTS or TRACES that is `section.passing`.
+    """
     section = head.section
     stays = STAYS if is_traced else STAYS | TRACES
-    if section.marks & CONNECTS:
-        named = named_by(section.fields[b"connection"])
-        lines = [line.data for line in section.lines if not line.marks & stays and line.name not in named]
-    else:
-        lines = [line.data for line in section.lines if not line.marks & stays]
-    te = section.fields.get(b"te")
-    if te is not None and b"trailers" in listed(te):
+    named = named_by(section.fields.get(b"connection", b""))
+    lines = [line.data for line in section.lines if not line.marks & stays and line.name not in named]
+    if b"trailers" in listed(section.fields.get(b"te", b"")):
         lines.append(b"TE: trailers\r\nConnection: TE\r\n")
     return b"".join(lines)
 
 
 def response_lines(head: ResponseHead, drops: frozenset[bytes] = RESPONSE_DROPS) -> bytes:
-    """The response's own header lines that go to the client."""
-    if head.marks & CONNECTS:
-        drops |= named_by(head.lowered[b"connection"])
-    elif drops is RESPONSE_DROPS:
-        return b"".join([line.data for line in head.lines if not line.marks & STAYS])
+    """The response's own header lines that go to the client.
+
+    Where no line has a mark of CONNECTS, and with the usual `drops`, that is `head.passing`.
+    """
+    drops |= named_by(head.lowered.get(b"connection", b""))
     return b"".join([line.data for line in head.lines if line.name not in drops])
 
 

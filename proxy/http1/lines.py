@@ -17,7 +17,7 @@ from mypy_extensions import mypyc_attr
 
 # Marks: what whoever reads a section has to look at. Most lines have none.
 FRAMES: Final = 1  # where the body ends: Content-Length, Transfer-Encoding
-CONNECTS: Final = 2  # Connection, where it says more than keep-alive
+CONNECTS: Final = 2  # of this connection: TE, and Connection where it says more than keep-alive
 STAYS: Final = 4  # does not go on to the other side
 TRACES: Final = 8  # W3C Trace Context
 TABBED: Final = 16  # FRAMES, with a tab behind the value: some parsers take it for a part of it

@@ -281,7 +281,10 @@ class UpstreamConnection(Connection):
             attempt.is_over = True
             attempt.rest = data[length:]
             attempt.exchange.response_head(self, head, data[:length])
-            self._go_on(attempt)
+            if self._attempt is attempt and self._state == _BODY:
+                self._end(attempt)
+            else:
+                self._go_on(attempt)
         else:
             attempt.buffer = b""
             body = attempt.body = BodyReader(length)

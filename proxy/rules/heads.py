@@ -18,6 +18,7 @@ from proxy.http1.headers import (
     request_lines,
     response_lines,
 )
+from proxy.http1.lines import CONNECTS, TRACES
 from proxy.policy.fields import LEGACY
 from proxy.policy.fields import fields as limit_lines
 from proxy.rules.request_ids import given_id, has_trace
@@ -86,7 +87,7 @@ class Heads:
         return facts
 
     def _study(self, head: RequestHead, peer: str, scheme: bytes) -> Facts:
-        fields = head.fields
+        section, fields = head.section, head.fields
         is_trusted = self._has_trust and self._trust.covers(peer)
         client = client_address(head, peer, self._trust, self._told_by) if is_trusted else peer
         facts = Facts(self, client)
@@ -101,11 +102,12 @@ class Heads:
             way = way_lines(head, peer, scheme, self._told_by, is_trusted=is_trusted)
         else:  # nothing of it is the request's own but its Host
             way = b"%bX-Forwarded-Host: %b\r\n" % (strangers_way(peer, scheme), fields.get(b"host", b""))
+        is_special = section.marks & (CONNECTS | TRACES)
         facts.lines = b"%b%b%b%b%b%b" % (
             b"Host: %b\r\n" % fields[b"host"] if facts.has_host else b"",
-            request_lines(head, is_traced=facts.has_trace),
+            request_lines(head, is_traced=facts.has_trace) if is_special else section.passing,
             way,
-            b"Transfer-Encoding: chunked\r\n" if head.section.body_length == CHUNKED else b"",
+            b"Transfer-Encoding: chunked\r\n" if section.body_length == CHUNKED else b"",
             b"Expect: 100-continue\r\n" if b"expect" in fields and head.minor == 1 else b"",
             b"Connection: Upgrade\r\nUpgrade: %b\r\n" % facts.upgrade if facts.upgrade else b"",
         )
@@ -137,8 +139,10 @@ class Heads:
             lines = response_lines(head, self._response_drops | {b"content-length"})
         elif self._public_origin and b"location" in head.lowered:
             lines = self._relocated(head)
-        else:
+        elif head.marks & CONNECTS or self._response_drops is not RESPONSE_DROPS:
             lines = response_lines(head, self._response_drops)
+        else:
+            lines = head.passing
         is_chunked = head.body_length < 0 and request.minor == 1
         return b"HTTP/1.1 %d %b\r\n%b%b%bX-Request-Id: %b\r\n%b" % (
             status,
