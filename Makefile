@@ -7,16 +7,18 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/weir demo
 
+# Most tests wait for something: more of them run at once than there are cores. Each has ports and files of its own.
+JOBS ?= 6
 test: .venv/tested programs
 	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
 # The same tests, as far as they can, against Weir compiled ahead of time.
 test-compiled: .venv/tested
 	@sh tests/programs.sh gcc
-	sh tests/compiled.sh $(BIN)/python
+	JOBS=$(JOBS) sh tests/compiled.sh $(BIN)/python
 
 lint: .venv/tested
 	$(BIN)/ruff format --check .

@@ -43,6 +43,18 @@ def said_by(line: str, port: int) -> str:
     return ended.stdout
 
 
+def refused(line: str, others: str, port: int) -> str:
+    """What it says while others of the same user take the tokens that come back."""
+    flood = subprocess.Popen(
+        ["sh", "-c", f"while :; do {others.replace('8080', str(port))}; done"], stdout=subprocess.DEVNULL
+    )
+    try:
+        return until_now(lambda: said if (said := said_by(line, port)).startswith("HTTP/1.1 429") else "")
+    finally:
+        flood.terminate()
+        flood.wait(20.0)
+
+
 def blocks() -> list[str]:
     """The indented ones, each a command or what it prints."""
     return re.findall(r"(?m)(?:^    .*\n)+", README)
@@ -58,7 +70,7 @@ def test_quick_start_ends_in_a_visible_429(port):
     begin = time.monotonic()
     codes = said_by(burst, port).split()
     back = ceil((time.monotonic() - begin) * 15)  # tokens, meanwhile
-    refusal = said_by(single, port)
+    refusal = refused(single, burst, port)
 
     shown = next(block for block in blocks() if block.strip().startswith("HTTP/1.1 429"))
     names = re.findall(r"(?m)^    ([A-Z][\w-]+):", shown)

@@ -13,7 +13,7 @@ T = TypeVar("T")
 STEP = 0.01  # seconds between two looks
 
 
-async def until(look: Callable[[], T], what: str = "", *, within: float = 10.0) -> T:
+async def until(look: Callable[[], T], what: str = "", *, within: float = 30.0) -> T:
     """The first true value of `look`."""
     deadline = time.monotonic() + within
     while not (seen := look()):
@@ -22,7 +22,7 @@ async def until(look: Callable[[], T], what: str = "", *, within: float = 10.0) 
     return seen
 
 
-def until_now(look: Callable[[], T], what: str = "", *, within: float = 10.0) -> T:
+def until_now(look: Callable[[], T], what: str = "", *, within: float = 30.0) -> T:
     """The same for code without a loop."""
     deadline = time.monotonic() + within
     while not (seen := look()):

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PATIENCE = 10.0  # seconds for anything that should happen at once; slow machines get there
+PATIENCE = (
+    30.0  # seconds for anything that should happen at once; a machine that is busy with others gets there
+)
 CLEAN = "end of file"
 RESET = "reset"
 
@@ -191,10 +193,10 @@ class Wire:
     async def response(self, method: str = "GET", *, within: float = PATIENCE) -> Response:
         """The next final response, whole; the interim ones before it are in `interim`."""
         async with asyncio.timeout(within):
-            response, interim = await self.response_head(), []
+            response, interim = await self.response_head(within=within), []
             while 100 <= response.status < 200 and response.status != 101:
                 interim.append(response)
-                response = await self.response_head()
+                response = await self.response_head(within=within)
             response.interim = interim
             bodyless = method == "HEAD" or response.status in (101, 204, 304)
             if not bodyless:
