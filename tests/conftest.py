@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,26 +25,7 @@ if TYPE_CHECKING:
     Connect = Callable[..., Awaitable[Wire]]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
-            item.obj = _bounded(item.obj, _timeout(item) - 5)
-
-
-def _timeout(item: pytest.Item) -> float:
-    marker = item.get_closest_marker("timeout")
-    return float(marker.args[0] if marker else item.config.getini("timeout"))
-
-
-def _bounded(test: Callable[..., Awaitable[None]], seconds: float) -> Callable[..., Awaitable[None]]:
-    """The same test, which shows where it hangs. uvloop swallows what pytest-timeout raises."""
-
-    @functools.wraps(test)
-    async def bounded(*args: Any, **kwargs: Any) -> None:
-        async with asyncio.timeout(seconds):
-            await test(*args, **kwargs)
-
-    return bounded
+pytest_plugins = ["tests.support.plugin"]
 
 
 @pytest.fixture

@@ -531,9 +531,14 @@ async def test_answer_during_a_drain_says_close(start_bench, start_origin, conne
 
 async def test_what_was_sent_is_what_is_recorded(start_bench, start_origin, connect):
     """Bytes of bodies, both ways, without their framing."""
-    origin = await start_origin(
-        answering(answer(200, b"5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked", length=False))
-    )
+
+    async def script(visit):
+        await visit.request()
+        await asyncio.sleep(0.01)
+        await visit.send(answer(200, b"5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked", length=False))
+        await visit.left()
+
+    origin = await start_origin(script)
     bench = await start_bench(origin)
     wire = await connect(bench)
     await wire.send(post(b"seven b"))

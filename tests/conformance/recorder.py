@@ -7,8 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import h11
+
+from tests.support.network import network
+
+if TYPE_CHECKING:
+    from tests.support.network import Channel, Listener
 
 HEAD_BYTES = 1 << 20
 
@@ -29,15 +35,15 @@ class Recorder:
         self.received = b""
         self.port = 0
         self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=HEAD_BYTES)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener = await network().listen(0, "127.0.0.1", self._accepted)
+        self.port = self._listener.port
 
     async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
+        assert self._listener is not None
+        await self._listener.close()
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -49,29 +55,32 @@ class Recorder:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accepted(self, channel: Channel) -> None:
+        task = asyncio.create_task(self._serve(channel))
         self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, channel: Channel) -> None:
         try:
-            await self._read(reader, writer)
+            await self._read(channel)
         except (ConnectionError, asyncio.CancelledError):
             pass  # the proxy gave the request up, or this is `stop`
         except h11.RemoteProtocolError as error:
             self.refused.append(str(error))
         finally:
-            self._connections.discard(task)
-            writer.close()
+            channel.close()
 
-    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _read(self, channel: Channel) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
         current: Seen | None = None
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
                 if connection.they_are_waiting_for_100_continue:
-                    writer.write(connection.send(h11.InformationalResponse(status_code=100, headers=[])))
-                data = await reader.read(65536)
+                    await channel.send(
+                        connection.send(h11.InformationalResponse(status_code=100, headers=[]))
+                    )
+                data = await channel.receive()
                 self.received += data
                 if not data:
                     return  # within a request, it is not whole and not counted
@@ -85,7 +94,7 @@ class Recorder:
                 self.requests.append(current)
                 if current.method == b"CONNECT":
                     return
-                writer.write(_answer(connection, current.method))
+                await channel.send(_answer(connection, current.method))
                 if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                     return
                 connection.start_next_cycle()

@@ -88,8 +88,8 @@ ELSEWHERE = {
     "connect_timeout": ("tests/e2e/test_timeouts.py", "test_server_that_does_not_accept_is_a_504"),
     "internal": ("tests/test_gateway.py", "faults.INTERNAL"),
     "not_announced": ("tests/e2e/test_proxy_protocol.py", 'fault="not_announced"'),
-    "queue_full": ("tests/net/test_servers.py", '["queue_full"]'),
-    "queue_timeout": ("tests/net/test_servers.py", '["queue_timeout"]'),
+    "queue_full": ("tests/net/test_queue.py", '["queue_full"]'),
+    "queue_timeout": ("tests/net/test_queue.py", '["queue_timeout"]'),
     "store_down": ("tests/e2e/test_store.py", '"store_down", "refused"'),
 }
 
@@ -110,7 +110,9 @@ def service(way: Way):
     return script
 
 
-@pytest.mark.parametrize("reason", WAYS)
+@pytest.mark.parametrize(
+    "reason", [pytest.param(way, marks=pytest.mark.real) if way == "tls_failed" else way for way in WAYS]
+)
 async def test_fault_is_answered_by_its_row(start_bench, start_origin, connect, reason):
     """Its status, its word in the record, and a connection that is closed when it was refused at the door."""
     way, fault = WAYS[reason], faults.FAULTS[reason]

@@ -17,6 +17,7 @@ from tests.conformance.corpus import AFTER, cases
 from tests.conformance.recorder import Recorder
 from tests.http1.oracle import mutated, request_heads
 from tests.net.bench import Bench, settings
+from tests.support.memory import MemoryLoop
 from tests.support.wire import Wire
 
 SHORT = {
@@ -70,8 +71,9 @@ class Stage:
 
 
 @pytest.fixture
-def runner():
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+def runner(request):
+    is_in_memory = request.config.getoption("memory")
+    with asyncio.Runner(loop_factory=MemoryLoop if is_in_memory else uvloop.new_event_loop) as runner:
         yield runner
 
 

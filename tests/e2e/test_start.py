@@ -14,6 +14,7 @@ import yaml
 
 from proxy import is_compiled
 from tests.support.messages import answer, get, post
+from tests.support.network import SocketChannel
 from tests.support.patience import until
 from tests.support.ports import free_port
 from tests.support.weir import ROOT, run
@@ -272,7 +273,7 @@ async def test_several_listeners_serve(start_weir, start_origin, ask, tmp_path):
         seen.append((await ask(weir, get())).status)
     unix = socket.socket(socket.AF_UNIX)
     unix.connect(str(path))
-    wire = Wire(unix)
+    wire = Wire(SocketChannel(unix))
     await wire.send(get())
     seen.append((await wire.response()).status)
     wire.close()

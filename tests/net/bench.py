@@ -1,4 +1,4 @@
-"""A gateway in this process, on real sockets: what the tests of connections and of the story stand on.
+"""A gateway in this process, on real sockets or in memory: what the tests of connections and of the story stand on.
 
 Whatever a test does, it must leave nothing behind: every exchange recorded once, no connection, no deadline
 and no task left, nothing told to the loop's exception handler. `stop` holds it to that.
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 
 import yaml
-from aiohttp import web
 
 from proxy.assembly import assemble
 from proxy.config.loader import loads
 from proxy.limiter.memory import MemoryStore
 from proxy.net.frontend import FrontendRunner
 from proxy.telemetry.metrics import Metrics
+from tests.support.network import network
 from tests.support.patience import until
 from tests.support.weir import overlaid
 
@@ -72,8 +71,16 @@ class Ledger(Metrics):
 class Bench:
     def __init__(self, given, store=None) -> None:
         self.ledger = Ledger()
-        self.store = store or MemoryStore()
-        parts = self.parts = assemble(given, metrics=self.ledger, access_log=self.ledger, store=self.store)
+        around = network()
+        self.store = store or MemoryStore(lambda: int(around.clock() * 1_000_000))
+        parts = self.parts = assemble(
+            given,
+            metrics=self.ledger,
+            access_log=self.ledger,
+            store=self.store,
+            clock=around.clock,
+            dial=around.dial,
+        )
         self.shared, self.frontend, self.sweeper = parts.shared, parts.frontend, parts.sweeper
         self.sweeper.interval = SWEEP
         self.pools = [parts.shared.pool]
@@ -98,16 +105,13 @@ class Bench:
 
     async def start(self, send_bytes=0):
         """`send_bytes` makes the kernel's send buffers small, so that Weir soon feels who does not read."""
-        sock = socket.create_server(("127.0.0.1", 0), backlog=256)
-        if send_bytes:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
         asyncio.get_running_loop().set_exception_handler(
             lambda loop, context: self.complaints.append(context)
         )
         await self.parts.start()
         await self.runner.setup()
-        await web.SockSite(self.runner, sock).start()
-        self.port = sock.getsockname()[1]
+        self.listener = await network().serve(self.frontend, send_bytes)
+        self.port = self.listener.port
 
     async def recorded(self, count=1):
         await until(lambda: len(self.exchanges) >= count, f"{count} exchanges are recorded")
@@ -128,6 +132,7 @@ class Bench:
         return [server for pool in self.pools for server in pool.addresses]
 
     async def stop(self):
+        await self.listener.close()
         with contextlib.suppress(AssertionError):
             await self.runner.cleanup()
         for pool in self.pools:

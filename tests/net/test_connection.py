@@ -6,6 +6,7 @@ import asyncio
 
 from proxy.net.connection import LARGE_BYTES, Connection, Outbox
 from proxy.net.sweep import Sweeper
+from tests.support.network import network
 from tests.support.patience import until
 from tests.support.wire import CLEAN, Wire
 
@@ -23,15 +24,14 @@ class Host:
             self.connection = Connection(self.outbox, self.sweeper)
             return self.connection
 
-        self.listener = await asyncio.get_running_loop().create_server(accepted, "127.0.0.1", 0)
-        wire = await Wire.open(self.listener.sockets[0].getsockname()[1])
+        self.listener = await network().serve(accepted)
+        wire = await Wire.open(self.listener.port)
         await until(lambda: self.connection and self.connection.transport)
         return self.connection, wire
 
     async def close(self, wire):
         wire.close()
-        self.listener.close()
-        await self.listener.wait_closed()
+        await self.listener.close()
 
 
 async def test_pieces_of_any_size_arrive_in_order():

@@ -149,6 +149,7 @@ async def test_outage_is_one_line_at_its_start_and_one_at_its_end(start_bench, s
     assert [record.message for record in caplog.records] == ["server_down", "server_up"]
 
 
+@pytest.mark.real
 async def test_unix_socket_is_a_server_too(start_bench, connect, tmp_path):
     """By its path."""
 

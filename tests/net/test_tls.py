@@ -14,6 +14,8 @@ from tests.support.origin import answering
 from tests.support.papers import Papers
 from tests.support.patience import until
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def contexts(tmp_path):

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import socket
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from tests.support.messages import answer
+from tests.support.network import network
 from tests.support.wire import PATIENCE, Broken, Request, Wire
+
+if TYPE_CHECKING:
+    from tests.support.network import Channel, Listener
 
 Script = Callable[["Visit"], Awaitable[None]]
 Answer = Callable[[Request], bytes | Awaitable[bytes]]
@@ -32,8 +36,8 @@ def answering(what: bytes | Answer) -> Script:
 class Visit(Wire):
     """A connection that Weir opened."""
 
-    def __init__(self, sock: socket.socket, origin: Origin, number: int) -> None:
-        super().__init__(sock)
+    def __init__(self, channel: Channel, origin: Origin, number: int) -> None:
+        super().__init__(channel)
         self.origin = origin
         self.number = number  # 0 for the first connection
         self.broken: Broken | ConnectionError | None = None  # Weir left in the middle
@@ -59,8 +63,7 @@ class Origin:
         self.requests: list[Request] = []
         self.host = host
         self.port = port
-        self._socket: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._listener: Listener | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._failures: list[BaseException] = []
         self._visited = asyncio.Event()
@@ -82,22 +85,13 @@ class Origin:
         return self.visits[number]
 
     async def start(self) -> None:
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setblocking(False)
-        sock.bind((self.host, self.port))
-        sock.listen(256)
-        self.port = sock.getsockname()[1]
-        self._socket = sock
-        self._accepting = asyncio.create_task(self._accept(sock))
+        self._listener = await network().listen(self.port, self.host, self._accepted)
+        self.port = self._listener.port
 
     async def close_listener(self) -> None:
         """No new connections: they are refused from now on."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
-        if self._socket is not None:
-            self._socket.close()
+        if self._listener is not None:
+            await self._listener.close()
 
     async def stop(self) -> None:
         """Ends every connection and waits until Weir has seen it, so that the next test meets no stale one."""
@@ -118,17 +112,13 @@ class Origin:
         finally:
             visit.close()
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            sock, _ = await loop.sock_accept(listener)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            visit = Visit(sock, self, len(self.visits))
-            self.visits.append(visit)
-            self._visited.set()
-            task = asyncio.create_task(self._run(visit))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+    def _accepted(self, channel: Channel) -> None:
+        visit = Visit(channel, self, len(self.visits))
+        self.visits.append(visit)
+        self._visited.set()
+        task = asyncio.create_task(self._run(visit))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def _run(self, visit: Visit) -> None:
         try:

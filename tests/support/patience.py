@@ -15,9 +15,10 @@ STEP = 0.01  # seconds between two looks
 
 async def until(look: Callable[[], T], what: str = "", *, within: float = 30.0) -> T:
     """The first true value of `look`."""
-    deadline = time.monotonic() + within
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + within
     while not (seen := look()):
-        assert time.monotonic() < deadline, f"never came true within {within} s: {what or look}"
+        assert clock() < deadline, f"never came true within {within} s: {what or look}"
         await asyncio.sleep(STEP)
     return seen
 

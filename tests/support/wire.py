@@ -1,4 +1,4 @@
-"""A socket read and written byte by byte, for both ends of a test: the raw client and the scripted origin.
+"""A connection read and written byte by byte, for both ends of a test: the raw client and the scripted origin.
 
 Every wait has a deadline. An end of file and a reset are told apart, and a message that breaks off is an error
 that holds what did arrive. Nothing here is taken from Weir: its output is judged by a reader of our own.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
-import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.support.network import network
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from tests.support.network import Channel
 
 PATIENCE = (
     30.0  # seconds for anything that should happen at once; a machine that is busy with others gets there
@@ -93,10 +95,8 @@ class Request(Message):
 class Wire:
     """One end of a connection."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self._socket = sock
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self.unread = bytearray()
         self.received = bytearray()  # every byte that ever came
         self.end: str | None = None  # CLEAN or RESET once the other side has ended
@@ -104,24 +104,14 @@ class Wire:
     @classmethod
     async def open(cls, port: int, host: str = "127.0.0.1", *, receive_bytes: int = 0) -> Self:
         """Connects; `receive_bytes` makes the receive buffer small."""
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        sock.setblocking(False)
-        try:
-            if receive_bytes:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-            async with asyncio.timeout(PATIENCE):
-                await asyncio.get_running_loop().sock_connect(sock, (host, port))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except BaseException:
-            sock.close()
-            raise
-        return cls(sock)
+        async with asyncio.timeout(PATIENCE):
+            return cls(await network().connect(port, host, receive_bytes))
 
     # --- sending ---
 
     async def send(self, data: bytes, *, within: float = PATIENCE) -> None:
         async with asyncio.timeout(within):
-            await self._loop.sock_sendall(self._socket, data)
+            await self._channel.send(data)
 
     async def send_pieces(self, pieces: Iterable[bytes], *, gap: float = 0.001) -> None:
         """Each piece on its own. The gap makes it likely, not certain, that it is also read on its own."""
@@ -130,16 +120,14 @@ class Wire:
             await asyncio.sleep(gap)
 
     def finish_sending(self) -> None:
-        self._socket.shutdown(socket.SHUT_WR)
+        self._channel.finish_sending()
 
     def close(self) -> None:
-        self._socket.close()
+        self._channel.close()
 
     def abort(self) -> None:
         """Ends the connection by a reset."""
-        if self._socket.fileno() >= 0:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
+        self._channel.abort()
 
     # --- receiving ---
 
@@ -148,7 +136,7 @@ class Wire:
         if self.end is not None:
             return False
         try:
-            data = await self._loop.sock_recv(self._socket, 256 * 1024)
+            data = await self._channel.receive()
         except ConnectionError:
             self.end = RESET
             return False

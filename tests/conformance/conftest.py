@@ -1,9 +1,0 @@
-"""The corpus is tried on the bench of tests/net, on uvloop as in production."""
-
-import pytest
-import uvloop
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_asyncio_loop_factories(config, item):
-    return {"uvloop": uvloop.new_event_loop}
