@@ -332,19 +332,19 @@ async def test_drain_serves_on_and_lets_running_requests_finish(start_weir, star
                 await visit.send(answer())
 
     origin = await start_origin(script)
-    weir = start_weir({"drain": {"delay": "1500ms", "timeout": "10s"}}, upstream=origin)
+    weir = start_weir({"drain": {"delay": "4s", "timeout": "30s"}}, upstream=origin)
     slow, idle = await connect(weir), await connect(weir)
     await slow.send(get(target="/slow"))
     await slow.until(b"first")
     begin = time.monotonic()
     weir.signal(signal.SIGTERM)
-    await until(lambda: weir.readiness() == 503, "unready", within=1.4)
+    await until(lambda: weir.readiness() == 503, "unready", within=4)
     assert weir.admin("/healthz").status == 200
     assert (await ask(weir, get())).status == 200  # a new connection, since balancers take a while to notice
-    assert time.monotonic() - begin < 1.5
+    assert time.monotonic() - begin < 4
 
     await idle.rest()  # closed after the delay
-    assert time.monotonic() - begin > 1.0
+    assert time.monotonic() - begin > 3.5
     assert idle.end == CLEAN
     assert weir.is_running
     may_answer.set()
@@ -352,7 +352,7 @@ async def test_drain_serves_on_and_lets_running_requests_finish(start_weir, star
     assert await slow.exactly(5) == b"secnd"
     assert (await slow.rest(), slow.end) == (b"", CLEAN)
     assert await asyncio.to_thread(weir.wait) == 0
-    assert time.monotonic() - begin < 4  # the last one out; nothing is left to wait for
+    assert time.monotonic() - begin < 20  # the last one out; nothing is left to wait for
 
 
 async def test_upload_that_runs_is_finished(start_weir, start_origin, connect):

@@ -9,12 +9,14 @@ import ssl
 import pytest
 from aiohttp import web
 
+from tests.net.bench import settings
 from tests.support.messages import answer, get
 from tests.support.origin import answering
 from tests.support.papers import Papers
 from tests.support.patience import until
 
 pytestmark = pytest.mark.real
+SHORT = {"downstream": {"timeouts": {"body": "300ms", "idle": "300ms"}}}
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ async def call(start_bench, start_origin, contexts):
     origin = await start_origin(
         answering(lambda request: answer(200, b"x" * int(request.target[1:] or b"2")))
     )
-    bench = await start_bench(origin, downstream={"timeouts": {"body": "300ms", "idle": "300ms"}})
+    bench = await start_bench(origin)
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     await web.SockSite(bench.runner, sock, ssl_context=contexts[0]).start()
@@ -62,6 +64,7 @@ async def test_last_answer_is_whole(call, size):
 async def test_connection_at_rest_ends(call):
     """As without TLS."""
     bench, open_stream = call
+    bench.reload(settings(SHORT, servers=[bench.address.name]))
     reader, writer = await open_stream()
     writer.write(get())
     said = await reader.read()
@@ -73,6 +76,7 @@ async def test_connection_at_rest_ends(call):
 async def test_client_that_stops_reading_is_left(call):
     """As without TLS."""
     bench, open_stream = call
+    bench.reload(settings(SHORT, servers=[bench.address.name]))
     _, writer = await open_stream()
     writer.transport.pause_reading()
     writer.write(get(target="/30000000"))
