@@ -55,7 +55,14 @@ def run_demo(*, once: bool, port: int | None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no ticks gets question marks
     console = Terminal(highlight=False)
     port = _usual_or_any_port() if port is None else port
-    with tempfile.TemporaryDirectory(prefix="weir-demo-") as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="weir-demo-")
+    except OSError as error:
+        console.print(
+            f"The demo's config needs a temporary folder: {error.strerror}", style="red", markup=False
+        )
+        return 1
+    with temporary as folder:
         return uvloop.run(_demo(console, Path(folder), once=once, port=port))
 
 

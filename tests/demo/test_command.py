@@ -5,6 +5,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,3 +127,26 @@ def test_a_terminal_without_unicode_is_enough():
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "? the next one passes" in ended.stdout
+
+
+def test_no_place_for_its_config_is_one_line(tmp_path):
+    """A container with a read-only root and nothing mounted at /tmp."""
+    code = (
+        "import tempfile, errno, sys; from proxy.demo.command import run_demo\n"
+        "def none(**_): raise FileNotFoundError(errno.ENOENT, 'No usable temporary directory found')\n"
+        "tempfile.TemporaryDirectory = none; sys.exit(run_demo(once=True, port=0))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=weir.ROOT,
+        env=weir.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert (
+        done.stdout.strip()
+        == "The demo's config needs a temporary folder: No usable temporary directory found"
+    )

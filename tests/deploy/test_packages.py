@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
+import sys
 import tarfile
 import tomllib
 import zipfile
@@ -132,3 +134,17 @@ def test_installed_weir_gives_its_tour(installed, home):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "429" in done.stdout
+
+
+def test_two_builds_have_one_hash(built, tmp_path):
+    """At another time, and into another folder. `make wheel` does it for the compiled one."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path / "again", ROOT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    hashes = [
+        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("weir_proxy-*")}
+        for folder in (built, tmp_path / "again")
+    ]
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert hashes[0] == hashes[1]
+    assert len(hashes[0]) == 2
