@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from proxy import faults
 from proxy import phases as life
+from proxy.faults import Fault
 from proxy.fence import ends_here
 from proxy.filtering import heed, send_through
 from proxy.http1.chunked import chunk, last_chunk
@@ -29,7 +30,6 @@ from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.contract.filters import BodyFilter
-    from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
     from proxy.net.downstream import DownstreamConnection
     from proxy.net.interfaces import Trailers
@@ -99,7 +99,11 @@ class Exchange(Record):
             if fault is not None:
                 refuse(self, fault)
                 return
-        self.charges, self.exempt = facts.charges or rules.limits.charges(head, facts.client)
+        due = facts.charges or rules.limits.charges(head, facts.client)
+        if isinstance(due, Fault):
+            refuse(self, due)
+            return
+        self.charges, self.exempt = due
         if not self.charges:
             self._forward(ADMIT)
             return

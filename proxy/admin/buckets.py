@@ -67,10 +67,10 @@ class KeyVerbs:
 
 def _key_of(limit: Limit, body: bytes) -> bytes:
     try:
-        ((entry, value),) = msgspec.json.decode(body, type=dict[str, str]).items()
+        named = msgspec.json.decode(body, type=dict[str, str])
     except (msgspec.DecodeError, ValueError):
         raise _unclear(limit) from None
-    key = _hash(value) if entry == KEY else limit.partition.key_of(entry, value)
+    key = _hash(named[KEY]) if [*named] == [KEY] else limit.partition.key_of(named)
     if key is None:
         raise _unclear(limit)
     return key
@@ -85,5 +85,6 @@ def _hash(text: str) -> bytes | None:
 
 
 def _unclear(limit: Limit) -> NotAppliedError:
-    ways = ", ".join(f'{{"{entry}": "..."}}' for entry in (*limit.partition.entries, KEY))
+    names = [[str(part) for part in entry.spec.parts] for entry in limit.partition.entries]
+    ways = ", ".join(str(dict.fromkeys(each, "...")).replace("'", '"') for each in (*names, [KEY]))
     return NotAppliedError(HTTPStatus.BAD_REQUEST, f"the body must be empty, or one of {ways}, as JSON")

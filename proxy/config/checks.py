@@ -10,16 +10,16 @@ from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from proxy.config.addresses import is_loopback
-from proxy.config.names import PLAIN_KINDS, is_json
+from proxy.config.names import is_json
 from proxy.config.template import json_mistake
 from proxy.config.units import EMPTIED_MAX_US, format_size, format_span
-from proxy.config.unknown import UNKNOWN, ask, known
+from proxy.config.unknown import UNKNOWN, Unknown, ask, known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from proxy.config.addresses import Address, UpstreamUrl
-    from proxy.config.names import KeySpec
+    from proxy.config.key_names import KeySpec
     from proxy.config.sections.answers import ContractRule, ErrorTemplate
     from proxy.config.sections.front import (
         AdminSettings,
@@ -95,13 +95,30 @@ def servers(each: Sequence[ServerSettings]) -> Iterator[AddressValue]:
     yield from repeated((ask(server, "url") for server in each), "the server")
 
 
-def key_order(key: Sequence[KeySpec]) -> Iterator[AddressValue]:
-    """No entry is there twice, nor behind one that is always present."""
-    yield from repeated(key, "the key")
-    for index, spec in enumerate(key[:-1]):
-        if spec.kind in PLAIN_KINDS and key[index + 1] not in key[: index + 1]:
-            yield (index + 1,), f"is never reached: {spec} before it is always present"
-            return
+def key_order(key: Sequence[KeySpec | Unknown]) -> Iterator[AddressValue]:
+    """No entry is there twice; an address, charged only for want of anything else, stands last."""
+    yield from repeated((_folded(spec) for spec in key), "the key")
+    for index, spec in enumerate(key):
+        if isinstance(spec, Unknown):
+            continue
+        above = [each for each in key[:index] if not isinstance(each, Unknown)]
+        before = next((each for each in above if each.is_always_present), None)
+        if spec.is_address and before is not None and spec != before:
+            yield (index,), f"is never reached: {before} is always present"
+        address = next((each for each in above if each.is_address), None)
+        if address is not None and not spec.is_address:
+            yield (
+                (index,),
+                f"is charged before {address}, for who has nothing else: put that last",
+            )
+
+
+def _folded(spec: KeySpec | Unknown) -> Hashable:
+    """Names of header fields are compared without regard to case, and the order of parts says nothing."""
+    if isinstance(spec, Unknown):
+        return spec
+    words = (str(part).lower() if part.kind == "header" else str(part) for part in spec.parts)
+    return "+".join(sorted(words))
 
 
 def cost(settings: LimitSettings) -> Iterator[AddressValue]:

@@ -29,10 +29,9 @@ from proxy.config.addresses import (
     parse_server,
     parse_store,
 )
+from proxy.config.key_names import KeySpec, parse_key
 from proxy.config.names import (
-    KeySpec,
     distinct_headers,
-    parse_key,
     parse_media_glob,
     parse_method,
     parse_network,

@@ -1,4 +1,4 @@
-"""Names that travel in requests: methods, headers, paths, networks, partition keys, media types.
+"""Names that travel in requests: methods, headers, paths, networks, media types.
 
 Every parser takes what YAML gave and returns the parsed value, or raises a ValueError that says what to write
 instead.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from proxy.config.wording import either, nearest, shown
+from proxy.config.wording import nearest, shown
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -25,66 +25,6 @@ _LIMIT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MEDIA_TYPE = re.compile(
     r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)/([!#$%&'*+\-.^_`|~0-9A-Za-z]+)((?:\s*;[\x20-\x7e]*)?)"
 )
-_CLAIM = re.compile(r"[\x21-\x7e]{1,128}")
-
-NAMED_KINDS = ("header", "cookie", "jwt")
-PLAIN_KINDS = ("client-ip", "const")
-_KIND_ALIASES = {
-    "ip": "client-ip",
-    "address": "client-ip",
-    "remote-addr": "client-ip",
-    "constant": "const",
-    "claim": "jwt",
-}
-
-
-class KeySpec(NamedTuple):
-    """One entry of a limit's partition key."""
-
-    kind: str  # header, cookie, jwt, client-ip or const
-    name: str = ""  # of the header, cookie or claim
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.name}" if self.name else self.kind
-
-
-def parse_key(value: object) -> KeySpec:
-    """`header:NAME`, `cookie:NAME`, `jwt:CLAIM`, `client-ip` or `const`."""
-    if isinstance(value, KeySpec):
-        return value
-    if isinstance(value, dict) and len(value) == 1:
-        ((kind, name),) = value.items()
-        if kind in NAMED_KINDS and isinstance(name, str):
-            raise ValueError(f"write {kind}:{name} without the space after the colon")
-    if not isinstance(value, str):
-        raise ValueError(f"must be {_known_keys()}, not {shown(value)}")  # noqa: TRY004 - ValueError is pydantic's
-    kind, colon, name = value.partition(":")
-    if kind in PLAIN_KINDS:
-        if colon:
-            raise ValueError(f"{kind} takes no name: write {kind}")
-        return KeySpec(kind)
-    if kind not in NAMED_KINDS:
-        meant = _KIND_ALIASES.get(kind.lower()) or nearest(kind, (*NAMED_KINDS, *PLAIN_KINDS))
-        raise ValueError(
-            f"must be {_known_keys()}, not {shown(value)}{f'; did you mean {meant}?' if meant else ''}"
-        )
-    return _named_key(kind, name.strip())
-
-
-def _named_key(kind: str, name: str) -> KeySpec:
-    if not name:
-        raise ValueError(f"{kind} needs a name: write {kind}:{'sub' if kind == 'jwt' else 'NAME'}")
-    if kind == "jwt":
-        if not _CLAIM.fullmatch(name):
-            raise ValueError(
-                f"the name of a claim has no spaces and at most 128 characters, not {shown(name)}"
-            )
-        return KeySpec(kind, name)
-    return KeySpec(kind, parse_token(name, f"the name of a {kind}"))
-
-
-def _known_keys() -> str:
-    return either(("header:NAME", "cookie:NAME", "jwt:CLAIM", *PLAIN_KINDS))
 
 
 def parse_token(text: str, what: str = "the name of a header") -> str:

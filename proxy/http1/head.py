@@ -23,7 +23,7 @@ from proxy.http1.framing import (
 )
 from proxy.http1.headers import REQUEST_LINES, RESPONSE_LINES
 from proxy.http1.lines import CONNECTS, FRAMES, STAYS, Line
-from proxy.http1.path import normalised
+from proxy.http1.path import folded, readings
 
 # The methods of HTTP, WebDAV and its kin (IANA's registry, in part), which services may have.
 METHODS: Final = frozenset(
@@ -121,7 +121,7 @@ class HeaderSection:
 class RequestHead:
     """A request's head: its line, and its header section."""
 
-    __slots__ = ("_path", "fields", "method", "minor", "section", "target")
+    __slots__ = ("_folded_paths", "_paths", "fields", "method", "minor", "section", "target")
 
     def __init__(self, method: bytes, target: bytes, minor: int, section: HeaderSection) -> None:
         self.method = method
@@ -129,14 +129,25 @@ class RequestHead:
         self.minor = minor  # of the version: 0 or 1
         self.section = section
         self.fields = section.fields
-        self._path: bytes | None = None
+        self._paths: tuple[bytes, ...] = ()
+        self._folded_paths: tuple[bytes, ...] = ()
 
     @property
-    def path(self) -> bytes:
-        """The normalised path, for matching only: what is forwarded is the target."""
-        if self._path is None:
-            self._path = normalised(self.target)
-        return self._path
+    def paths(self) -> tuple[bytes, ...]:
+        """The path in all of its readings, for matching only: what is forwarded is the target."""
+        if not self._paths:
+            self._paths = readings(self.target)
+        return self._paths
+
+    @property
+    def folded_paths(self) -> tuple[bytes, ...]:
+        """The same without regard to case."""
+        if not self._folded_paths:
+            paths = self.paths
+            self._folded_paths = (
+                (folded(paths[0]),) if len(paths) == 1 else tuple(dict.fromkeys(map(folded, paths)))
+            )
+        return self._folded_paths
 
 
 UNREAD: Final = RequestHead(b"", b"", 1, HeaderSection(b"\r\n", []))  # stands for one that could not be read

@@ -1,30 +1,94 @@
-"""The normalised copy of a path that limits and rules match on: `..` and `%2F` tricks cannot evade them.
+"""One path as services may read it: they differ in what they decode, resolve, strip and compare.
 
-Percent-escapes are decoded once, `\\` counts as `/`, runs of slashes are one, dot segments are resolved (RFC
-3986 section 5.2.4). What is forwarded is the client's own bytes.
+Most paths have one reading. One with escapes, dots, doubled slashes or parameters has several: from what the
+client has written to what the most lenient service makes of it. What limits goes by any of them, so that no
+spelling leads round it; what lets something through must hold in every one. What is forwarded is the client's
+own bytes.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from urllib.parse import unquote_to_bytes
 
-# A path for which all of the below changes nothing.
-_IS_PLAIN = re.compile(rb"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9\-._~!$&'()*+,;=:@]+)*/?")
+# A path that everybody reads alike, but for case and a slash at the end.
+_IS_PLAIN = re.compile(rb"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9\-._~!$&'()*+,=:@]+)*/?")
+# What may stand in a path as it is (RFC 3986 section 3.3) needs no escape; what delimits must not have one.
+_NEEDLESS = frozenset(
+    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:@/\\?#%"
+)
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_PARAMETERS = re.compile(rb";[^/]*")
+_BLANKS = b"\0\t\n\v\f\r "
+DECODINGS_MAX = 3  # services that decode twice exist: behind a proxy of their own that does too
+
+
+def readings(target: bytes) -> tuple[bytes, ...]:
+    """The path of a request target in all of its readings, the most lenient last."""
+    path = target.partition(b"?")[0]
+    if _IS_PLAIN.fullmatch(path):
+        return (path or b"/",)
+    if not path.startswith(b"/"):
+        return (path,)  # "*" of OPTIONS
+    sent = _ESCAPE.sub(_needed, path)
+    texts = dict.fromkeys((sent, *_decodings(path), *_decodings(_PARAMETERS.sub(b"", path))))
+    texts |= dict.fromkeys([text.replace(b"\\", b"/") for text in texts if b"\\" in text])
+    whole = [_resolved(text) for text in texts]
+    bare = [_resolved(_PARAMETERS.sub(b"", text), _BLANKS) for text in texts]
+    return tuple(dict.fromkeys((sent, *whole, *bare)))
 
 
 def normalised(target: bytes) -> bytes:
+    """Escapes decoded once, `\\` as `/`, runs of slashes as one, dot segments resolved (RFC 3986, 5.2.4)."""
     path = target.partition(b"?")[0]
-    if _IS_PLAIN.fullmatch(path):
-        return path or b"/"
     if not path.startswith(b"/"):
-        return path  # "*" of OPTIONS
+        return path or b"/"
+    return _resolved(unquote_to_bytes(path).replace(b"\\", b"/"))
+
+
+def folded(text: bytes) -> bytes:
+    """Without regard to case and, where it is UTF-8, to how a letter is composed."""
+    if text.isascii():
+        return text.lower()
+    try:
+        return unicodedata.normalize("NFKC", text.decode()).casefold().encode()
+    except UnicodeDecodeError:
+        return text.lower()
+
+
+def segment(path: bytes, number: int) -> bytes:
+    """One of its segments that are not empty, the first is 1; empty if there are not so many."""
+    parts = [part for part in path.split(b"/") if part]
+    return parts[number - 1] if len(parts) >= number else b""
+
+
+def _needed(escape: re.Match[bytes]) -> bytes:
+    """Of what could stand there by itself an escape is a spelling of its own."""
+    byte = int(escape[1], 16)
+    return escape[0] if byte in _NEEDLESS or byte < 0x20 or byte == 0x7F else bytes((byte,))
+
+
+def _decodings(path: bytes) -> list[bytes]:
+    """Once, and as often as it changes something."""
+    found: list[bytes] = []
+    for _ in range(DECODINGS_MAX):
+        path = unquote_to_bytes(path)
+        if path in found:
+            break
+        found.append(path)
+    return found
+
+
+def _resolved(path: bytes, blanks: bytes = b"") -> bytes:
+    """Runs of slashes are one, dot segments are gone; `blanks` are not part of a segment's ends."""
+    parts = path.split(b"/")
     segments: list[bytes] = []
-    decoded = unquote_to_bytes(path).replace(b"\\", b"/")
-    for segment in decoded.split(b"/"):
-        if segment == b"..":
+    for part in parts:
+        name = part.strip(blanks) if blanks else part
+        if name == b"..":
             del segments[-1:]
-        elif segment not in (b"", b"."):
-            segments.append(segment)
-    ends_in_folder = decoded.endswith((b"/", b"/.", b"/.."))
+        elif name not in (b"", b"."):
+            segments.append(name)
+    ends_in_folder = parts[-1] in (b"", b".", b"..")
     return b"/" + b"/".join(segments) + (b"/" if segments and ends_in_folder else b"")

@@ -5,6 +5,7 @@ Whole numbers are kept; seconds are worked out for who asks. Knows nothing of ho
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from proxy import faults
@@ -74,6 +75,14 @@ class Verdict:
         """Seconds until there is one token more; 0.0 if the bucket is full."""
         return self.next_units / self.limit.scale / gcra.US
 
+    @property
+    def urgency(self) -> tuple[bool, float]:
+        """Grows with the wait of a refusal, else with the part of the burst that is spent."""
+        limit = self.limit
+        if not self.is_admitted:
+            return True, self.retry_units / limit.scale
+        return False, self.debt / limit.burst_units
+
     def __repr__(self) -> str:
         word = "admitted" if self.is_admitted else f"refused for {self.retry_after:.6f} s"
         return f"Verdict({self.limit.name}, {word}, {self.remaining} of {self.limit.burst} left)"
@@ -103,8 +112,26 @@ class Decision:
             verdict for verdict in self.verdicts if not verdict.is_admitted and not verdict.limit.is_shadow
         ]
 
+    @property
+    def told(self) -> list[Verdict]:
+        """One verdict for each limit: of its buckets, that which refuses longest or is nearest exhaustion."""
+        verdicts = self.verdicts
+        if len(verdicts) == 1 or not has_neighbours(verdicts):
+            return verdicts
+        worst: dict[Limit, Verdict] = {}
+        for verdict in verdicts:
+            before = worst.get(verdict.limit)
+            if before is None or verdict.urgency > before.urgency:
+                worst[verdict.limit] = verdict
+        return [*worst.values()]
+
     def __repr__(self) -> str:
         return f"Decision({'admitted' if self.is_admitted else 'refused'} via {self.via}, {self.verdicts})"
+
+
+def has_neighbours(verdicts: list[Verdict]) -> bool:
+    """Two are of one limit: they stand side by side."""
+    return any(one.limit is other.limit for one, other in pairwise(verdicts))
 
 
 def spared(charges: Sequence[Charge], decision: Decision) -> list[Charge]:

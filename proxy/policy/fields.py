@@ -29,7 +29,7 @@ def fields(decision: Decision, dialect: str) -> bytes:
     """The lines that tell a decision; none in the dialect off, or if only shadow limits applied."""
     if dialect == OFF:
         return b""
-    shown = decision.verdicts
+    shown = decision.told
     for verdict in shown:
         if verdict.limit.is_shadow:
             shown = [verdict for verdict in shown if not verdict.limit.is_shadow]
@@ -67,7 +67,7 @@ def refusal(decision: Decision, dialect: str) -> tuple[bytes, tuple[str, ...]]:
         wait = whole_seconds(verdict.debt + limit.cost_units - limit.burst_units, limit.scale)
         return _refused_by(limit, max(1, wait), dialect)
     lines = fields(decision, dialect) + b"Retry-After: %d\r\n" % retry_after(decision)
-    return lines, tuple([verdict.limit.name for verdict in decision.refusals])
+    return lines, tuple(dict.fromkeys([verdict.limit.name for verdict in decision.refusals]))
 
 
 @lru_cache(TEXTS_KNOWN)
@@ -114,11 +114,4 @@ def _policy(limit: Limit) -> bytes:
 
 def _nearest_exhaustion(verdicts: list[Verdict]) -> Verdict:
     """A refusal with the longest wait, else the bucket with the largest part of its burst spent."""
-    return verdicts[0] if len(verdicts) == 1 else max(verdicts, key=_urgency)
-
-
-def _urgency(verdict: Verdict) -> tuple[bool, float]:
-    limit = verdict.limit
-    if not verdict.is_admitted:
-        return True, verdict.retry_units / (limit.scale * US)
-    return False, verdict.debt / limit.burst_units
+    return verdicts[0] if len(verdicts) == 1 else max(verdicts, key=lambda verdict: verdict.urgency)

@@ -1,5 +1,8 @@
 """Globs over paths and header values, compiled once into one pattern.
 
+A wide pattern is for text without regard to case (http1.path.folded), and for a path also matches with or
+without a slash at the end.
+
 In a path `*` stands for any text within one segment, `**` for any text at all; as a whole segment it
 stands for any number of segments, none included: `/api/**` is `/api` and everything below it. In a value
 `*` stands for any text. Everything else is literal. Whatever a client sends is matched in time
@@ -13,6 +16,8 @@ import re
 from itertools import product
 from typing import TYPE_CHECKING
 
+from proxy.http1.path import folded
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,15 +25,17 @@ _ANY_SEGMENTS = b"**"
 INNER_MAX = 4  # `**` beside other characters of their segment: each doubles the patterns
 
 
-def paths_pattern(globs: Iterable[str]) -> re.Pattern[bytes]:
+def paths_pattern(globs: Iterable[str], *, wide: bool = False) -> re.Pattern[bytes]:
     """Matches, by `fullmatch`, a path that any of the globs does."""
-    variants = [segments for glob in globs for segments in _variants(glob.encode())]
-    return re.compile(b"|".join(_path_source(segments) for segments in variants))
+    texts = [folded(glob.encode()).removesuffix(b"/") if wide else glob.encode() for glob in globs]
+    sources = [_path_source(segments) for text in texts for segments in _variants(text)]
+    return re.compile(b"(?:%b)/?" % b"|".join(sources) if wide else b"|".join(sources))
 
 
-def value_pattern(glob: str) -> re.Pattern[bytes]:
+def value_pattern(glob: str, *, wide: bool = False) -> re.Pattern[bytes]:
     """Matches, by `fullmatch`, a value."""
-    return re.compile(_wild_source(glob.encode(), rb"[\s\S]"))
+    text = glob.encode()
+    return re.compile(_wild_source(b" ".join(folded(text).split()) if wide else text, rb"[\s\S]"))
 
 
 def _variants(glob: bytes) -> Iterable[tuple[bytes, ...]]:

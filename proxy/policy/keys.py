@@ -1,38 +1,28 @@
-"""Partition keys: whose bucket a request is charged to.
+"""Partition keys: whose buckets a request is charged to.
 
 A key is a keyed BLAKE2b of the kind of entry, its name and the value the request has for it, so that no
-credential is ever stored, and it stays the same when limits or entries are added or reordered. The first
-entry of the list that is present is taken; an empty value is absent. If none is present, all such
-requests share one bucket: an address is charged only where the list says so. Claims are read, not
-verified. Knows nothing of rates.
+credential is ever stored, and it stays the same when limits or entries are added or reordered. Every entry of
+the list that is present is charged, so that nothing is gained by sending a second credential; an address or
+`const` only where nothing else is. If nothing at all is present, all such requests share one bucket, or none
+is charged. Knows nothing of rates.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from binascii import Error as NotBase64
-from binascii import a2b_base64
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from proxy.clients.networks import partition_of
+from proxy.policy.readings import credential_field, field_of, is_of_section, judge_of, named_value, reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from proxy.config.names import KeySpec
-
-    Fields = Mapping[bytes, bytes]
-    Reader = Callable[
-        [Fields, str], bytes
-    ]  # the fields and the client's address in, the value out; empty: absent
+    from proxy.config.key_names import KeyPart, KeySpec
+    from proxy.http1.head import RequestHead
+    from proxy.policy.readings import Reader
 
 KEY_BYTES = 16  # 2^64 keys until two are expected to meet
-TOKEN_BYTES = 8 * 1024  # of a JWT that is read; issuers stay below, since servers take 8 KiB of head
-
-_AUTHORIZATION = b"authorization"
-_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+NOBODY: Final[list[bytes]] = []
 
 
 class Hasher(Protocol):
@@ -41,42 +31,91 @@ class Hasher(Protocol):
     def digest(self) -> bytes: ...
 
 
+class Entry:
+    """One entry of a limit's key: a value that requests may carry, or several together."""
+
+    __slots__ = ("_parts", "_readers", "base", "field", "judge", "read", "spec")
+
+    def __init__(self, spec: KeySpec, secret: bytes) -> None:
+        self.spec = spec
+        self._parts = sorted(spec.parts, key=_folded)  # in whatever order they are named
+        self._readers = [reader(part) for part in self._parts]
+        self.base = _hasher_of(spec, secret)  # behind which its value is hashed
+        self.read: Reader = self._readers[0] if len(spec.parts) == 1 else self._read_all
+        # Nearly all are read from one field: known to be absent, or judged, without a further call.
+        self.field = field_of(self._parts[0]) if len(spec.parts) == 1 else None
+        self.judge = judge_of(self._parts[0]) if self.field is not None else None
+
+    def _read_all(self, head: RequestHead, client: str) -> bytes | None:
+        values = [read(head, client) for read in self._readers]
+        if None in values:
+            return None
+        return _joined(values) if all(values) else b""
+
+    def hashed(self, value: bytes) -> bytes:
+        hashed = self.base.copy()
+        hashed.update(value)
+        return hashed.digest()
+
+    def key_of(self, named: Mapping[str, str]) -> bytes | None:
+        """Of whom an operator names by a text for each part; None if these are others, or nobody's."""
+        if set(named) != set(map(str, self._parts)):
+            return None
+        values = [named_value(part, named[str(part)]) for part in self._parts]
+        if not all(values):
+            return None
+        return self.hashed(_joined(values) if len(values) > 1 else values[0] or b"")
+
+
 class Partition:
     """A limit's list of key entries, ready to be asked."""
 
-    __slots__ = ("_entries", "_none", "_specs", "credential_names")
+    __slots__ = ("_addresses", "_credentials", "_none", "credential_names", "entries", "is_static")
 
-    def __init__(self, specs: Sequence[KeySpec], secret: bytes) -> None:
-        self._specs = tuple(specs)
-        self._entries = [(_value_of(spec), _hasher_of(spec, secret)) for spec in specs]
-        self._none = hasher(secret, "none").digest()
-        self.credential_names = frozenset(filter(None, map(_credential_name, specs)))
+    def __init__(self, specs: Sequence[KeySpec], secret: bytes, *, shares: bool = True) -> None:
+        """`shares`: requests that carry nothing of it have one bucket together, else none."""
+        self.entries = [Entry(spec, secret) for spec in specs]
+        self._credentials = [
+            (entry.field, entry.judge, entry.read, entry.base)
+            for entry in self.entries
+            if not entry.spec.is_address
+        ]
+        self._addresses = [entry for entry in self.entries if entry.spec.is_address]
+        self._none = [hasher(secret, "none").digest()] if shares else NOBODY
+        parts = [part for spec in specs for part in spec.parts]
+        self.credential_names = frozenset(filter(None, map(credential_field, parts)))
+        self.is_static = all(map(is_of_section, parts))
 
-    def key(self, fields: Fields, client: str) -> bytes:
-        for value_of, base in self._entries:
-            value = value_of(fields, client)
+    def keys(self, head: RequestHead, client: str) -> list[bytes] | None:
+        """Of all buckets that the request is charged to; None where services could read two credentials."""
+        fields = head.fields
+        keys: list[bytes] = []
+        for field, judge, read, base in self._credentials:  # written out: every request comes by here
+            if judge is None:
+                value = read(head, client)
+            elif field in fields:
+                value = judge(fields[field])
+            else:
+                continue
             if value:
                 hashed = base.copy()
                 hashed.update(value)
-                return hashed.digest()
+                keys.append(hashed.digest())
+            elif value is None:
+                return None
+        if keys:
+            return keys
+        for entry in self._addresses:
+            value = entry.read(head, client)
+            if value:
+                return [entry.hashed(value)]
+            if value is None:
+                return None
         return self._none
 
-    def key_of(self, entry: str, value: str) -> bytes | None:
-        """The key of whoever has this value for an entry such as `client-ip`; None if nobody has."""
-        for spec, (value_of, base) in zip(self._specs, self._entries, strict=True):
-            if str(spec) == entry:
-                data = value.encode("utf-8", "surrogatepass")
-                if spec.kind in ("header", "client-ip", "const"):  # else the value stands inside a field
-                    data = value_of({spec.name.lower().encode(): data}, value)
-                if data:
-                    hashed = base.copy()
-                    hashed.update(data)
-                    return hashed.digest()
-        return None
-
-    @property
-    def entries(self) -> tuple[str, ...]:
-        return tuple(map(str, self._specs))
+    def key_of(self, named: Mapping[str, str]) -> bytes | None:
+        """The key of who has these values, such as `{"client-ip": ...}`; None if nobody has."""
+        return next(filter(None, (entry.key_of(named) for entry in self.entries)), None)
 
 
 def hasher(secret: bytes, kind: str, name: bytes = b"") -> Hasher:
@@ -88,93 +127,17 @@ def hasher(secret: bytes, kind: str, name: bytes = b"") -> Hasher:
     return made
 
 
-def _credential_name(spec: KeySpec) -> bytes | None:
-    """The field that the entry is read from: repeated, one value could be charged and another be served."""
-    fields = {"header": spec.name.lower().encode(), "cookie": b"cookie", "jwt": _AUTHORIZATION}
-    return fields.get(spec.kind)
-
-
 def _hasher_of(spec: KeySpec, secret: bytes) -> Hasher:
-    name = spec.name.lower() if spec.kind == "header" else spec.name
-    return hasher(secret, spec.kind, name.encode())
+    if len(spec.parts) > 1:
+        return hasher(secret, "+", "+".join(sorted(map(_folded, spec.parts))).encode())
+    part = spec.parts[0]
+    return hasher(secret, part.kind, (part.name.lower() if part.kind == "header" else part.name).encode())
 
 
-def _value_of(spec: KeySpec) -> Reader:
-    if spec.kind == "header":
-        name = spec.name.lower().encode()
-        return _authorization if name == _AUTHORIZATION else _header(name)
-    if spec.kind == "cookie":
-        return _cookie(spec.name.encode())
-    if spec.kind == "jwt":
-        return _jwt(spec.name)
-    if spec.kind == "client-ip":
-        return _client_ip
-    assert spec.kind == "const", spec.kind
-    return _const
+def _folded(part: KeyPart) -> str:
+    return str(part).lower() if part.kind == "header" else str(part)
 
 
-def _header(name: bytes) -> Reader:
-    def read(fields: Fields, _client: str) -> bytes:
-        return fields.get(name, b"").strip(b" \t")
-
-    return read
-
-
-def _authorization(fields: Fields, _client: str) -> bytes:
-    """The scheme is case-insensitive (RFC 9110 section 11.1): `bearer X` is `Bearer X`."""
-    scheme, _, credentials = fields.get(_AUTHORIZATION, b"").strip(b" \t").partition(b" ")
-    return b"%b %b" % (scheme.lower(), credentials.lstrip(b" ")) if scheme else b""
-
-
-def _cookie(name: bytes) -> Reader:
-    """The first cookie of that exact name (RFC 6265 section 5.4), without quotes around its value."""
-    search = re.compile(rb"(?:^|;)[ \t]*%b[ \t]*=([^;]*)" % re.escape(name)).search
-
-    def read(fields: Fields, _client: str) -> bytes:
-        found = search(fields.get(b"cookie", b""))
-        value = found[1].strip(b" \t") if found is not None else b""
-        if len(value) >= 2 and value.startswith(b'"') and value.endswith(b'"'):
-            return value[1:-1]
-        return value
-
-    return read
-
-
-def _jwt(claim: str) -> Reader:
-    def read(fields: Fields, _client: str) -> bytes:
-        return claim_of(fields.get(_AUTHORIZATION, b""), claim)
-
-    return read
-
-
-def _client_ip(_fields: Fields, client: str) -> bytes:
-    return partition_of(client)
-
-
-def _const(_fields: Fields, _client: str) -> bytes:
-    return b"*"  # any one value
-
-
-def claim_of(authorization: bytes, claim: str) -> bytes:
-    """A claim of a bearer token (RFC 7519) as text; empty if missing, of another type, or malformed."""
-    scheme, _, token = authorization.strip(b" \t").partition(b" ")
-    if scheme.lower() != b"bearer" or len(token) > TOKEN_BYTES:
-        return b""
-    parts = token.strip(b" ").split(b".")
-    if len(parts) != 3:
-        return b""
-    try:
-        claims = json.loads(_base64url(parts[1]))
-    except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        return b""
-    value = claims.get(claim) if isinstance(claims, dict) else None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return b""
-    return str(value).encode("utf-8", "surrogatepass")
-
-
-def _base64url(text: bytes) -> bytes:
-    """RFC 7515 section 2: the URL's alphabet, without padding."""
-    if b"+" in text or b"/" in text or b"=" in text:
-        raise NotBase64
-    return a2b_base64(text.translate(_TO_BASE64) + b"=" * (-len(text) % 4), strict_mode=True)
+def _joined(values: Sequence[bytes | None]) -> bytes:
+    """With their lengths, so that no two lists become one text."""
+    return b"".join(b"%d:%b" % (len(value), value) for value in values if value is not None)

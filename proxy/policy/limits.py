@@ -6,49 +6,35 @@ once; asking costs nothing for what a limit does not say. Knows nothing of bucke
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from proxy.clients.networks import Networks
 from proxy.config.units import EMPTIED_MAX_US
+from proxy.faults import UNCLEAR_CREDENTIAL
 from proxy.policy import gcra
 from proxy.policy.decision import Charge
-from proxy.policy.globs import paths_pattern, value_pattern
 from proxy.policy.keys import Partition
+from proxy.policy.matching import Exemption, Match
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from proxy.config.names import KeySpec
+    from proxy.config.key_names import KeySpec
     from proxy.config.sections.limits import LimitSettings
+    from proxy.faults import Fault
+    from proxy.http1.head import RequestHead
 
-    HeaderPatterns = tuple[tuple[bytes, re.Pattern[bytes]], ...]
-
-
-class Head(Protocol):
-    """What limits read of a request's head."""
-
-    method: bytes
-    fields: dict[bytes, bytes]
-
-    @property
-    def path(self) -> bytes: ...
+    Due = tuple[list[Charge], list["Limit"]]  # what is charged, and limits that match but are exempt
 
 
 class Limit:
     __slots__ = (
-        "_exempt_headers",
-        "_exempt_networks",
-        "_exempt_paths",
-        "_headers",
-        "_methods",
-        "_paths",
         "burst",
         "burst_units",
         "cost",
         "cost_units",
         "count",
         "empties",
+        "exemption",
         "interval",
         "is_free_304",
         "is_shadow",
@@ -56,6 +42,7 @@ class Limit:
         "is_universal",
         "key_spec",
         "lease",
+        "match",
         "most_units",
         "name",
         "on_store_error",
@@ -83,49 +70,18 @@ class Limit:
         self.most_units = self.burst_units + (EMPTIED_MAX_US * self.scale if self.empties else 0)  # of a debt
 
         self.key_spec: tuple[KeySpec, ...] = tuple(settings.key)
-        self.partition = Partition(self.key_spec, secret)
-
-        match, exempt = settings.match, settings.exempt
-        self._methods = frozenset(method.encode() for method in match.methods)
-        self._paths = paths_pattern(match.paths) if match.paths else None
-        self._headers = _header_patterns(match.headers)
-        self._exempt_networks = Networks(exempt.cidrs)
-        self._exempt_paths = paths_pattern(exempt.paths) if exempt.paths else None
-        self._exempt_headers = _header_patterns(exempt.headers)
-        # Whether it applies depends on the client and the header fields only ...
-        self.is_static = not (match.methods or match.paths or exempt.paths)
-        # ... or on nothing at all.
-        self.is_universal = self.is_static and not (match.headers or exempt.cidrs or exempt.headers)
-
-    def matches(self, head: Head) -> bool:
-        """All that the limit says of methods, paths and headers holds."""
-        if self._methods and head.method not in self._methods:
-            return False
-        if self._paths is not None and self._paths.fullmatch(head.path) is None:
-            return False
-        fields = head.fields
-        return all(_holds(fields, name, pattern) for name, pattern in self._headers)
-
-    def is_exempt(self, head: Head, client: str) -> bool:
-        """The client's network, the path or any of the headers is exempt."""
-        if self._exempt_networks and self._exempt_networks.covers(client):
-            return True
-        if self._exempt_paths is not None and self._exempt_paths.fullmatch(head.path) is not None:
-            return True
-        fields = head.fields
-        return any(_holds(fields, name, pattern) for name, pattern in self._exempt_headers)
+        self.partition = Partition(self.key_spec, secret, shares=settings.when_absent == "share")
+        self.match = Match(settings.match)
+        self.exemption = Exemption(settings.exempt)
+        # Whether it applies, and to whom, depends on the client and the header fields only ...
+        self.is_static = (
+            self.match.is_of_section and self.exemption.is_of_section and self.partition.is_static
+        )
+        # ... or it applies to everybody.
+        self.is_universal = self.match.is_universal and self.exemption.is_never
 
     def __repr__(self) -> str:
         return f"Limit({self.name}, {self.count} in {self.period_us / gcra.US:g} s, burst {self.burst})"
-
-
-def _header_patterns(headers: Mapping[str, str]) -> HeaderPatterns:
-    return tuple((name.lower().encode(), value_pattern(glob)) for name, glob in headers.items())
-
-
-def _holds(fields: Mapping[bytes, bytes], name: bytes, pattern: re.Pattern[bytes]) -> bool:
-    value = fields.get(name)
-    return value is not None and pattern.fullmatch(value.strip(b" \t")) is not None
 
 
 class Limits:
@@ -145,26 +101,32 @@ class Limits:
             *(limit.partition.credential_names for limit in self._all)
         )  # lower-case names of the fields that keys are read from
 
-    def charges(self, head: Head, client: str) -> tuple[list[Charge], list[Limit]]:
-        """What the request is to be charged, and the limits that match but exempt it."""
+    def charges(self, head: RequestHead, client: str) -> Due | Fault:
+        """What the request is to be charged, and limits that match but exempt it; or why it is refused."""
         limit = self._only
         if limit is not None:
-            return [Charge(limit, limit.partition.key(head.fields, client))], []
+            keys = limit.partition.keys(head, client)
+            if keys is None:
+                return UNCLEAR_CREDENTIAL
+            return [Charge(limit, keys[0])] if len(keys) == 1 else [Charge(limit, key) for key in keys], []
         charges: list[Charge] = []
         exempt: list[Limit] = []
         partition: Partition | None = None
-        key = b""
+        keys = []
         for limit in self._all:
             if not limit.is_universal:
-                if not limit.matches(head):
+                if not limit.match.holds(head):
                     continue
-                if limit.is_exempt(head, client):
+                if limit.exemption.holds(head, client):
                     exempt.append(limit)
                     continue
             if limit.partition is not partition:  # limits with equal key entries share one: hashed once
                 partition = limit.partition
-                key = partition.key(head.fields, client)
-            charges.append(Charge(limit, key))
+                keys = partition.keys(head, client)
+                if keys is None:
+                    return UNCLEAR_CREDENTIAL
+            for key in keys:
+                charges.append(Charge(limit, key))  # noqa: PERF401 - nearly always one: a comprehension costs more
         return charges, exempt
 
     def __iter__(self) -> Iterator[Limit]:
@@ -177,7 +139,7 @@ class Limits:
 def compile_limits(settings: Sequence[LimitSettings], secret: bytes) -> Limits:
     """`secret` keys the hashes of partition keys; empty takes a built-in one."""
     limits = [Limit(each, secret) for each in settings]
-    partitions: dict[tuple[KeySpec, ...], Partition] = {}
-    for limit in limits:
-        limit.partition = partitions.setdefault(limit.key_spec, limit.partition)
+    partitions: dict[tuple[tuple[KeySpec, ...], str], Partition] = {}
+    for limit, each in zip(limits, settings, strict=True):
+        limit.partition = partitions.setdefault((limit.key_spec, each.when_absent), limit.partition)
     return Limits(limits)

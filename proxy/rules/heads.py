@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from proxy.clients.networks import Networks
     from proxy.config.settings import Settings
     from proxy.contract.problem import Problems
+    from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
-    from proxy.policy.decision import Charge, Decision
-    from proxy.policy.limits import Limit, Limits
+    from proxy.policy.decision import Decision
+    from proxy.policy.limits import Due, Limits
 
 
 class Facts:
@@ -51,7 +52,7 @@ class Facts:
         self.heads = heads  # by which it was worked out
         self.client = client  # the address that is charged
         # And the exempt limits; None if they depend on method or target.
-        self.charges: tuple[list[Charge], list[Limit]] | None = None
+        self.charges: Due | Fault | None = None
         self.lines = b""  # what goes on to the server
         self.has_host = False  # ... Host among it
         self.request_id: str | None = None  # the client's own

@@ -124,7 +124,7 @@ class AccessLog:
         """The limits' names by what they said, as JSON; the same few combinations come again and again."""
         key: tuple[str, ...] = ()
         if exchange.decision is not None:
-            for verdict in exchange.decision.verdicts:
+            for verdict in exchange.decision.told:
                 key += (word_of(verdict), verdict.limit.name)
         for limit in exchange.exempt:
             key += (EXEMPT, limit.name)

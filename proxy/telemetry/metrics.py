@@ -164,10 +164,10 @@ class Metrics:
         self.ended[known] = self.ended.get(known, 0) + 1
 
     def _decided(self, exchange: Record, decision: Decision) -> None:
-        decisions, verdicts = self.decisions, decision.verdicts
+        decisions = self.decisions
         via = decision.via
         is_near = False
-        for verdict in verdicts:
+        for verdict in decision.told:
             limit = verdict.limit
             key = (limit.name, ADMITTED if verdict.is_admitted else word_of(verdict), via)
             try:
@@ -177,7 +177,7 @@ class Metrics:
             if not verdict.is_admitted or verdict.debt * NEAR_OF >= limit.burst_units * NEAR_PARTS:
                 is_near = True
         if is_near:
-            self.top_keys.saw(exchange.charges, verdicts, exchange.finished)
+            self.top_keys.saw(exchange.charges, decision.verdicts, exchange.finished)
 
     def _exempted(self, limits: Iterable[Limit]) -> None:
         for limit in limits:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy import faults
+from proxy.faults import Fault
 from proxy.tuning.told_heads import ToldHeads, said
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ class Charging:
         contract = settings.contract
         refuses = contract.known_paths or contract.allow_methods or contract.path_methods
         self._asks_target = not rules.limits.is_static or bool(refuses)
-        self._asks_query = any(part.kind == "query" for limit in settings.limits for part in limit.key)
+        self._asks_query = any(
+            part.kind == "query" for limit in settings.limits for spec in limit.key for part in spec.parts
+        )
         self._has_effects = rules.limits.gives_back or rules.limits.empties
         named = (*settings.limits, *logged)
         self._asks_headers = any(limit.match.headers or limit.exempt.headers for limit in named)
@@ -112,7 +115,10 @@ class Charging:
         fault = self._rules.edge.refusal(head)
         if fault is not None and fault is not faults.MISSING_CREDENTIALS:  # of which logs do not tell
             return NOTHING
-        charges, exempt = self._rules.limits.charges(head, logged.client)
+        found = self._rules.limits.charges(head, logged.client)
+        if isinstance(found, Fault):
+            return NOTHING
+        charges, exempt = found
         labels: list[str] = []
         for charge in charges:
             names = told.keys.get(charge.limit.name, [])
@@ -127,6 +133,7 @@ _BEFORE_LIMITS = frozenset(
     for fault in (
         faults.MISSING_CREDENTIALS,
         faults.REPEATED_CREDENTIAL,
+        faults.UNCLEAR_CREDENTIAL,
         faults.BODY_TOO_LARGE,
     )
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import urlsafe_b64encode
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from proxy.http1.head import RequestHead, request_head
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from proxy.config.names import KeySpec
+    from proxy.config.key_names import KeyPart
     from proxy.config.sections.limits import LimitSettings
     from proxy.tuning.formats import Logged
 
@@ -40,9 +41,9 @@ class _Draft:
         self.cookies: dict[str, str] = {}
         self.claims: dict[str, str] = {}
         self.query: dict[str, str] = {}
-        self.carried: set[KeySpec] = set()
+        self.carried: set[KeyPart] = set()
 
-    def carry(self, part: KeySpec, value: str) -> None:
+    def carry(self, part: KeyPart, value: str) -> None:
         """Has the request carry the value where this part of a key is read from."""
         self.carried.add(part)
         match part.kind:
@@ -58,6 +59,10 @@ class _Draft:
                 self.query[part.name] = value
             case "host":
                 self.host = f"{_safe(value)}.invalid"
+
+    def carry_all(self, parts: Sequence[KeyPart], value: str) -> None:
+        for part in parts:
+            self.carry(part, value)
 
     def bytes_of(self, method: str, target: str) -> bytes:
         path, mark, query = target.partition("?")
@@ -122,8 +127,8 @@ class ToldHeads:
             if limit := self._by_name.get(name):
                 draft.headers |= _satisfying(limit.exempt.headers)
         for name, keys in told.keys.items():
-            for part, key in zip(carriers(self._by_name.get(name)), keys, strict=False):
-                draft.carry(part, key)
+            for parts, key in zip(carriers(self._by_name.get(name)), keys, strict=False):
+                draft.carry_all(parts, key)
         known = next(iter(told.keys.values()), [logged.credential])[0]
         if known:
             self._carry_for_others(draft, known, told)
@@ -133,14 +138,15 @@ class ToldHeads:
     def _carry_for_others(self, draft: _Draft, known: str, told: Said) -> None:
         """Limits that the log does not speak of read their keys from the same credential."""
         for limit in self._tried:
-            parts = carriers(limit)
-            if limit.name not in told.keys and parts and draft.carried.isdisjoint(parts):
-                draft.carry(parts[0], known)
+            entries = carriers(limit)
+            if limit.name not in told.keys and entries and draft.carried.isdisjoint(chain(*entries)):
+                draft.carry_all(entries[0], known)
 
 
-def carriers(limit: LimitSettings | None) -> list[KeySpec]:
-    """Where a limit reads credentials, in the order of its key."""
-    return [part for part in limit.key if part.kind in _CARRIED] if limit is not None else []
+def carriers(limit: LimitSettings | None) -> list[list[KeyPart]]:
+    """Where a limit reads credentials, by the entries of its key."""
+    entries = [[part for part in spec.parts if part.kind in _CARRIED] for spec in limit.key] if limit else []
+    return [parts for parts in entries if parts]
 
 
 def _satisfying(globs: Mapping[str, str]) -> dict[str, str]:

@@ -58,6 +58,7 @@ WAYS = {
     "head_too_large": door(get("X: " + "a" * 40_000)),
     "too_many_headers": door(get(*["X: a"] * 101)),
     "unknown_expectation": door(get("Expect: a")),
+    "unclear_credential": door(get("X-Auth-Token: a, b"), changes=limit()),
     "repeated_credential": door(get("X-Auth-Token: a", "X-Auth-Token: b"), changes=limit()),
     "body_too_large": door(get("Content-Length: 101", method="POST")),
     "malformed_chunk": door(get(CHUNKED, method="POST") + b"zz\r\n"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import uuid
 
 import pytest
@@ -20,6 +22,16 @@ SETTINGS = {"limits": [PER_USER | {"rate": "15/s"}]}
 def token() -> str:
     """A credential that no other test uses."""
     return f"X-Auth-Token: {uuid.uuid4().hex}"
+
+
+def token_of(user: str) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"sub": user}).encode()).rstrip(b"=").decode()
+    return f"Bearer eyJhbGciOiJub25lIn0.{claims}.c2ln"
+
+
+def request_of(target: str, *lines: str) -> bytes:
+    """With these fields and no others."""
+    return "\r\n".join([f"GET {target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
 
 
 async def statuses(ask, weir, *requests):
@@ -75,6 +87,164 @@ async def test_bucket_cannot_be_escaped(start_weir, start_origin, ask, disguised
     weir = start_weir({"limits": [PER_USER]}, upstream=origin)
 
     assert await statuses(ask, weir, get("X-Auth-Token: secret"), disguised) == [200, 429]
+
+
+async def test_invented_credential_beside_a_true_one_lifts_nothing(start_weir, start_origin, ask):
+    """Whichever of the two fields it stands in."""
+    origin = await start_origin()
+    weir = start_weir({"limits": [PER_USER | {"rate": "5/m"}]}, upstream=origin)
+    floods = [
+        [get(f"X-Auth-Token: {n}", "Authorization: Bearer true") for n in range(20)],
+        [get("X-Auth-Token: mine", f"Authorization: Bearer {n}") for n in range(20)],
+    ]
+    for flood in floods:
+        assert await statuses(ask, weir, *flood) == [200] * 5 + [429] * 15
+    assert len(origin.requests) == 10
+
+
+RESPELLINGS = {
+    "header:Authorization": (
+        ["Authorization: Bearer true"],
+        [
+            ["Authorization: Bearer\t\ttrue"],
+            ["Authorization: bEARER true"],
+            ["Authorization: Token true"],
+            ["Authorization: Bearer invented true"],
+            ["Authorization: Bearer invented, Bearer true"],
+            ["Authorization: Bearer true", "Authorization: Bearer invented"],
+        ],
+    ),
+    "header:X-Auth-Token": (
+        ["X-Auth-Token: true"],
+        [["X-Auth-Token:\ttrue"], ["X-Auth-Token: invented, true"], ["X-Auth-Token: true\u00a0"]],
+    ),
+    "cookie:sid": (
+        ["Cookie: sid=true"],
+        [
+            ["Cookie: sid=x; sid=true"],
+            ["Cookie: sid=true; sid=x"],
+            ["Cookie: SID=true"],
+            ['Cookie: sid="true"'],
+            ["Cookie: sid=%74rue"],
+            ["Cookie: a=b sid=true"],
+            ["Cookie: sid=x", "Cookie: sid=true"],
+        ],
+    ),
+    "jwt:sub": (
+        [f"Authorization: {token_of('alice')}"],
+        [
+            [f"Authorization: {token_of('alice').replace('Bearer', 'bearer')}"],
+            [f"Authorization: {token_of('alice').replace(' ', chr(9))}"],
+            [f"Authorization: {token_of('alice')}="],
+        ],
+    ),
+    "host": (
+        ["Host: api.example"],
+        [["Host: API.example"], ["Host: api.example:80"], ["Host: api.example."]],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "plain", "respelled"),
+    [(key, plain, each) for key, (plain, others) in RESPELLINGS.items() for each in others],
+    ids=str,
+)
+async def test_credential_has_one_spelling(start_weir, start_origin, ask, key, plain, respelled):
+    """It pays from the same bucket, or is refused because it can be read in two ways."""
+    origin = await start_origin()
+    weir = start_weir({"limits": [PER_USER | {"key": [key]}]}, upstream=origin)
+    with_host = [] if key == "host" else ["Host: a"]
+    requests = [request_of("/", *with_host, *lines) for lines in (plain, respelled)]
+
+    first, second = await statuses(ask, weir, *requests)
+
+    assert first == 200
+    assert second in (400, 429)
+
+
+@pytest.mark.parametrize(
+    ("key", "plain", "respelled", "other"),
+    [
+        ("query:user", "/?user=ana", "/?x=1&USER=%61na", "/?user=ben"),
+        ("query:user", "/?user=ana", "/?user=x&user=ana", "/?user=ben"),
+        ("path:2", "/api/acme", "/API/Acme/", "/api/other"),
+        ("path:2", "/api/acme", "//api//acme;v=1/x", "/api/other"),
+        ("path:1+query:user", "/api?user=ana", "/Api/x?user=ana", "/other?user=ana"),
+    ],
+)
+async def test_target_has_one_spelling(start_weir, start_origin, ask, key, plain, respelled, other):
+    """Parameters and segments, alone or together."""
+    origin = await start_origin()
+    weir = start_weir({"limits": [PER_USER | {"key": [key]}]}, upstream=origin)
+
+    first, second, third = await statuses(
+        ask, weir, *(get(target=each) for each in (plain, respelled, other))
+    )
+
+    assert (first, third) == (200, 200)
+    assert second in (400, 429)
+
+
+async def test_method_is_a_key(start_weir, start_origin, ask):
+    origin = await start_origin()
+    weir = start_weir({"limits": [PER_USER | {"key": ["method"]}]}, upstream=origin)
+
+    assert await statuses(ask, weir, get(), get(method="DELETE"), get(target="/b")) == [200, 200, 429]
+
+
+@pytest.mark.parametrize(("when_absent", "seen"), [("share", [200, 429, 429]), ("skip", [200, 200, 200])])
+async def test_requests_that_carry_nothing_share_a_bucket_or_are_not_counted(
+    start_weir, start_origin, ask, when_absent, seen
+):
+    origin = await start_origin()
+    limit = PER_USER | {"key": ["header:X-Api-Key"], "when_absent": when_absent}
+    weir = start_weir({"limits": [limit]}, upstream=origin)
+
+    assert await statuses(ask, weir, *[get()] * 3) == seen
+    assert await statuses(ask, weir, *[get("X-Api-Key: a")] * 2) == [200, 429]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/API/Sign-In",
+        "/api/sign-in/",
+        "/api/sign-in;v=1",
+        "/api/%73ign-in",
+        "//api/sign-in",
+        "/x/../api/sign-in",
+    ],
+)
+async def test_path_of_a_limit_has_one_spelling(start_weir, start_origin, ask, target):
+    origin = await start_origin()
+    limit = PER_USER | {"match": {"paths": ["/api/sign-in"]}, "key": "client-ip"}
+    weir = start_weir({"limits": [limit]}, upstream=origin)
+
+    assert await statuses(ask, weir, get(target="/api/sign-in"), get(target=target), get()) == [200, 429, 200]
+
+
+async def test_only_the_very_path_is_exempt(start_weir, start_origin, ask):
+    origin = await start_origin()
+    weir = start_weir({"limits": [PER_USER | {"exempt": {"paths": ["/health"]}}]}, upstream=origin)
+    targets = ["/health", "/health", "/Health", "/health/", "/health;x", "/%68ealth", "/x/../health"]
+
+    assert (
+        await statuses(ask, weir, *(get(target=target) for target in targets)) == [200, 200, 200] + [429] * 4
+    )
+
+
+async def test_limit_with_two_buckets_is_told_of_once(start_weir, start_origin, ask):
+    """By the one that has the least left; in the fields, the log and the metrics."""
+    origin = await start_origin()
+    weir = start_weir({"limits": [PER_USER | {"rate": "5/m"}]}, upstream=origin)
+    await statuses(ask, weir, *[get("X-Auth-Token: a")] * 3)
+    both = await ask(weir, get("X-Auth-Token: a", "Authorization: Bearer b", target="/both"))
+
+    assert both.value("RateLimit-Policy") == b'"per-user";q=5;w=60'
+    assert both.value("RateLimit").startswith(b'"per-user";r=1;')
+    assert (await weir.access_line(target="/both"))["limits"] == {"admitted": ["per-user"]}
+    assert weir.metrics().total("weir_limit_decisions_total", limit="per-user", decision="admitted") == 4
 
 
 async def test_repeated_credential_is_refused(weir, origin, ask):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http1.path import normalised
+from proxy.http1.path import folded, normalised, readings, segment
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,54 @@ def test_long_path_is_normalised_in_linear_time():
     """Nothing in here backtracks: it would take hours."""
     assert normalised(b"/a" * 4000 + b"\xff") == b"/a" * 4000 + b"\xff"
     assert normalised(b"/" + b"." * 8000 + b"/../") == b"/"
+
+
+# --- all that services may read ---
+
+
+@pytest.mark.parametrize(
+    "target", [b"/", b"/a/b", b"/a/b/?x=1", b"/A~b/c@d,e=f", b"*", b"/caf%C3%A9", b"/a%20b"]
+)
+def test_plain_path_has_one_reading(target):
+    assert len(readings(target)) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        (b"/a;v=1", (b"/a;v=1", b"/a")),
+        (b"/a%2Fb", (b"/a%2Fb", b"/a/b")),
+        (b"//a", (b"//a", b"/a")),
+        (b"/a/../b", (b"/a/../b", b"/b")),
+        (b"/%61", (b"/%61", b"/a")),
+        (b"/%2561", (b"/%2561", b"/%61", b"/a")),
+        (b"/x/..;/a", (b"/x/..;/a", b"/a")),
+        (b"/a%20", (b"/a ", b"/a")),
+        (b"/caf%c3%a9/%2e", (b"/caf\xc3\xa9/%2e", b"/caf\xc3\xa9/")),
+    ],
+)
+def test_path_has_every_reading_of_lenient_services(target, found):
+    """As it was sent first; what stands for itself is what it says, escapes of it are a spelling of their own."""
+    assert readings(target) == found
+
+
+@given(targets)
+def test_readings_begin_with_what_was_sent_and_hold_the_normalised_path(target):
+    found = readings(target)
+
+    assert normalised(target) in found
+    assert len(set(found)) == len(found)
+
+
+def test_case_and_composition_are_folded():
+    assert folded(b"/API/Caf\xc3\x89") == folded("/api/cafe\u0301".encode()) == "/api/caf\u00e9".encode()
+    assert folded(b"/A\xff") == b"/a\xff"
+
+
+def test_segments_are_counted_from_one_without_empty_ones():
+    assert [segment(b"//a//b/", n) for n in (1, 2, 3)] == [b"a", b"b", b""]
+
+
+def test_readings_of_a_long_path_are_found_in_linear_time():
+    for target in (b"/a;" * 2700, b"/%2561" * 1365, b"/..;%25" * 1000):
+        readings(target)

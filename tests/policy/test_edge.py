@@ -42,11 +42,20 @@ def refusal(line: str, *headers: str, by: Edge | None = None):
         ("POST /api/entities/17", faults.METHOD_NOT_ALLOWED),
         ("GET /api/entities", faults.METHOD_NOT_ALLOWED),
         ("PUT /api/other", faults.METHOD_NOT_ALLOWED),
-        ("PUT /api//entities/./17", None),
+        ("GET /api//entities/./17", None),
+        ("PUT /api//entities/./17", faults.METHOD_NOT_ALLOWED),
+        ("POST /API/entities/17", faults.UNKNOWN_PATH),
+        ("GET /api/%2e%2e/health", None),
+        ("GET /api/x/..%2f..%2fadmin", faults.UNKNOWN_PATH),
+        ("GET /api/..;/admin", faults.UNKNOWN_PATH),
+        ("GET /api/a%2Fb", None),
+        ("GET /api/caf%C3%A9", None),
+        ("GET /health/", faults.UNKNOWN_PATH),
+        ("GET /health;x", faults.UNKNOWN_PATH),
     ],
 )
 def test_path_decides_then_the_method(line, fault):
-    """Of the path as the service will see it, however it is written."""
+    """Whatever a service may take the path for, it is known, and the method is allowed there."""
     assert refusal(line, "X-Auth-Token: a") is fault
 
 
@@ -61,6 +70,9 @@ def test_path_decides_then_the_method(line, fault):
         ("GET /api/authenticate", [], None),
         ("GET /health", [], None),
         ("GET /healthy", [], faults.UNKNOWN_PATH),
+        ("GET /api/Authenticate", [], faults.MISSING_CREDENTIALS),
+        ("GET /api/x/../authenticate", [], faults.MISSING_CREDENTIALS),
+        ("GET /api/authenticate/", [], faults.MISSING_CREDENTIALS),
     ],
 )
 def test_credentials_must_be_there(line, headers, fault):
@@ -74,6 +86,18 @@ def test_credentials_must_be_there(line, headers, fault):
 )  # fmt: skip
 def test_allow_names_what_the_path_allows(target, allow):
     assert edge().allow_line(target) == b"Allow: " + allow + b"\r\n"
+
+
+def test_entry_for_another_spelling_of_a_path_allows_nothing_more():
+    """Where nothing else is said of methods, all of them are allowed."""
+    by = edge("contract: {path_methods: [{paths: [/api/entities/*], allow: [GET]}]}")
+
+    assert refusal("DELETE /api/other", by=by) is None
+    assert refusal("DELETE /API/entities/17", by=by) is faults.METHOD_NOT_ALLOWED
+    assert refusal("DELETE /api/entities/17/", by=by) is faults.METHOD_NOT_ALLOWED
+    assert refusal("DELETE /api/x/../entities/17", by=by) is faults.METHOD_NOT_ALLOWED
+    assert refusal("GET /API/entities/17", by=by) is None
+    assert by.allow_line(b"/API/entities/17") == b"Allow: GET\r\n"
 
 
 def test_nothing_is_asked_without_settings():

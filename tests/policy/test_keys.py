@@ -1,55 +1,66 @@
+"""Whose buckets a request is charged to: every credential that it carries, in whatever spelling."""
+
 from __future__ import annotations
 
-import base64
-import json
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from proxy.config.names import parse_key
-from proxy.policy.keys import KEY_BYTES, TOKEN_BYTES, Partition, claim_of
+from proxy.config.key_names import parse_key
+from proxy.policy.keys import KEY_BYTES, Partition
 from tests.policy.heads import head
+from tests.policy.tokens import token
 
 
-def key(spec, headers=(), client="192.0.2.7", secret=b""):
-    specs = [parse_key(each) for each in ([spec] if isinstance(spec, str) else spec)]
-    return Partition(specs, secret).key(head(headers=headers).fields, client)
+def keys(specs, headers=(), client="192.0.2.7", secret=b"", target="/", method="GET", *, shares=True):
+    parsed = [parse_key(each) for each in ([specs] if isinstance(specs, str) else specs)]
+    partition = Partition(parsed, secret, shares=shares)
+    return partition.keys(head(method, target, headers), client)
+
+
+def key(specs, headers=(), *args, **kwargs):
+    """Of a request that is charged to one bucket."""
+    (one,) = keys(specs, headers, *args, **kwargs)
+    return one
 
 
 def is_absent(spec, headers):
-    return key([spec, "const"], headers) == key("const")
-
-
-def token(claims, scheme="Bearer", *, urlsafe=True):
-    payload = claims if isinstance(claims, bytes) else json.dumps(claims, ensure_ascii=False).encode()
-    encoded = base64.urlsafe_b64encode(payload) if urlsafe else base64.b64encode(payload)
-    return f"{scheme} eyJhbGciOiJub25lIn0.{encoded.rstrip(b'=').decode()}.c2ln"
+    return keys([spec, "const"], headers) == keys("const")
 
 
 @pytest.mark.parametrize(
-    ("entry", "value", "headers"),
+    ("named", "request_of_it"),
     [
-        ("header:X-Auth-Token", " alice ", {"X-Auth-Token": "alice"}),
-        ("header:Authorization", "Bearer  abc", {"Authorization": "bearer abc"}),
-        ("cookie:sid", "s1", {"Cookie": "a=b; sid=s1"}),
-        ("jwt:sub", "ada", {"Authorization": token({"sub": "ada"})}),
-        ("client-ip", "2001:db8::1", {}),
-        ("const", "", {}),
+        ({"header:X-Auth-Token": " alice "}, {"headers": {"X-Auth-Token": "alice"}}),
+        ({"header:Authorization": "Bearer  abc"}, {"headers": {"Authorization": "bearer\tabc"}}),
+        ({"cookie:sid": "s1"}, {"headers": {"Cookie": "a=b; sid=s1"}}),
+        ({"jwt:sub": "ada"}, {"headers": {"Authorization": token({"sub": "ada"})}}),
+        ({"query:user": "a b"}, {"target": "/x?user=a+b"}),
+        ({"path:2": "Acme"}, {"target": "/api/acme/x"}),
+        ({"host": "API.example.com:443"}, {"headers": {"Host": "api.example.com"}}),
+        ({"method": "PUT"}, {"method": "PUT"}),
+        ({"client-ip": "2001:db8::1"}, {}),
+        ({"const": ""}, {}),
+        (
+            {"path:1": "a", "header:X-Auth-Token": "alice"},
+            {"target": "/a/b", "headers": {"X-Auth-Token": "alice"}},
+        ),
     ],
+    ids=lambda each: "+".join(each) if "target" not in each else "",
 )
-def test_key_of_a_named_client_is_that_of_its_requests(entry, value, headers):
+def test_key_of_a_named_client_is_that_of_its_requests(named, request_of_it):
     """By whatever entry."""
-    asked = Partition([parse_key(entry)], b"s").key_of(entry, value)
+    spec = "+".join(named)
+    asked = Partition([parse_key(spec)], b"s").key_of(named)
 
-    assert asked == key(entry, headers, "2001:db8::1", b"s")
+    assert asked == key(spec, client="2001:db8::1", secret=b"s", **request_of_it)
 
 
 def test_nobody_has_the_key_of_another_entry_or_of_no_value():
-    partition = Partition([parse_key("header:X-Auth-Token")], b"")
+    partition = Partition([parse_key("header:X-Auth-Token"), parse_key("host+path:1")], b"")
 
-    assert partition.key_of("header:Authorization", "x") is None
-    assert partition.key_of("header:X-Auth-Token", " ") is None
+    assert partition.key_of({"header:Authorization": "x"}) is None
+    assert partition.key_of({"header:X-Auth-Token": " "}) is None
+    assert partition.key_of({"host": "a"}) is None
+    assert partition.key_of({}) is None
 
 
 # --- headers ---
@@ -96,10 +107,12 @@ def test_white_space_that_a_head_left_does_not_count(name):
     partition = Partition([parse_key(f"header:{name}")], b"")
 
     def of(value):
-        return partition.key({name.lower().encode(): value}, "")
+        made = head()
+        made.fields = {name.lower().encode(): value}
+        return partition.keys(made, "")
 
     assert of(b" \talice ") == of(b"alice")
-    assert of(b" \t ") == partition.key({}, "")
+    assert of(b" \t ") == partition.keys(head(), "")
 
 
 def test_case_of_a_header_name_does_not_count():
@@ -114,37 +127,87 @@ def test_case_of_a_value_counts():
     )
 
 
-@pytest.mark.parametrize("value", ["bearer X", "Bearer X", "BEARER   X", " Bearer X "])
-def test_case_of_an_authorization_scheme_does_not_count(value):
-    """RFC 9110 section 11.1."""
-    reference = key("header:Authorization", {"Authorization": "Bearer X"})
-
-    assert key("header:Authorization", {"Authorization": value}) == reference
-
-
-@pytest.mark.parametrize("value", ["Bearer x", "Basic X", "Bearer", "Bearer X y", "BearerX"])
-def test_other_authorizations_have_other_keys(value):
-    assert key("header:Authorization", {"Authorization": value}) != key(
-        "header:Authorization", {"Authorization": "Bearer X"}
-    )
-
-
 @pytest.mark.parametrize("name", ["X-Auth-Token", "Authorization"])
 @pytest.mark.parametrize("value", ["", " ", "\t "])
 def test_empty_value_is_absent(name, value):
     assert is_absent(f"header:{name}", {name: value})
 
 
-# --- the list ---
-
-
-def test_first_present_entry_is_charged():
+def test_every_credential_that_is_present_is_charged():
+    """So nothing is gained by sending an invented one too."""
     both = {"X-Auth-Token": "alice", "Authorization": "Bearer X"}
     specs = ["header:X-Auth-Token", "header:Authorization", "client-ip"]
 
-    assert key(specs, both) == key("header:X-Auth-Token", both)
-    assert key(specs, {"Authorization": "Bearer X"}) == key("header:Authorization", both)
-    assert key(specs) == key("client-ip")
+    assert keys(specs, both) == keys("header:X-Auth-Token", both) + keys("header:Authorization", both)
+    assert keys(specs, {"Authorization": "Bearer X"}) == keys("header:Authorization", both)
+
+
+def test_address_is_charged_only_where_nothing_else_is():
+    specs = ["header:X-Auth-Token", "client-ip", "const"]
+
+    assert keys(specs) == keys("client-ip")
+    assert keys(specs, {"X-Auth-Token": "alice"}) == keys("header:X-Auth-Token", {"X-Auth-Token": "alice"})
+
+
+def test_host_and_method_are_charged_beside_a_credential():
+    """They are no addresses: who wants them together writes one key of both."""
+    alice = {"X-Auth-Token": "alice", "Host": "a"}
+
+    assert keys(["header:X-Auth-Token", "host", "method"], alice) == [
+        key("header:X-Auth-Token", alice),
+        key("host", alice),
+        key("method", alice),
+    ]
+
+
+def test_what_cannot_be_read_in_one_way_has_no_keys():
+    """Wherever it stands in the list."""
+    unclear = {"X-Auth-Token": "alice", "Cookie": "sid=a; sid=b"}
+
+    assert keys(["header:X-Auth-Token", "cookie:sid"], unclear) is None
+    assert keys(["cookie:sid", "const"], unclear) is None
+    assert keys(["header:X-Auth-Token+cookie:sid", "const"], unclear) is None
+    assert keys(["client-ip+cookie:sid"], unclear) is None
+
+
+# --- several as one ---
+
+
+def test_joined_entry_is_one_bucket_for_each_pair():
+    def of(user, target):
+        return key("header:X-User+path:1", {"X-User": user}, target=target)
+
+    assert of("alice", "/a/x") == of("alice", "/a/y")
+    assert len({of(user, target) for user in ("alice", "bob") for target in ("/a", "/b")}) == 4
+
+
+@pytest.mark.parametrize("headers", [{"A": "1"}, {"B": "1"}, {"A": "1", "B": ""}, {}])
+def test_joined_entry_is_absent_if_a_part_is(headers):
+    assert is_absent("header:A+header:B", headers)
+
+
+def test_joined_entry_is_the_same_in_any_order():
+    both = {"A": "1", "B": "2"}
+
+    assert key("header:a+header:B", both) == key("header:B+header:A", both)
+    assert key("header:A+header:B", both) != key("header:A+header:B", {"A": "2", "B": "1"})
+
+
+def test_joined_values_do_not_run_together():
+    assert key("header:A+header:B", {"A": "ab", "B": "c"}) != key("header:A+header:B", {"A": "a", "B": "bc"})
+
+
+def test_joined_with_an_address_it_stands_for_who_sends_nothing_else():
+    """client-ip+host is an address, client-ip+header is a credential."""
+    alice = {"X-Auth-Token": "alice", "Host": "a"}
+    specs = ["header:X-Auth-Token", "client-ip+host"]
+
+    assert keys(specs, alice) == keys("header:X-Auth-Token", alice)
+    assert keys(specs, {"Host": "a"}) == keys("client-ip+host", alice)
+    assert len(keys(["header:X-Auth-Token", "client-ip+header:X-Auth-Token"], alice)) == 2
+
+
+# --- the list ---
 
 
 def test_key_does_not_move_when_the_list_is_reordered():
@@ -153,6 +216,14 @@ def test_key_does_not_move_when_the_list_is_reordered():
 
     assert key(["cookie:sid", "header:X-Auth-Token"], alice) == key(
         ["header:X-Auth-Token", "cookie:sid"], alice
+    )
+
+
+def test_without_any_entry_there_may_be_no_bucket():
+    """`when_absent: skip`."""
+    assert keys("header:X-Auth-Token", shares=False) == []
+    assert keys("header:X-Auth-Token", {"X-Auth-Token": "a"}, shares=False) == keys(
+        "header:X-Auth-Token", {"X-Auth-Token": "a"}
     )
 
 
@@ -189,151 +260,3 @@ def test_fields_that_name_the_user_are_known():
 
     assert Partition(specs, b"").credential_names == {b"x-auth-token", b"cookie", b"authorization"}
     assert Partition(specs[3:], b"").credential_names == frozenset()
-
-
-# --- cookies ---
-
-
-@pytest.mark.parametrize(
-    "cookie",
-    [
-        "sid=abc",
-        "a=1; sid=abc; b=2",
-        "a=1;sid=abc",
-        "a=1;   sid = abc ",
-        'sid="abc"',
-        "sid=abc; sid=other",
-        "xsid=other; sid=abc",
-        "a=sid=other; sid=abc",
-        "sidx=other; sid=abc",
-        "SID=other; sid=abc",
-    ],
-)
-def test_cookie_is_found(cookie):
-    """The first of exactly that name; quotes are not part of its value."""
-    assert key("cookie:sid", {"Cookie": cookie}) == key("cookie:sid", {"Cookie": "sid=abc"})
-
-
-@pytest.mark.parametrize(
-    "cookie",
-    [
-        "",
-        "sid",
-        "sid=",
-        'sid=""',
-        "sid= ",
-        "sid=; sid=abc",
-        "xsid=abc",
-        "sidx=abc",
-        "SID=abc",
-        "a=b sid=abc",
-        "; ;=;",
-    ],
-)
-def test_cookie_is_absent(cookie):
-    assert is_absent("cookie:sid", {"Cookie": cookie})
-
-
-@pytest.mark.parametrize("value", ['"', '"abc', 'abc"', "a=b", "a b", "\u00e9"])
-def test_odd_cookie_values_are_values(value):
-    """One quote alone is part of the value; an equals sign too."""
-    assert not is_absent("cookie:sid", {"Cookie": f"sid={value}"})
-    assert key("cookie:sid", {"Cookie": f"sid={value}"}) != key("cookie:sid", {"Cookie": "sid=abc"})
-
-
-def test_name_of_a_cookie_is_no_pattern():
-    assert is_absent("cookie:s.d", {"Cookie": "sid=abc"})
-    assert not is_absent("cookie:s.d|x", {"Cookie": "s.d|x=abc"})
-
-
-# --- claims ---
-
-
-@pytest.mark.parametrize(
-    ("claims", "value"),
-    [
-        ({"sub": "alice"}, b"alice"),
-        ({"sub": 4711}, b"4711"),
-        ({"sub": 10**30}, b"1" + b"0" * 30),
-        ({"sub": -1.5}, b"-1.5"),
-        ({"sub": 0}, b"0"),
-        ({"sub": "\u00e9\u4e2d"}, "\u00e9\u4e2d".encode()),
-        ({"aud": "x", "sub": "alice", "exp": 1}, b"alice"),
-    ],
-)
-def test_claim_is_read(claims, value):
-    """Numbers count by their text."""
-    assert claim_of(token(claims).encode(), "sub") == value
-
-
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", " Bearer  "])
-def test_claim_is_read_whatever_the_scheme_looks_like(scheme):
-    assert claim_of(token({"sub": "alice"}, scheme).encode(), "sub") == b"alice"
-
-
-def test_lone_surrogate_is_a_value():
-    assert claim_of(token(b'{"sub": "\\ud800"}').encode(), "sub") == b"\xed\xa0\x80"
-
-
-@pytest.mark.parametrize(
-    "authorization",
-    [
-        "",
-        "Bearer",
-        "Bearer ",
-        "Bearer a.b",
-        "Bearer a.b.c",
-        "Bearer a..c",
-        "Bearer ..",
-        "Bearer a.e30.c.d",
-        token({"sub": "alice"}).rpartition(".")[0],
-        token({"sub": "alice"}) + ".tag.more",
-        token({"sub": "alice"}).replace(".c2ln", "=.c2ln"),
-        token({"sub": "alice"}).replace(".c2ln", "!!!!.c2ln"),
-        "Bearer a.\u00e9.c",
-        token({"sub": "alice"}, "Basic"),
-        token({"sub": ""}),
-        token({"sub": None}),
-        token({"sub": True}),
-        token({"sub": ["alice"]}),
-        token({"sub": {"a": 1}}),
-        token({"user": "alice"}),
-        token([1]),
-        token(b'"alice"'),
-        token(b"{"),
-        token(b'{"sub": "\xff"}'),
-        token(b'{"sub": ' + b"9" * 5000 + b"}"),
-        token(b"[" * 5000),
-        token(b'{"sub":' * 800 + b"1" + b"}" * 800),
-        token({"sub": "alice", "pad": "x" * TOKEN_BYTES}),
-    ],
-)
-def test_token_that_is_not_one_has_no_claims(authorization):
-    """Malformed, oversized or deep: absent, never an error."""
-    assert claim_of(authorization.encode(), "sub") == b""
-    assert is_absent("jwt:sub", {"Authorization": authorization.encode()})
-
-
-@given(st.binary(max_size=60))
-def test_no_token_breaks_the_reader(noise):
-    claim_of(b"Bearer " + noise, "sub")
-    claim_of(b"Bearer a." + base64.urlsafe_b64encode(noise).rstrip(b"=") + b".c", "sub")
-
-
-def test_alphabet_is_that_of_urls():
-    """RFC 7515 section 2: - and _ where plain Base64 has + and /."""
-    claims = {"sub": "alice", "name": "\u00ff\u00fb>?>?>?"}
-
-    assert token(claims) != token(claims, urlsafe=False)
-    assert claim_of(token(claims).encode(), "sub") == b"alice"
-    assert claim_of(token(claims, urlsafe=False).encode(), "sub") == b""
-
-
-def test_two_tokens_of_one_user_share_a_bucket():
-    """A refreshed token opens no new bucket."""
-    old, new = token({"sub": "alice", "exp": 1}), token({"sub": "alice", "exp": 2})
-
-    assert key("jwt:sub", {"Authorization": old}) == key("jwt:sub", {"Authorization": new})
-    assert key("header:Authorization", {"Authorization": old}) != key(
-        "header:Authorization", {"Authorization": new}
-    )

@@ -67,6 +67,10 @@ class Match(Section):
     methods: tuple[Method, ...] = setting("Methods; empty: every method.", [])
     paths: tuple[PathGlob, ...] = setting("Path globs such as /api/*; empty: every path.", [])
     headers: Headers = setting("Headers and globs of their values, all of which must match.", {})
+    exact: Flag = setting(
+        "Tell /A from /a and /a/, and the same for values of headers, as a strict service does.",
+        default=False,
+    )
 
 
 class Exempt(Section):
@@ -88,8 +92,12 @@ class LimitSettings(Section):
     )
     match: Match = setting("Which requests it counts.", {})
     key: Annotated[tuple[Key, ...], BeforeValidator(wrapped), Field(min_length=1)] = setting(
-        "The first that is present is counted: header:NAME, cookie:NAME, jwt:CLAIM, client-ip, const.",
+        "Who pays, all that are present: header:NAME, cookie:NAME, jwt:CLAIM, query:NAME, path:N, host,"
+        " method; else client-ip or const.",
         ["header:X-Auth-Token", "header:Authorization", "client-ip"],
+    )
+    when_absent: Literal["share", "skip"] = setting(
+        "Requests that carry nothing of `key`: share one bucket for all of them, or are not counted.", "share"
     )
     rate: Rated = setting("Requests in a second, minute, hour or day: 15/s, 90/m, 1000/h, 5000/d.")
     burst: Count = setting("Most requests at once.", _count_of_rate, says="the count of `rate`")

@@ -1,0 +1,218 @@
+"""How a request's values are read that partition keys name: as lenient services read them, or not at all.
+
+Most are read from one field; a judge gives the value in its one spelling (spelling.py), empty if there is
+none, None where services could read two different ones. A reader does the same for a whole request.
+docs/limits.md has the table. Knows nothing of limits, hashes or rates.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from proxy.clients.networks import parsed, partition_of
+from proxy.http1.path import folded, segment
+from proxy.policy.authorization import claim_of, credential_of
+from proxy.policy.spelling import escaped, plain, sole_member, word
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.config.key_names import KeyPart
+    from proxy.http1.head import RequestHead
+
+    Judge = Callable[[bytes], bytes | None]
+    Reader = Callable[[RequestHead, str], bytes | None]  # the request and the client's address in
+
+AUTHORIZATION = b"authorization"
+# Fields that describe a request: they hold lists and prose, and nobody is served by what one of them says.
+_DESCRIPTIVE = frozenset(
+    b"accept accept-charset accept-encoding accept-language cache-control content-type date forwarded from "
+    b"if-match if-modified-since if-none-match if-unmodified-since origin pragma prefer priority range "
+    b"referer user-agent x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip".split()
+)
+
+
+def field_of(part: KeyPart) -> bytes | None:
+    """The field that it is read from, if it is read from one."""
+    if part.kind == "header":
+        return part.name.lower().encode()
+    return {"cookie": b"cookie", "jwt": AUTHORIZATION, "host": b"host"}.get(part.kind)
+
+
+def judge_of(part: KeyPart) -> Judge:
+    """Of a part that is read from a field."""
+    if part.kind == "cookie":
+        return _cookie_judge(part.name.encode())
+    if part.kind == "jwt":
+        return partial(claim_of, claim=part.name)
+    field = field_of(part)
+    assert field is not None
+    return _words if field in _DESCRIPTIVE else _OF_FIELDS.get(field, word)
+
+
+def reader(part: KeyPart) -> Reader:
+    field = field_of(part)
+    if field is not None:
+        return _field_reader(field, judge_of(part))
+    if part.kind == "query":
+        return _query_reader(part.name.encode())
+    return _segment_reader(int(part.name)) if part.kind == "path" else _PLAIN[part.kind]
+
+
+def _field_reader(field: bytes, judge: Judge) -> Reader:
+    def read(head: RequestHead, _client: str) -> bytes | None:
+        return judge(head.fields.get(field, b""))
+
+    return read
+
+
+def named_value(part: KeyPart, text: str) -> bytes | None:
+    """The value, in its one spelling, of whom an operator names by it."""
+    value = text.encode("utf-8", "surrogatepass")
+    if part.kind in ("header", "host"):
+        return judge_of(part)(value)
+    if part.kind == "client-ip":
+        return partition_of(text)
+    if part.kind == "const":
+        return _ANYBODY
+    return folded(value) if part.kind == "path" else plain(value)
+
+
+def credential_field(part: KeyPart) -> bytes | None:
+    """Of a field that must be there once: repeated, one value could be charged and another be served."""
+    field = field_of(part)
+    return None if field in _DESCRIPTIVE else field
+
+
+def is_of_section(part: KeyPart) -> bool:
+    """It is the same for every request that repeats its header section, whatever it asks for."""
+    return part.kind not in ("query", "path", "method")
+
+
+# --- fields ---
+
+
+def _words(value: bytes) -> bytes:
+    return b" ".join(value.split())
+
+
+def host_of(value: bytes) -> bytes:
+    """Without port, final dot and regard to case; escaped letters and addresses in their one spelling."""
+    name = unquote_to_bytes(value.strip()) if b"%" in value else value.strip()
+    if name.startswith(b"["):
+        address = parsed(name[1:].partition(b"]")[0].decode("latin-1"))
+        return str(address).encode() if address is not None else name
+    return folded(name.partition(b":")[0].rstrip(b"."))
+
+
+_OF_FIELDS: dict[bytes, Judge] = {AUTHORIZATION: credential_of, b"host": host_of}
+
+
+# --- cookies ---
+
+
+def _cookie_judge(name: bytes) -> Judge:
+    """RFC 6265 section 5.4; some services take names in any case, and `.` or `[` for `_`."""
+    spelled = re.escape(name).replace(b"_", rb"[_.\[]")
+    search = re.compile(rb"(?i)(?<![^;,\s\"])%b[ \t]*=([^;]*)" % spelled).search
+
+    def judge(cookie: bytes) -> bytes | None:
+        found = search(cookie)
+        if found is None:
+            return b""
+        value = _cookie_value(found[1])
+        again = search(cookie, found.start(1))
+        while again is not None:
+            if _cookie_value(again[1]) != value:
+                return None
+            again = search(cookie, again.start(1))
+        return value if _is_between_cookies(cookie[: found.start()]) else None
+
+    return judge
+
+
+def _is_between_cookies(before: bytes) -> bool:
+    """Not within quotes, nor behind white space or a comma, which divide cookies for some services only."""
+    return before.rstrip(b" \t")[-1:] in (b"", b";") and before.count(b'"') % 2 == 0
+
+
+def _cookie_value(text: bytes) -> bytes | None:
+    value = text.strip()
+    if len(value.split()) > 1:
+        return None  # ends at the space for some services
+    if len(value) >= 2 and value.startswith(b'"') and value.endswith(b'"'):
+        value = value[1:-1]
+        if b"\\" in value:
+            return None  # an escape for some services
+    if b"," in value:
+        sole = sole_member(value)
+        if sole is None:
+            return None
+        value = sole
+    return escaped(value)
+
+
+# --- the target ---
+
+
+def _query_reader(name: bytes) -> Reader:
+    wanted = _parameter_name(name)
+
+    def read(head: RequestHead, _client: str) -> bytes | None:
+        _, mark, query = head.target.partition(b"?")
+        if not mark:
+            return b""
+        values = {escaped(value, plus=True) for value in _parameters(query, wanted)}
+        return None if len(values) > 1 else values.pop() if values else b""
+
+    return read
+
+
+def _parameters(query: bytes, wanted: bytes) -> list[bytes]:
+    """Every value that some service could take for that of the parameter."""
+    values: list[bytes] = []
+    for text in query.split(b"&"):
+        for index, pair in enumerate(pairs := text.split(b";")):
+            name, _, value = pair.partition(b"=")
+            if _parameter_name(name) == wanted:
+                values.append(value)
+                if len(pairs) > 1:  # which part it for some services only
+                    values.append(b";".join((value, *pairs[index + 1 :])))
+    return values
+
+
+def _parameter_name(text: bytes) -> bytes:
+    """`user[]` is also `user`, and `user.id` also `user_id`, for some services."""
+    name = folded(unquote_to_bytes(text.replace(b"+", b" "))).strip()
+    return name.partition(b"[")[0].replace(b".", b"_")
+
+
+def _segment_reader(number: int) -> Reader:
+    def read(head: RequestHead, _client: str) -> bytes | None:
+        found = {folded(unquote_to_bytes(segment(path, number))) for path in head.folded_paths}
+        return None if len(found) > 1 else found.pop()
+
+    return read
+
+
+# --- the rest ---
+
+_ANYBODY = b"*"  # any one value
+
+
+def _method(head: RequestHead, _client: str) -> bytes:
+    return head.method
+
+
+def _client_ip(_head: RequestHead, client: str) -> bytes:
+    return partition_of(client)
+
+
+def _const(_head: RequestHead, _client: str) -> bytes:
+    return _ANYBODY
+
+
+_PLAIN: dict[str, Reader] = {"method": _method, "client-ip": _client_ip, "const": _const}
