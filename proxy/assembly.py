@@ -81,6 +81,7 @@ class Assembly:
         rules = Rules(settings)
         store.configure(rules.limits)
         metrics.configure(limit.name for limit in settings.limits)
+        access_log.adopt(settings.log)
         self.shared = Shared(rules, self._new_pool(settings), store, metrics, access_log, clock)
         new_exchange = partial(Exchange, self.shared)
         self.frontend = Frontend(self.sweeper, self.outbox, rules.connections, new_exchange)
@@ -108,6 +109,7 @@ class Assembly:
         self.store.adopt(settings.store)
         self.store.configure(rules.limits)
         self.metrics.configure(limit.name for limit in settings.limits)
+        self.access_log.adopt(settings.log)
         self.sweeper.interval = _sweep_seconds(settings)
         self.settings = settings
 

@@ -85,6 +85,7 @@ class Exchange(Record):
         self.source = WEIR
         self.status = self.redacted_status = self.bytes_in = self.bytes_out = 0
         self.fault = None
+        self.headers = ()
 
     # --- 1. A head came: who is it, which limits apply, may it pass? ---
 
@@ -370,6 +371,9 @@ class Exchange(Record):
             self.bytes_in = body.size
         if self.body_filter is not None:
             self.body_filter.drop()
+        if shared.access_log.headers:
+            fields = self.head.fields
+            self.headers = [fields.get(name, b"") for name in shared.access_log.headers]
         # Whoever keeps the record must not keep what belongs to it: a head may take 100 KiB.
         self.head, self.facts, self.body_filter, self.upstream = UNREAD, self.rules.heads.unread, None, None
         shared.metrics.record(self)

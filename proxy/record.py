@@ -37,6 +37,7 @@ class Record:
         "exempt",
         "fault",
         "finished",
+        "headers",
         "method",
         "outcome",
         "peer",
@@ -71,4 +72,5 @@ class Record:
         self.bytes_in = 0  # body bytes from the client
         self.bytes_out = 0  # body bytes to the client
         self.fault: Fault | None = None
+        self.headers: Sequence[bytes] = ()  # values that the access log wants of the request
         self.outcome = ""

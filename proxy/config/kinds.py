@@ -43,9 +43,11 @@ from proxy.config.names import (
 from proxy.config.units import (
     Rate,
     StatusRange,
+    format_share,
     format_size,
     format_span,
     parse_rate,
+    parse_share,
     parse_size,
     parse_span,
     parse_statuses,
@@ -77,6 +79,10 @@ Span = Annotated[
 Size = Annotated[
     int, PlainValidator(parse_size), PlainSerializer(format_size, return_type=str), _text("8KiB")
 ]
+Share = Annotated[
+    float, PlainValidator(parse_share), PlainSerializer(format_share, return_type=str), _text("100%")
+]
+LogField = Literal["user_agent", "referer", "host", "trace_id"]
 Count = Annotated[int, Field(strict=True, ge=1, le=COUNT_MAX)]
 Natural = Annotated[int, Field(strict=True, ge=0, le=COUNT_MAX)]
 Nought = Annotated[int, Field(strict=True, ge=0, le=0)]

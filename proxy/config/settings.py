@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from proxy.config import checks
-from proxy.config.kinds import Access, Span, Workers, wrapped
+from proxy.config.kinds import Access, LogField, Share, Span, Timeout, Workers, wrapped
 from proxy.config.sections.answers import ContractSettings, ErrorSettings
 from proxy.config.sections.front import AdminSettings, DownstreamSettings, ForwardedSettings, Listen
 from proxy.config.sections.limits import LimitSettings, StoreSettings
@@ -29,8 +29,22 @@ class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = setting(
         "Least level of Weir's own log, on stderr.", "info"
     )
+    program: Literal["auto", "json", "text"] = setting(
+        "Form of Weir's own log: json, text for people, or auto: text on a terminal.", "auto", restart=True
+    )
     access: Access = setting(
-        "Access log, one JSON object a line: stdout, off or the path of a file.", "stdout", restart=True
+        "Access log, a line for each exchange: stdout, off or the path of a file.", "stdout", restart=True
+    )
+    format: Literal["json", "ecs", "text", "common", "combined"] = setting(
+        "Form of its lines: json, ecs (Elastic), text for people, or Apache's common and combined.",
+        "json",
+    )
+    fields: tuple[LogField, ...] = setting(
+        "More fields of an access-log line: user_agent, referer, host, trace_id.", []
+    )
+    sample: Share = setting("Share of the exchanges that went well that are logged; all others are.", "100%")
+    slow: Timeout | None = setting(
+        "What takes longer gets a line `slow_request` in Weir's own log. null: nothing does.", None
     )
 
 

@@ -23,6 +23,7 @@ _SPAN_CLOCK = re.compile(r"([0-9]{1,4}):([0-5][0-9])")
 SPAN_MAX_MS = 7 * 24 * 3_600_000  # a week: what is longer is meant to be for ever
 
 _SIZE_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 _SIZE_MEANT = re.compile(
     r"([0-9]{1,9})(\.[0-9]{1,6})?\s*(b|bytes?|k|kb|kib|m|mb|mib|g|gb|gib)", re.IGNORECASE
@@ -121,6 +122,22 @@ def format_span(seconds: float) -> str:
         if milliseconds and milliseconds % _SPAN_MS[unit] == 0:
             return f"{milliseconds // _SPAN_MS[unit]}{unit}"
     return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def parse_share(value: object) -> float:
+    """Of `100%`, `1%` or `0.5%`."""
+    if isinstance(value, float) and 0 <= value <= 1:
+        return value
+    text = value if isinstance(value, str) else ""
+    if (match := _SHARE.fullmatch(text)) and (share := float(match[1]) / 100) <= 1:
+        return share
+    if (number := _bare_number(value)) is not None:
+        raise ValueError(f"{number} needs a percent sign: write {number}%")
+    raise ValueError(f"must be a share such as 100%, 1% or 0.5%, not {shown(value)}")
+
+
+def format_share(share: float) -> str:
+    return f"{share * 100:.10g}%"
 
 
 def parse_size(value: object) -> int:

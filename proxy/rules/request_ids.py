@@ -10,12 +10,10 @@ import re
 from os import register_at_fork, urandom
 from typing import Final
 
+from proxy.http1 import trace_context
+
 # What a client may choose as the id of its request: safe in a log, a header and a URL.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-# Version 00 and unknown later ones.
-_TRACEPARENT = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
-)
 
 # Drawn from the system in one call for many: a tenth of what it costs to write a random number down.
 DRAWN_AT_ONCE: Final = 128
@@ -33,7 +31,7 @@ def given_id(fields: dict[bytes, bytes]) -> str | None:
 def has_trace(fields: dict[bytes, bytes]) -> bool:
     """The request is part of a trace that the client has begun."""
     parent = fields.get(b"traceparent")
-    return parent is not None and _TRACEPARENT.fullmatch(parent) is not None
+    return parent is not None and trace_context.is_valid(parent)
 
 
 def new_request_id() -> str:

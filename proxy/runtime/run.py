@@ -57,7 +57,7 @@ def run(config_path: str) -> int:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_CONFIG
     settings = source.reading.settings
-    log.configure(settings.log.level)
+    log.configure(settings.log.level, settings.log.program)
     try:
         forked = _forked_workers(settings)
     except StartError as error:

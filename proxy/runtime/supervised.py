@@ -48,7 +48,7 @@ async def _serve(sock: socket.socket) -> int:
     if not isinstance(start, words.Start):
         return EXIT_OK  # the supervisor ended first
     settings = loads(start.text, start.file)
-    log.configure(settings.log.level, worker=start.number)
+    log.configure(settings.log.level, settings.log.program, worker=start.number)
     own = WorkerSockets([[_adopted(fd) for fd in fds] for fds in start.listeners], admin=None)
     try:
         worker = Worker(settings, start.file, own)

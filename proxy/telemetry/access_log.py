@@ -1,4 +1,4 @@
-"""The access log: one JSON object a line for each exchange, written by a thread.
+"""The access log: a line for each exchange, JSON if not told otherwise, written by a thread.
 
 A line is made at once, while what it tells of is at hand; lines are handed to the thread when there are many
 or when `flush` is called (about every 100 ms), so the loop never waits for the descriptor.
@@ -11,22 +11,40 @@ import logging
 from functools import lru_cache
 from time import gmtime, monotonic, strftime, time
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 import msgspec
 
+from proxy.contract.ration import Ration
+from proxy.http1 import trace_context
+from proxy.record import SERVED, TUNNELLED
 from proxy.telemetry.line import Line
+from proxy.telemetry.line_forms import FORMS
 from proxy.telemetry.log import event
 from proxy.telemetry.metrics import EXEMPT, word_of
-from proxy.telemetry.safe_text import method_text, target_text
+from proxy.telemetry.safe_text import header_text, method_text, target_text
 from proxy.telemetry.writer import LineWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxy.config.settings import LogSettings
     from proxy.record import Record
     from proxy.telemetry.metrics import Metrics
 
 CHUNK_BYTES: Final = 128 * 1024  # handed to the thread without waiting for the next flush
 VERDICTS_MAX = 1024  # combinations of limits and verdicts that are remembered as text
 STDOUT = 1
+SLOW_PER_SECOND, SLOW_BURST = 10, 100  # lines of slow requests
+
+# What the optional fields are read from, and which of them a form cannot do without.
+HEADERS: Final = {
+    "user_agent": b"user-agent",
+    "referer": b"referer",
+    "host": b"host",
+    "trace_id": b"traceparent",
+}
+NEEDED: Final[dict[str, tuple[str, ...]]] = {"combined": ("referer", "user_agent")}
 
 _log = logging.getLogger("weir.access")
 
@@ -38,6 +56,12 @@ class AccessLog:
         self, destination: str, metrics: Metrics, *, fd: int = STDOUT, is_shared: bool = False
     ) -> None:
         metrics.provide_access_log(lambda: self.dropped)
+        self.headers: tuple[bytes, ...] = ()  # of the request, whose values a record brings along
+        self._extras: tuple[str, ...] = ()  # the fields that they fill
+        self._form: Callable[[Line], bytes] | None = None  # None: JSON
+        self._share = 1.0
+        self._slow = 0.0  # seconds; 0: nothing is slow
+        self._slow_ration = Ration(SLOW_PER_SECOND, SLOW_BURST)
         self._writer: LineWriter | None = None
         if destination != "off":
             place = fd if destination == "stdout" else destination
@@ -55,15 +79,29 @@ class AccessLog:
         """Lines that could not be written: nobody read them, the disk was full."""
         return (self._writer.dropped if self._writer else 0) + self._unencodable
 
+    def adopt(self, settings: LogSettings) -> None:
+        """At the start and after a reload."""
+        self._form = FORMS.get(settings.format)
+        wanted = dict.fromkeys((*settings.fields, *NEEDED.get(settings.format, ())))
+        self._extras = tuple(wanted) if self._writer is not None else ()
+        self.headers = tuple([HEADERS[name] for name in self._extras])
+        self._share = settings.sample
+        self._slow = settings.slow or 0.0
+
     def write(self, exchange: Record) -> None:
-        if self._writer is None:
+        if self._slow:
+            self._note_slow(exchange)
+        if self._writer is None or (self._share < 1 and not _is_kept(exchange, self._share)):
             return
         chunk = self._chunk
         end = len(chunk)
         if not end:
             self._epoch = time() - monotonic()
         try:
-            self._encoder.encode_into(self._line(exchange), chunk, end)
+            if self._form is None:
+                self._encoder.encode_into(self._line(exchange), chunk, end)
+            else:
+                chunk += self._form(self._line(exchange))
         except (UnicodeEncodeError, msgspec.EncodeError):  # text that is not Unicode: costs its own line only
             del chunk[end:]
             self._unencodable += 1
@@ -99,7 +137,7 @@ class AccessLog:
         decision = exchange.decision
         fault = exchange.fault
         upstream_seconds = exchange.upstream_seconds
-        return Line(
+        line = Line(
             self._time,
             exchange.request_id,
             exchange.client,
@@ -119,6 +157,29 @@ class AccessLog:
             fault.reason if fault is not None else None,
             exchange.redacted_status or None,
         )
+        if exchange.headers:
+            self._fill(line, exchange.headers)
+        if self._share < 1 and _went_well(exchange):
+            line.sample = self._share
+        return line
+
+    def _fill(self, line: Line, headers: Sequence[bytes]) -> None:
+        """A reload between an exchange's head and its line costs the fields that do not fit."""
+        for name, value in zip(self._extras, headers, strict=False):
+            if not value:
+                continue
+            if name == "trace_id":
+                parent = trace_context.parent(value)
+                line.trace_id = parent.trace_id if parent is not None else None
+            else:
+                setattr(line, name, header_text(value))
+
+    def _note_slow(self, exchange: Record) -> None:
+        """In the program's log, as many as somebody reads; a tunnel is none."""
+        is_slow = exchange.finished - exchange.started > self._slow and exchange.status != 101
+        if is_slow and self._slow_ration.admits(exchange.finished):
+            fields = _slow_fields(exchange) | {"passed_over": self._slow_ration.take_passed_over()}
+            _log.warning("slow_request", extra={"fields": fields})
 
     def _verdicts(self, exchange: Record) -> msgspec.Raw:
         """The limits' names by what they said, as JSON; the same few combinations come again and again."""
@@ -139,6 +200,31 @@ class AccessLog:
             names.setdefault(word, []).append(name)
         text = self._limits[key] = msgspec.Raw(self._encoder.encode(names))
         return text
+
+
+def _went_well(exchange: Record) -> bool:
+    is_answered = exchange.outcome in (SERVED, TUNNELLED)
+    return is_answered and exchange.status < 500 and not exchange.redacted_status and exchange.fault is None
+
+
+def _is_kept(exchange: Record, share: float) -> bool:
+    """By its id, so that Weirs in a row keep the same ones."""
+    return not _went_well(exchange) or crc32(exchange.request_id.encode()) < share * 2**32
+
+
+def _slow_fields(exchange: Record) -> dict[str, object]:
+    """Whose time it was."""
+    started, sent = exchange.started, exchange.upstream_started or exchange.finished
+    return {
+        "request_id": exchange.request_id,
+        "request": f"{method_text(exchange.method)} {target_text(exchange.target)}",
+        "status": exchange.status,
+        "outcome": exchange.outcome,
+        "duration_ms": round((exchange.finished - started) * 1e3, 3),
+        "own_ms": round((sent - started) * 1e3, 3),
+        "upstream_ms": round(exchange.upstream_seconds * 1e3, 3),
+        "server": exchange.server,
+    }
 
 
 @lru_cache(2)

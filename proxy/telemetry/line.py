@@ -29,3 +29,8 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     upstream_ms: float | None = None
     fault: str | None = None
     redacted_status: int | None = None
+    trace_id: str | None = None
+    user_agent: str | None = None
+    referer: str | None = None
+    host: str | None = None
+    sample: float | None = None

@@ -1,4 +1,4 @@
-"""The program's own log: one JSON object a line on stderr, through stdlib logging.
+"""The program's own log on stderr, through stdlib logging: one JSON object a line, or text for people.
 
 A call names an event by one word and gives the rest as fields: `event(log, INFO, "reloaded", file=path)`.
 Lines are written by a thread (writer.py), so that a full pipe on stderr cannot stop the loop either. Never
@@ -8,6 +8,7 @@ given a credential; a pydantic secret prints as asterisks.
 from __future__ import annotations
 
 import logging
+import os
 from datetime import UTC, datetime
 
 import msgspec
@@ -17,6 +18,18 @@ from proxy.telemetry.writer import LineWriter
 STDERR = 2
 TRACEBACK_CHARS = 16 * 1024  # the innermost frames of a deep recursion are enough
 
+# no-color.org: NO_COLOR turns them off
+COLOURS = {
+    "debug": "\x1b[2m",
+    "info": "\x1b[36m",
+    "warning": "\x1b[33m",
+    "error": "\x1b[31m",
+    "critical": "\x1b[1;31m",
+    "event": "\x1b[1m",
+}
+RESET = "\x1b[0m"
+
+_QUOTED = frozenset(" \t\r\n\"'=")  # characters after which a word would not end where it ends
 _RESERVED = frozenset(("time", "level", "logger", "event", "exception"))
 
 
@@ -70,12 +83,50 @@ def _ascii(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+class TextFormatter(JsonFormatter):
+    """A record as a line for people; colours only where there is a terminal that wants them."""
+
+    def __init__(self, *, is_coloured: bool = False) -> None:
+        super().__init__()
+        self._colours = COLOURS if is_coloured else {}
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created).astimezone()
+        level = record.levelname.lower()
+        opening, closing = self._colours.get(level, ""), RESET if self._colours else ""
+        parts = [f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}", f"{opening}{level:<7}{closing}"]
+        parts.append(f"{self._colours.get('event', '')}{_safe(record.getMessage())}{closing}")
+        if self.worker is not None:
+            parts.append(f"worker={self.worker}")
+        fields = getattr(record, "fields", None) or {}
+        parts += [f"{name}={_said(value)}" for name, value in fields.items() if value not in (None, "", 0)]
+        text = " ".join(parts)
+        if record.exc_info:
+            text += "\n" + _safe(self.formatException(record.exc_info)[-TRACEBACK_CHARS:])
+        return text
+
+
+def _said(value: object) -> str:
+    """Words as they are, all else as JSON has it: nothing that a terminal would obey."""
+    text = _ascii(_plain(value)) if isinstance(value, str | bytes | bytearray) else ""
+    if text and not set(text) & _QUOTED:
+        return _safe(text)
+    try:
+        return _safe(msgspec.json.encode(_plain(value), enc_hook=str).decode())
+    except Exception:  # noqa: BLE001 - no Unicode, no str()
+        return _safe(_ascii(value))
+
+
+def _safe(text: str) -> str:
+    return "".join([each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text])
+
+
 class LineHandler(logging.Handler):
     """Hands each line to a writer."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, form: str = "json") -> None:
         super().__init__()
-        self.lines = JsonFormatter()
+        self.lines = _formatter(form, fd)
         self.setFormatter(self.lines)
         self._writer = LineWriter(fd)
         self._told = 0  # of the dropped lines, those that a line has told of
@@ -107,11 +158,19 @@ class LineHandler(logging.Handler):
         super().close()
 
 
-def configure(level: str, *, fd: int = STDERR, worker: int | None = None) -> LineHandler:
+def _formatter(form: str, fd: int) -> JsonFormatter:
+    """`auto`: text where a person looks, JSON where a program reads."""
+    is_terminal = form != "json" and os.isatty(fd)
+    if form == "text" or (form == "auto" and is_terminal):
+        return TextFormatter(is_coloured=is_terminal and "NO_COLOR" not in os.environ)
+    return JsonFormatter()
+
+
+def configure(level: str, form: str = "json", *, fd: int = STDERR, worker: int | None = None) -> LineHandler:
     """Sends all logging to `fd`; called again, as after a reload, it only changes the level."""
     root = logging.getLogger()
     ours = _ours(root)
-    handler = ours[0] if ours else LineHandler(fd)
+    handler = ours[0] if ours else LineHandler(fd, form)
     handler.lines.worker = handler.lines.worker if worker is None else worker
     if not ours:
         root.addHandler(handler)

@@ -19,6 +19,7 @@ METHODS = frozenset(
 
 TARGET_CHARS = 2048  # a line stays below 4 KiB, so that it is whole wherever lines are cut
 METHOD_CHARS = 32
+HEADER_CHARS = 512
 MASK = "***"
 CUT = "~"  # ends a target that was longer
 QUERIES_KNOWN = 1024  # paths differ, but the same few queries come again and again
@@ -47,6 +48,11 @@ def target_text(target: bytes) -> str:
         masked = _known_queries.get(query) or _remembered(query)
         text = f"{path}?{masked}"[:TARGET_CHARS]
     return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escaped, text)
+
+
+def header_text(value: bytes) -> str:
+    """A field that is no credential; a URL in it loses the secrets of its query."""
+    return target_text(value)[:HEADER_CHARS]
 
 
 def method_text(method: bytes) -> str:

@@ -44,6 +44,7 @@ def test_what_waits_for_a_restart_is_named():
         "store.tls.cert",
         "store.tls.key",
         "store.key_secret",
+        "log.program",
         "log.access",
     )
 

@@ -140,6 +140,13 @@ MISTAKES = [
     ("contract: {public_url: https://a/b}", "1:24: contract.public_url: an origin ends with its host or port: paths pass as the client sent them"),
     ("contract: {allow_methods: [TRACE]}", "1:28: contract.allow_methods[0]: TRACE is never forwarded: leave it out"),
     ("log: {level: warn}", "1:14: log.level: must be debug, info, warning or error, not 'warn'; did you mean warning?"),
+    ("log: {sample: 10}", "1:15: log.sample: 10 needs a percent sign: write 10%"),
+    ("log: {sample: 101%}", "1:15: log.sample: must be a share such as 100%, 1% or 0.5%, not '101%'"),
+    ("log: {sample: -1%}", "1:15: log.sample: must be a share such as 100%, 1% or 0.5%, not '-1%'"),
+    ("log: {slow: 0s}", "1:13: log.slow: must be at least 1ms"),
+    ("log: {format: apache}", "1:15: log.format: must be json, ecs, text, common or combined, not 'apache'"),
+    ("log: {fields: [cookie]}", "1:16: log.fields[0]: must be user_agent, referer, host or trace_id, not 'cookie'"),
+    ("log: {program: xml}", "1:16: log.program: must be auto, json or text, not 'xml'"),
     ("log: {access: access.log}", "1:15: log.access: must be stdout, off or the path of a file, not 'access.log'; a file is written with its folder: ./access.log"),
     ("store: {max_keys: 0}", "1:19: store.max_keys: must be at least 1, not 0"),
     # what does not fit together

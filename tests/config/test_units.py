@@ -16,6 +16,11 @@ def test_span_survives_being_written_and_read(milliseconds):
     assert units.parse_span(units.format_span(seconds)) == seconds
 
 
+@given(st.integers(0, 10_000))
+def test_share_survives_being_written_and_read(parts):
+    assert units.parse_share(units.format_share(parts / 10_000)) == pytest.approx(parts / 10_000)
+
+
 @given(st.integers(1, units.SIZE_MAX_BYTES))
 def test_size_survives_being_written_and_read(size):
     assert units.parse_size(units.format_size(size)) == size

@@ -146,6 +146,10 @@ ELSEWHERE = {
     "drain.delay": "test_start.py",
     "drain.timeout": "test_start.py",
     "log.level": "test_reload.py",
+    "log.format": "test_logs.py",
+    "log.fields": "test_logs.py",
+    "log.sample": "test_logs.py",
+    "log.slow": "test_logs.py",
 }
 
 

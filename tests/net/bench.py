@@ -46,6 +46,13 @@ class Ledger(Metrics):
         self.recorded.append(exchange)
         super().record(exchange)
 
+    # As the access log is.
+
+    headers = ()
+
+    def adopt(self, settings):
+        """It writes the exchange itself."""
+
     def write(self, exchange):
         self.logged.append(exchange)
 

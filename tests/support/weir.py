@@ -226,8 +226,11 @@ class Weir:
 
     # --- its access log ---
 
+    def access_text(self) -> str:
+        return self._stdout.read_text(errors="replace") if self._stdout.exists() else ""
+
     def access_lines(self) -> list[dict[str, Any]]:
-        text = self._stdout.read_text(errors="replace") if self._stdout.exists() else ""
+        text = self.access_text()
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     async def access_line(self, **wanted: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import faults
+from proxy.config.settings import LogSettings
 from proxy.record import REFUSED, WEIR
 from proxy.telemetry import access_log as module
 from proxy.telemetry.access_log import AccessLog
@@ -265,3 +266,119 @@ def test_clock_of_the_lines_follows_the_systems(log, path):
     (line,) = written(log, path)
 
     assert abs(datetime.fromisoformat(line["time"]).timestamp() - now) < 1
+
+
+# --- by choice ---
+
+
+def configured(path, *exchanges, **settings):
+    """What is written of them."""
+    log = AccessLog(str(path), Metrics())
+    log.adopt(LogSettings(**settings))
+    for each in exchanges:
+        log.write(each)
+    return written(log, path)
+
+
+def test_more_fields_are_written_when_they_are_asked_for(path):
+    made = exchange()
+    made.headers = [
+        b"curl/8",
+        b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        b"https://a/?token=s3cr3t",
+    ]
+    (line,) = configured(path, made, fields=["user_agent", "trace_id", "referer"])
+
+    assert line["user_agent"] == "curl/8"
+    assert line["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert line["referer"] == "https://a/?token=***"
+    assert "host" not in line
+
+
+def test_what_a_client_leaves_out_is_left_out(path):
+    made = exchange()
+    made.headers = [b"", b"nonsense"]
+    (line,) = configured(path, made, fields=["user_agent", "trace_id"])
+
+    assert "user_agent" not in line
+    assert "trace_id" not in line
+
+
+def test_field_of_a_client_is_bounded(path):
+    made = exchange()
+    made.headers = [b"x" * 10_000]
+    (line,) = configured(path, made, fields=["user_agent"])
+
+    assert len(line["user_agent"]) <= 512
+
+
+def test_sample_is_of_what_went_well_and_says_its_share(path):
+    well = [exchange(request_id=f"{number:032x}") for number in range(4000)]
+    badly = [
+        exchange(status=500),
+        exchange(status=200, redacted_status=500),
+        exchange(status=429, outcome=REFUSED, fault=faults.LIMITED, source=WEIR),
+        exchange(status=0, outcome="abandoned", fault=faults.CLIENT_GONE),
+    ]
+    lines = configured(path, *well, *badly, sample="10%")
+    kept = [line for line in lines if line.get("sample")]
+
+    assert 300 < len(kept) < 500
+    assert {line["sample"] for line in kept} == {0.1}
+    assert len(lines) - len(kept) == len(badly)
+
+
+def test_two_weirs_in_a_row_keep_the_same_requests(tmp_path):
+    """By the id that they share."""
+    same = [exchange(request_id=f"{number:032x}") for number in range(200)]
+    one, other = (
+        [line["request_id"] for line in configured(tmp_path / name, *same, sample="10%")] for name in "ab"
+    )
+
+    assert one == other
+
+
+def test_nothing_is_kept_of_nothing(path):
+    assert configured(path, exchange(), sample="0%") == []
+
+
+@pytest.mark.parametrize("destination", ["off", "file"])
+def test_slow_request_gets_a_line_that_says_whose_time_it_was(path, destination, caplog):
+    """In the program's log, also without an access log; a tunnel is as long as it likes."""
+    log = AccessLog("off" if destination == "off" else str(path), Metrics())
+    log.adopt(LogSettings(slow="1s"))
+    log.write(exchange(seconds=1.5, upstream_started=1000.2, upstream_seconds=1.25, target=b"/a?token=x"))
+    log.write(exchange(seconds=0.9))
+    log.write(exchange(seconds=99.0, status=101))
+    log.close()
+    log.flush()
+    (record,) = caplog.records
+
+    assert record.getMessage() == "slow_request"
+    assert record.fields["duration_ms"] == 1500.0
+    assert record.fields["own_ms"] == 200.0
+    assert record.fields["upstream_ms"] == 1250.0
+    assert record.fields["request"] == "GET /a?token=***"
+
+
+def test_storm_of_slow_requests_does_not_fill_the_log(caplog, path):
+    log = AccessLog(str(path), Metrics())
+    log.adopt(LogSettings(slow="1s"))
+    for _ in range(1000):
+        log.write(exchange(seconds=2.0))
+    log.close()
+
+    assert len(caplog.records) == module.SLOW_BURST
+
+
+def test_reload_changes_the_form_between_two_lines(path):
+    log = AccessLog(str(path), Metrics())
+    log.adopt(LogSettings())
+    log.write(exchange())
+    log.adopt(LogSettings(format="common"))
+    log.write(exchange())
+    log.close()
+    first, second = path.read_text().splitlines()
+
+    assert first.startswith("{")
+    assert second.startswith("10.1.2.3 - - [")

@@ -221,3 +221,109 @@ def test_line_of_one_of_several_processes_says_which(lines):
     event(logging.getLogger("weir.test"), logging.INFO, "it")
 
     assert [(line["event"], line["worker"]) for line in lines()] == [("it", 3)]
+
+
+# --- for people ---
+
+
+@pytest.fixture
+def shown():
+    """Logs to a terminal of its own; gives what it shows."""
+    ours, theirs = os.openpty()
+    handler = LineHandler(theirs, "auto")
+    logger = logging.getLogger("weir.shown")
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel("DEBUG")
+
+    def read():
+        handler.close()
+        os.set_blocking(ours, False)
+        return os.read(ours, 100_000).decode()
+
+    yield logger, read
+    logger.removeHandler(handler)
+    handler.close()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_terminal_gets_text(shown):
+    """The time of the place, the level in its colour, the event, its fields."""
+    logger, read = shown
+    event(logger, logging.WARNING, "reload_refused", file="/etc/weir.yaml", mistakes=["a b", "c"], empty=None)
+    text = read()
+
+    assert "\x1b[33mwarning\x1b[0m" in text
+    assert "reload_refused" in text
+    assert 'file=/etc/weir.yaml mistakes=["a b","c"]' in text
+    assert "empty" not in text
+
+
+def test_terminal_is_not_obeyed(shown):
+    """What a service sends, and a client names, is text: no colour, no bell, no line of its own."""
+    logger, read = shown
+    event(
+        logger,
+        logging.ERROR,
+        "redacted",
+        body="\x1b]0;title\x07\x1b[2J",
+        name="a\r\nb",
+        data=b"\x1b[31m",
+        c1="\x9b",
+    )
+    text = read()
+
+    for forbidden in ("\x1b]", "\x1b[2J", "\x07", "\x1b[31mdata", "\x9b"):
+        assert forbidden not in text
+    assert text.count("\n") == 1
+
+
+def test_terminal_shows_where_it_broke(shown):
+    logger, read = shown
+    try:
+        raise ValueError("a\x1b[2Jb")
+    except ValueError as error:
+        event(logger, logging.ERROR, "crashed", error=error)
+    text = read()
+
+    assert "Traceback (most recent call last)" in text
+    assert "ValueError: a\\x1b[2Jb" in text
+
+
+def test_no_color_is_heard(shown, monkeypatch):
+    """no-color.org."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    logger, read = shown
+    ours, theirs = os.openpty()
+    handler = LineHandler(theirs, "auto")
+    record = logger.makeRecord("weir.x", logging.ERROR, "f", 1, "broken", (), None)
+
+    assert "\x1b" not in handler.format(record)
+    handler.close()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_form_can_be_chosen(shown):
+    """JSON on a terminal, text in a pipe."""
+    ours, theirs = os.openpty()
+    read_end, write_end = os.pipe()
+    record = logging.getLogger("weir.x").makeRecord("weir.x", logging.ERROR, "f", 1, "broken", (), None)
+    json_there, text_here = LineHandler(theirs, "json"), LineHandler(write_end, "text")
+
+    assert json.loads(json_there.format(record))["event"] == "broken"
+    assert text_here.format(record).endswith("error   broken")
+    for handler in (json_there, text_here):
+        handler.close()
+    for fd in (ours, theirs, read_end, write_end):
+        os.close(fd)
+
+
+def test_worker_is_named_where_there_are_several(shown):
+    handler = LineHandler(2, "text")
+    handler.lines.worker = 3
+    record = logging.getLogger("weir.x").makeRecord("weir.x", logging.INFO, "f", 1, "serving", (), None)
+
+    assert "serving worker=3" in handler.format(record)
+    handler.close()
