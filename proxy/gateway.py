@@ -170,6 +170,10 @@ class Exchange(Record):
         if length:
             downstream.pass_body(upstream)
 
+    def trailers_onward(self, trailers: Trailers) -> Trailers:
+        """Behind the body: none that the client is known by."""
+        return self.rules.heads.read.unread(trailers)
+
     # --- 3. The answer: judged by its head, then passed on as it comes ---
 
     def interim(self, head: ResponseHead) -> None:

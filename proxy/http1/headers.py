@@ -22,21 +22,21 @@ HOP_BY_HOP = frozenset(
 
 # What Connection may not remove: end-to-end fields whose loss would change the meaning (or lift a limit).
 _NOT_NAMEABLE = frozenset(
-    b"authorization content-encoding content-length content-range content-type cookie host "
-    b"x-auth-token".split()
+    b"accept authorization content-encoding content-length content-range content-type cookie host if-match "
+    b"if-modified-since if-none-match if-range if-unmodified-since origin range x-auth-token".split()
 )
 
 # Written anew for every request.
 _OWN = frozenset(b"via x-request-id host expect".split())
 
 # Who the client is and how it came here, as proxies write it: a stranger must not claim it (forwarded.py).
-_CLAIMS = frozenset(b"forwarded x-real-ip".split())
+CLAIMS = frozenset(b"forwarded x-real-ip".split())
 CLAIM_PREFIX = b"x-forwarded-"
 
 # Trace Context: without a valid parent the state means nothing.
 _TRACE = frozenset(b"traceparent tracestate".split())
 
-REQUEST_DROPS = HOP_BY_HOP | _OWN | _CLAIMS
+REQUEST_DROPS = HOP_BY_HOP | _OWN | CLAIMS
 RESPONSE_DROPS = HOP_BY_HOP | {b"x-request-id"}
 _LIMIT_FIELDS = frozenset(
     b"ratelimit ratelimit-policy x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset".split()
@@ -58,14 +58,17 @@ REQUEST_LINES: Final = LineMemory(_marks(REQUEST_DROPS), CLAIM_PREFIX)
 RESPONSE_LINES: Final = LineMemory(_marks(RESPONSE_DROPS))
 
 
-def request_lines(head: RequestHead, *, is_traced: bool = True) -> bytes:
+def request_lines(
+    head: RequestHead, *, is_traced: bool = True, kept: frozenset[bytes] = frozenset()
+) -> bytes:
     """The request's own header lines that go to the server; `is_traced`: its trace context among them.
 
-    Where no line has a mark of CONNECTS or TRACES that is `section.passing`.
+    `kept` are names that Connection does not remove. Where no line has a mark of CONNECTS or TRACES that is
+    `section.passing`.
     """
     section = head.section
     stays = STAYS if is_traced else STAYS | TRACES
-    named = named_by(section.fields.get(b"connection", b""))
+    named = named_by(section.fields.get(b"connection", b"")) - kept
     lines = [line.data for line in section.lines if not line.marks & stays and line.name not in named]
     if b"trailers" in listed(section.fields.get(b"te", b"")):
         lines.append(b"TE: trailers\r\nConnection: TE\r\n")

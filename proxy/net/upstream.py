@@ -116,7 +116,7 @@ class UpstreamConnection(Connection):
         attempt = self._attempt
         if attempt is not None:
             if attempt.is_chunked:
-                self.write(last_chunk(trailers))
+                self.write(last_chunk(attempt.exchange.trailers_onward(trailers) if trailers else trailers))
             attempt.is_request_sent = True
             self._wait(attempt)
 

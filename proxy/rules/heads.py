@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.contract.location import public_location
+from proxy.faults import REPEATED_CREDENTIAL
 from proxy.http1.forwarded import FORWARDED, client_address, strangers_way, way_lines
 from proxy.http1.framing import CHUNKED
 from proxy.http1.headers import (
@@ -21,6 +22,7 @@ from proxy.http1.headers import (
 from proxy.http1.lines import CONNECTS, TRACES
 from proxy.policy.fields import LEGACY
 from proxy.policy.fields import fields as limit_lines
+from proxy.rules.fields_read import FieldsRead, without_claims
 from proxy.rules.request_ids import given_id, has_trace
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Facts:
     __slots__ = (
         "charges",
         "client",
+        "fields",
         "has_host",
         "has_trace",
         "heads",
@@ -51,6 +54,7 @@ class Facts:
     def __init__(self, heads: Heads, client: str) -> None:
         self.heads = heads  # by which it was worked out
         self.client = client  # the address that is charged
+        self.fields: dict[bytes, bytes] | None = None  # that are read; None: all
         # And the exempt limits; None if they depend on method or target.
         self.charges: Due | Fault | None = None
         self.lines = b""  # what goes on to the server
@@ -68,6 +72,7 @@ class Heads:
         self._limits = limits
         self._trust = trust
         self._has_trust = bool(trust)
+        self.read = FieldsRead(settings)
         self._told_by = settings.forwarded.field.encode()
         self._keeps_host = settings.upstream.host == "preserve"
         public_url = settings.contract.public_url
@@ -82,9 +87,10 @@ class Heads:
     def facts(self, head: RequestHead, peer: str, scheme: bytes) -> Facts:
         """Worked out once for as long as the client repeats its header section."""
         facts = head.section.facts
-        if isinstance(facts, Facts) and facts.heads is self:
-            return facts
-        facts = head.section.facts = self._study(head, peer, scheme)
+        if not isinstance(facts, Facts) or facts.heads is not self:
+            facts = head.section.facts = self._study(head, peer, scheme)
+        if facts.fields is not None:
+            head.fields = facts.fields
         return facts
 
     def _study(self, head: RequestHead, peer: str, scheme: bytes) -> Facts:
@@ -92,21 +98,27 @@ class Heads:
         is_trusted = self._has_trust and self._trust.covers(peer)
         client = client_address(head, peer, self._trust, self._told_by) if is_trusted else peer
         facts = Facts(self, client)
+        if self.read.has_claims and not is_trusted:
+            head.fields = facts.fields = without_claims(fields)
         facts.has_host = self._keeps_host and b"host" in fields
         facts.has_trace = b"traceparent" in fields and has_trace(fields)
         facts.upgrade = asks_upgrade(head) if b"upgrade" in fields else b""
         if b"x-request-id" in fields:
             facts.request_id = given_id(fields)
-        if self._limits.is_static:
+        if self.read.has_twins(section):
+            facts.charges = REPEATED_CREDENTIAL
+        elif self._limits.is_static:
             facts.charges = self._limits.charges(head, client)
         if is_trusted or self._told_by == FORWARDED or b"via" in fields or head.minor == 0:
             way = way_lines(head, peer, scheme, self._told_by, is_trusted=is_trusted)
         else:  # nothing of it is the request's own but its Host
             way = b"%bX-Forwarded-Host: %b\r\n" % (strangers_way(peer, scheme), fields.get(b"host", b""))
         is_special = section.marks & (CONNECTS | TRACES)
-        facts.lines = b"%b%b%b%b%b%b" % (
+        kept = self.read.names
+        facts.lines = b"%b%b%b%b%b%b%b" % (
             b"Host: %b\r\n" % fields[b"host"] if facts.has_host else b"",
-            request_lines(head, is_traced=facts.has_trace) if is_special else section.passing,
+            request_lines(head, is_traced=facts.has_trace, kept=kept) if is_special else section.passing,
+            b"".join(self.read.underscored_lines(section)),
             way,
             b"Transfer-Encoding: chunked\r\n" if section.body_length == CHUNKED else b"",
             b"Expect: 100-continue\r\n" if b"expect" in fields and head.minor == 1 else b"",

@@ -208,6 +208,53 @@ async def test_underscore_fields_are_dropped(weir, origin, ask):
     assert b"spoof" not in origin.received
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["X-Api-Key: {n}", "Connection: X-Api-Key"],
+        ["X_Api_Key: {n}"],
+        ["X-Real-IP: 10.0.0.{n}"],
+        ["X-Forwarded-For: 10.0.0.{n}"],
+        ["Connection: {n}, X-Api-Key", "X-Api-Key: {n}", "Authorization: Bearer true"],
+    ],
+)
+async def test_field_that_the_service_does_not_see_lifts_no_limit(start_weir, start_origin, ask, lines):
+    """Named away, with an underscore, or claimed by a stranger: it is passed on, or it is not read."""
+    origin = await start_origin()
+    keys = ["header:X-Api-Key", "header:X_Api_Key", "header:X-Real-IP", "header:Authorization", "client-ip"]
+    limit = {"name": "one", "key": keys, "rate": "1/m", "exempt": {"headers": {"X-Forwarded-For": "10.*"}}}
+    weir = start_weir({"limits": [limit]}, upstream=origin)
+    for n in range(3):
+        await ask(weir, get(*(line.format(n=n) for line in lines)))
+
+    seen = [origin_request.value(lines[0].partition(":")[0].encode()) for origin_request in origin.requests]
+    assert len(seen) == 1 or seen == [b"0", b"1", b"2"]
+
+
+async def test_credential_cannot_be_named_away(start_weir, start_origin, ask):
+    """What `contract.credentials` asks for is what the service gets."""
+    origin = await start_origin()
+    weir = start_weir({"contract": {"credentials": ["X-Api-Key"]}}, upstream=origin)
+    response = await ask(weir, get("X-Api-Key: k", "Connection: X-Api-Key"))
+
+    assert response.status == 200
+    assert origin.requests[0].value(b"X-Api-Key") == b"k"
+
+
+async def test_credential_behind_the_body_goes_no_further(start_weir, start_origin, ask):
+    """A service may merge trailers with the fields of the head, which were charged."""
+    origin = await start_origin()
+    limit = {"name": "one", "key": ["header:X-Api-Key"], "rate": "100/m"}
+    weir = start_weir({"limits": [limit]}, upstream=origin)
+    trailers = b"X-Api-Key: k\r\nX-Sum: 1\r\n"
+    body = b"2\r\nhi\r\n0\r\n" + trailers + b"\r\n"
+    response = await ask(weir, get("Transfer-Encoding: chunked", method="POST") + body)
+
+    assert response.status == 200
+    assert b"X-Sum: 1" in origin.received
+    assert b"X-Api-Key" not in origin.received
+
+
 async def test_trusted_hop_is_believed(start_weir, start_origin, ask):
     """What a trusted peer says of the way is kept and appended to."""
     origin = await start_origin()

@@ -1,0 +1,62 @@
+"""Which fields of a request the settings read: what they say must be what the service sees.
+
+So a client cannot name such a field away by Connection or send it behind the body, one with a `_` in its name
+is passed on, and what a stranger claims of its way, which the service never sees, is not read either.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.http1.headers import CLAIM_PREFIX, CLAIMS
+from proxy.policy.readings import field_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from proxy.config.settings import Settings
+    from proxy.http1.head import HeaderSection
+
+_UNDERSCORE = b"_"
+
+
+class FieldsRead:
+    __slots__ = ("_underscored", "has_claims", "names")
+
+    def __init__(self, settings: Settings) -> None:
+        self.names = frozenset(_names(settings))
+        self.has_claims = any(map(is_claim, self.names))
+        self._underscored = frozenset(name for name in self.names if _UNDERSCORE in name)
+
+    def underscored_lines(self, section: HeaderSection) -> list[bytes]:
+        """They go on like others, since the settings say that the service knows them."""
+        if not self._underscored:
+            return []
+        return [line.data for line in section.lines if line.name in self._underscored]
+
+    def has_twins(self, section: HeaderSection) -> bool:
+        """A service that takes `_` and `-` for the same has two values of a field that is read."""
+        return any(name in section.fields and _dashed(name) in section.fields for name in self._underscored)
+
+    def unread(self, trailers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Behind a body come fields that nobody was charged by: a service may merge them with the head's."""
+        return [trailer for trailer in trailers if trailer[0].lower() not in self.names]
+
+
+def is_claim(name: bytes) -> bool:
+    return name in CLAIMS or name.startswith(CLAIM_PREFIX)
+
+
+def without_claims(fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    return {name: value for name, value in fields.items() if not is_claim(name)}
+
+
+def _dashed(name: bytes) -> bytes:
+    return name.replace(_UNDERSCORE, b"-")
+
+
+def _names(settings: Settings) -> Iterable[bytes]:
+    for limit in settings.limits:
+        yield from filter(None, (field_of(part) for spec in limit.key for part in spec.parts))
+        yield from (name.lower().encode() for name in (*limit.match.headers, *limit.exempt.headers))
+    yield from (name.lower().encode() for name in settings.contract.credentials)
