@@ -37,8 +37,8 @@ RUN rm -rf /usr/local/include /usr/local/lib/python3.*/site-packages /usr/local/
            /usr/lib/python3.*/config-3* /usr/local/lib/python3.*/config-3* /usr/share/python-wheels /usr/bin/pip* \
            /usr/bin/apt* /usr/lib/apt /usr/bin/dpkg* /usr/sbin/dpkg* /usr/bin/gcc* /usr/bin/perl* /usr/share/perl* /usr/lib/*/perl* /usr/include /usr/lib/gcc \
            /usr/libexec /usr/bin/*-linux-gnu-* /usr/lib/*/*.a /usr/lib/*/lib*san.* /usr/lib/*/gconv /usr/share/doc /usr/share/man \
-           /usr/share/info /usr/share/locale /var/cache /var/lib/apt /var/lib/dpkg/info /var/log \
- && for name in apt bfd cc1 ctf gnutls gprofng hogweed isl mpc mpfr nettle opcodes p11-kit perl unistring; do \
+           /usr/share/info /usr/share/locale /usr/share/zoneinfo /usr/share/bash-completion /var/cache /var/lib/apt /var/lib/dpkg/info /var/log \
+ && for name in apt asan bfd cc1 ctf db-5 gnutls gprofng hogweed isl mpc mpfr nettle opcodes p11-kit perl unistring; do \
       rm -f /usr/lib/*/lib"${name}"*; \
     done \
  && for library in /usr/local/lib/python3.* /usr/lib/python3.*; do \
