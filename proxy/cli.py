@@ -43,6 +43,28 @@ def worker(channel: int) -> None:
 
 
 @main.command()
+@click.option("--config", "-c", "path", type=_FILE, metavar="FILE", help="The file that Weir runs with.")
+@click.option("--admin", "url", metavar="URL", help="Its admin plane; the token in WEIR_ADMIN__TOKEN.")
+@click.option("--once", is_flag=True, help="Show one picture and end; also where the output is no terminal.")
+def top(path: str | None, url: str | None, *, once: bool) -> None:
+    """Show who is limited, what went wrong and how fast, once a second."""
+    from proxy.admin.client import plane_at, plane_of
+    from proxy.admin.top import top as show
+    from proxy.config.mistakes import ConfigError
+
+    if (path is None) is (url is None):
+        raise click.UsageError(
+            "Name the FILE that Weir runs with, or the URL of its admin plane: weir top -c weir.yaml"
+        )
+    try:
+        plane = plane_of(path) if path is not None else plane_at(url or "")
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_WRONG)
+    sys.exit(show(plane, once=once))
+
+
+@main.command()
 @click.argument("path", type=_FILE, metavar="[FILE]", default="weir.yaml")
 @click.option(
     "--server", "servers", metavar="URL", multiple=True, help="A server of the service; may be repeated."

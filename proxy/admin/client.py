@@ -1,0 +1,97 @@
+"""The admin plane from outside, for commands: by the file that Weir runs with, or by its URL."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import aiohttp
+import msgspec
+
+from proxy.config.loader import load
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TOKEN_VARIABLE = "WEIR_ADMIN__TOKEN"  # noqa: S105 - a name: a command line would show the token to everybody
+CONNECT_SECONDS = 5.0
+SILENCE_SECONDS = 10.0  # events come every second
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
+
+
+class NoAnswerError(Exception):
+    """One line for who asked."""
+
+
+class Plane(NamedTuple):
+    """Where an admin plane is, and what opens it."""
+
+    url: str
+    unix_path: str | None
+    token: str | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    @property
+    def name(self) -> str:
+        return f"unix:{self.unix_path}" if self.unix_path else self.url
+
+
+def plane_of(config_path: str) -> Plane:
+    """That of the Weir that runs with a file. Raises ConfigError."""
+    admin = load(config_path).admin
+    token = admin.token.get_secret_value() if admin.token else None
+    listen = admin.listen
+    if listen.unix_path is not None:
+        return Plane("http://localhost", listen.unix_path, token)
+    host = _ANY.get(listen.host, listen.host)
+    return Plane(
+        f"http://[{host}]:{listen.port}" if ":" in host else f"http://{host}:{listen.port}", None, token
+    )
+
+
+def plane_at(url: str) -> Plane:
+    """By its URL, or `unix:/path`; the token is in the environment."""
+    token = os.environ.get(TOKEN_VARIABLE) or None
+    if url.startswith("unix:"):
+        return Plane("http://localhost", url.removeprefix("unix:"), token)
+    return Plane((url if "://" in url else f"http://{url}").rstrip("/"), None, token)
+
+
+async def events(plane: Plane) -> AsyncIterator[tuple[str, Any]]:
+    """The messages of /events by their names. Raises NoAnswerError when they end."""
+    try:
+        async with _session(plane) as session, session.get(f"{plane.url}/events") as response:
+            if response.status != 200:
+                raise NoAnswerError(await _refusal(plane, response))
+            while True:
+                yield _parsed(await response.content.readuntil(b"\n\n"))
+    except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
+        raise NoAnswerError(f"{plane.name} does not answer: {error or type(error).__name__}") from None
+
+
+@asynccontextmanager
+async def _session(plane: Plane) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.UnixConnector(plane.unix_path) if plane.unix_path else aiohttp.TCPConnector()
+    patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+    async with aiohttp.ClientSession(
+        connector=connector, headers=plane.headers, timeout=patience, read_bufsize=MESSAGE_BYTES_MAX
+    ) as session:
+        yield session
+
+
+async def _refusal(plane: Plane, response: aiohttp.ClientResponse) -> str:
+    if response.status == 401:
+        return f"{plane.name} wants its token: give the file with -c, or set {TOKEN_VARIABLE}"
+    told = (await response.content.read(1024)).decode("utf-8", "replace")
+    return f"{plane.name} answers {response.status}: {told if told.isprintable() else 'no text'}"
+
+
+def _parsed(message: bytes) -> tuple[str, Any]:
+    name, _, data = message.decode().removeprefix("event: ").partition("\ndata: ")
+    return name, msgspec.json.decode(data)
