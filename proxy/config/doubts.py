@@ -9,12 +9,15 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from proxy.config.names import is_claim
 from proxy.config.units import US
+from proxy.config.wording import either
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from ipaddress import IPv4Network, IPv6Network
 
+    from proxy.config.sections.limits import LimitSettings
     from proxy.config.settings import Settings
 
     Place = tuple[tuple[str | int, ...], str]
@@ -58,8 +61,74 @@ def trusted_strangers(settings: Settings) -> Iterator[Place]:
         yield ("forwarded", "trust", index), f"{network} {why}; name the proxies that stand in front"
 
 
+def written_by_strangers(settings: Settings) -> Iterator[Place]:
+    """Fields that whoever sends a request can fill in as it likes, and that are no credential."""
+    for index, limit in enumerate(settings.limits):
+        for place, name in _headers_of(limit):
+            if why := _why_strangers_write(name):
+                yield ("limits", index, *place), why
+
+
+def _headers_of(limit: LimitSettings) -> Iterator[Place]:
+    """Where a limit names header fields, and their names."""
+    for at, spec in enumerate(limit.key):
+        yield from ((("key", at), part.name) for part in spec.parts if part.kind == "header")
+    yield from ((("match", "headers", name), name) for name in limit.match.headers)
+    yield from ((("exempt", "headers", name), name) for name in limit.exempt.headers)
+
+
+def _why_strangers_write(name: str) -> str:
+    if is_claim(name):
+        return (
+            f"{name} is what hops say of the way, and any client can write it too: it counts only from"
+            " forwarded.trust; write client-ip for the address that these vouch for"
+        )
+    if "_" in name:
+        return (
+            f"{name} has a _ in it: many services take it for the same field as {name.replace('_', '-')}, and"
+            " it is dropped unless a setting names it; write - if that is meant"
+        )
+    return ""
+
+
+def absent_keys(settings: Settings) -> Iterator[Place]:
+    """Who carries nothing of a key is not told apart from all others who do not."""
+    for index, limit in enumerate(settings.limits):
+        is_said = "when_absent" in limit.model_fields_set
+        if not is_said and not any(spec.is_address or spec.is_always_present for spec in limit.key):
+            named = either(tuple(map(str, limit.key)))
+            yield (
+                ("limits", index, "key"),
+                (
+                    f"all requests without {named} share one bucket; put client-ip last to count them by"
+                    " address, or say when_absent: share, or skip to leave them uncounted"
+                ),
+            )
+
+
+def keys_beside_credentials(settings: Settings) -> Iterator[Place]:
+    """Every entry that is present is charged: one that always is stands for no fallback."""
+    for index, limit in enumerate(settings.limits):
+        for at, spec in enumerate(limit.key):
+            others = [each for each in limit.key if each is not spec and not each.is_address]
+            if others and spec.is_always_present and not spec.is_address:
+                yield (
+                    ("limits", index, "key", at),
+                    (
+                        f"{spec} is charged beside {others[0]}, as one bucket for all who share it;"
+                        f" write {others[0]}+{spec} for one bucket of both"
+                    ),
+                )
+
+
 def _covers(network: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
     return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]  # one version
 
 
-DOUBTS: tuple[Doubt, ...] = (small_bursts, trusted_strangers)
+DOUBTS: tuple[Doubt, ...] = (
+    small_bursts,
+    trusted_strangers,
+    written_by_strangers,
+    absent_keys,
+    keys_beside_credentials,
+)

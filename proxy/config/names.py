@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # RFC 9110 section 5.6.2
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 TOKEN_MAX = 256
+# What proxies say of the way that a request has come: of what a stranger says the service sees nothing.
+CLAIMS = frozenset(("forwarded", "x-real-ip"))
+CLAIM_PREFIX = "x-forwarded-"
 WIDE_GLOBS_MAX = 8  # each may double the work of compiling the path
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _NEVER_FORWARDED = ("CONNECT", "TRACE")
@@ -32,6 +35,10 @@ def parse_token(text: str, what: str = "the name of a header") -> str:
     if not _TOKEN.fullmatch(text) or len(text) > TOKEN_MAX:
         raise ValueError(f"{what} holds letters, digits and !#$%&'*+-.^_`|~ only, not {shown(text)}")
     return text
+
+
+def is_claim(name: str) -> bool:
+    return name.lower() in CLAIMS or name.lower().startswith(CLAIM_PREFIX)
 
 
 def distinct_headers(headers: dict[str, str]) -> dict[str, str]:

@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from proxy.clients.networks import CLIENTS_KNOWN, parsed
+from proxy.config.names import CLAIM_PREFIX
 from proxy.http1 import forwarded_field
-from proxy.http1.headers import CLAIM_PREFIX
 
 if TYPE_CHECKING:
     from proxy.clients.networks import Networks
@@ -24,6 +24,7 @@ FORWARDED: Final = b"forwarded"
 
 HOPS_MAX = 32  # hops walked at most: a longer list is a flood
 
+_CLAIM_PREFIX: Final = CLAIM_PREFIX.encode()
 _OWN = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
 _UNKNOWN = b"unknown"  # RFC 7239 section 6.2: a peer on a Unix socket has no address
 
@@ -116,4 +117,4 @@ def _passes_on(name: bytes) -> bool:
     """Whether it is a trusted peer's claim that is not written anew; underscores are never trusted."""
     if name in _OWN or b"_" in name:
         return False
-    return name.startswith(CLAIM_PREFIX) or name == b"x-real-ip"
+    return name.startswith(_CLAIM_PREFIX) or name == b"x-real-ip"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.config.names import CLAIM_PREFIX, CLAIMS
 from proxy.http1.framing import listed
 from proxy.http1.lines import CONNECTS, FRAMES, STAYS, TRACES, LineMemory
 
@@ -30,13 +31,12 @@ _NOT_NAMEABLE = frozenset(
 _OWN = frozenset(b"via x-request-id host expect".split())
 
 # Who the client is and how it came here, as proxies write it: a stranger must not claim it (forwarded.py).
-CLAIMS = frozenset(b"forwarded x-real-ip".split())
-CLAIM_PREFIX = b"x-forwarded-"
+_CLAIMS = frozenset(name.encode() for name in CLAIMS)
 
 # Trace Context: without a valid parent the state means nothing.
 _TRACE = frozenset(b"traceparent tracestate".split())
 
-REQUEST_DROPS = HOP_BY_HOP | _OWN | CLAIMS
+REQUEST_DROPS = HOP_BY_HOP | _OWN | _CLAIMS
 RESPONSE_DROPS = HOP_BY_HOP | {b"x-request-id"}
 _LIMIT_FIELDS = frozenset(
     b"ratelimit ratelimit-policy x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset".split()
@@ -54,7 +54,7 @@ def _marks(drops: frozenset[bytes]) -> dict[bytes, int]:
     }
 
 
-REQUEST_LINES: Final = LineMemory(_marks(REQUEST_DROPS), CLAIM_PREFIX)
+REQUEST_LINES: Final = LineMemory(_marks(REQUEST_DROPS), CLAIM_PREFIX.encode())
 RESPONSE_LINES: Final = LineMemory(_marks(RESPONSE_DROPS))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.http1.headers import CLAIM_PREFIX, CLAIMS
+from proxy.config.names import is_claim
 from proxy.policy.readings import field_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class FieldsRead:
 
     def __init__(self, settings: Settings) -> None:
         self.names = frozenset(_names(settings))
-        self.has_claims = any(map(is_claim, self.names))
+        self.has_claims = any(is_claim(name.decode()) for name in self.names)
         self._underscored = frozenset(name for name in self.names if _UNDERSCORE in name)
 
     def underscored_lines(self, section: HeaderSection) -> list[bytes]:
@@ -43,12 +43,8 @@ class FieldsRead:
         return [trailer for trailer in trailers if trailer[0].lower() not in self.names]
 
 
-def is_claim(name: bytes) -> bool:
-    return name in CLAIMS or name.startswith(CLAIM_PREFIX)
-
-
 def without_claims(fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    return {name: value for name, value in fields.items() if not is_claim(name)}
+    return {name: value for name, value in fields.items() if not is_claim(name.decode("latin-1"))}
 
 
 def _dashed(name: bytes) -> bytes:

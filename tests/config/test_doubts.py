@@ -13,11 +13,25 @@ WARNINGS = [
     ("forwarded: {trust: [10.0.0.0/8]}", "1:21: warning: forwarded.trust[0]: 10.0.0.0/8 is a whole private network: whoever is in it can choose the address that is charged; name the proxies that stand in front"),
     ("forwarded: {trust: [192.0.0.0/8]}", "1:21: warning: forwarded.trust[0]: 192.0.0.0/8 is a whole private network: whoever is in it can choose the address that is charged; name the proxies that stand in front"),
     ("forwarded: {trust: ['fc00::/7']}", "1:21: warning: forwarded.trust[0]: fc00::/7 is a whole private network: whoever is in it can choose the address that is charged; name the proxies that stand in front"),
+    ("limits: [{name: a, rate: 1/s, key: ['header:X-Forwarded-For', client-ip]}]", "1:37: warning: limits[0].key[0]: X-Forwarded-For is what hops say of the way, and any client can write it too: it counts only from forwarded.trust; write client-ip for the address that these vouch for"),
+    ("limits: [{name: a, rate: 1/s, key: ['client-ip+header:x-real-ip', client-ip]}]", "1:37: warning: limits[0].key[0]: x-real-ip is what hops say of the way, and any client can write it too: it counts only from forwarded.trust; write client-ip for the address that these vouch for"),
+    ("limits: [{name: a, rate: 1/s, key: ['header:X_Key', client-ip]}]", "1:37: warning: limits[0].key[0]: X_Key has a _ in it: many services take it for the same field as X-Key, and it is dropped unless a setting names it; write - if that is meant"),
+    ("limits: [{name: a, rate: 1/s, match: {headers: {Forwarded: '*'}}}]", "1:60: warning: limits[0].match.headers.Forwarded: Forwarded is what hops say of the way, and any client can write it too: it counts only from forwarded.trust; write client-ip for the address that these vouch for"),
+    ("limits: [{name: a, rate: 1/s, exempt: {headers: {X-Forwarded-Host: a}}}]", "1:68: warning: limits[0].exempt.headers.X-Forwarded-Host: X-Forwarded-Host is what hops say of the way, and any client can write it too: it counts only from forwarded.trust; write client-ip for the address that these vouch for"),
+    ("limits: [{name: a, rate: 1/s, key: 'header:X-Api-Key'}]", "1:36: warning: limits[0].key: all requests without header:X-Api-Key share one bucket; put client-ip last to count them by address, or say when_absent: share, or skip to leave them uncounted"),
+    ("limits: [{name: a, rate: 1/s, key: ['cookie:a', 'path:1+host']}]", "1:36: warning: limits[0].key: all requests without cookie:a or path:1+host share one bucket; put client-ip last to count them by address, or say when_absent: share, or skip to leave them uncounted"),
+    ("limits: [{name: a, rate: 1/s, key: ['header:X-A', host]}]", "1:51: warning: limits[0].key[1]: host is charged beside header:X-A, as one bucket for all who share it; write header:X-A+host for one bucket of both"),
 ]  # fmt: skip
 
 WELL_MEANT = [
     "limits: [{name: a, rate: 15/s, burst: 15}]",
     "limits: [{name: a, rate: 30/m, burst: 1}]",
+    "limits: [{name: a, rate: 1/s, key: ['header:X-A', client-ip]}]",
+    "limits: [{name: a, rate: 1/s, key: ['header:X-A'], when_absent: share}]",
+    "limits: [{name: a, rate: 1/s, key: ['header:X-A'], when_absent: skip}]",
+    "limits: [{name: a, rate: 1/s, key: host}]",
+    "limits: [{name: a, rate: 1/s, key: const}]",
+    "limits: [{name: a, rate: 1/s, key: ['header:X-A', 'client-ip+host']}]",
     "forwarded: {trust: [10.1.0.0/16, 127.0.0.1, 'fd00:1::/32', 192.168.1.0/24]}",
 ]
 
