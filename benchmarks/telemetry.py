@@ -85,7 +85,7 @@ def scrapes() -> list[tuple[str, float]]:
 
 def _spans(pieces: object) -> list[float]:
     spans = []
-    steps = iter(pieces)  # type: ignore[call-overload]
+    steps = iter(pieces)  # type: ignore[call-overload]  # of either kind
     while True:
         begun = timeit.default_timer()
         if next(steps, None) is None:

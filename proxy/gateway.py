@@ -24,7 +24,7 @@ from proxy.own_answers import refuse, replace
 from proxy.phases import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, RETRY, SWITCH
 from proxy.policy.retries import IDEMPOTENT
 from proxy.record import ABANDONED, FAULTED, SERVED, TUNNELLED, UPSTREAM, WEIR, Record
-from proxy.rules.request_ids import new_request_id
+from proxy.rules.request_ids import drawn, new_request_id
 from proxy.settlement import settle
 from proxy.telemetry.log import event
 
@@ -94,7 +94,7 @@ class Exchange(Record):
         self.phase = NEXT[self.phase][ASK]
         facts = self.facts = rules.heads.facts(head, downstream.peer, downstream.scheme)
         self.client = facts.client
-        self.request_id = facts.request_id or new_request_id()
+        self.request_id = facts.request_id or (drawn.pop() if drawn else new_request_id())
         if head.section.repeated or not rules.edge.is_idle:
             fault = rules.edge.refusal(head)
             if fault is not None:

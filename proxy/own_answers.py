@@ -27,8 +27,12 @@ def refuse(exchange: Exchange, fault: Fault, *, has_body: bool = True) -> None:
     keep = fault.keeps_client and exchange.may_keep()
     if fault.status:
         exchange.status = fault.status
-        frame = _frame(exchange, keep=keep, has_body=has_body)
-        _give(exchange, exchange.rules.pages.refusal(fault, exchange.decision, exchange.target, frame))
+        frame = _frame(exchange)
+        if not has_body:
+            frame = Frame(frame.problems, False, frame.id_bytes)  # noqa: FBT003 - has_body
+        ending = exchange.shared.date_line + connection_line(exchange.head.minor, keep=keep)
+        page = exchange.rules.pages.refusal(fault, exchange.decision, exchange.target, frame, ending)
+        _give(exchange, page)
     exchange.finish(REFUSED if fault.side == faults.DOWNSTREAM else FAULTED, keep=keep)
 
 
@@ -38,9 +42,9 @@ def replace(exchange: Exchange, original: Original) -> None:
     exchange.source = UPSTREAM
     exchange.shared.evidence.replaced(exchange, original)
     keep = exchange.may_keep()
-    frame = _frame(exchange, keep=keep)
-    pages = exchange.rules.pages
-    _give(exchange, pages.replacement(original, exchange.decision, exchange.request_id, frame))
+    decision, request_id, frame = exchange.decision, exchange.request_id, _frame(exchange)
+    ending = exchange.shared.date_line + connection_line(exchange.head.minor, keep=keep)
+    _give(exchange, exchange.rules.pages.replacement(original, decision, request_id, frame, ending))
     exchange.finish(SERVED, keep=keep)
 
 
@@ -56,14 +60,12 @@ def leave_unchanged(exchange: Exchange, head: ResponseHead) -> None:
     exchange.finish(SERVED, keep=keep)
 
 
-def _frame(exchange: Exchange, *, keep: bool, has_body: bool = True) -> Frame:
-    head, facts = exchange.head, exchange.facts
-    problems = facts.problems
-    if problems is None:
-        accept = head.fields.get(b"accept", b"")
-        problems = facts.problems = exchange.rules.pages.problems_for(accept)
-    ending = exchange.shared.date_line + connection_line(head.minor, keep=keep)
-    return Frame(problems, ending, has_body and head.method != b"HEAD", len(exchange.request_id))
+def _frame(exchange: Exchange) -> Frame:
+    facts = exchange.facts
+    frame = facts.frame
+    if frame is None:
+        frame = facts.frame = exchange.rules.pages.frame(exchange.head, exchange.request_id)
+    return frame
 
 
 def _give(exchange: Exchange, page: Page) -> None:

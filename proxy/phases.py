@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-IDLE: Final = 0  # no exchange: the connection waits for a head
+IDLE: Final = 0  # not begun, or ended while the connection stays: it waits for a head
 DECIDING: Final = 1  # the store was asked
 CONNECTING: Final = 2  # a connection to a server was asked for
 WAITING: Final = 3  # the request is on its way, the answer's head is awaited

@@ -9,6 +9,7 @@ import pytest
 
 from proxy import faults
 from proxy.limiter.memory import MemoryStore
+from proxy.policy.retries import PER_SECOND, SHARE
 from tests.net.bench import limit, settings
 from tests.support.messages import answer, get, post
 from tests.support.origin import answering
@@ -286,6 +287,60 @@ async def test_retries_have_a_budget(start_bench, start_origin, connect):
 
     assert statuses == [200, 200, 502, 200]
     assert bench.ledger.upstream_failures == {(bench.address.name, "stale_connection"): 2}
+
+
+# --- what is told does not steer ---
+
+
+@pytest.mark.parametrize("told", ["", "http://elsewhere:1"])
+@pytest.mark.parametrize("dead", [1, 3])
+async def test_second_tries_do_not_depend_on_the_log(
+    start_bench, start_origin, connect, monkeypatch, told, dead
+):
+    """Whatever the record says of the server and the fault so far, a request is tried twice at most."""
+    origin = await start_origin(answering(lambda request: answer(200)))
+    servers = [f"http://127.0.0.1:{free_port()}" for _ in range(dead)]
+    bench = await start_bench(*servers, *([origin] if dead == 1 else []))
+    acquire = bench.shared.pool.acquire
+    tries = []
+
+    def meddling(exchange, avoid=None, *, fresh=False):
+        exchange.server, exchange.fault, exchange.outcome = told, faults.INTERNAL, "served"
+        tries.append(avoid)
+        return (
+            acquire(exchange, avoid or bench.address, fresh=fresh)
+            if dead > 1
+            else first_dead(exchange, avoid)
+        )
+
+    def first_dead(exchange, avoid):
+        if avoid is not None:
+            return acquire(exchange, avoid)
+        next(each for each in bench.shared.pool.addresses if each.name == servers[0]).connect(exchange)
+        return None
+
+    monkeypatch.setattr(bench.shared.pool, "acquire", meddling)
+    wire = await connect(bench)
+    await wire.send(get())
+
+    assert (await wire.response()).status == (200 if dead == 1 else 502)
+    assert len(tries) == 2
+
+
+async def test_budget_of_second_tries_does_not_depend_on_a_metric(start_bench):
+    """Only requests that servers have answered add to it, however they are counted for operators."""
+    bench = await start_bench()
+    retries = bench.shared.retries
+    now = bench.sweeper.now
+    retries.refill(now, bench.shared.answered)
+    retries._left = 0.0
+    bench.ledger.upstream_seconds.noted.extend([0.1] * 100_000)
+    bench.sweeper.sweep(now + 0.1)
+
+    assert retries._left <= 0.1 * PER_SECOND + 0.5
+    bench.shared.answered += 100
+    bench.sweeper.sweep(now + 0.2)
+    assert retries._left >= 100 * SHARE
 
 
 # --- the client is held back from before ---

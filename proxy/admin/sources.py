@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from proxy.telemetry.families import Reading
 
 
-class KeyVerbs(Protocol):
+class KeyCommands(Protocol):
     """What can be done to one key of a limit, live."""
 
     verbs: tuple[str, ...]
@@ -41,7 +41,7 @@ class AdminSources:
     status: Callable[[], Mapping[str, object]]
     settings: Callable[[], AdminSettings]
     limits: Callable[[], Sequence[LimitSettings]] = tuple
-    keys: KeyVerbs | None = None
+    keys: KeyCommands | None = None
     refresh: Callable[[], Awaitable[None]] = _nothing  # is waited for before metrics and status
     # Busy keys, and what went wrong since a moment of the monotonic clock; refreshes too.
     look: Callable[[float], Awaitable[Sights]] = _no_sights

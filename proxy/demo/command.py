@@ -68,7 +68,7 @@ def run_demo(*, once: bool, port: int | None) -> int:
 
 class Terminal(Console):
     def on_broken_pipe(self) -> None:
-        """rich would leave the process from within a task."""
+        """Else rich would leave the process from within a task."""
         try:
             super().on_broken_pipe()
         except SystemExit:

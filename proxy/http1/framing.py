@@ -15,7 +15,7 @@ from proxy.http1.lines import CONNECTS, TABBED
 if TYPE_CHECKING:
     from proxy.faults import Fault
     from proxy.http1.head import HeaderSection, ResponseHead
-    from proxy.http1.lines import Line
+    from proxy.http1.lines import HeaderLine
 
 CHUNKED: Final = -1  # body_length of a chunked message
 UNTIL_CLOSE: Final = -2  # body_length of a response that ends with its connection
@@ -51,7 +51,7 @@ def frame_request(section: HeaderSection, minor: int) -> Fault | None:
     return _why_not_chunked(line, minor)
 
 
-def _why_not_chunked(coding: Line, minor: int) -> Fault | None:
+def _why_not_chunked(coding: HeaderLine, minor: int) -> Fault | None:
     if minor == 0:
         return faults.CHUNKED_IN_HTTP10
     if coding.value.lower() != b"chunked":

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy import faults
-from proxy.faults import Fault
 from proxy.http1.authority import is_authority, is_same_authority
 from proxy.http1.framing import (
     UNTIL_CLOSE,
@@ -22,8 +21,11 @@ from proxy.http1.framing import (
     why_unframed,
 )
 from proxy.http1.headers import REQUEST_LINES, RESPONSE_LINES
-from proxy.http1.lines import CONNECTS, FRAMES, STAYS, Line
+from proxy.http1.lines import CONNECTS, FRAMES, STAYS, HeaderLine
 from proxy.http1.path import folded, readings
+
+if TYPE_CHECKING:
+    from proxy.faults import Fault
 
 # The methods of HTTP, WebDAV and its kin (IANA's registry, in part), which services may have.
 METHODS: Final = frozenset(
@@ -72,20 +74,33 @@ class HeaderSection:
         "wants_close",
     )
 
-    def __init__(self, data: bytes, lines: list[Line]) -> None:
-        fields = {line.name: line.value for line in lines}
+    def __init__(self, data: bytes) -> None:
         self.data = data  # the bytes, the empty line included
-        self.lines = lines  # as they came
-        self.fields = fields  # by lower-case name; repeated ones joined by a comma
+        self.lines: list[HeaderLine] = []  # as they came
+        self.fields: dict[bytes, bytes] = {}  # by lower-case name; repeated ones joined by a comma
         self.repeated: set[bytes] | None = None  # lower-case names that came more than once
-        self.framed_by: Line | None = None
+        self.marks = 0
+        self.framed_by: HeaderLine | None = None
         self.is_ambiguous = False  # framed by more than one line
         self.body_length = 0  # bytes, or CHUNKED
         self.wants_close = False  # the client will not use the connection after this exchange
+        self.passing = b""  # what goes on to the other side, if no line speaks against it
         self.facts: object = None  # what the rules made of it
+
+    def read(self, minor: int, most: int) -> Fault | None:
+        """What is wrong with the lines, of which there may be `most`; else all is known of them then."""
+        lines = REQUEST_LINES.read(self.data, most)
+        if lines is None:
+            is_too_long = self.data.count(b"\n") > most + 1  # with the empty line
+            if is_too_long:
+                return faults.TOO_MANY_HEADERS
+            return why_unframed(b"\r\n" + self.data.lower(), is_http10=minor == 0)
+        self.lines = lines
+        fields = self.fields
         marks = 0
         passing = []
         for line in lines:
+            fields[line.name] = line.value
             if line.marks:
                 marks |= line.marks
                 if line.marks & FRAMES:
@@ -95,9 +110,26 @@ class HeaderSection:
                     continue
             passing.append(line.data)
         self.marks = marks
-        self.passing = b"".join(passing)  # what goes on to the other side, if no line speaks against it
+        self.passing = b"".join(passing)
         if len(fields) != len(lines):
             self._join()
+        host = fields.get(b"host")
+        is_usual = minor == 1 and host is not None and is_authority(host) and b"expect" not in fields
+        return None if is_usual and not marks & (FRAMES | CONNECTS) else self._why_refused(minor)
+
+    def _why_refused(self, minor: int) -> Fault | None:
+        """What is wrong with the fields; else what they say of body and connection is known then."""
+        fields = self.fields
+        if self.framed_by is not None and (fault := frame_request(self, minor)):
+            return fault
+        host = fields.get(b"host")
+        if (host is None and minor == 1) or (host is not None and not is_authority(host)):
+            return faults.BAD_HOST  # also for two of them: they are joined by a comma, which no host holds
+        if b"expect" in fields and fields[b"expect"].lower() != b"100-continue":
+            return faults.UNKNOWN_EXPECTATION
+        if minor == 0 or self.marks & CONNECTS:
+            self.wants_close = ends_connection(fields.get(b"connection"), minor)
+        return None
 
     def _join(self) -> None:
         """The values of fields that came more than once."""
@@ -150,7 +182,7 @@ class RequestHead:
         return self._folded_paths
 
 
-UNREAD: Final = RequestHead(b"", b"", 1, HeaderSection(b"\r\n", []))  # stands for one that could not be read
+UNREAD: Final = RequestHead(b"", b"", 1, HeaderSection(b"\r\n"))  # stands for one that could not be read
 UNREAD.section.wants_close = True
 
 
@@ -166,6 +198,7 @@ class ResponseHead:
         "body_length",
         "framed_by",
         "is_ambiguous",
+        "is_malformed",
         "lines",
         "marks",
         "minor",
@@ -175,12 +208,15 @@ class ResponseHead:
         "wants_close",
     )
 
-    def __init__(self, status: int, reason: bytes, minor: int, lines: list[Line]) -> None:
+    def __init__(self, status: int, reason: bytes, minor: int, section: bytes) -> None:
+        """`section` are the lines behind the first one."""
+        lines = RESPONSE_LINES.read(section, _UNBOUNDED)
         self.status = status
         self.reason = reason
         self.minor = minor
-        self.lines = lines  # as they came
-        self.framed_by: Line | None = None
+        self.is_malformed = lines is None
+        self.lines = lines or []  # as they came
+        self.framed_by: HeaderLine | None = None
         self.is_ambiguous = False  # framed by more than one line
         self.body_length = UNTIL_CLOSE  # bytes, or CHUNKED, or UNTIL_CLOSE
         self.wants_close = False  # the connection carries no other exchange
@@ -188,7 +224,7 @@ class ResponseHead:
         self._lowered: dict[bytes, bytes] | None = None
         marks = 0
         passing = []
-        for line in lines:
+        for line in self.lines:
             if line.marks:
                 marks |= line.marks
                 if line.marks & FRAMES:
@@ -225,7 +261,7 @@ class ResponseHead:
 
     def add(self, name: bytes, value: bytes) -> None:
         """A further field, behind those that came."""
-        line = Line(name.lower(), value, b"%b: %b\r\n" % (name, value), 0)
+        line = HeaderLine(name.lower(), value, b"%b: %b\r\n" % (name, value), 0)
         self.lines.append(line)
         self.passing += line.data
         self._fields = self._lowered = None
@@ -252,18 +288,19 @@ def request_head(
     minor = 1 if version == _HTTP11 else 0
     rest = data[line_end + 2 :]
     # Not after HTTP/1.0, for which other rules hold: it needs no Host.
-    if last is not None and rest == last.section.data and minor == last.minor == 1 and method == last.method:
-        section = last.section
+    is_repeated = last is not None and last.minor == minor == 1 and last.method == method
+    if last is not None and is_repeated and rest == last.section.data:
+        head = RequestHead(method, target, minor, last.section)
     else:
-        judged = _section(data, rest, minor, headers_max)
-        if isinstance(judged, Fault):
-            return judged
-        section = judged
+        section = HeaderSection(rest)
+        head = RequestHead(method, target, minor, section)
+        fault = section.read(minor, headers_max)
+        if fault is not None:
+            return fault
     if method in _REFUSED_METHODS:
         return faults.METHOD_REFUSED
-    head = RequestHead(method, target, minor, section)
     if target[0] != _SLASH or _HASH in target:
-        return _reduce_target(head, section.fields.get(b"host")) or head
+        return _reduce_target(head, head.fields.get(b"host")) or head
     return head
 
 
@@ -275,31 +312,6 @@ def _is_request_line(parts: list[bytes]) -> bool:
     if not target or _NUL in target.translate(_VISIBLE):
         return False
     return target[0] == _SLASH or parts[0] == b"CONNECT" or _OTHER_TARGET.match(target) is not None
-
-
-def _section(data: bytes, rest: bytes, minor: int, headers_max: int) -> HeaderSection | Fault:
-    """The header fields, which are the `rest` of the head."""
-    lines = REQUEST_LINES.read(rest, headers_max)
-    if lines is None:
-        is_too_long = rest.count(b"\n") > headers_max + 1  # with the empty line
-        return faults.TOO_MANY_HEADERS if is_too_long else _why_malformed(data)
-    section = HeaderSection(rest, lines)
-    return _why_refused(section, minor) or section
-
-
-def _why_refused(section: HeaderSection, minor: int) -> Fault | None:
-    """What is wrong with the fields; else what they say of body and connection is known then."""
-    fields = section.fields
-    if section.framed_by is not None and (fault := frame_request(section, minor)):
-        return fault
-    host = fields.get(b"host")
-    if (host is None and minor == 1) or (host is not None and not is_authority(host)):
-        return faults.BAD_HOST  # also for two of them: they are joined by a comma, which no host holds
-    if b"expect" in fields and fields[b"expect"].lower() != b"100-continue":
-        return faults.UNKNOWN_EXPECTATION
-    if minor == 0 or section.marks & CONNECTS:
-        section.wants_close = ends_connection(fields.get(b"connection"), minor)
-    return None
 
 
 def unfinished_fault(data: bytes, end: int, line_bytes: int, head_bytes: int) -> Fault | None:
@@ -362,11 +374,19 @@ def response_head(data: bytes, request_method: bytes) -> ResponseHead | Fault:
     line_end = data.find(b"\r\n")
     line = data[:line_end]
     start = _USUAL_STATUS_LINES.get(line) or _status_line(line)
-    lines = RESPONSE_LINES.read(data[line_end + 2 :], _UNBOUNDED)
-    if start is None or lines is None:
+    if start is None:
         return faults.MALFORMED_RESPONSE
     status, reason, minor = start
-    return framed_response(ResponseHead(status, reason, minor, lines), request_method)
+    head = ResponseHead(status, reason, minor, data[line_end + 2 :])
+    if head.is_malformed:
+        return faults.MALFORMED_RESPONSE
+    length = head.framed_by
+    is_plain = length is not None and not head.is_ambiguous and not head.marks & CONNECTS and minor == 1
+    has_body = status >= 200 and status != 204 and status != 304 and request_method != b"HEAD"  # noqa: PLR1714 - hot: no tuple
+    if length is not None and is_plain and has_body and length.length >= 0:
+        head.body_length = length.length  # nearly every answer: nothing else bears on its end
+        return head
+    return framed_response(head, request_method)
 
 
 def _status_line(line: bytes) -> tuple[int, bytes, int] | None:

@@ -41,7 +41,7 @@ _UNDERSCORE: Final = 0x5F  # looked for by its number: that costs a tenth of `b"
 
 
 @mypyc_attr(acyclic=True)  # holds bytes and numbers only: compiled, no collector needs to know of it
-class Line:
+class HeaderLine:
     """One header line. The same object wherever the line comes again: it must not be changed."""
 
     __slots__ = ("data", "length", "marks", "name", "value")
@@ -68,16 +68,16 @@ class LineMemory:
         """`marks` by name, in lower case. If there are `claims`, names that begin so or hold a `_` STAY."""
         self._marks = marks
         self._claims = claims
-        self._young: dict[bytes, Line] = {}
-        self._old: dict[bytes, Line] = {}
+        self._young: dict[bytes, HeaderLine] = {}
+        self._old: dict[bytes, HeaderLine] = {}
 
-    def read(self, section: bytes, most: int) -> list[Line] | None:
+    def read(self, section: bytes, most: int) -> list[HeaderLine] | None:
         """The lines of `section`, which ends with its first empty one.
 
         None if any is malformed, or if there are more than `most`.
         """
         young = self._young
-        lines: list[Line] = []
+        lines: list[HeaderLine] = []
         for piece in section.split(b"\r\n", most + 1):
             line = young.get(piece)
             if line is None:
@@ -90,7 +90,7 @@ class LineMemory:
             lines.append(line)
         return lines
 
-    def _find(self, piece: bytes) -> Line | None:
+    def _find(self, piece: bytes) -> HeaderLine | None:
         """A line that has not come for a while, or never."""
         line = self._old.pop(piece, None)
         if line is None:
@@ -98,7 +98,15 @@ class LineMemory:
             name = spelling.translate(_NAME)
             if not (colon and name) or _NUL in name or _NUL in value.translate(_TEXT):
                 return None
-            line = self._judged(piece, spelling, name, value)
+            if len(value) > 1 and value[0] == _SPACE and value[1] > _SPACE and value[-1] > _SPACE:
+                bare, data = value[1:], piece + b"\r\n"  # the usual spelling
+            else:
+                bare = value.strip(b" \t")
+                data = b"%b: %b\r\n" % (spelling, bare)
+            marks = self._marks.get(name, 0)
+            if self._claims and (name.startswith(self._claims) or _UNDERSCORE in name):
+                marks = STAYS
+            line = _marked(name, value, bare, data, marks) if marks else HeaderLine(name, bare, data, 0)
             if len(piece) > LINE_BYTES or name in _PASSING:
                 return line
         if len(self._young) >= LINES_MAX:
@@ -106,24 +114,13 @@ class LineMemory:
         self._young[piece] = line
         return line
 
-    def _judged(self, piece: bytes, spelling: bytes, name: bytes, value: bytes) -> Line:
-        if len(value) > 1 and value[0] == _SPACE and value[1] > _SPACE and value[-1] > _SPACE:
-            bare, data = value[1:], piece + b"\r\n"  # the usual spelling
-        else:
-            bare = value.strip(b" \t")
-            data = b"%b: %b\r\n" % (spelling, bare)
-        marks = self._marks.get(name, 0)
-        if marks & FRAMES:
-            return _framing(name, value, bare, data, marks)
-        if self._claims and (name.startswith(self._claims) or _UNDERSCORE in name):
-            marks = STAYS
-        elif marks & CONNECTS and bare.lower() == b"keep-alive":
-            marks ^= CONNECTS  # what nearly everybody says, and means nothing in HTTP/1.1
-        return Line(name, bare, data, marks)
 
-
-def _framing(name: bytes, value: bytes, bare: bytes, data: bytes, marks: int) -> Line:
+def _marked(name: bytes, value: bytes, bare: bytes, data: bytes, marks: int) -> HeaderLine:
+    if marks & CONNECTS and bare.lower() == b"keep-alive":
+        return HeaderLine(name, bare, data, marks ^ CONNECTS)  # what nearly everybody says, and means nothing
+    if not marks & FRAMES:
+        return HeaderLine(name, bare, data, marks)
     is_length = name == b"content-length" and _LENGTH.fullmatch(bare) is not None
     if not value.rstrip(b" ").endswith(bare):
         marks |= TABBED
-    return Line(name, bare, data, marks, int(bare) if is_length else -1)
+    return HeaderLine(name, bare, data, marks, int(bare) if is_length else -1)

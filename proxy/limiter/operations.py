@@ -62,7 +62,10 @@ class Take:
         return [self._cache.key(charges[0].key)]
 
     def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
-        """`LimitCache.verdict`, written out: nearly every request comes by here (docs/decisions/0009)."""
+        """`LimitCache.verdict`, written out, since nearly every request comes by here.
+
+        What that saves: docs/decisions/0009-what-a-take-costs.md.
+        """
         answer = answers[at]
         fits = answer >= 0
         debt = answer if fits else ~answer

@@ -1,7 +1,7 @@
 """Calls to Redis as bytes (RESP, redis.io/docs/latest/develop/reference/protocol-spec).
 
 Everything that does not change is packed once: a call is a join of ready pieces
-(docs/decisions/redis-transport.md). Knows nothing of connections or of what the scripts do.
+(docs/decisions/0005-redis-connections.md). Knows nothing of connections or of what the scripts do.
 """
 
 from __future__ import annotations

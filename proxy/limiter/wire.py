@@ -2,7 +2,7 @@
 
 redis-py makes the connection (TCP, TLS or Unix socket, HELLO, AUTH, SELECT); then its transport is handed
 to a protocol of ours that feeds hiredis: a check costs a third of redis-py's own way
-(docs/decisions/redis-transport.md). Knows nothing of scripts, breakers or time.
+(docs/decisions/0005-redis-connections.md). Knows nothing of scripts, breakers or time.
 """
 
 from __future__ import annotations

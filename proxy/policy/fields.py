@@ -29,7 +29,7 @@ def fields(decision: Decision, dialect: str) -> bytes:
     """The lines that tell a decision; none in the dialect off, or if only shadow limits applied."""
     if dialect == OFF:
         return b""
-    shown = decision.told
+    shown = decision.verdicts if len(decision.verdicts) == 1 else decision.told
     for verdict in shown:
         if verdict.limit.is_shadow:
             shown = [verdict for verdict in shown if not verdict.limit.is_shadow]

@@ -31,7 +31,7 @@ class Hasher(Protocol):
     def digest(self) -> bytes: ...
 
 
-class Entry:
+class KeyEntry:
     """One entry of a limit's key: a value that requests may carry, or several together."""
 
     __slots__ = ("_parts", "_readers", "base", "field", "judge", "read", "spec")
@@ -74,7 +74,7 @@ class Partition:
 
     def __init__(self, specs: Sequence[KeySpec], secret: bytes, *, shares: bool = True) -> None:
         """`shares`: requests that carry nothing of it have one bucket together, else none."""
-        self.entries = [Entry(spec, secret) for spec in specs]
+        self.entries = [KeyEntry(spec, secret) for spec in specs]
         self._credentials = [
             (entry.field, entry.judge, entry.read, entry.base)
             for entry in self.entries

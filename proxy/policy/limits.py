@@ -13,7 +13,7 @@ from proxy.faults import UNCLEAR_CREDENTIAL
 from proxy.policy import gcra
 from proxy.policy.decision import Charge
 from proxy.policy.keys import Partition
-from proxy.policy.matching import Exemption, Match
+from proxy.policy.matching import Exemption, Matcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,7 +71,7 @@ class Limit:
 
         self.key_spec: tuple[KeySpec, ...] = tuple(settings.key)
         self.partition = Partition(self.key_spec, secret, shares=settings.when_absent == "share")
-        self.match = Match(settings.match)
+        self.match = Matcher(settings.match)
         self.exemption = Exemption(settings.exempt)
         # Whether it applies, and to whom, depends on the client and the header fields only ...
         self.is_static = (

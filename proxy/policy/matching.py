@@ -1,7 +1,7 @@
 """Which requests a rule is for. Services read one request differently (http1.path, spelling), so:
 
-a `Match`, by which requests are limited, holds if the request fits it in any reading, and an `Exemption`, by
-which they are let through, only if it fits in every one. `match.exact` is for services that tell `/A` from
+a `Matcher`, by which requests are limited, holds if the request fits it in any reading, and an `Exemption`,
+by which they are let through, only if it fits in every one. `match.exact` is for services that tell `/A` from
 `/a`. Costs nothing for what a rule does not say. Knows nothing of rates or buckets.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _HOST = b"host"
 
 
-class Match:
+class Matcher:
     __slots__ = ("_headers", "_is_exact", "_methods", "_paths", "is_of_section", "is_universal")
 
     def __init__(self, settings: MatchSettings) -> None:

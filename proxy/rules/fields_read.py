@@ -21,22 +21,20 @@ _UNDERSCORE = b"_"
 
 
 class FieldsRead:
-    __slots__ = ("_underscored", "has_claims", "names")
+    __slots__ = ("has_claims", "names", "underscored")
 
     def __init__(self, settings: Settings) -> None:
         self.names = frozenset(_names(settings))
         self.has_claims = any(is_claim(name.decode()) for name in self.names)
-        self._underscored = frozenset(name for name in self.names if _UNDERSCORE in name)
+        self.underscored = frozenset(name for name in self.names if _UNDERSCORE in name)
 
     def underscored_lines(self, section: HeaderSection) -> list[bytes]:
         """They go on like others, since the settings say that the service knows them."""
-        if not self._underscored:
-            return []
-        return [line.data for line in section.lines if line.name in self._underscored]
+        return [line.data for line in section.lines if line.name in self.underscored]
 
     def has_twins(self, section: HeaderSection) -> bool:
         """A service that takes `_` and `-` for the same has two values of a field that is read."""
-        return any(name in section.fields and _dashed(name) in section.fields for name in self._underscored)
+        return any(name in section.fields and _dashed(name) in section.fields for name in self.underscored)
 
     def unread(self, trailers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Behind a body come fields that nobody was charged by: a service may merge them with the head's."""

@@ -28,11 +28,11 @@ from proxy.rules.request_ids import given_id, has_trace
 if TYPE_CHECKING:
     from proxy.clients.networks import Networks
     from proxy.config.settings import Settings
-    from proxy.contract.problem import Problems
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
     from proxy.policy.decision import Decision
     from proxy.policy.limits import Due, Limits
+    from proxy.rules.pages import Frame
 
 
 class Facts:
@@ -42,11 +42,11 @@ class Facts:
         "charges",
         "client",
         "fields",
+        "frame",
         "has_host",
         "has_trace",
         "heads",
         "lines",
-        "problems",
         "request_id",
         "upgrade",
     )
@@ -62,7 +62,7 @@ class Facts:
         self.request_id: str | None = None  # the client's own
         self.has_trace = False
         self.upgrade = b""  # the protocol that the client wants to switch to
-        self.problems: Problems | None = None  # in the form that it asks for, once one was needed
+        self.frame: Frame | None = None  # of answers of our own, once one was needed
 
 
 class Heads:
@@ -105,7 +105,8 @@ class Heads:
         facts.upgrade = asks_upgrade(head) if b"upgrade" in fields else b""
         if b"x-request-id" in fields:
             facts.request_id = given_id(fields)
-        if self.read.has_twins(section):
+        read = self.read
+        if read.underscored and read.has_twins(section):
             facts.charges = REPEATED_CREDENTIAL
         elif self._limits.is_static:
             facts.charges = self._limits.charges(head, client)
@@ -114,11 +115,13 @@ class Heads:
         else:  # nothing of it is the request's own but its Host
             way = b"%bX-Forwarded-Host: %b\r\n" % (strangers_way(peer, scheme), fields.get(b"host", b""))
         is_special = section.marks & (CONNECTS | TRACES)
-        kept = self.read.names
+        underscored = b"".join(read.underscored_lines(section)) if read.underscored else b""
         facts.lines = b"%b%b%b%b%b%b%b" % (
             b"Host: %b\r\n" % fields[b"host"] if facts.has_host else b"",
-            request_lines(head, is_traced=facts.has_trace, kept=kept) if is_special else section.passing,
-            b"".join(self.read.underscored_lines(section)),
+            request_lines(head, is_traced=facts.has_trace, kept=read.names)
+            if is_special
+            else section.passing,
+            underscored,
             way,
             b"Transfer-Encoding: chunked\r\n" if section.body_length == CHUNKED else b"",
             b"Expect: 100-continue\r\n" if b"expect" in fields and head.minor == 1 else b"",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from proxy.config.settings import Settings
     from proxy.contract.redaction import Original
     from proxy.faults import Fault
-    from proxy.http1.head import ResponseHead
+    from proxy.http1.head import RequestHead, ResponseHead
     from proxy.policy.decision import Decision
     from proxy.policy.edge import Edge
 
@@ -29,10 +29,9 @@ _OF_UNCHANGED = frozenset(b"cache-control content-location date etag expires var
 
 
 class Frame(NamedTuple):
-    """What an answer of our own takes from its request and connection, whatever it says."""
+    """What an answer of our own takes from its request, whatever it says."""
 
     problems: Problems  # in the form that the client asked for
-    ending: bytes  # what stands last in its head, with the empty line
     has_body: bool
     id_bytes: int  # of the request id
 
@@ -44,6 +43,7 @@ class Kind(NamedTuple):
     lines: bytes  # header lines of this request's own
     violated: tuple[str, ...]  # the limits that refused
     frame: Frame
+    ending: bytes  # what stands last in its head, with the empty line
 
 
 class Page(NamedTuple):
@@ -65,13 +65,17 @@ class Pages:
         self._drops = RESPONSE_DROPS_LIMITED if self._dialect == fields.LEGACY else RESPONSE_DROPS
         self._pages: dict[Kind, Page] = {}
 
-    def problems_for(self, accept: bytes) -> Problems:
-        """In the form that an Accept field asks for."""
-        return self._forms.get(form_of(accept), self.problems)
+    def frame(self, head: RequestHead, request_id: str) -> Frame:
+        """The same for all requests that repeat the header section."""
+        problems = self._forms.get(form_of(head.fields.get(b"accept", b"")), self.problems)
+        return Frame(problems, head.method != b"HEAD", len(request_id))
 
     # --- refusals ---
 
-    def refusal(self, fault: Fault, decision: Decision | None, target: bytes, frame: Frame) -> Page:
+    def refusal(
+        self, fault: Fault, decision: Decision | None, target: bytes, frame: Frame, ending: bytes
+    ) -> Page:
+        """`ending` is what stands last in its head, with the empty line."""
         lines = b""
         violated: tuple[str, ...] = ()
         if decision is not None and decision.is_admitted:
@@ -80,7 +84,7 @@ class Pages:
             lines, violated = fields.refusal(decision, self._dialect)
         if fault.extra == faults.ALLOW:
             lines += self._edge.allow_line(target)
-        kind = Kind(fault.reason, lines, violated, frame)
+        kind = Kind(fault.reason, lines, violated, frame, ending)
         return self._pages.get(kind) or self._refusal(fault, kind)
 
     def _refusal(self, fault: Fault, kind: Kind) -> Page:
@@ -91,7 +95,7 @@ class Pages:
             lines += b"Proxy-Status: weir;error=%b\r\n" % fault.proxy_error.encode()
         violated = kind.violated if fault is faults.LIMITED else ()
         head, body = frame.problems.pieces(fault.status, fault.detail, frame.id_bytes, violated)
-        page = _laid_out(fault.status, head + lines, body, frame)
+        page = _laid_out(fault.status, head + lines, body, kind)
         self._keep(kind, page)
         return page
 
@@ -103,18 +107,23 @@ class Pages:
     # --- in the place of an answer ---
 
     def replacement(
-        self, original: Original, decision: Decision | None, request_id: str, frame: Frame
+        self,
+        original: Original,
+        decision: Decision | None,
+        request_id: str,
+        frame: Frame,
+        ending: bytes,
     ) -> Page:
         """What stands for an answer whose details must not leave."""
         kept = original.kept_lines(self._drops)
         lines = kept + fields.fields(decision, self._dialect) if decision is not None else kept
+        kind = Kind(original.status, lines, (), frame, ending)
         members = original.members()
         if members:
             problems, status = frame.problems, original.shown_status
             content_type, text = problems.body(status, WITHHELD, request_id, members=members)
             head = problem_head_lines(content_type, text)
-            return _laid_out(status, head + self._received(original) + lines, [text], frame)
-        kind = Kind(original.status, lines, (), frame)
+            return _laid_out(status, head + self._received(original) + lines, [text], kind)
         page = self._pages.get(kind)
         if page is None:
             page = self._replacement(original, kind)
@@ -125,7 +134,7 @@ class Pages:
     def _replacement(self, original: Original, kind: Kind) -> Page:
         status, frame = original.shown_status, kind.frame
         head, body = frame.problems.pieces(status, WITHHELD, frame.id_bytes)
-        return _laid_out(status, head + self._received(original) + kind.lines, body, frame)
+        return _laid_out(status, head + self._received(original) + kind.lines, body, kind)
 
     def _received(self, original: Original) -> bytes:
         """RFC 9209 section 2.1.4."""
@@ -144,9 +153,9 @@ class Pages:
         return b"%b%bX-Request-Id: %b\r\n" % (status_line(304), b"".join(lines), request_id.encode())
 
 
-def _laid_out(status: int, lines: bytes, body: list[bytes], frame: Frame) -> Page:
+def _laid_out(status: int, lines: bytes, body: list[bytes], kind: Kind) -> Page:
     """`lines` are those before the request id, `body` is in pieces between its places."""
-    first, *others = (body if frame.has_body else []) or [b""]
-    body_bytes = len(first) + sum(map(len, others)) + len(others) * frame.id_bytes
+    first, *others = (body if kind.frame.has_body else []) or [b""]
+    body_bytes = len(first) + sum(map(len, others)) + len(others) * kind.frame.id_bytes
     opening = b"%b%bX-Request-Id: " % (status_line(status), lines)
-    return Page([opening, b"\r\n%b%b" % (frame.ending, first), *others], body_bytes)
+    return Page([opening, b"\r\n%b%b" % (kind.ending, first), *others], body_bytes)

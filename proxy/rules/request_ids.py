@@ -18,8 +18,8 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 # Drawn from the system in one call for many: a tenth of what it costs to write a random number down.
 DRAWN_AT_ONCE: Final = 128
 _ZEROS: Final = "0" * 16
-_drawn: Final[list[str]] = []
-register_at_fork(after_in_child=_drawn.clear)  # else two workers would give the same
+drawn: Final[list[str]] = []  # in reserve
+register_at_fork(after_in_child=drawn.clear)  # else two workers would give the same
 
 
 def given_id(fields: dict[bytes, bytes]) -> str | None:
@@ -36,12 +36,12 @@ def has_trace(fields: dict[bytes, bytes]) -> bool:
 
 def new_request_id() -> str:
     """Random, 32 hexadecimal digits: also a W3C trace id, neither half of which is all zeros."""
-    if not _drawn:
+    if not drawn:
         _draw()
-    return _drawn.pop()
+    return drawn.pop()
 
 
 def _draw() -> None:
     digits = urandom(16 * DRAWN_AT_ONCE).hex()
     ids = [digits[at : at + 32] for at in range(0, len(digits), 32)]
-    _drawn.extend([each for each in ids if _ZEROS not in (each[:16], each[16:])])
+    drawn.extend([each for each in ids if _ZEROS not in (each[:16], each[16:])])

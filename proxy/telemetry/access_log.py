@@ -18,11 +18,11 @@ import msgspec
 from proxy.contract.ration import Ration
 from proxy.http1 import trace_context
 from proxy.record import SERVED, TUNNELLED
-from proxy.telemetry.line import Line
+from proxy.telemetry.line import AccessLine
 from proxy.telemetry.line_forms import FORMS
 from proxy.telemetry.log import event
-from proxy.telemetry.metrics import EXEMPT, word_of
-from proxy.telemetry.safe_text import header_text, method_text, target_text
+from proxy.telemetry.metrics import ADMITTED, EXEMPT, word_of
+from proxy.telemetry.safe_text import METHOD_TEXTS, header_text, method_text, target_text
 from proxy.telemetry.writer import LineWriter
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class AccessLog:
         metrics.provide_access_log(lambda: self.dropped)
         self.headers: tuple[bytes, ...] = ()  # of the request, whose values a record brings along
         self._extras: tuple[str, ...] = ()  # the fields that they fill
-        self._form: Callable[[Line], bytes] | None = None  # None: JSON
+        self._form: Callable[[AccessLine], bytes] | None = None  # None: JSON
         self._share = 1.0
         self._slow = 0.0  # seconds; 0: nothing is slow
         self._slow_ration = Ration(SLOW_PER_SECOND, SLOW_BURST)
@@ -128,21 +128,24 @@ class AccessLog:
             self.flush()
             self._writer.close(timeout)
 
-    def _line(self, exchange: Record) -> Line:
+    def _line(self, exchange: Record) -> AccessLine:
         started = exchange.started
         millisecond = int((started + self._epoch) * 1000)
         if millisecond != self._millisecond:
             self._millisecond = millisecond
-            self._time = _rfc3339(millisecond)
+            second, rest = divmod(millisecond, 1000)
+            self._time = f"{_second_text(second)}.{rest:03d}Z"
+        method = exchange.method
         decision = exchange.decision
+        limits = self._verdicts(exchange) if decision is not None or exchange.exempt else None
         fault = exchange.fault
         upstream_seconds = exchange.upstream_seconds
-        line = Line(
+        line = AccessLine(
             self._time,
             exchange.request_id,
             exchange.client,
             exchange.peer,
-            method_text(exchange.method),
+            METHOD_TEXTS.get(method) or method_text(method),
             target_text(exchange.target),
             exchange.status,
             exchange.source,
@@ -150,7 +153,7 @@ class AccessLog:
             exchange.bytes_in,
             exchange.bytes_out,
             int((exchange.finished - started) * 1e6) / 1e3,
-            self._verdicts(exchange) if decision is not None or exchange.exempt else None,
+            limits,
             decision.via if decision is not None else None,
             exchange.server or None,
             int(upstream_seconds * 1e6) / 1e3 if upstream_seconds else None,
@@ -163,7 +166,7 @@ class AccessLog:
             line.sample = self._share
         return line
 
-    def _fill(self, line: Line, headers: Sequence[bytes]) -> None:
+    def _fill(self, line: AccessLine, headers: Sequence[bytes]) -> None:
         """A reload between an exchange's head and its line costs the fields that do not fit."""
         for name, value in zip(self._extras, headers, strict=False):
             if not value:
@@ -184,9 +187,10 @@ class AccessLog:
     def _verdicts(self, exchange: Record) -> msgspec.Raw:
         """The limits' names by what they said, as JSON; the same few combinations come again and again."""
         key: tuple[str, ...] = ()
-        if exchange.decision is not None:
-            for verdict in exchange.decision.told:
-                key += (word_of(verdict), verdict.limit.name)
+        decision = exchange.decision
+        if decision is not None:
+            for verdict in decision.verdicts if len(decision.verdicts) == 1 else decision.told:
+                key += (ADMITTED if verdict.is_admitted else word_of(verdict), verdict.limit.name)
         for limit in exchange.exempt:
             key += (EXEMPT, limit.name)
         text = self._limits.get(key)
@@ -230,11 +234,6 @@ def _slow_fields(exchange: Record) -> dict[str, object]:
 @lru_cache(2)
 def _second_text(second: int) -> str:
     return strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
-
-
-def _rfc3339(millisecond: int) -> str:
-    second, rest = divmod(millisecond, 1000)
-    return f"{_second_text(second)}.{rest:03d}Z"
 
 
 def _report(word: str, destination: str, cause: str, lines: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Line(msgspec.Struct, omit_defaults=True, gc=False):
+class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     """The fields of a line, in order; those that are None are left out."""
 
     time: str

@@ -13,7 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.telemetry.line import Line
+    from proxy.telemetry.line import AccessLine
 
 ECS_VERSION: Final = "8.11.0"
 
@@ -21,7 +21,7 @@ _OUTCOMES = {"served": "success", "tunnelled": "success", "abandoned": "unknown"
 _encoder = msgspec.json.Encoder()
 
 
-def text(line: Line) -> bytes:
+def text(line: AccessLine) -> bytes:
     """For people who look at a terminal."""
     took = f"{line.duration_ms:g}ms" + (f" (service {line.upstream_ms:g}ms)" if line.upstream_ms else "")
     parts = [line.time, line.client, f"{line.method or '-'} {line.target or '-'}", str(line.status or "-")]
@@ -35,7 +35,7 @@ def text(line: Line) -> bytes:
     return " ".join(parts).encode("ascii", "backslashreplace")
 
 
-def common(line: Line) -> bytes:
+def common(line: AccessLine) -> bytes:
     """Apache's common log form (mod_log_config)."""
     moment = datetime.fromisoformat(line.time).astimezone(UTC)
     request = f"{line.method or '-'} {line.target or '-'} HTTP/1.1"
@@ -43,13 +43,13 @@ def common(line: Line) -> bytes:
     return f"{written} {line.status} {line.bytes_out or '-'}".encode("ascii", "backslashreplace")
 
 
-def combined(line: Line) -> bytes:
+def combined(line: AccessLine) -> bytes:
     """The same with Referer and User-Agent."""
     more = f' "{_quoted(line.referer or "-")}" "{_quoted(line.user_agent or "-")}"'
     return common(line) + more.encode("ascii", "backslashreplace")
 
 
-def ecs(line: Line) -> bytes:
+def ecs(line: AccessLine) -> bytes:
     """Elastic Common Schema: its names where it has any, our own under `weir`."""
     told: dict[str, Any] = {
         "@timestamp": line.time,
@@ -88,7 +88,7 @@ def _quoted(value: str) -> str:
     return value.replace('"', "\\x22")
 
 
-FORMS: Final[dict[str, Callable[[Line], bytes]]] = {
+FORMS: Final[dict[str, Callable[[AccessLine], bytes]]] = {
     "text": text,
     "common": common,
     "combined": combined,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy import faults
 from proxy.policy.decision import LOCAL, STORE
-from proxy.telemetry.histogram import Histogram
+from proxy.telemetry.histogram import NOTED_MAX, Histogram
 from proxy.telemetry.recent import Recent
 from proxy.telemetry.safe_text import METHODS
 from proxy.telemetry.top_keys import NEAR, NEAR_OF, NEAR_PARTS, OVER, TopKeys
@@ -141,10 +141,13 @@ class Metrics:
             self._first(key)
         started = exchange.started
         if status != 101:  # a tunnel lasts as long as it likes
-            self.request_seconds.observe(exchange.finished - started)
-            self.own_seconds.observe((exchange.upstream_started or exchange.finished) - started)
+            noted = self.request_seconds.noted
+            noted.append(exchange.finished - started)
+            self.own_seconds.noted.append((exchange.upstream_started or exchange.finished) - started)
+            if len(noted) >= NOTED_MAX:
+                self._count_seconds()
         if exchange.upstream_seconds:
-            self.upstream_seconds.observe(exchange.upstream_seconds)
+            self.upstream_seconds.noted.append(exchange.upstream_seconds)
         decision = exchange.decision
         if decision is not None:
             self._decided(exchange, decision)
@@ -164,10 +167,10 @@ class Metrics:
         self.ended[known] = self.ended.get(known, 0) + 1
 
     def _decided(self, exchange: Record, decision: Decision) -> None:
-        decisions = self.decisions
+        decisions, verdicts = self.decisions, decision.verdicts
         via = decision.via
         is_near = False
-        for verdict in decision.told:
+        for verdict in verdicts if len(verdicts) == 1 else decision.told:
             limit = verdict.limit
             key = (limit.name, ADMITTED if verdict.is_admitted else word_of(verdict), via)
             try:
@@ -178,6 +181,10 @@ class Metrics:
                 is_near = True
         if is_near:
             self.top_keys.saw(exchange.charges, decision.verdicts, exchange.finished)
+
+    def _count_seconds(self) -> None:
+        for histogram in (self.request_seconds, self.own_seconds, self.upstream_seconds):
+            histogram.count()
 
     def _exempted(self, limits: Iterable[Limit]) -> None:
         for limit in limits:

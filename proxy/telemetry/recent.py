@@ -24,7 +24,7 @@ REDACTED: Final = "redacted"
 KINDS: Final = (REDACTED, FAULTED, REFUSED, ABANDONED)
 
 
-class Entry:
+class RecentExchange:
     """What is copied when it happens; it becomes text when somebody looks."""
 
     __slots__ = (
@@ -65,7 +65,7 @@ class Recent:
     __slots__ = ("_rings",)
 
     def __init__(self) -> None:
-        self._rings: dict[str, deque[Entry]] = {kind: deque(maxlen=KEPT) for kind in KINDS}
+        self._rings: dict[str, deque[RecentExchange]] = {kind: deque(maxlen=KEPT) for kind in KINDS}
 
     def note(self, exchange: Record) -> None:
         """An exchange with a fault, or whose answer was replaced."""
@@ -74,7 +74,7 @@ class Recent:
         kind = REDACTED if exchange.redacted_status else exchange.outcome
         ring = self._rings.get(kind)
         if ring is not None:
-            ring.append(Entry(exchange, kind))
+            ring.append(RecentExchange(exchange, kind))
 
     def since(self, moment: float) -> list[Trouble]:
         """Those that ended after a moment of the monotonic clock, the oldest first."""
@@ -84,7 +84,7 @@ class Recent:
         return [_trouble(entry, epoch) for entry in found]
 
 
-def _trouble(entry: Entry, epoch: float) -> Trouble:
+def _trouble(entry: RecentExchange, epoch: float) -> Trouble:
     return Trouble(
         time=round(entry.finished + epoch, 3),
         request_id=entry.request_id,

@@ -35,7 +35,7 @@ _SECRET_NAME = re.compile(
 _SEPARATORS = re.compile(r"([&;?])")
 _UNSAFE = re.compile(r"[^\x20-\x7e]")
 _known_queries: Final[dict[str, str]] = {}
-_METHOD_TEXTS: Final = {method: method.decode("ascii") for method in METHODS}
+METHOD_TEXTS: Final = {method: method.decode("ascii") for method in METHODS}
 
 
 def target_text(target: bytes) -> str:
@@ -56,7 +56,7 @@ def header_text(value: bytes) -> str:
 
 
 def method_text(method: bytes) -> str:
-    known = _METHOD_TEXTS.get(method)
+    known = METHOD_TEXTS.get(method)
     return known if known is not None else _UNSAFE.sub(_escaped, method[:METHOD_CHARS].decode("latin-1"))
 
 

@@ -225,7 +225,7 @@ _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
 
 
 class CombinedFormat:
-    """nginx's and Apache's combined and common formats; further columns may follow.
+    """The combined and common formats of nginx and Apache; further columns may follow.
 
     The field of the key is a column by its number, counted from 1 (or from the end, from -1): what stands in
     quotes or brackets is one column.
@@ -332,7 +332,7 @@ def _value(word: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """nginx writes `\\x22` for a quote, Apache `\\"`."""
+    """A quote is `\\x22` to nginx and `\\"` to Apache."""
     if "\\" not in text:
         return text
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2], text)

@@ -169,7 +169,7 @@ async def test_request_streams(weir, origin, connect):
     visit = await origin.visit(0)
     for piece in (b"one\n", b"two\n", b"three\n"):
         await wire.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-        await until(lambda: piece in visit.received, "the piece is with the origin")  # noqa: B023
+        await until(lambda: piece in visit.received, "the piece is with the origin")  # noqa: B023 - awaited within the round
     await wire.send(b"0\r\n\r\n")
 
     assert (await wire.response()).status == 200

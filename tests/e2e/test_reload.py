@@ -110,7 +110,7 @@ async def test_swapped_configmap_is_followed(new_weir, start_origin, ask):
     weir.start()
     assert await statuses(ask, weir, 3, "X-Auth-Token: a") == [200, 200, 429]
     for number, rate in ((1, 3), (2, 5)):
-        await reloaded(weir, lambda: swap(number, limited(f"{rate}/m", name=f"limit-{number}")))  # noqa: B023
+        await reloaded(weir, lambda: swap(number, limited(f"{rate}/m", name=f"limit-{number}")))  # noqa: B023 - awaited within the round
         assert await statuses(ask, weir, rate + 1, "X-Auth-Token: a") == [200] * rate + [429]
 
 
@@ -278,8 +278,8 @@ async def test_many_reloads_under_load_lose_no_request(start_weir, start_origin,
         before, answered = last_reload(weir)[1], len(seen)
         weir.write_config(limited("1000000/s", name="other" if number % 2 else "one"))
         weir.signal(signal.SIGHUP)
-        await until(lambda: last_reload(weir)[1] != before, "a reload")  # noqa: B023
-        await until(lambda: len(seen) > answered + 8, "answers")  # noqa: B023
+        await until(lambda: last_reload(weir)[1] != before, "a reload")  # noqa: B023 - awaited within the round
+        await until(lambda: len(seen) > answered + 8, "answers")  # noqa: B023 - awaited within the round
     for task in loads:
         task.cancel()
     ends = await asyncio.gather(*loads, return_exceptions=True)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import faults
-from proxy.http1.framing import CHUNKED, UNTIL_CLOSE
+from proxy.http1.framing import CHUNKED, UNTIL_CLOSE, framed_response
 from proxy.http1.head import ResponseHead, response_head
 from tests.http1 import oracle
 
@@ -167,3 +167,42 @@ def test_fields_of_a_response_are_told_apart_for_who_asks():
     assert head.headers == [(b"X-a", b"B"), (b"x-A", b"C"), (b"Server", b"Z")]
     assert head.fields == {b"x-a": b"B, C", b"server": b"Z"}
     assert head.lowered == {b"x-a": b"b, c", b"server": b"z"}
+
+
+LINES = [
+    *(
+        b"Content-Length: 3",
+        b"content-length:3",
+        b"Content-Length: 03",
+        b"Content-Length: x",
+        b"Content-Length: 3\t",
+    ),
+    *(
+        b"Transfer-Encoding: chunked",
+        b"Connection: close",
+        b"Connection: keep-alive",
+        b"TE: trailers",
+        b"X: y",
+    ),
+    b"Upgrade: a",
+]
+
+
+@given(
+    status=st.sampled_from([100, 101, 200, 201, 204, 206, 304, 404, 500]),
+    minor=st.sampled_from([0, 1]),
+    lines=st.lists(st.sampled_from(LINES), max_size=3),
+    method=st.sampled_from([b"GET", b"HEAD", b"POST"]),
+)
+def test_short_way_of_framing_is_the_long_one(status, minor, lines, method):
+    """Most answers have one Content-Length and nothing else that bears on their end."""
+    section = b"".join(line + b"\r\n" for line in [*lines, b""])
+    short = answer(b"HTTP/1.%d %d X\r\n%b" % (minor, status, section), method)
+    head = ResponseHead(status, b"X", minor, section)
+    long = framed_response(head, method)
+
+    if isinstance(short, ResponseHead):
+        assert (short.body_length, short.wants_close) == (head.body_length, head.wants_close)
+        assert long is head
+    else:
+        assert long is short

@@ -62,7 +62,7 @@ class TestRedisStore(StoreContract):
 
 class TestRedisStoreWithDenialCache(StoreContract):
     # A request that a known refusal ends is not told what others of its tick are about to take.
-    test_any_history_agrees_with_the_model = None  # type: ignore[assignment]
+    test_any_history_agrees_with_the_model = None  # type: ignore[assignment]  # of the contract: not for Redis
 
     @pytest.fixture
     async def bench(self, shared_redis: Redis) -> AsyncIterator[Bench]:

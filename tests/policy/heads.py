@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from proxy.config.sections.limits import LimitSettings
 from proxy.http1.head import HeaderSection, RequestHead
-from proxy.http1.headers import REQUEST_LINES
 from proxy.policy.limits import Limit, compile_limits
 
 
@@ -15,7 +14,8 @@ def head(method="GET", target="/api/entities/10657", headers=()):
         for name, value in pairs
     ]
     data = b"".join(lines) + b"\r\n"
-    section = HeaderSection(data, REQUEST_LINES.read(data, 100))
+    section = HeaderSection(data)
+    section.read(1, 100)
     return RequestHead(method.encode(), target.encode(), 1, section)
 
 

@@ -270,7 +270,7 @@ def test_charge_is_the_same_on_the_short_way(settings):
 def test_one_limit_for_everything_takes_the_short_way(monkeypatch):
     """The path is not read and nothing is matched."""
     one = limits({})
-    monkeypatch.setattr("proxy.policy.matching.Match.holds", None)
+    monkeypatch.setattr("proxy.policy.matching.Matcher.holds", None)
     monkeypatch.setattr("proxy.http1.head.RequestHead.paths", None)
 
     assert one._only

@@ -20,10 +20,10 @@ def test_half_of_zeros_is_no_id(monkeypatch):
     """Neither a trace id nor a span id may be all zeros (W3C Trace Context)."""
     drawn = bytes(24) + b"\x01" * 8 + b"\x02" * 16 + b"\x03" * 8 + bytes(8)
     monkeypatch.setattr(request_ids, "urandom", lambda _: drawn)
-    request_ids._drawn.clear()
+    request_ids.drawn.clear()
 
     assert new_request_id() == "02" * 16
-    assert request_ids._drawn == []
+    assert request_ids.drawn == []
 
 
 FORKS = """

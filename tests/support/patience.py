@@ -35,4 +35,4 @@ def until_now(look: Callable[[], T], what: str = "", *, within: float = 30.0) ->
 async def closed(server: asyncio.Server) -> None:
     """Closes the server and waits for the end of its connections, as `wait_closed` does from Python 3.12 on."""
     server.close()
-    await until(lambda: server._active_count == 0, "the connections are closed")  # type: ignore[attr-defined]
+    await until(lambda: server._active_count == 0, "the connections are closed")  # type: ignore[attr-defined]  # asyncio tells no other way

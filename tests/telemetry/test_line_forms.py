@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from proxy.config.settings import LogSettings
 from proxy.telemetry.access_log import AccessLog
-from proxy.telemetry.line import Line
+from proxy.telemetry.line import AccessLine
 from proxy.telemetry.line_forms import FORMS, combined, common, ecs, text
 from proxy.telemetry.metrics import Metrics
 from tests.telemetry.exchanges import exchange
 
-LINE = Line(
+LINE = AccessLine(
     "2026-11-29T09:10:11.123Z",
     "id-1",
     "203.0.113.9",

@@ -12,7 +12,7 @@ from proxy.admin.page import is_page
 from proxy.admin.sources import AdminSources
 from proxy.config.sections.front import AdminSettings
 from proxy.telemetry.families import FAMILIES, SPREADS, reading
-from proxy.telemetry.line import Line
+from proxy.telemetry.line import AccessLine
 from proxy.telemetry.metrics import DECISIONS, Metrics
 from tests.telemetry.test_exposition import LABELS
 
@@ -60,10 +60,10 @@ def test_explains_every_metric_and_every_decision(tables):
 
 def test_names_every_field_of_the_access_log(tables):
     """In the order of the line; those that are always there are marked."""
-    required = set(Line.__struct_fields__[: -len(Line.__struct_defaults__)])
+    required = set(AccessLine.__struct_fields__[: -len(AccessLine.__struct_defaults__)])
 
     described = [(quoted(field)[0], field.endswith("*")) for field, _ in tables["Access log"]]
-    assert described == [(name, name in required) for name in Line.__struct_fields__]
+    assert described == [(name, name in required) for name in AccessLine.__struct_fields__]
 
 
 class Applier:

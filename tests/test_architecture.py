@@ -1,0 +1,153 @@
+"""The code keeps to what docs/architecture.md says of it, and the page to the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks import trace
+from proxy import is_compiled, phases
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs/architecture.md").read_text()
+SOURCES = sorted((ROOT / "proxy").rglob("*.py"))
+SCRIPTS = sorted((ROOT / "proxy").rglob("*.lua"))
+TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
+# What the trace may come to: half of it was put where its data are (94 calls, 23 files, 52 changes before).
+CALLS_MAX, FILES_MAX, CHANGES_MAX = 65, 18, 32
+
+
+def short(path):
+    return str(path.relative_to(ROOT))
+
+
+# --- words ---
+
+
+def test_no_file_name_occurs_twice():
+    """But for the sections of the config, whose files are named after the settings."""
+    names = Counter(
+        path.name for path in SOURCES if path.name != "__init__.py" and path.parent.name != "sections"
+    )
+
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_no_class_name_occurs_twice():
+    names = Counter(
+        node.name for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    )
+
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("row", re.findall(r"^\|[^|]+\|[^|]+\|([^|]+)\|$", PAGE, re.MULTILINE))
+def test_files_that_the_page_names_are_there(row):
+    named = re.findall(r"`([\w./*]+(?:\.py|/))`", row)
+
+    missing = [name for name in named if not (list((ROOT / "proxy").glob(name)) or list(ROOT.glob(name)))]
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *SCRIPTS], ids=short)
+def test_pages_that_the_code_names_are_there(path):
+    named = re.findall(r"(?<![\w/.])docs/[\w./-]*\w", path.read_text())
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_docstrings_are_sentences():
+    """They begin with a capital, or with a name as it is written, and end with a stop."""
+    odd = []
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                first = (ast.get_docstring(node) or "A.").split("\n\n")[0]
+                if not re.fullmatch(r"[A-Z0-9`\"'/(<.][\s\S]*[.:]", first):
+                    odd.append(f"{short(path)}: {first}")
+
+    assert odd == []
+
+
+def test_what_checks_are_told_to_pass_over_has_its_reason():
+    """Beside each `noqa` and each `type: ignore`, in the code and in what measures and tests it."""
+    told = re.compile(r"#\s*(?:noqa|type: ignore)\b(.*)")
+    reasoned = re.compile(r": [A-Z0-9, ]+ - \S.*|\[[a-z, -]+\]\s+# \S.*")
+    files = [*SOURCES, *(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    bare = [
+        f"{short(path)}: {line.strip()}"
+        for path in files
+        for line in path.read_text().splitlines()
+        if (found := told.search(line)) and not reasoned.fullmatch(found[1]) and path != Path(__file__)
+    ]
+
+    assert bare == []
+
+
+# --- floors ---
+
+
+def test_floors_are_those_that_imports_are_held_to():
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    section = PAGE.partition("## Floors")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+
+    assert [row.replace("\\|", "|") for row in rows] == contract["layers"]
+
+
+# --- phases ---
+
+
+def drawn():
+    """Each phase and what may follow; `close`, which may follow in all of them, would hide the rest."""
+    for number, phase in enumerate(phases.PHASES):
+        for event, following in phases.NEXT[number].items():
+            if event != phases.CLOSE:
+                yield f"    {phase} --> {phases.PHASES[following]}: {phases.EVENTS[event]}"
+
+
+def test_drawing_of_the_phases_is_the_table():
+    drawing = PAGE.partition("stateDiagram-v2\n")[2].partition("```")[0].splitlines()
+
+    assert drawing == [*drawn(), "    over --> [*]"]
+
+
+# --- the record does not steer ---
+
+TOLD = {"finished", "server", "source", "status", "redacted_status", "bytes_in", "fault", "outcome", "exempt"}
+STORY = [ROOT / "proxy" / f"{name}.py" for name in ("gateway", "own_answers", "filtering", "settlement")]
+
+
+@pytest.mark.parametrize("path", STORY, ids=short)
+def test_what_is_only_told_of_an_exchange_is_never_asked(path):
+    """The story sets these fields of the record and reads none of them."""
+    asked = [
+        f"{node.lineno}: {node.attr}"
+        for node in ast.walk(TREES[path])
+        if isinstance(node, ast.Attribute)
+        and node.attr in TOLD
+        and isinstance(node.ctx, ast.Load)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("self", "exchange")
+    ]
+
+    assert asked == []
+
+
+# --- what it costs to follow a request ---
+
+
+@pytest.mark.skipif(is_compiled(), reason="what is compiled makes no calls that Python could see")
+async def test_a_plain_request_is_easy_to_follow():
+    """The page tells the figures of the trace, which are within their bounds."""
+    found = trace.figures(await trace.traced())
+
+    assert "{} calls, {} files, {} changes of file".format(*found) in PAGE
+    assert found.calls <= CALLS_MAX
+    assert found.files <= FILES_MAX
+    assert found.changes <= CHANGES_MAX
