@@ -1,11 +1,27 @@
-"""Links of the site, a hook of MkDocs: of pages that lie above docs/, and those that lead out of it."""
+"""A hook of MkDocs: pages that mkdocs.yml does not order, and links of pages above docs/ or out of it."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 ABOVE = {"security.md": "SECURITY.md", "changelog.md": "CHANGELOG.md"}  # pages by the files they are links to
+
+
+def on_config(config: Any) -> None:
+    """Decisions get a section; what else is new stands at the end of Reference until it has its place."""
+    docs = Path(config["docs_dir"])
+    ordered = set(re.findall(r"[\w./-]+\.md", str(config["nav"])))
+    unordered = [path.name for path in sorted(docs.glob("*.md")) if path.name not in ordered]
+    reference = next(entry["Reference"] for entry in config["nav"] if "Reference" in entry)
+    reference += [{_title(docs / name): name} for name in unordered]
+    decisions = sorted((docs / "decisions").glob("*.md"))
+    config["nav"].append({"Decisions": [{_title(path): f"decisions/{path.name}"} for path in decisions]})
+
+
+def _title(path: Path) -> str:
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: object) -> str:
