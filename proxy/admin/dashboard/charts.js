@@ -113,7 +113,7 @@ export class Charts {
       ...this.size(id), legend: { show: false }, cursor: { show: false }, padding: [8, 6, 0, 0],
       scales: { x: { time: true, range: x }, y: { range: y } },
       axes: [
-        { ...axis, space: 70, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: this.seconds <= 300 ? "2-digit" : undefined })) },
+        { ...axis, space: 70, size: 30, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: this.seconds <= 300 ? "2-digit" : undefined })) },
         { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (tick === 0 ? "0" : text(tick))) },
       ],
       series: [{}, ...series],

@@ -146,7 +146,7 @@ function changeKey(row, key) {
   put(state.firstElementChild, isOver ? (shadow ? "over, in shadow" : "over") : "near")
   kind(state.firstElementChild, isOver ? (shadow ? "" : "bad") : "warn")
   put(often.firstElementChild, count(key.count))
-  put(often.lastElementChild, isOver ? (shadow ? " not refused" : " refused") : " admitted")
+  put(often.lastElementChild, isOver ? (shadow ? " let through" : " refused") : " admitted")
   put(since, span(key.since))
   const percent = Math.round(key.spent * 100)
   const meter = burst.firstElementChild
