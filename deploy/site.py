@@ -27,6 +27,8 @@ def _title(path: Path) -> str:
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: object) -> str:
     if page.file.src_uri in ABOVE:
         markdown = re.sub(r"\]\(docs/", "](", markdown)
+    first = min((Path(config["docs_dir"]) / "decisions").glob("*.md")).name
+    markdown = markdown.replace("](decisions/)", f"](decisions/{first})")  # a folder has no page of its own
     out = "../" * (page.file.src_uri.count("/") + 1)
     for name, above in ABOVE.items():
         markdown = markdown.replace(f"]({out}{above}", f"]({out.removesuffix('../')}{name}")
