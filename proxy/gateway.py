@@ -22,6 +22,7 @@ from proxy.http1.head import UNREAD
 from proxy.http1.serialise import connection_line, interim_head, switching_head
 from proxy.own_answers import refuse, replace
 from proxy.phases import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, RETRY, SWITCH
+from proxy.policy.limits import UNCHARGED
 from proxy.policy.retries import IDEMPOTENT
 from proxy.record import ABANDONED, FAULTED, SERVED, TUNNELLED, UPSTREAM, WEIR, Record
 from proxy.rules.request_ids import drawn, new_request_id
@@ -101,6 +102,8 @@ class Exchange(Record):
                 refuse(self, fault)
                 return
         due = facts.charges or rules.limits.charges(head, facts.client)
+        if not rules.cors.is_idle and rules.cors.is_preflight(head):
+            due = UNCHARGED
         if isinstance(due, Fault):
             refuse(self, due)
             return
@@ -213,6 +216,8 @@ class Exchange(Record):
             self.is_endless = not is_http11
         keep = self.keep = not self.is_endless and self.may_keep()
         ending = b"\r\n" if keep and is_http11 else connection_line(request.minor, keep=keep)
+        if b"date" not in head.lowered:  # RFC 9110 section 6.6.1
+            ending = self.shared.date_line + ending
         lines = self.rules.heads.response(head, request, self.decision, self.request_id, ending)
         self.phase = NEXT[self.phase][ANSWER]  # from here on nothing else can be answered
         self.status = head.status

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from proxy import faults
 from proxy.http1.serialise import connection_line
 from proxy.record import FAULTED, REFUSED, SERVED, UPSTREAM
-from proxy.rules.pages import Frame
 from proxy.settlement import give_back
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.faults import Fault
     from proxy.gateway import Exchange
     from proxy.http1.head import ResponseHead
-    from proxy.rules.pages import Page
+    from proxy.rules.pages import Frame, Page
 
 
 def refuse(exchange: Exchange, fault: Fault, *, has_body: bool = True) -> None:
@@ -29,7 +28,7 @@ def refuse(exchange: Exchange, fault: Fault, *, has_body: bool = True) -> None:
         exchange.status = fault.status
         frame = _frame(exchange)
         if not has_body:
-            frame = Frame(frame.problems, False, frame.id_bytes)  # noqa: FBT003 - has_body
+            frame = frame._replace(has_body=False)
         ending = exchange.shared.date_line + connection_line(exchange.head.minor, keep=keep)
         page = exchange.rules.pages.refusal(fault, exchange.decision, exchange.target, frame, ending)
         _give(exchange, page)

@@ -1,8 +1,9 @@
 """Addresses of clients: which of them share a bucket, and which networks they are in.
 
-An IPv6 client is its /64, since one subscriber gets at least that much (RFC 6177); an IPv4-mapped IPv6
-address is the IPv4 address; zone ids are dropped. What is no address (the peer of a Unix socket) stands
-for itself. Parsing costs 2 to 4 us, so both answers are remembered for a bounded number of clients.
+An IPv6 client is its /64, or what `forwarded.ipv6_prefix` says, since one subscriber gets at least that much
+(RFC 6177); an IPv4 address within IPv6, mapped or by NAT64 (RFC 6052), is the IPv4 address; zone ids are
+dropped. What is no address (the peer of a Unix socket) stands for itself. Parsing costs 2 to 4 us, so both
+answers are remembered for a bounded number of clients.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 CLIENTS_KNOWN = 4096  # 1 MiB at most: clients active at the same moment, not all there are
 
+IPV6_PREFIX = 64
+_NAT64 = IPv6Network("64:ff9b::/96")
 # One byte of family, so that no text can pass for an address.
 _V4, _V6, _TEXT = b"4", b"6", b"="
 
@@ -30,29 +33,36 @@ def parsed(client: str) -> IPv4Address | IPv6Address | None:
 
 
 @lru_cache(CLIENTS_KNOWN)
-def partition_of(client: str) -> bytes:
+def partition_of(client: str, ipv6_prefix: int = IPV6_PREFIX) -> bytes:
     """What clients that share a bucket have in common."""
     address = parsed(client)
     if address is None:
         return _TEXT + client.encode("utf-8", "surrogatepass")
     if isinstance(address, IPv4Address):
         return _V4 + address.packed
-    return _V6 + address.packed[:8]
+    if address in _NAT64:
+        return _V4 + address.packed[-4:]
+    shift = 128 - ipv6_prefix
+    return _V6 + (int(address) >> shift << shift).to_bytes(16)[: (ipv6_prefix + 7) // 8]
 
 
 class Networks:
     """A set of networks that remembers whom it was asked about."""
 
-    __slots__ = ("_known", "_networks")
+    __slots__ = ("_has_unix", "_known", "_networks")
 
-    def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
-        self._networks = tuple(networks)
+    def __init__(self, networks: Sequence[IPv4Network | IPv6Network | str]) -> None:
+        """Text among them stands for peers on Unix sockets, who have no address."""
+        self._networks = tuple([each for each in networks if not isinstance(each, str)])
+        self._has_unix = len(self._networks) < len(networks)
         self._known: dict[str, bool] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._networks)
+        return self._has_unix or bool(self._networks)
 
     def covers(self, client: str) -> bool:
+        if not client:
+            return self._has_unix
         if not self._networks:
             return False
         known = self._known.get(client)

@@ -52,6 +52,8 @@ def small_bursts(settings: Settings) -> Iterator[Place]:
 def trusted_strangers(settings: Settings) -> Iterator[Place]:
     """Whoever is trusted says who the client is, and so whose tokens are spent."""
     for index, network in enumerate(settings.forwarded.trust):
+        if isinstance(network, str):
+            continue
         if network.prefixlen == 0:
             why = "lets every client choose the address that it is charged by"
         elif any(_covers(network, private) for private in PRIVATE_NETWORKS):

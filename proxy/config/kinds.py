@@ -32,6 +32,7 @@ from proxy.config.addresses import (
 from proxy.config.key_names import KeySpec, parse_key
 from proxy.config.names import (
     distinct_headers,
+    parse_cors_origin,
     parse_media_glob,
     parse_method,
     parse_network,
@@ -39,6 +40,7 @@ from proxy.config.names import (
     parse_secret,
     parse_target,
     parse_token,
+    parse_trusted,
 )
 from proxy.config.units import (
     Rate,
@@ -94,6 +96,9 @@ Secret = Annotated[SecretStr, AfterValidator(parse_secret)]
 Rated = Annotated[Rate, PlainValidator(parse_rate), _SPELLED, _text("15/s")]
 Statuses = Annotated[StatusRange, PlainValidator(parse_statuses), _SPELLED, _text("500-599")]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network), _SPELLED, _text("10.0.0.0/8")]
+Trusted = Annotated[
+    IPv4Network | IPv6Network | str, PlainValidator(parse_trusted), _SPELLED, _text("10.1.2.3")
+]
 Key = Annotated[KeySpec, PlainValidator(parse_key), _SPELLED, _text("header:X-Auth-Token")]
 AddressValue = Annotated[Address, PlainValidator(parse_address), _SPELLED, _text("127.0.0.1:9901")]
 AddressText = Annotated[
@@ -102,6 +107,8 @@ AddressText = Annotated[
 ServerUrl = Annotated[UpstreamUrl, PlainValidator(parse_server), _SPELLED, _text("http://127.0.0.1:9000")]
 Store = Annotated[StoreUrl, PlainValidator(parse_store), _SPELLED, _text("redis://127.0.0.1:6379/0")]
 Origin = Annotated[str, AfterValidator(parse_origin)]
+CorsOrigin = Annotated[str, AfterValidator(parse_cors_origin)]
+PrefixBits = Annotated[int, Field(strict=True, ge=16, le=128)]
 Access = Annotated[str, PlainValidator(parse_access), _text("stdout")]
 Workers = Annotated[
     int | Literal["auto"],

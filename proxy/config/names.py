@@ -10,6 +10,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
+from proxy.config.addresses import parse_origin
 from proxy.config.wording import nearest, shown
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 # RFC 9110 section 5.6.2
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 TOKEN_MAX = 256
+UNIX = "unix:"  # peers on Unix sockets
 # What proxies say of the way that a request has come: of what a stranger says the service sees nothing.
 CLAIMS = frozenset(("forwarded", "x-real-ip"))
 CLAIM_PREFIX = "x-forwarded-"
@@ -108,6 +110,28 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
     raise ValueError(
         f"{text} is an address within a network: write {meant}, or {text.partition('/')[0]} for it alone"
     )
+
+
+def parse_trusted(value: object) -> IPv4Network | IPv6Network | str:
+    """The same, or `unix:` for whoever connects by a Unix socket."""
+    if value == UNIX:
+        return UNIX
+    if isinstance(value, str) and value.startswith(UNIX):
+        raise ValueError(
+            f"write {UNIX} for all peers on Unix sockets: they have no address that tells them apart"
+        )
+    return parse_network(value)
+
+
+def parse_cors_origin(text: str) -> str:
+    """An origin as browsers send it, or `*`."""
+    if text == "*":
+        return text
+    if text == "null":
+        raise ValueError(
+            "null is what pages without an origin send, whoever made them: it cannot be told apart"
+        )
+    return parse_origin(text)
 
 
 def parse_limit_name(text: str) -> str:

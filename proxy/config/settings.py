@@ -14,7 +14,13 @@ from pydantic import BeforeValidator, Field
 from proxy.config import checks
 from proxy.config.kinds import Access, LogField, Share, Span, Timeout, Workers, wrapped
 from proxy.config.sections.answers import ContractSettings, ErrorSettings
-from proxy.config.sections.front import AdminSettings, DownstreamSettings, ForwardedSettings, Listen
+from proxy.config.sections.front import (
+    AdminSettings,
+    CorsSettings,
+    DownstreamSettings,
+    ForwardedSettings,
+    Listen,
+)
 from proxy.config.sections.limits import LimitSettings, StoreSettings
 from proxy.config.sections.section import Section, setting
 from proxy.config.sections.upstream import UpstreamSettings
@@ -75,6 +81,7 @@ class Settings(Section):
     )
     errors: ErrorSettings = setting("What clients see of failures.", {})
     contract: ContractSettings = setting("The service's promises.", {})
+    cors: CorsSettings = setting("Browser apps of other origins.", {})
     forwarded: ForwardedSettings = setting("Proxies in front of Weir.", {})
     ratelimit_fields: Literal["draft10", "legacy", "off"] = setting(
         "Dialect of the RateLimit fields of responses: draft10 (IETF), legacy (X-RateLimit-*) or off.",

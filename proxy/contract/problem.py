@@ -31,7 +31,7 @@ ROWS_MAX = 512  # kinds of answers that are remembered: the fault table has 30, 
 Scalar = str | int | float | bool | None
 
 _ID = "{request_id}"
-_REFUSED = re.compile(rb"\bq=0(?:\.0{0,3})?\s*(?:;|\Z)")
+_WEIGHT = re.compile(rb"(?:^|;)\s*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*(?:;|\Z)")
 _PLACEHOLDER = re.compile(r"\{(status|title|detail|request_id)\}")
 
 
@@ -46,6 +46,7 @@ _FORMS = {
     b"text/plain": "plain",
     b"text/*": "plain",
 }
+_IN_PLACE = ("problem", "json", "plain", "html")  # of a form that is refused though all are asked for
 
 
 class Layout(Protocol):
@@ -134,13 +135,27 @@ def problem_head_lines(content_type: bytes, body: bytes) -> bytes:
 
 
 def form_of(accept: bytes) -> str:
-    """The form of the first media type in an Accept field that we have one for (RFC 9110 section 12.5.1)."""
+    """The form that an Accept field gives the most weight, the first of equals (RFC 9110 section 12.5.1)."""
+    wanted, most = "problem", 0.0
+    refused = set()
     for member in accept.lower().split(b","):
-        media_type, _, weight = member.partition(b";")
-        form = _FORMS.get(media_type.strip())
-        if form is not None and not _REFUSED.search(weight):
-            return form
-    return "problem"
+        media_type, _, parameters = member.partition(b";")
+        name = media_type.strip()
+        form = _FORMS.get(name)
+        weight = _weight(parameters)
+        if form is None or form in refused:
+            continue
+        if weight == 0.0 and b"*" not in name:
+            refused.add(form)
+        if weight > most:
+            wanted, most = form, weight
+    return next((form for form in (wanted, *_IN_PLACE) if form not in refused), "problem")
+
+
+def _weight(parameters: bytes) -> float:
+    """1 where none is given, or none that can be read."""
+    found = _WEIGHT.search(parameters)
+    return float(found[1]) if found is not None else 1.0
 
 
 class ProblemLayout:

@@ -100,3 +100,9 @@ def asks_upgrade(head: RequestHead) -> bytes:
     if b"upgrade" not in listed(head.fields.get(b"connection", b"")):
         return b""
     return b"" if any(name.startswith((b"h2", b"http", b"tls")) for name in listed(upgrade)) else upgrade
+
+
+def upgrade_lines(head: ResponseHead) -> bytes:
+    """Of a 426, the one final answer that must say which protocol is asked for (RFC 9110 section 15.5.22)."""
+    upgrade = head.fields.get(b"upgrade")
+    return b"" if upgrade is None else b"Upgrade: %b\r\nConnection: Upgrade\r\n" % upgrade

@@ -35,7 +35,7 @@ class Frontend:
         self.outbox = outbox
         self.limits = limits  # replaced at a reload
         self.new_exchange = new_exchange
-        self.connections: set[DownstreamConnection] = set()
+        self.connections: dict[DownstreamConnection, bytes] = {}  # and whose each is
         self._from: dict[
             bytes, int
         ] = {}  # connections of each address; counted also while nothing bounds them
@@ -46,11 +46,12 @@ class Frontend:
 
     def entered(self, connection: DownstreamConnection) -> bool:
         """Counts it in; false if there are too many, in total or from its address."""
-        self.connections.add(connection)
         limits = self.limits
+        # A reload may change what a client is: it is counted out as it was counted in.
+        address = partition_of(connection.peer, limits.ipv6_prefix) if connection.peer else b""
+        self.connections[connection] = address
         is_welcome = len(self.connections) <= limits.connections_max
-        if connection.peer:  # a Unix socket has none
-            address = partition_of(connection.peer)
+        if address:  # a Unix socket has none
             count = self._from[address] = self._from.get(address, 0) + 1
             most = limits.connections_per_address
             if most is not None and count > most:
@@ -58,9 +59,8 @@ class Frontend:
         return is_welcome
 
     def left(self, connection: DownstreamConnection) -> None:
-        self.connections.discard(connection)
-        if connection.peer:
-            address = partition_of(connection.peer)
+        address = self.connections.pop(connection, b"")
+        if address:
             self._from[address] -= 1
             if not self._from[address]:
                 del self._from[address]

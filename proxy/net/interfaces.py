@@ -66,5 +66,6 @@ class ConnectionRules(Protocol):
     idle_timeout: float
     connections_max: int
     connections_per_address: int | None
+    ipv6_prefix: int
 
     def is_trusted(self, peer: str) -> bool: ...

@@ -22,6 +22,12 @@ DRAFT10 = "draft10"
 LEGACY = "legacy"
 OFF = "off"
 
+# What each dialect writes.
+FIELD_NAMES = {
+    DRAFT10: (b"RateLimit", b"RateLimit-Policy"),
+    LEGACY: (b"X-RateLimit-Limit", b"X-RateLimit-Remaining", b"X-RateLimit-Reset"),
+    OFF: (),
+}
 TEXTS_KNOWN = 4096  # 0.5 MiB
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Protocol
 
+from proxy.clients.networks import IPV6_PREFIX
 from proxy.policy.readings import credential_field, field_of, is_of_section, judge_of, named_value, reader
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ class Hasher(Protocol):
 class KeyEntry:
     """One entry of a limit's key: a value that requests may carry, or several together."""
 
-    __slots__ = ("_parts", "_readers", "base", "field", "judge", "read", "spec")
+    __slots__ = ("_ipv6_prefix", "_parts", "_readers", "base", "field", "judge", "read", "spec")
 
-    def __init__(self, spec: KeySpec, secret: bytes) -> None:
+    def __init__(self, spec: KeySpec, secret: bytes, ipv6_prefix: int) -> None:
         self.spec = spec
+        self._ipv6_prefix = ipv6_prefix
         self._parts = sorted(spec.parts, key=_folded)  # in whatever order they are named
-        self._readers = [reader(part) for part in self._parts]
+        self._readers = [reader(part, ipv6_prefix) for part in self._parts]
         self.base = _hasher_of(spec, secret)  # behind which its value is hashed
         self.read: Reader = self._readers[0] if len(spec.parts) == 1 else self._read_all
         # Nearly all are read from one field: known to be absent, or judged, without a further call.
@@ -61,7 +63,7 @@ class KeyEntry:
         """Of whom an operator names by a text for each part; None if these are others, or nobody's."""
         if set(named) != set(map(str, self._parts)):
             return None
-        values = [named_value(part, named[str(part)]) for part in self._parts]
+        values = [named_value(part, named[str(part)], self._ipv6_prefix) for part in self._parts]
         if not all(values):
             return None
         return self.hashed(_joined(values) if len(values) > 1 else values[0] or b"")
@@ -72,9 +74,16 @@ class Partition:
 
     __slots__ = ("_addresses", "_credentials", "_none", "credential_names", "entries", "is_static")
 
-    def __init__(self, specs: Sequence[KeySpec], secret: bytes, *, shares: bool = True) -> None:
+    def __init__(
+        self,
+        specs: Sequence[KeySpec],
+        secret: bytes,
+        *,
+        shares: bool = True,
+        ipv6_prefix: int = IPV6_PREFIX,
+    ) -> None:
         """`shares`: requests that carry nothing of it have one bucket together, else none."""
-        self.entries = [KeyEntry(spec, secret) for spec in specs]
+        self.entries = [KeyEntry(spec, secret, ipv6_prefix) for spec in specs]
         self._credentials = [
             (entry.field, entry.judge, entry.read, entry.base)
             for entry in self.entries

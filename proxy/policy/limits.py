@@ -6,8 +6,9 @@ once; asking costs nothing for what a limit does not say. Knows nothing of bucke
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from proxy.clients.networks import IPV6_PREFIX
 from proxy.config.units import EMPTIED_MAX_US
 from proxy.faults import UNCLEAR_CREDENTIAL
 from proxy.policy import gcra
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from proxy.http1.head import RequestHead
 
     Due = tuple[list[Charge], list["Limit"]]  # what is charged, and limits that match but are exempt
+
+
+UNCHARGED: Final[Due] = [], []
 
 
 class Limit:
@@ -51,7 +55,7 @@ class Limit:
         "scale",
     )
 
-    def __init__(self, settings: LimitSettings, secret: bytes = b"") -> None:
+    def __init__(self, settings: LimitSettings, secret: bytes = b"", ipv6_prefix: int = IPV6_PREFIX) -> None:
         self.name = settings.name
         self.is_shadow = settings.mode == "shadow"
         self.on_store_error = settings.on_store_error
@@ -70,7 +74,9 @@ class Limit:
         self.most_units = self.burst_units + (EMPTIED_MAX_US * self.scale if self.empties else 0)  # of a debt
 
         self.key_spec: tuple[KeySpec, ...] = tuple(settings.key)
-        self.partition = Partition(self.key_spec, secret, shares=settings.when_absent == "share")
+        self.partition = Partition(
+            self.key_spec, secret, shares=settings.when_absent == "share", ipv6_prefix=ipv6_prefix
+        )
         self.match = Matcher(settings.match)
         self.exemption = Exemption(settings.exempt)
         # Whether it applies, and to whom, depends on the client and the header fields only ...
@@ -136,9 +142,11 @@ class Limits:
         return len(self._all)
 
 
-def compile_limits(settings: Sequence[LimitSettings], secret: bytes) -> Limits:
+def compile_limits(
+    settings: Sequence[LimitSettings], secret: bytes, ipv6_prefix: int = IPV6_PREFIX
+) -> Limits:
     """`secret` keys the hashes of partition keys; empty takes a built-in one."""
-    limits = [Limit(each, secret) for each in settings]
+    limits = [Limit(each, secret, ipv6_prefix) for each in settings]
     partitions: dict[tuple[tuple[KeySpec, ...], str], Partition] = {}
     for limit, each in zip(limits, settings, strict=True):
         limit.partition = partitions.setdefault((limit.key_spec, each.when_absent), limit.partition)

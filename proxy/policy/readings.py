@@ -53,10 +53,12 @@ def judge_of(part: KeyPart) -> Judge:
     return _words if field in _DESCRIPTIVE else _OF_FIELDS.get(field, word)
 
 
-def reader(part: KeyPart) -> Reader:
+def reader(part: KeyPart, ipv6_prefix: int) -> Reader:
     field = field_of(part)
     if field is not None:
         return _field_reader(field, judge_of(part))
+    if part.kind == "client-ip":
+        return _address_reader(ipv6_prefix)
     if part.kind == "query":
         return _query_reader(part.name.encode())
     return _segment_reader(int(part.name)) if part.kind == "path" else _PLAIN[part.kind]
@@ -69,13 +71,13 @@ def _field_reader(field: bytes, judge: Judge) -> Reader:
     return read
 
 
-def named_value(part: KeyPart, text: str) -> bytes | None:
+def named_value(part: KeyPart, text: str, ipv6_prefix: int) -> bytes | None:
     """The value, in its one spelling, of whom an operator names by it."""
     value = text.encode("utf-8", "surrogatepass")
     if part.kind in ("header", "host"):
         return judge_of(part)(value)
     if part.kind == "client-ip":
-        return partition_of(text)
+        return partition_of(text, ipv6_prefix)
     if part.kind == "const":
         return _ANYBODY
     return folded(value) if part.kind == "path" else plain(value)
@@ -207,12 +209,15 @@ def _method(head: RequestHead, _client: str) -> bytes:
     return head.method
 
 
-def _client_ip(_head: RequestHead, client: str) -> bytes:
-    return partition_of(client)
+def _address_reader(ipv6_prefix: int) -> Reader:
+    def read(_head: RequestHead, client: str) -> bytes:
+        return partition_of(client, ipv6_prefix)
+
+    return read
 
 
 def _const(_head: RequestHead, _client: str) -> bytes:
     return _ANYBODY
 
 
-_PLAIN: dict[str, Reader] = {"method": _method, "client-ip": _client_ip, "const": _const}
+_PLAIN: dict[str, Reader] = {"method": _method, "const": _const}

@@ -18,6 +18,7 @@ from proxy.http1.headers import (
     asks_upgrade,
     request_lines,
     response_lines,
+    upgrade_lines,
 )
 from proxy.http1.lines import CONNECTS, TRACES
 from proxy.policy.fields import LEGACY
@@ -153,6 +154,8 @@ class Heads:
         status = head.status
         if status == 204:
             lines = response_lines(head, self._response_drops | {b"content-length"})
+        elif status == 426:
+            lines = response_lines(head, self._response_drops) + upgrade_lines(head)
         elif self._public_origin and b"location" in head.lowered:
             lines = self._relocated(head)
         elif head.marks & CONNECTS or self._response_drops is not RESPONSE_DROPS:

@@ -17,6 +17,7 @@ from proxy.policy import fields
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
+    from proxy.contract.cors import Cors
     from proxy.contract.redaction import Original
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead, ResponseHead
@@ -32,6 +33,7 @@ class Frame(NamedTuple):
     """What an answer of our own takes from its request, whatever it says."""
 
     problems: Problems  # in the form that the client asked for
+    origin: bytes  # lines for a browser app of another origin
     has_body: bool
     id_bytes: int  # of the request id
 
@@ -56,8 +58,9 @@ class Page(NamedTuple):
 class Pages:
     """Of one config."""
 
-    def __init__(self, settings: Settings, edge: Edge) -> None:
+    def __init__(self, settings: Settings, edge: Edge, cors: Cors) -> None:
         self._edge = edge
+        self._cors = cors
         self._forms = Problems.from_settings(settings.errors)
         self.problems = self._forms["problem"]
         self._tells_cause = settings.errors.proxy_status
@@ -68,7 +71,7 @@ class Pages:
     def frame(self, head: RequestHead, request_id: str) -> Frame:
         """The same for all requests that repeat the header section."""
         problems = self._forms.get(form_of(head.fields.get(b"accept", b"")), self.problems)
-        return Frame(problems, head.method != b"HEAD", len(request_id))
+        return Frame(problems, self._cors.lines(head.fields), head.method != b"HEAD", len(request_id))
 
     # --- refusals ---
 
@@ -114,7 +117,9 @@ class Pages:
         frame: Frame,
         ending: bytes,
     ) -> Page:
-        """What stands for an answer whose details must not leave."""
+        """What stands for an answer whose details must not leave; the service may say itself who reads it."""
+        if b"access-control-allow-origin" in original.head.lowered:
+            frame = frame._replace(origin=b"")
         kept = original.kept_lines(self._drops)
         lines = kept + fields.fields(decision, self._dialect) if decision is not None else kept
         kind = Kind(original.status, lines, (), frame, ending)
@@ -146,16 +151,21 @@ class Pages:
         lines = [
             b"%b: %b\r\n" % header
             for header in head.headers
-            if (name := header[0].lower()) in _OF_UNCHANGED and name not in named
+            if _is_of_unchanged(name := header[0].lower()) and name not in named
         ]
         if decision is not None:
             lines.append(fields.fields(decision, self._dialect))
         return b"%b%bX-Request-Id: %b\r\n" % (status_line(304), b"".join(lines), request_id.encode())
 
 
+def _is_of_unchanged(name: bytes) -> bool:
+    """Also what the service says to browser apps, which read a 304 themselves if they sent the condition."""
+    return name in _OF_UNCHANGED or name.startswith(b"access-control-")
+
+
 def _laid_out(status: int, lines: bytes, body: list[bytes], kind: Kind) -> Page:
     """`lines` are those before the request id, `body` is in pieces between its places."""
     first, *others = (body if kind.frame.has_body else []) or [b""]
     body_bytes = len(first) + sum(map(len, others)) + len(others) * kind.frame.id_bytes
-    opening = b"%b%bX-Request-Id: " % (status_line(status), lines)
+    opening = b"%b%b%bX-Request-Id: " % (status_line(status), lines, kind.frame.origin)
     return Page([opening, b"\r\n%b%b" % (kind.ending, first), *others], body_bytes)

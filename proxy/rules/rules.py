@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.clients.networks import Networks
+from proxy.contract.cors import Cors
 from proxy.policy.edge import Edge
+from proxy.policy.fields import FIELD_NAMES
 from proxy.policy.limits import compile_limits
 from proxy.rules.heads import Heads
 from proxy.rules.judgement import Judgement
@@ -25,11 +27,17 @@ class Rules:
     def __init__(self, settings: Settings) -> None:
         secret = settings.store.key_secret
         trust = Networks(settings.forwarded.trust)
-        self.limits = compile_limits(settings.limits, secret.get_secret_value().encode() if secret else b"")
+        self.limits = compile_limits(
+            settings.limits,
+            secret.get_secret_value().encode() if secret else b"",
+            settings.forwarded.ipv6_prefix,
+        )
         self.edge = Edge(settings.contract, self.limits.credential_names, settings.downstream.limits.body)
         self.heads = Heads(settings, self.limits, trust)
         self.judgement = Judgement(settings, self.limits)
-        self.pages = Pages(settings, self.edge)
+        exposed = FIELD_NAMES[settings.ratelimit_fields]
+        self.cors = Cors(settings.cors, exposed, self.limits.credential_names)
+        self.pages = Pages(settings, self.edge, self.cors)
         self.connections = ConnectionSettings(settings, trust)
 
 
@@ -47,6 +55,7 @@ class ConnectionSettings:
         self.idle_timeout = timeouts.idle
         self.connections_max = limits.connections
         self.connections_per_address = limits.connections_per_address
+        self.ipv6_prefix = settings.forwarded.ipv6_prefix
         self._trust = trust
 
     def is_trusted(self, peer: str) -> bool:

@@ -54,14 +54,51 @@ def test_what_is_no_address_stands_for_itself(client):
 def test_every_ipv6_address_is_its_network(address):
     """The first 64 bits decide, but for IPv4 within IPv6."""
     network = ip_network((int(address) >> 64 << 64, 64))
-    expected = (
-        b"4" + address.ipv4_mapped.packed
-        if address.ipv4_mapped
-        else b"6" + network.network_address.packed[:8]
-    )
+    ipv4 = address.ipv4_mapped is not None or address in ip_network("64:ff9b::/96")
+    expected = b"4" + address.packed[-4:] if ipv4 else b"6" + network.network_address.packed[:8]
 
     assert partition_of(str(address)) == expected
     assert partition_of(address.exploded) == expected
+
+
+@pytest.mark.parametrize(
+    ("prefix", "one", "other", "shares"),
+    [
+        (64, "2001:db8:0:1::1", "2001:db8:0:1:ffff::1", True),
+        (64, "2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        (48, "2001:db8:0:1::1", "2001:db8:0:2::1", True),
+        (48, "2001:db8:0::1", "2001:db8:1::1", False),
+        (60, "2001:db8:0:10::1", "2001:db8:0:1f::1", True),
+        (60, "2001:db8:0:10::1", "2001:db8:0:20::1", False),
+        (128, "2001:db8::1", "2001:db8::2", False),
+        (128, "2001:db8::1", "2001:db8:0::1", True),
+    ],
+)
+def test_client_is_as_many_bits_as_are_said(prefix, one, other, shares):
+    assert (partition_of(one, prefix) == partition_of(other, prefix)) is shares
+
+
+def test_client_behind_nat64_is_its_ipv4_address():
+    """All of them would share one /64 (RFC 6052)."""
+    assert partition_of("64:ff9b::192.0.2.7") == partition_of("192.0.2.7")
+    assert partition_of("64:ff9b::192.0.2.8") != partition_of("64:ff9b::192.0.2.7")
+    assert partition_of("64:ff9b:1::192.0.2.7") != partition_of("192.0.2.7")
+
+
+def test_address_behind_nat64_is_in_no_network_of_ipv4():
+    """What limits matches widely, what lets through does not."""
+    assert not Networks((ip_network("192.0.2.0/24"),)).covers("64:ff9b::192.0.2.7")
+
+
+def test_peers_on_unix_sockets_are_covered_if_they_are_named():
+    """Others than they have an address."""
+    networks = Networks(("unix:", ip_network("10.0.0.0/8")))
+
+    assert networks.covers("")
+    assert networks.covers("10.0.0.1")
+    assert not networks.covers("192.0.2.7")
+    assert Networks(("unix:",))
+    assert not Networks((ip_network("10.0.0.0/8"),)).covers("")
 
 
 def test_networks_cover_what_is_in_them():

@@ -275,11 +275,21 @@ def test_the_config_chooses_the_shape():
         (b"text/html;q=0.000,text/plain;q=0.001", "plain"),
         (b"image/png, image/*", "problem"),
         (b"application/xml, text/html", "html"),
+        (b"text/html;q=0.1, application/json", "json"),
+        (b"text/html;q=0.5, text/plain;q=0.9, application/json;q=0.2", "plain"),
+        (b"application/json;q=0.5, text/html;level=1;q=0.7", "html"),
+        (b"application/json ; Q=0.5 , text/html ; q=0.6", "html"),
+        (b"text/html, application/json", "html"),
+        (b"text/html;q=0.3, */*;q=0.8", "problem"),
+        (b"application/problem+json;q=0, */*", "json"),
+        (b"*/*, application/problem+json;q=0", "json"),
+        (b"application/json;q=x, text/html;q=0.9", "json"),
+        (b"application/json;q=0.1234, text/html;q=0.9", "json"),
         (b",;,=", "problem"),
     ],
 )
 def test_accept_names_the_form(accept, form):
-    """The first one that there is; JSON for who asks for nothing, or for what there is not."""
+    """That of the most weight, the first of equals; JSON for who asks for nothing, or for what there is not."""
     assert form_of(accept) == form
 
 

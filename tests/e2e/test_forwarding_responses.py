@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -209,3 +210,32 @@ async def test_not_modified_keeps_its_fields(weir, origin, connect):
             assert response.value(name) == value.encode()
     assert origin.requests[0].value("If-None-Match") == b'"KEWz1VCr+/=", W/"x"'
     assert not wire.unread
+
+
+async def test_answer_without_a_date_gets_one(weir, origin, ask):
+    """RFC 9110 section 6.6.1; the service's own stays as it is."""
+    origin.script = answering(lambda request: answer(200, b"ok", *DATES.get(request.target, [])))
+    without, with_one = await ask(weir, get(target="/without")), await ask(weir, get(target="/with"))
+
+    assert parsedate_to_datetime(without.value("Date").decode()).tzinfo is not None
+    assert with_one.values("Date") == [b"Tue, 15 Nov 1994 08:12:31 GMT"]
+
+
+DATES = {b"/with": [b"Date: Tue, 15 Nov 1994 08:12:31 GMT"]}
+
+
+@pytest.mark.parametrize("upgrade", [b"TLS/1.2, HTTP/1.1", b"websocket"])
+async def test_upgrade_required_names_the_protocol(weir, origin, ask, upgrade):
+    """RFC 9110 section 15.5.22: the only final answer that must keep Upgrade, with the Connection it needs."""
+    origin.script = answering(answer(426, b"no", b"Connection: Upgrade", b"Upgrade: " + upgrade))
+    response = await ask(weir, get())
+
+    assert response.status == 426
+    assert response.value("Upgrade") == upgrade
+    assert b"Upgrade" in b", ".join(response.values("Connection"))
+
+
+async def test_upgrade_of_other_answers_is_for_one_hop(weir, origin, ask):
+    origin.script = answering(answer(200, b"ok", b"Connection: Upgrade", b"Upgrade: h2c"))
+
+    assert (await ask(weir, get())).value("Upgrade") is None

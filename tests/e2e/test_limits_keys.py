@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import uuid
@@ -272,6 +273,45 @@ async def test_anonymous_clients_are_told_apart_behind_a_trusted_hop(start_weir,
     seen = await statuses(ask, weir, *(get(f"X-Forwarded-For: {address}") for address in addresses))
 
     assert seen == [200, 200, 429, 200, 429, 200, 429]
+
+
+async def test_hop_on_a_unix_socket_vouches_for_clients_if_it_is_trusted(start_weir, start_origin, tmp_path):
+    """Else all who come by it are one client."""
+    origin = await start_origin()
+    for trust, seen in (["unix:"], [200, 200, 429]), ([], [200, 429, 429]):
+        path = tmp_path / f"{len(trust)}.sock"
+        settings = {"listen": f"unix:{path}", "limits": [PER_USER], "forwarded": {"trust": trust}}
+        start_weir(settings, upstream=origin)
+        addresses = ["9.9.9.8", "9.9.9.9", "6.6.6.6, 9.9.9.9"]
+
+        assert [await status_by_unix(path, get(f"X-Forwarded-For: {each}")) for each in addresses] == seen
+
+
+async def status_by_unix(path, request):
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(request)
+    line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])
+
+
+async def test_bits_of_an_ipv6_client_can_be_chosen(start_weir, start_origin, ask):
+    """A /48 for a provider that hands these out; NAT64 is told apart by the IPv4 address in it."""
+    origin = await start_origin()
+    forwarded = {"trust": ["127.0.0.1/32"], "ipv6_prefix": 48}
+    weir = start_weir({"limits": [PER_USER], "forwarded": forwarded}, upstream=origin)
+    addresses = [
+        "2001:db8:0:1::1",
+        "2001:db8:0:2::1",
+        "2001:db8:1::1",
+        "64:ff9b::1.2.3.4",
+        "64:ff9b::1.2.3.5",
+    ]
+    addresses += ["1.2.3.4"]
+
+    seen = await statuses(ask, weir, *(get(f"X-Forwarded-For: {address}") for address in addresses))
+
+    assert seen == [200, 429, 200, 200, 200, 429]
 
 
 async def test_no_credential_is_ever_shown(weir, origin, ask):

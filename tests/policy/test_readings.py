@@ -13,7 +13,7 @@ from tests.policy.heads import head
 
 def read(spec, headers=(), target="/", method="GET", client="192.0.2.7"):
     (part,) = parse_key(spec).parts
-    return reader(part)(head(method, target, headers), client)
+    return reader(part, 64)(head(method, target, headers), client)
 
 
 # --- fields ---
@@ -237,7 +237,7 @@ def test_no_request_breaks_a_reader(noise, spec):
     made.target = b"/" + noise + b"?a=" + noise
     (part,) = parse_key(spec).parts
 
-    assert isinstance(reader(part)(made, ""), bytes | None)
+    assert isinstance(reader(part, 64)(made, ""), bytes | None)
 
 
 def test_long_values_are_read_in_linear_time():

@@ -11,15 +11,17 @@ from proxy.config.addresses import split_address
 from proxy.config.kinds import (
     AddressText,
     AddressValue,
+    CorsOrigin,
     Count,
     Flag,
     HostName,
-    Network,
+    PrefixBits,
     Secret,
     Size,
     Text,
     Timeout,
     TlsVersion,
+    Trusted,
 )
 from proxy.config.sections.section import Section, setting
 
@@ -111,7 +113,7 @@ class DownstreamLimits(Section):
     )
     connections: Count = setting("Most connections at once, in each worker.", 10000)
     connections_per_address: Count | None = setting(
-        "Most connections of one address (IPv6: one /64) in each worker, but of proxies in forwarded.trust;"
+        "Most connections of one client address in each worker, but of proxies in forwarded.trust;"
         " beyond it 503. null: no bound.",
         None,
     )
@@ -123,10 +125,17 @@ class DownstreamSettings(Section):
 
 
 class ForwardedSettings(Section):
-    trust: tuple[Network, ...] = setting(
-        "Networks of proxies in front, whose word about the client is believed.", []
+    trust: tuple[Trusted, ...] = setting(
+        "Networks of proxies in front, whose word about the client is believed; unix: for Unix sockets.", []
     )
     field: Literal["x-forwarded-for", "forwarded"] = setting(
         "Where they say it and the service is told: X-Forwarded-For, -Proto, -Host; or Forwarded (RFC 7239).",
         "x-forwarded-for",
+    )
+    ipv6_prefix: PrefixBits = setting("Bits of an IPv6 address that make a client.", 64)
+
+
+class CorsSettings(Section):
+    origins: tuple[CorsOrigin, ...] = setting(
+        "Web origins that may read Weir's own answers; their preflights are not charged. * for any.", []
     )
