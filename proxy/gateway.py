@@ -19,6 +19,7 @@ from proxy.fence import ends_here
 from proxy.filtering import heed, send_through
 from proxy.http1.chunked import chunk, last_chunk
 from proxy.http1.head import UNREAD
+from proxy.http1.lines import DATED
 from proxy.http1.serialise import connection_line, interim_head, switching_head
 from proxy.own_answers import refuse, replace
 from proxy.phases import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, RETRY, SWITCH
@@ -216,7 +217,7 @@ class Exchange(Record):
             self.is_endless = not is_http11
         keep = self.keep = not self.is_endless and self.may_keep()
         ending = b"\r\n" if keep and is_http11 else connection_line(request.minor, keep=keep)
-        if b"date" not in head.lowered:  # RFC 9110 section 6.6.1
+        if not head.marks & DATED:  # RFC 9110 section 6.6.1
             ending = self.shared.date_line + ending
         lines = self.rules.heads.response(head, request, self.decision, self.request_id, ending)
         self.phase = NEXT[self.phase][ANSWER]  # from here on nothing else can be answered

@@ -20,6 +20,7 @@ FRAMES: Final = 1  # where the body ends: Content-Length, Transfer-Encoding
 CONNECTS: Final = 2  # of this connection: TE, and Connection where it says more than keep-alive
 STAYS: Final = 4  # does not go on to the other side
 TRACES: Final = 8  # W3C Trace Context
+DATED: Final = 32  # Date
 TABBED: Final = 16  # FRAMES, with a tab behind the value: some parsers take it for a part of it
 
 LINES_MAX: Final = 1024  # of a generation, of which there are two: with their lines at most 2 MiB
