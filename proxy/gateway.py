@@ -1,10 +1,9 @@
 """THE STORY of one exchange: who, which limits, may it pass, forward, answer, finish.
 
-An `Exchange` is one request and its response. It is made when the head has come, owns all that belongs to
-the two, and is gone when they have ended; its client's connection knows it meanwhile. Its methods stand in
-the order in which they happen; each is called by whom it happens to and acts at once, so that no exchange
-costs a task. The phases and what may follow them are `phases`; what can go wrong is `faults`.
-docs/architecture.md tells the same in prose.
+An `Exchange` is one request and its response: made when the head has come, owner of all that belongs to the
+two, gone when they have ended. Its methods stand in the order in which they happen; each is called by whom it
+happens to and acts at once, so that no exchange costs a task. What may follow what is `phases`, what can go
+wrong is `faults`; docs/architecture.md tells the same in prose.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from proxy.http1.serialise import connection_line, interim_head, switching_head
 from proxy.own_answers import refuse, replace
 from proxy.phases import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, RETRY, SWITCH
 from proxy.policy.limits import UNCHARGED
-from proxy.policy.retries import IDEMPOTENT
 from proxy.record import ABANDONED, FAULTED, SERVED, TUNNELLED, UPSTREAM, WEIR, Record
 from proxy.rules.request_ids import drawn, new_request_id
 from proxy.settlement import settle
@@ -71,10 +69,9 @@ class Exchange(Record):
         self.upstream: UpstreamConnection | None = None
         self.attempts = 0  # connections that were asked for
         self.body_filter: BodyFilter | None = None  # has the answer's data before the client
-        self.is_chunked = False  # the answer, as the client gets it
-        self.is_endless = False  # it ends with the client's connection
-        self.keep = True  # which outlives the exchange
         self.has_crashed = False
+        self.is_chunked = self.is_endless = False  # how the client sees the answer's end; endless: by closing
+        self.keep = True  # the client's connection outlives the exchange
         # What is told of it, as `Record` has it: written out, that saves a call.
         self.method = head.method
         self.target = head.target
@@ -82,12 +79,10 @@ class Exchange(Record):
         self.started = shared.clock()
         self.finished = self.upstream_started = self.upstream_seconds = 0.0
         self.request_id = self.server = self.outcome = ""
-        self.decision = None
-        self.charges = self.exempt = ()
+        self.decision = self.fault = None
+        self.charges = self.exempt = self.headers = ()
         self.source = WEIR
         self.status = self.redacted_status = self.bytes_in = self.bytes_out = 0
-        self.fault = None
-        self.headers = ()
 
     # --- 1. A head came: who is it, which limits apply, may it pass? ---
 
@@ -97,13 +92,10 @@ class Exchange(Record):
         facts = self.facts = rules.heads.facts(head, downstream.peer, downstream.scheme)
         self.client = facts.client
         self.request_id = facts.request_id or (drawn.pop() if drawn else new_request_id())
-        if head.section.repeated or not rules.edge.is_idle:
-            fault = rules.edge.refusal(head)
-            if fault is not None:
-                refuse(self, fault)
-                return
-        due = facts.charges or rules.limits.charges(head, facts.client)
-        if not rules.cors.is_idle and rules.cors.is_preflight(head):
+        is_plain = rules.edge.is_idle and not head.section.repeated
+        fault = None if is_plain else rules.edge.refusal(head)
+        due = fault or facts.charges or rules.limits.charges(head, facts.client)
+        if fault is None and not rules.cors.is_idle and rules.cors.is_preflight(head):
             due = UNCHARGED
         if isinstance(due, Fault):
             refuse(self, due)
@@ -221,9 +213,7 @@ class Exchange(Record):
             ending = self.shared.date_line + ending
         lines = self.rules.heads.response(head, request, self.decision, self.request_id, ending)
         self.phase = NEXT[self.phase][ANSWER]  # from here on nothing else can be answered
-        self.status = head.status
-        self.source = UPSTREAM
-        self.bytes_out = len(data)
+        self.status, self.source, self.bytes_out = head.status, UPSTREAM, len(data)
         self.downstream.write(lines + (chunk(data) if self.is_chunked and data else data))
 
     def response_data(self, data: bytes) -> None:
@@ -264,8 +254,7 @@ class Exchange(Record):
             self.upstream_failed(upstream, faults.UNASKED_UPGRADE)
             return
         self.phase = NEXT[self.phase][SWITCH]
-        self.status = head.status
-        self.source = UPSTREAM
+        self.status, self.source = head.status, UPSTREAM
         self.downstream.write(switching_head(head, self.request_id))
         upstream.become_tunnel()
         self.downstream.become_tunnel(upstream)
@@ -284,10 +273,10 @@ class Exchange(Record):
     @ends_here
     def connect_failed(self, address: ServerAddress, fault: Fault) -> None:
         """No connection to the address could be had: nothing of the request has left."""
-        self._count_failure(address.name, fault)
+        shared = self.shared
+        shared.metrics.count_upstream_failure(address.name, fault.reason)
         if self.phase != life.CONNECTING:  # the client has left meanwhile
             return
-        shared = self.shared
         self.server = address.name
         may_retry = self.attempts == 1 and fault.resent == faults.ELSEWHERE and shared.pool.has_other(address)
         if may_retry and shared.retries.spend():
@@ -309,10 +298,11 @@ class Exchange(Record):
         if phase == life.TUNNELLING:
             self.finish(TUNNELLED, keep=False)
             return
-        self._count_failure(upstream.address.name, fault)
+        shared, head = self.shared, self.head
+        shared.metrics.count_upstream_failure(upstream.address.name, fault.reason)
         if phase == life.REDACTING and self.body_filter is not None:
             replace(self, self.body_filter.original)
-        elif phase == life.WAITING and self._may_send_again(fault):
+        elif phase == life.WAITING and shared.retries.repeats(fault, head.method, head.section.body_length):
             self._forward(RETRY, upstream.address, fresh=True)  # more than one may have been closed at a time
         elif phase in (life.WAITING, life.HOLDING):
             refuse(self, fault)
@@ -381,9 +371,8 @@ class Exchange(Record):
             self.bytes_in = body.size
         if self.body_filter is not None:
             self.body_filter.drop()
-        if shared.access_log.headers:
-            fields = self.head.fields
-            self.headers = [fields.get(name, b"") for name in shared.access_log.headers]
+        if wanted := shared.access_log.headers:
+            self.headers = [self.head.fields.get(name, b"") for name in wanted]
         # Whoever keeps the record must not keep what belongs to it: a head may take 100 KiB.
         self.head, self.facts, self.body_filter, self.upstream = UNREAD, self.rules.heads.unread, None, None
         shared.metrics.record(self)
@@ -401,16 +390,6 @@ class Exchange(Record):
             return False
         body = self.downstream.body
         return body is None or body.is_over or (body.can_discard and b"expect" not in self.head.fields)
-
-    def _may_send_again(self, fault: Fault) -> bool:
-        """Nothing of the request can have been processed, it is idempotent, and it is all in our hands."""
-        if fault.resent != faults.IDEMPOTENT or self.head.section.body_length:
-            return False
-        return self.method in IDEMPOTENT and self.shared.retries.spend()
-
-    def _count_failure(self, server: str, fault: Fault) -> None:
-        if fault.counted == faults.FAILURES:
-            self.shared.metrics.count_upstream_failure(server, fault.reason)
 
     def drop_upstream(self) -> None:
         if self.upstream is not None:

@@ -290,24 +290,14 @@ class DownstreamConnection(Connection):
             content, self._buffer = body.read(data), body.rest
         else:
             content, self._buffer = body.read(data[:CHUNKED_BYTES]), body.rest + data[CHUNKED_BYTES:]
-            if not self._is_sound(body, len(content)):
+            if (fault := body.fault(len(content), self._frontend.limits.body_bytes)) is not None:
+                self._fail(fault)
                 return 0
         if body.is_over:
             body.receiver = None
         self._wait()
         body.pass_on(receiver, content)
         return TURN if len(data) > CHUNKED_BYTES and not body.has_length else 1
-
-    def _is_sound(self, body: RequestBody, more: int) -> bool:
-        """A chunked body keeps to its grammar and, with so many bytes `more`, to its bound; else it fails."""
-        most = self._frontend.limits.body_bytes
-        if body.is_malformed:
-            self._fail(faults.MALFORMED_CHUNK)
-        elif most is not None and body.size + more > most:
-            self._fail(faults.BODY_TOO_LARGE)
-        else:
-            return True
-        return False
 
     def _discard(self, body: RequestBody, data: bytes) -> int:
         body.read(data)
