@@ -145,6 +145,7 @@ def check(config_path: str, *, strict: bool) -> None:
 @click.argument("logs", type=_FILE, metavar="LOG...", nargs=-1, required=True)
 @click.option("--against", type=_FILE, metavar="FILE2", help="Another config, to compare with.")
 @click.option("--key-field", metavar="FIELD", help="Where a log that is not Weir's own has the credential.")
+@click.option("--html", type=_FILE, metavar="OUT", help="Also write a page with plots to OUT.")
 @click.option("--json", "is_json", is_flag=True, help="Tell it as JSON.")
 def simulate(config: str, logs: tuple[str, ...], **options: Any) -> None:
     """Replay access logs through the limits of FILE; LOG may be gzipped, - is standard input.

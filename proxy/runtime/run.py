@@ -84,6 +84,7 @@ def _cannot_start(error: StartError) -> int:
 
 
 async def _serve(source: Source, forked: ForkedWorkers | None) -> int:
+    _tell_build()
     notifier = Notifier(os.environ)
     stops = Stops()
     stops.listen()
@@ -93,7 +94,6 @@ async def _serve(source: Source, forked: ForkedWorkers | None) -> int:
     except StartError as error:
         return _cannot_start(error)
     notifier.ready()
-    _tell_build()
     reloads = asyncio.create_task(Follower(service, source).run())
     await stops.first.wait()
     reloads.cancel()

@@ -176,13 +176,14 @@ def _plots(tally: Tally, limit: LimitReport) -> Plots:
 
 
 def _curve(tally: Tally, limit: LimitReport) -> list[tuple[int, int, int]]:
-    """From a twentieth of what refuses nobody to that itself, and the limit as it is."""
+    """Around the limit as it is and what refuses nobody."""
     if limit.refuses_nobody is None:
         return []
     shape = shape_of(tally)
     nobody = parse_rate(limit.refuses_nobody.rate).count
     enough = max(nobody, -(-limit.refuses_nobody.burst * shape.count // shape.burst))
-    counts = {max(1, enough * number // CURVE_POINTS) for number in range(1, CURVE_POINTS + 1)}
+    low, high = max(1, min(enough, shape.count) // 4), max(enough, shape.count)
+    counts = {low + (high - low) * number // CURVE_POINTS for number in range(CURVE_POINTS + 1)}
     return [
         (count, burst, whatif.refused(tally.arrivals, shape, Bucket(count, burst)))
         for count in sorted(counts | {shape.count})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from proxy.config.loader import ConfigError, examine
 from proxy.tuning.formats import FieldError
 from proxy.tuning.headway import Headway
 from proxy.tuning.logs import Log, LogError
+from proxy.tuning.page import page
 from proxy.tuning.report import Report, reported
 from proxy.tuning.simulation import Simulation
 from proxy.tuning.text import tell
@@ -37,6 +39,7 @@ class Wanted(NamedTuple):
     logs: Sequence[str]
     against: str | None = None
     key_field: str | None = None
+    html: str | None = None
     is_json: bool = False
 
 
@@ -44,6 +47,8 @@ def simulate(wanted: Wanted) -> int:
     """The exit code."""
     try:
         reports = _simulated(wanted)
+        if wanted.html is not None:
+            Path(wanted.html).write_text(page(reports), encoding="utf-8")
         _tell(wanted, reports)
     except (ConfigError, LogError, FieldError) as error:
         return _fail(str(error))
@@ -68,7 +73,7 @@ def _simulated(wanted: Wanted) -> list[Report]:
     with _collector_at_rest(), Headway(logs, searches) as headway:
         try:
             simulation.run(headway.read)
-            return reported(simulation, headway.searched)
+            return reported(simulation, headway.searched, has_plots=wanted.html is not None)
         finally:
             simulation.close()
 
@@ -91,6 +96,8 @@ def _tell(wanted: Wanted, reports: Sequence[Report]) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=TEXT_WIDTH)
     tell(reports, console)
+    if wanted.html is not None:
+        console.print(f"\nPlots: {wanted.html}", soft_wrap=True)
 
 
 def _as_json(reports: Sequence[Report]) -> dict[str, object]:
