@@ -73,6 +73,7 @@ def init(path: str, servers: tuple[str, ...]) -> None:
     """Write a config with every setting explained to FILE (weir.yaml); - is standard output."""
     from proxy.config.annotated import annotated
     from proxy.config.mistakes import ConfigError
+    from proxy.config.schema import FILE_NAME
 
     try:
         text = annotated(servers)
@@ -87,7 +88,10 @@ def init(path: str, servers: tuple[str, ...]) -> None:
     except OSError as error:
         click.echo(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}", err=True)
         sys.exit(EXIT_WRONG)
-    click.echo(f"{path} is written. Next:\n  weir check {path}\n  weir run --config {path}")
+    click.echo(f"{path} is written. Next:\n  weir check {path}\n  weir run {path}")
+    click.echo(
+        f"For an editor that completes and checks it:\n  weir schema > {Path(path).with_name(FILE_NAME)}"
+    )
 
 
 def _write_new(path: Path, text: str) -> None:
@@ -104,33 +108,38 @@ def _write_new(path: Path, text: str) -> None:
 @main.command()
 @click.argument("config_path", type=_FILE, metavar="FILE")
 @click.option("--strict", is_flag=True, help="Exit 2 for warnings too.")
-def check(config_path: str, *, strict: bool) -> None:
+@click.option("--print", "prints", is_flag=True, help="Print the settings in force, with their origin.")
+def check(config_path: str, *, strict: bool, prints: bool) -> None:
     """Say every mistake in FILE (- is standard input), and what is probably not meant.
 
     Exits 0 if there is no mistake, else 2.
     """
     from proxy.config.loader import examine
     from proxy.config.mistakes import ConfigError
+    from proxy.config.printed import printed
     from proxy.contract.promises import Contract
     from proxy.contract.redaction import Redaction
     from proxy.runtime.listener_tls import judge_files
 
     try:
-        reading = examine(config_path)
+        config = examine(config_path)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(EXIT_WRONG)
-    settings, warnings = reading.settings, reading.warnings
+    settings, warnings = config.settings, config.warnings
     for warning in warnings:
-        click.echo(str(warning), err=strict)
-    wrong, missing = judge_files(reading)
+        click.echo(str(warning), err=strict or prints)
+    wrong, missing = judge_files(config)
     if wrong:
         click.echo("\n".join(map(str, wrong)), err=True)
     if wrong or (strict and warnings):
         sys.exit(EXIT_WRONG)
+    if prints:
+        click.echo(printed(config), nl=False)
+        return
     limits = len(settings.limits)
     click.echo(
-        f"{reading.file}: good ({limits} limit{'' if limits == 1 else 's'}, store {settings.store.url})"
+        f"{config.file}: good ({limits} limit{'' if limits == 1 else 's'}, store {settings.store.url})"
     )
     for each in missing:
         click.echo(f"not checked: {each.message}")
@@ -138,6 +147,14 @@ def check(config_path: str, *, strict: bool) -> None:
     covers = Redaction.from_settings(settings.errors).covers
     for statuses, promise in Contract(settings.contract.rules).rows(lambda status: not covers(status)):
         click.echo(f"  {statuses:<7}  {promise}")
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the file, for editors."""
+    from proxy.config.schema import schema_text
+
+    click.echo(schema_text(), nl=False)
 
 
 @main.command()

@@ -37,7 +37,8 @@ def test_init_writes_a_config_that_is_good(tmp_path):
     checked = run("check", str(tmp_path / "my.yaml"))
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert "weir run --config my.yaml" in done.stdout
+    assert "weir run my.yaml" in done.stdout
+    assert "weir schema > weir.schema.json" in done.stdout
     assert checked.returncode == 0, checked.stderr
     assert "9123" in (tmp_path / "my.yaml").read_text()
 
@@ -95,7 +96,7 @@ def test_init_of_a_wrong_server_writes_nothing(tmp_path):
 def test_init_prints(tmp_path):
     done = init(tmp_path, "-")
 
-    assert done.stdout.startswith("# Weir's settings")
+    assert done.stdout.startswith("# yaml-language-server: $schema=weir.schema.json\n# Weir's settings")
     assert not list(tmp_path.iterdir())
 
 

@@ -121,6 +121,19 @@ class Config:
             return Mistake(variable, 0, 0, message)
         return Mistake(self.file, *self._mark(path, is_key=is_key), message)
 
+    def origin(self, path: tuple[str | int, ...], *, stands_alone: bool = False) -> str | None:
+        """Where the value of a setting comes from: a line of the file or a variable; None for a default.
+
+        `stands_alone`: it may stand in the place of its block.
+        """
+        variable = self._overrides.variable_of(path)
+        if variable is not None:
+            return variable
+        place = written(path, self._data)
+        mark = self._parsed.values.get(place)
+        is_there = place[-1:] == path[-1:] or stands_alone
+        return f"{self.file}:{mark.line}" if mark is not None and is_there else None
+
     def _mark(self, path: tuple[str | int, ...], *, is_key: bool) -> document.Mark:
         """The place of a value, or of the block that lacks it."""
         keys, values = self._parsed.keys, self._parsed.values

@@ -84,12 +84,12 @@ def _cannot_start(error: StartError) -> int:
 
 
 async def _serve(source: Source, forked: ForkedWorkers | None) -> int:
-    _tell_build()
     notifier = Notifier(os.environ)
     stops = Stops()
     stops.listen()
     try:
         service = _new_service(source, forked)
+        _tell_build()
         await _started(service)
     except StartError as error:
         return _cannot_start(error)

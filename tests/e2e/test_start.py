@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import threading
@@ -177,6 +178,25 @@ def test_variable_of_somebody_else_can_be_let_pass(tmp_path):
     assert (refused.returncode, passed.returncode) == (2, 0)
     assert "WEIR_VERSION: is not a setting of Weir" in refused.stderr
     assert "WEIR_IGNORE=WEIR_VERSION" in refused.stderr
+
+
+def test_settings_in_force_are_printed(tmp_path):
+    """As YAML on standard output, whatever else there is to say."""
+    path = file(tmp_path, GOOD + "forwarded: {trust: [0.0.0.0/0]}\nlog: {access: off}\n")
+    result = run("check", "--print", str(path), WEIR_LOG__LEVEL="debug")
+
+    assert result.returncode == 0
+    assert yaml.safe_load(result.stdout)["upstream"]["servers"][0]["url"] == "http://127.0.0.1:9000"
+    assert re.search(rf"access: off +# {path}:4\n", result.stdout)
+    assert re.search(r"level: debug +# WEIR_LOG__LEVEL\n", result.stdout)
+    assert "warning: forwarded.trust[0]" in result.stderr
+
+
+def test_schema_is_printed():
+    result = run("schema")
+
+    assert result.returncode == 0
+    assert result.stdout == (ROOT / "config" / "weir.schema.json").read_text()
 
 
 def test_unknown_variable_is_an_error(tmp_path):

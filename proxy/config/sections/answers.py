@@ -11,6 +11,7 @@ from proxy.config.kinds import (
     Flag,
     HeaderName,
     MediaGlob,
+    MediaType,
     Method,
     Origin,
     PathGlob,
@@ -18,7 +19,6 @@ from proxy.config.kinds import (
     Text,
     wrapped,
 )
-from proxy.config.names import parse_media_type
 from proxy.config.sections.section import Section, setting
 from proxy.config.template import parse_template
 
@@ -26,7 +26,7 @@ from proxy.config.template import parse_template
 class ErrorTemplate(Section):
     fits = (checks.template,)
 
-    content_type: Annotated[str, AfterValidator(parse_media_type)] = setting("Content-Type of error objects.")
+    content_type: MediaType = setting("Content-Type of error objects.")
     body: Annotated[str, AfterValidator(parse_template)] = setting(
         "Their body, with {status}, {title}, {detail} and {request_id}, escaped for JSON strings."
     )

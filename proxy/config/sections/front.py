@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from pydantic import model_validator
+from typing import Literal
 
 from proxy.config import checks
 from proxy.config.addresses import split_address
@@ -47,16 +45,13 @@ class ListenTls(Section):
 
 
 class Listen(Section):
+    alone = "address"
+
     address: AddressText = setting("host:port, [v6]:port or unix:/path.")
     tls: ListenTls | None = setting("Serve TLS with this certificate; null serves plain HTTP.", None)
     proxy_protocol: Flag = setting(
         "Require the PROXY protocol, version 1 or 2, at the start of each connection.", default=False
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _address_alone(cls, value: Any) -> Any:
-        return value if isinstance(value, dict | Listen) else {"address": value}
 
     @property
     def host(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from proxy.config import checks
 from proxy.config.kinds import (
@@ -12,6 +12,7 @@ from proxy.config.kinds import (
     Flag,
     Headers,
     Key,
+    LimitName,
     Method,
     Network,
     Nought,
@@ -23,7 +24,6 @@ from proxy.config.kinds import (
     Timeout,
     wrapped,
 )
-from proxy.config.names import parse_limit_name
 from proxy.config.sections.section import Section, setting
 from proxy.config.units import Rate
 from proxy.config.unknown import UNKNOWN, Unknown
@@ -87,9 +87,7 @@ def _count_of_rate(so_far: dict[str, Any]) -> int | Unknown:
 class LimitSettings(Section):
     fits = (checks.cost, checks.lease, checks.rate, checks.of("key", checks.key_order))
 
-    name: Annotated[str, AfterValidator(parse_limit_name)] = setting(
-        "Its name in headers, metrics and logs; unique."
-    )
+    name: LimitName = setting("Its name in headers, metrics and logs; unique.")
     match: Match = setting("Which requests it counts.", {})
     key: Annotated[tuple[Key, ...], BeforeValidator(wrapped), Field(min_length=1)] = setting(
         "Who pays, all that are present: header:NAME, cookie:NAME, jwt:CLAIM, query:NAME, path:N, host,"

@@ -33,11 +33,13 @@ def setting(help_: str, default: object = ..., *, says: str = "", restart: bool 
 class Section(BaseModel):
     """A block of settings. An empty block, all of it commented out, is a block of defaults.
 
-    `fits` are the checks between its settings: each takes the block and yields places and messages.
+    `fits` are the checks between its settings: each takes the block and yields places and messages. `alone`
+    is the setting that a value stands for where there is no block.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     fits: ClassVar[tuple[Check, ...]] = ()
+    alone: ClassVar[str | None] = None
 
     @field_validator("*", mode="wrap")
     @classmethod
@@ -50,6 +52,8 @@ class Section(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _judge_section(cls, value: Any, judge: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Any:
+        if cls.alone is not None and not isinstance(value, dict | cls):
+            value = {cls.alone: value}
         value = {} if value is None else value
         if isinstance(info.context, Look):
             return info.context.section(value, judge, _names(cls), cls.fits)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from proxy.config import checks
 from proxy.config.kinds import (
@@ -83,13 +83,10 @@ class Ejection(Section):
 
 
 class ServerSettings(Section):
+    alone = "url"
+
     url: ServerUrl = setting("Its URL; all addresses of a name are used.")
     weight: Weight = setting("Its share of the requests, beside the others' weights.", 1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _url_alone(cls, value: Any) -> Any:
-        return value if isinstance(value, dict | ServerSettings) else {"url": value}
 
 
 class UpstreamSettings(Section):
