@@ -12,7 +12,7 @@ import json
 import re
 from base64 import urlsafe_b64encode
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from proxy.http1.head import RequestHead, request_head
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 LINE_BYTES = 128 * 1024  # the log has bounded it
 HEADERS_MAX = 1000
 _CARRIED = ("header", "cookie", "jwt", "query", "host")
-_PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")  # travels in a header field as it is
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # ... in a cookie or behind a scheme
-_WITH_SCHEME = re.compile(r"[A-Za-z]+ [!-~]+")
+_WORD = re.compile(r"[!-~]+")  # of a request line
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # has one reading wherever it stands
+_WITH_SCHEME = re.compile(r"[A-Za-z]+ [A-Za-z0-9._~+/=-]+")
 
 
 class _Draft:
@@ -50,7 +50,7 @@ class _Draft:
             case "header" if part.name.lower() == "authorization":
                 self.headers[part.name] = value if _WITH_SCHEME.fullmatch(value) else f"Bearer {_safe(value)}"
             case "header":
-                self.headers[part.name] = value if _PLAIN.fullmatch(value) else _safe(value)
+                self.headers[part.name] = _safe(value)
             case "cookie":
                 self.cookies[part.name] = _safe(value)
             case "jwt":
@@ -94,18 +94,24 @@ class Said(NamedTuple):
 
 
 def said(logged: Logged) -> Said:
-    keys = _decoded(bytes(logged.keys))
-    limits = _decoded(bytes(logged.limits))
-    exempt = limits.get("exempt", [])
-    return Said(
-        {name: [key] if isinstance(key, str) else list(map(str, key)) for name, key in keys.items()},
-        exempt if isinstance(exempt, list) else [],
-    )
+    """Whatever else stands there says nothing."""
+    keys = {name: _texts(value) for name, value in _decoded(bytes(logged.keys)).items()}
+    exempt = _texts(_decoded(bytes(logged.limits)).get("exempt"))
+    return Said({name: value for name, value in keys.items() if value}, exempt)
 
 
-def _decoded(data: bytes) -> dict[str, str | list[str]]:
-    found = json.loads(data) if data else None
+def _decoded(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data) if data else None
+    except (ValueError, RecursionError):
+        return {}
     return found if isinstance(found, dict) else {}
+
+
+def _texts(value: object) -> list[str]:
+    """Of one text or of a list of them."""
+    values = value if isinstance(value, list) else [value]
+    return [each for each in values if isinstance(each, str)]
 
 
 class ToldHeads:
@@ -119,6 +125,8 @@ class ToldHeads:
 
     def head(self, logged: Logged, told: Said) -> RequestHead | None:
         """None for what no parser would take: it is refused before any limit."""
+        if not _WORD.fullmatch(logged.method) or not _WORD.fullmatch(logged.target):
+            return None
         draft = _Draft()
         for name in (*told.keys, *told.exempt):
             if limit := self._by_name.get(name):
