@@ -159,6 +159,26 @@ def schema() -> None:
 
 @main.command()
 @click.argument("config", type=_FILE, metavar="FILE")
+@click.argument("method", required=False)
+@click.argument("target", required=False)
+@click.option("--header", "-H", "headers", metavar="'NAME: VALUE'", multiple=True, help="A header field.")
+@click.option("--from", "peer", metavar="IP", default="127.0.0.1", help="Where the connection comes from.")
+@click.option("--curl", metavar="'curl …'", help="The request as a command line of curl.")
+@click.option("--json", "is_json", is_flag=True, help="Tell it as JSON.")
+def explain(config: str, method: str | None, target: str | None, **options: Any) -> None:
+    """Tell what becomes of a request by FILE, without a server: which limits match, which do not and why,
+    whose bucket is charged, what the service would get and what Weir adds to the answer.
+
+    TARGET is a path or a URL.
+    """
+    from proxy.tuning.explain import Asked
+    from proxy.tuning.explain import explain as tell
+
+    sys.exit(tell(Asked(config, method, target, **options)))
+
+
+@main.command()
+@click.argument("config", type=_FILE, metavar="FILE")
 @click.argument("logs", type=_FILE, metavar="LOG...", nargs=-1, required=True)
 @click.option("--against", type=_FILE, metavar="FILE2", help="Another config, to compare with.")
 @click.option("--key-field", metavar="FIELD", help="Where a log that is not Weir's own has the credential.")

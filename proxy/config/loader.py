@@ -48,9 +48,11 @@ def loads(text: str, file: str, environ: Mapping[str, str] | None = None) -> Set
     return Config(text, file, environ).settings
 
 
-def examine(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Config:
-    """All that can be said of a file. Raises ConfigError."""
-    return Config(read_text(path), name_of(path), environ)
+def examine(
+    path: str | os.PathLike[str], environ: Mapping[str, str] | None = None, *, needs_secrets: bool = True
+) -> Config:
+    """All that can be said of a file; without need of them, secrets may be elsewhere. Raises ConfigError."""
+    return Config(read_text(path), name_of(path), environ, needs_secrets=needs_secrets)
 
 
 def name_of(path: str | os.PathLike[str]) -> str:
@@ -83,7 +85,14 @@ def config_hash(settings: Settings) -> str:
 class Config:
     """One config, read and found good."""
 
-    def __init__(self, text: str, file: str, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        file: str,
+        environ: Mapping[str, str] | None = None,
+        *,
+        needs_secrets: bool = True,
+    ) -> None:
         """Raises ConfigError."""
         environ = os.environ if environ is None else environ
         self.file = file
@@ -94,9 +103,10 @@ class Config:
         if parsed.mistakes and parsed.data is None:
             raise ConfigError(mistakes)  # not YAML: what it says of settings is unknown
         data = self._data = overrides.laid_over({} if parsed.data is None else parsed.data)
-        references = References(environ, Path(file).parent)
+        references = References(environ, Path(file).parent, needs_secrets=needs_secrets)
         references.resolve(data)
         self.files = references.files  # that it refers to
+        self.unknown_secrets = references.unknown  # settings for which something else stands
         look = Look()
         self.settings = Settings.model_validate(data, context=look)
         mistakes += (self.at(path, message) for path, message in references.mistakes)

@@ -31,9 +31,12 @@ _IS_URL = re.compile(r"[a-z+]+://")
 class References:
     """Of one config: `files` are those that it refers to, `mistakes` what cannot be had, by its place."""
 
-    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], folder: Path, *, needs_secrets: bool = True) -> None:
+        """Without need of secrets, something else stands for those that cannot be had."""
         self._environ = environ
         self._folder = folder
+        self._needs_secrets = needs_secrets
+        self.unknown: list[str] = []  # settings for which something else stands
         self.files: list[Path] = []
         self.mistakes: list[tuple[Place, str]] = []
 
@@ -51,6 +54,9 @@ class References:
             is_within_url = bool(_IS_URL.match(text))
             return _REFERENCE.sub(lambda match: self._put(match, is_within_url=is_within_url), text)
         except ValueError as error:
+            if not self._needs_secrets:
+                self.unknown.append(".".join(map(str, place)))
+                return _stand_in(text)
             self.mistakes.append((place, str(error)))
             return UNKNOWN
 
@@ -74,6 +80,13 @@ class References:
         if not text.strip():
             raise ValueError(f"{file}: is empty")
         return text.removesuffix("\n").removesuffix("\r")
+
+
+def _stand_in(text: str) -> str:
+    """Fits wherever a secret does, be it a token or a URL."""
+    if text.startswith(_FILE) or _REFERENCE.fullmatch(text):
+        return "redis://unknown"
+    return _REFERENCE.sub("unknown", text)
 
 
 def _found(data: Any, parts: list[str], place: Place) -> Iterator[tuple[Any, Any, Place]]:

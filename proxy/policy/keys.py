@@ -122,6 +122,14 @@ class Partition:
                 return None
         return self._none
 
+    def sources(self, head: RequestHead, client: str) -> list[tuple[str, bytes]]:
+        """Each of `keys`, with the entry that it was read from: for people who ask."""
+        entries = {}
+        for entry in self.entries:
+            if value := entry.read(head, client):
+                entries[entry.hashed(value)] = str(entry.spec)
+        return [(entries.get(key, "none"), key) for key in self.keys(head, client) or ()]
+
     def key_of(self, named: Mapping[str, str]) -> bytes | None:
         """The key of who has these values, such as `{"client-ip": ...}`; None if nobody has."""
         return next(filter(None, (entry.key_of(named) for entry in self.entries)), None)

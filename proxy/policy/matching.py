@@ -7,7 +7,7 @@ by which they are let through, only if it fits in every one. `match.exact` is fo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.clients.networks import Networks
 from proxy.http1.path import folded
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from proxy.http1.head import RequestHead
 
 _HOST = b"host"
+
+# Why a limit does not match.
+METHOD: Final = "method"
+PATH: Final = "path"
+HEADER: Final = "header"
 
 
 class Matcher:
@@ -48,6 +53,14 @@ class Matcher:
             if value is None or not self._has_value(name, value, pattern):
                 return False
         return True
+
+    def misfit(self, head: RequestHead) -> str | None:
+        """Why it does not hold: for people who ask. `holds` says the same, faster."""
+        if self._methods and head.method not in self._methods:
+            return METHOD
+        if self._paths is not None and not self._has_path(head, self._paths):
+            return PATH
+        return None if self.holds(head) else HEADER
 
     def _has_path(self, head: RequestHead, pattern: re.Pattern[bytes]) -> bool:
         paths = head.paths if self._is_exact else head.folded_paths

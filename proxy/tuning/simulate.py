@@ -18,7 +18,7 @@ from proxy.config.loader import ConfigError, examine
 from proxy.tuning.formats import FieldError
 from proxy.tuning.headway import Headway
 from proxy.tuning.logs import Log, LogError
-from proxy.tuning.page import page
+from proxy.tuning.plots_page import page
 from proxy.tuning.report import Report, reported
 from proxy.tuning.simulation import Simulation
 from proxy.tuning.text import tell
@@ -66,9 +66,9 @@ def _fail(message: str) -> int:
 
 def _simulated(wanted: Wanted) -> list[Report]:
     names = [wanted.config] if wanted.against is None else [wanted.config, wanted.against]
-    readings = [examine(name) for name in names]
+    configs = [examine(name, needs_secrets=False) for name in names]
     logs = [Log(path) for path in wanted.logs]
-    simulation = Simulation(readings, logs, wanted.key_field)
+    simulation = Simulation(configs, logs, wanted.key_field)
     searches = sum(len(replay.tallies) for replay in simulation.replays)
     with _collector_at_rest(), Headway(logs, searches) as headway:
         try:
