@@ -1,11 +1,17 @@
-# make run: see Weir at work.  make test: all tests.  make check: everything CI runs.
+# make run: see Weir at work.  make unit: the fast tests.  make test: all tests.  make check: everything CI runs.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-compiled lint check bench clean
+.PHONY: run unit test test-compiled lint check bench clean
 
 run: .venv/installed
 	$(BIN)/weir demo
+
+# What decides, and the gateway on connections in memory: no sockets, no waiting, half a minute.
+UNIT := http1 policy contract clients rules limiter net telemetry conformance \
+	test_gateway.py test_held_answers.py test_phases.py
+unit: .venv/tested
+	$(BIN)/python -m pytest --memory -n 2 --dist worksteal $(UNIT:%=tests/%)
 
 # Most tests wait for something: more of them run at once than there are cores. Each has ports and files of its own.
 JOBS ?= 6

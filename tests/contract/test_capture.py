@@ -23,13 +23,13 @@ def raw_deflated(data: bytes) -> bytes:
 PACKED = [
     (TEXT, b""),
     (TEXT, b"identity"),
-    (gzip.compress(TEXT), b"gzip"),
-    (gzip.compress(TEXT), b"X-GZIP"),
-    (gzip.compress(TEXT[:20]) + gzip.compress(TEXT[20:]), b"gzip"),
+    (gzip.compress(TEXT, mtime=0), b"gzip"),
+    (gzip.compress(TEXT, mtime=0), b"X-GZIP"),
+    (gzip.compress(TEXT[:20], mtime=0) + gzip.compress(TEXT[20:], mtime=0), b"gzip"),
     (zlib.compress(TEXT), b"deflate"),
     (raw_deflated(TEXT), b"deflate"),
     (brotli.compress(TEXT), b"br"),
-    (brotli.compress(gzip.compress(TEXT)), b"gzip, br"),
+    (brotli.compress(gzip.compress(TEXT, mtime=0)), b"gzip, br"),
 ]
 
 
@@ -44,12 +44,12 @@ def test_the_text_is_readable_and_without_secrets(data, coding):
 @pytest.mark.parametrize(
     ("packed", "coding"),
     [
-        (gzip.compress(bytes(50_000_000)), b"gzip"),
+        (gzip.compress(bytes(50_000_000), mtime=0), b"gzip"),
         (zlib.compress(b"a" * 50_000_000), b"deflate"),
         (raw_deflated(b"a" * 50_000_000), b"deflate"),
-        (gzip.compress(gzip.compress(b"a" * 50_000_000)), b"gzip, gzip"),
+        (gzip.compress(gzip.compress(b"a" * 50_000_000, mtime=0), mtime=0), b"gzip, gzip"),
         (brotli.compress(b"a" * 50_000_000), b"br"),
-        (gzip.compress(b"a") * 800, b"gzip"),
+        (gzip.compress(b"a", mtime=0) * 800, b"gzip"),
     ],
 )
 def test_a_bomb_stays_within_the_bound(packed, coding):
@@ -73,9 +73,11 @@ def test_a_body_that_is_coded_too_often_is_not_unpacked():
     """No service does that for a good reason."""
     data = TEXT
     for _ in range(CODINGS_MAX + 1):
-        data = gzip.compress(data)
+        data = gzip.compress(data, mtime=0)
 
-    assert captured(data, b"gzip, " * (CODINGS_MAX + 1)).endswith("that cannot be decoded>")
+    assert captured(data, b"gzip, " * (CODINGS_MAX + 1)).startswith(
+        f"<{len(data)} bytes that cannot be decoded>"
+    )
 
 
 def test_a_long_body_is_cut():
@@ -83,14 +85,14 @@ def test_a_long_body_is_cut():
     lines = b"".join(b"line %d\n" % number for number in range(20_000))
 
     assert captured(lines) == lines[:CAPTURE_BYTES].decode()
-    assert captured(gzip.compress(lines), b"gzip") == lines[:CAPTURE_BYTES].decode()
+    assert captured(gzip.compress(lines, mtime=0), b"gzip") == lines[:CAPTURE_BYTES].decode()
 
 
 def test_a_compressed_body_that_breaks_off_gives_its_beginning():
     """Of incompressible data more than the bound was sent; what is there can be read."""
     numbers = random.Random(1)
     lines = b"".join(b"%x\n" % numbers.getrandbits(200) for _ in range(2000))
-    said = captured(gzip.compress(lines)[:CAPTURE_BYTES], b"gzip")
+    said = captured(gzip.compress(lines, mtime=0)[:CAPTURE_BYTES], b"gzip")
 
     assert said == lines[:CAPTURE_BYTES].decode()
 
@@ -138,11 +140,11 @@ JUNK = b"\x00\xffjunk behind it"
 @pytest.mark.parametrize(
     ("packed", "coding"),
     [
-        (gzip.compress(TEXT) + JUNK, b"gzip"),
-        (gzip.compress(TEXT)[:-8] + b"\x00" * 8, b"gzip"),  # a wrong checksum
-        (gzip.compress(TEXT[:20]) + gzip.compress(TEXT[20:]) + JUNK, b"gzip"),
+        (gzip.compress(TEXT, mtime=0) + JUNK, b"gzip"),
+        (gzip.compress(TEXT, mtime=0)[:-8] + b"\x00" * 8, b"gzip"),  # a wrong checksum
+        (gzip.compress(TEXT[:20], mtime=0) + gzip.compress(TEXT[20:], mtime=0) + JUNK, b"gzip"),
         (zlib.compress(TEXT)[:-4] + b"\x00" * 4, b"deflate"),
-        (gzip.compress(gzip.compress(TEXT) + JUNK) + JUNK, b"gzip, gzip"),
+        (gzip.compress(gzip.compress(TEXT, mtime=0) + JUNK, mtime=0) + JUNK, b"gzip, gzip"),
     ],
     ids=["junk", "checksum", "two members and junk", "deflate", "twice"],
 )
@@ -158,7 +160,7 @@ def test_body_with_a_broken_middle_gives_all_before_it():
     """To the byte: compressed data break somewhere in the middle of a long text."""
     numbers = random.Random(1)
     lines = b"".join(b"%x\n" % numbers.getrandbits(200) for _ in range(200))
-    packed = bytearray(gzip.compress(lines))
+    packed = bytearray(gzip.compress(lines, mtime=0))
     packed[len(packed) // 2 :] = numbers.randbytes(2000)
     said = captured(bytes(packed), b"gzip").encode()
     common = next(index for index, (one, other) in enumerate(zip(said, lines, strict=False)) if one != other)
@@ -175,7 +177,7 @@ def test_text_that_claims_to_be_packed_is_text():
 @given(st.binary(max_size=300), st.sampled_from([b"gzip", b"deflate", b"br", b"zstd", b"gzip, br"]))
 def test_anything_may_come(data, coding):
     """Never an exception, never beyond the bound, never a control character of somebody's terminal."""
-    for body in (data, gzip.compress(data)[:-3] + data, zlib.compress(data) + data):
+    for body in (data, gzip.compress(data, mtime=0)[:-3] + data, zlib.compress(data) + data):
         said = captured(body, coding)
 
         assert len(said) <= CAPTURE_BYTES

@@ -79,7 +79,7 @@ def test_signature_is_known(name, text):
     assert leak_in(text.encode()) == name
     assert leak_in(f"<html><body><pre>{text}</pre>".encode()) == name
     assert leak_in(json.dumps({"a": text}).encode()) != ""
-    assert leak_in(gzip.compress(text.encode()), b"gzip") == name
+    assert leak_in(gzip.compress(text.encode(), mtime=0), b"gzip") == name
 
 
 @pytest.mark.parametrize("text", HARMLESS)

@@ -38,6 +38,5 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Redis]]:
 
 @pytest.fixture
 async def relay(redis: Redis) -> AsyncIterator[Relay]:
-    relay = await Relay(redis.port).start()
-    yield relay
-    await relay.stop()
+    async with Relay(redis.port) as relay:
+        yield relay

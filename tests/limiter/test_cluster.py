@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from proxy.limiter.dialler import SLOTS
 from tests.limiter.asking import admitted, ask, ask_all, bucket, charge, limits_of, store_at
 from tests.support.patience import until
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from proxy.limiter.redis import RedisStore
     from proxy.policy.decision import Decision
     from proxy.policy.limits import Limit
+
+pytestmark = pytest.mark.real
 
 
 def url(nodes: list[Redis]) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.real
+
 PASSWORD = "open-sesame-4711"
 # What docs/limits.md says a user of Redis must be allowed.
 RIGHTS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import pytest
 import uvloop
 
 from tests.limiter.asking import charge, limits_of, store_at
@@ -14,6 +15,8 @@ from tests.support.redis_servers import watched
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.real
 
 
 def test_failover_costs_clients_nothing(tmp_path: Path) -> None:

@@ -214,6 +214,13 @@ class Relay:
     def release(self) -> None:
         self._open.set()
 
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()

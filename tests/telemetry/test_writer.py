@@ -100,8 +100,8 @@ def test_pipe_that_nobody_reads_costs_lines_and_nothing_else(pipe):
 def test_room_is_given_back(pipe):
     """A reader that comes late gets what waited, and later lines find room again."""
     read_end, write_end = pipe
-    writer = LineWriter(write_end, queue_bytes=100_000)
-    line = b"x" * 49_999 + b"\n"
+    writer = LineWriter(write_end, queue_bytes=140_000)
+    line = b"x" * 69_999 + b"\n"  # more than the pipe takes: the first one waits too
     for _ in range(3):
         writer.offer(line)
 
