@@ -152,6 +152,7 @@ async def test_sessions_are_resumed(start_weir, tls_origin, papers, ask, version
     """Each new connection goes on with the session of the last one."""
     origin = await tls_origin("DNS:localhost", version=version)
     weir = start_weir(towards(origin, ca=papers.ca))
+    await weir.logged(lambda line: line["event"] == "resolved")  # each address has sessions of its own
     for _ in range(3):
         await ask(weir, get())
 
