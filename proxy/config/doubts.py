@@ -6,11 +6,13 @@ write if it was not meant. It is a function in `DOUBTS`. No message repeats a se
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from proxy.config.futile import futile
 from proxy.config.names import is_claim
-from proxy.config.units import US
+from proxy.config.units import US, format_span
 from proxy.config.wording import either
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     Place = tuple[tuple[str | int, ...], str]
     Doubt = Callable[[Settings], Iterator[Place]]
+
+PROMISED_SECONDS = 140.0  # docs/contract.md
 
 # RFC 1918, RFC 6598 (carriers, and many a cluster), RFC 4193.
 PRIVATE_NETWORKS = tuple(
@@ -123,6 +127,56 @@ def keys_beside_credentials(settings: Settings) -> Iterator[Place]:
                 )
 
 
+def example_secrets(settings: Settings) -> Iterator[Place]:
+    """What stands in examples, or what nobody has filled in, is known to everybody."""
+    secrets = {
+        ("admin", "token"): settings.admin.token,
+        ("store", "key_secret"): settings.store.key_secret,
+        ("store", "url"): settings.store.url.password,
+    }
+    for path, secret in secrets.items():
+        if secret is not None and _is_example(secret.get_secret_value()):
+            yield path, "is what stands in examples, or was never filled in: everybody knows it"
+    for index, limit in enumerate(settings.limits):
+        for name, value in limit.exempt.headers.items():
+            if _PLACEHOLDER.search(value):
+                yield (
+                    ("limits", index, "exempt", "headers", name),
+                    "holds a placeholder that nobody fills in: references stand for secrets only",
+                )
+
+
+# `${X}`, `$X`, `%X%`, `<X>`, `{{ X }}`, as a whole or within; words that examples use.
+_PLACEHOLDER = re.compile(r"\$\{|\$\(|\{\{|\}\}|^\$\w+$|^%\w+%$|^<.*>$")
+_EXAMPLES = frozenset(
+    "admin admintoken changeme changeit default demo dummy example foo foobar hunter2 key letmein mysecret"  # noqa: SIM905 - a list would take a page
+    " mytoken none null pass passwd password placeholder qwerty redis replaceme s3cret secret secretkey"
+    " secrettoken test testing todo token topsecret undefined weir xxx yourpassword yoursecret yourtoken"
+    " yoursecrethere yourtokenhere".split()
+)
+_RUNS = "012345678901234567890", "abcdefghijklmnopqrstuvwxyz"
+
+
+def _is_example(secret: str) -> bool:
+    bare = re.sub(r"[-_.!]", "", secret).lower()
+    is_run = len(set(bare)) <= 1 or any(bare in run for run in _RUNS)
+    is_word = not _EXAMPLES.isdisjoint((bare, bare.rstrip("0123456789")))
+    return is_run or is_word or _PLACEHOLDER.search(secret) is not None
+
+
+def impatience(settings: Settings) -> Iterator[Place]:
+    """What the service may still answer becomes a 504."""
+    response = settings.upstream.timeouts.response
+    if response < PROMISED_SECONDS and not settings.contract.rules:
+        yield (
+            ("upstream", "timeouts", "response"),
+            (
+                f"{format_span(response)} is below the {format_span(PROMISED_SECONDS)} within which the"
+                " service promises to answer: what comes later is a 504"
+            ),
+        )
+
+
 def _covers(network: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
     return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]  # one version
 
@@ -133,4 +187,7 @@ DOUBTS: tuple[Doubt, ...] = (
     written_by_strangers,
     absent_keys,
     keys_beside_credentials,
+    futile,
+    example_secrets,
+    impatience,
 )

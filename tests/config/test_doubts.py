@@ -21,9 +21,31 @@ WARNINGS = [
     ("limits: [{name: a, rate: 1/s, key: 'header:X-Api-Key'}]", "1:36: warning: limits[0].key: all requests without header:X-Api-Key share one bucket; put client-ip last to count them by address, or say when_absent: share, or skip to leave them uncounted"),
     ("limits: [{name: a, rate: 1/s, key: ['cookie:a', 'path:1+host']}]", "1:36: warning: limits[0].key: all requests without cookie:a or path:1+host share one bucket; put client-ip last to count them by address, or say when_absent: share, or skip to leave them uncounted"),
     ("limits: [{name: a, rate: 1/s, key: ['header:X-A', host]}]", "1:51: warning: limits[0].key[1]: host is charged beside header:X-A, as one bucket for all who share it; write header:X-A+host for one bucket of both"),
+    ("contract: {allow_methods: [GET]}\nlimits: [{name: a, rate: 1/s, key: client-ip, match: {methods: [POST, PUT]}}]", "2:64: warning: limits[0].match.methods: this limit never counts a request: contract.allow_methods refuses its methods before"),
+    ("contract: {known_paths: [/api/**]}\nlimits: [{name: a, rate: 1/s, key: client-ip, match: {paths: [/health]}}]", "2:62: warning: limits[0].match.paths: this limit never counts a request: no path of contract.known_paths fits, and others are refused before"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, exempt: {cidrs: [0.0.0.0/0, '::/0']}}]", "1:63: warning: limits[0].exempt.cidrs: this limit never counts a request: every address is exempt"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, exempt: {paths: [/**]}}]", "1:63: warning: limits[0].exempt.paths: this limit never counts a request: every path is exempt"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, match: {paths: [/a]}, exempt: {paths: [/b, /a]}}]", "1:85: warning: limits[0].exempt.paths: this limit never counts a request: every path that it matches is exempt"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, match: {headers: {X-A: b}}, exempt: {headers: {x-a: b}}}]", "1:93: warning: limits[0].exempt.headers: this limit never counts a request: X-A, which it asks for, exempts"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, match: {paths: [/api/**]}, exempt: {paths: [/api/x, /health]}}]", "1:99: warning: limits[0].exempt.paths[1]: exempts nobody: /health fits none of match.paths"),
+    ("contract: {known_paths: [/api/**]}\nlimits: [{name: a, rate: 1/s, key: client-ip, exempt: {paths: [/health]}}]", "2:64: warning: limits[0].exempt.paths[0]: exempts nobody: /health fits none of contract.known_paths"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, match: {headers: {X-A: 'b*'}}, exempt: {headers: {X-A: c}}}]", "1:102: warning: limits[0].exempt.headers.X-A: exempts nobody: match.headers asks for another value of X-A"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, exempt: {headers: {X-In: '${KEY}'}}}]", "1:72: warning: limits[0].exempt.headers.X-In: holds a placeholder that nobody fills in: references stand for secrets only"),
+    *((f"admin: {{token: '{token}'}}", "1:16: warning: admin.token: is what stands in examples, or was never filled in: everybody knows it") for token in ("changeme", "your-token-here", "{{token}}", "secret123", "12345", "aaaaaaaa", "$TOKEN", "%TOKEN%", "<token>", "${weir-token}", "$(cat/token)")),
+    ("store: {key_secret: Change_Me}", "1:21: warning: store.key_secret: is what stands in examples, or was never filled in: everybody knows it"),
+    ("store: {url: 'redis://:password@h'}", "1:14: warning: store.url: is what stands in examples, or was never filled in: everybody knows it"),
+    ("upstream: {servers: ['http://a'], timeouts: {response: 30s}}", "1:56: warning: upstream.timeouts.response: 30s is below the 140s within which the service promises to answer: what comes later is a 504"),
 ]  # fmt: skip
 
 WELL_MEANT = [
+    "contract: {allow_methods: [GET], path_methods: [{allow: [PUT]}]}\nlimits: [{name: a, rate: 1/s, key: client-ip, match: {methods: [PUT]}}]",
+    "contract: {known_paths: [/api/**, /health]}\nlimits: [{name: a, rate: 1/s, key: client-ip, match: {paths: ['/a*/x']}, exempt: {paths: [/api/*]}}]",
+    "limits: [{name: a, rate: 1/s, key: client-ip, exempt: {cidrs: [0.0.0.0/0]}}]",
+    "limits: [{name: a, rate: 1/s, key: client-ip, match: {paths: [/a, /b]}, exempt: {paths: [/a]}}]",
+    "limits: [{name: a, rate: 1/s, key: client-ip, match: {headers: {X-A: 'b*'}}, exempt: {headers: {X-A: '*c', X-B: d}}}]",
+    "admin: {token: '7Hq-29vK_x'}\nstore: {key_secret: 'weir-production-7Hq29vKx', url: 'redis://:a8Fz92k@h'}",
+    "upstream: {servers: ['http://a'], timeouts: {response: 30s}}\ncontract: {rules: [{status: 200-299, headers: []}]}",
+    "upstream: {servers: ['http://a'], timeouts: {response: 141s}}",
     "limits: [{name: a, rate: 15/s, burst: 15}]",
     "limits: [{name: a, rate: 30/m, burst: 1}]",
     "limits: [{name: a, rate: 1/s, key: ['header:X-A', client-ip]}]",
@@ -38,7 +60,7 @@ WELL_MEANT = [
 
 def warnings(tmp_path, text, environ=None):
     path = tmp_path / "weir.yaml"
-    path.write_text(f'{text}\nupstream: {{servers: ["http://a"]}}\n')
+    path.write_text(text if "upstream: " in text else f'{text}\nupstream: {{servers: ["http://a"]}}\n')
     found = examine(path, environ or {}).warnings
     return [str(warning).removeprefix(f"{path}:") for warning in found]
 
@@ -63,3 +85,20 @@ def test_doubt_about_a_variable_names_the_variable(tmp_path):
     (line,) = warnings(tmp_path, "", {"WEIR_FORWARDED__TRUST": '["0.0.0.0/0"]'})
 
     assert line.startswith("WEIR_FORWARDED__TRUST: warning: forwarded.trust[0]: 0.0.0.0/0 lets ")
+
+
+def test_no_warning_shows_a_secret(tmp_path):
+    found = warnings(
+        tmp_path, "admin: {token: 'hunter2'}\nstore: {key_secret: '<hunter2>', url: 'redis://:hunter2@h'}"
+    )
+
+    assert len(found) == 3
+    assert "hunter2" not in "".join(found)
+
+
+def test_thousands_of_paths_are_not_compared_one_by_one(tmp_path):
+    """A check takes moments, however a config was made."""
+    paths = ", ".join(f"/a/{number}/**" for number in range(3000))
+    text = f"contract: {{known_paths: [{paths}]}}\nlimits: [{{name: a, rate: 1/s, key: client-ip, match: {{paths: [/b]}}}}]"
+
+    assert warnings(tmp_path, text) == []

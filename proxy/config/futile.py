@@ -1,0 +1,78 @@
+"""Limits that no request can meet, and exemptions that exempt nobody. Exact for globs: config.overlap."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+from proxy.config.overlap import paths_overlap, values_overlap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from proxy.config.look import Path
+    from proxy.config.sections.limits import LimitSettings
+    from proxy.config.settings import Settings
+
+    Place = tuple[Path, str]
+
+PAIRS_MAX = 2000  # of globs that are compared: a config that has more is made by a program
+_EVERYBODY = {"0.0.0.0/0", "::/0"}
+
+
+def futile(settings: Settings) -> Iterator[Place]:
+    for index, limit in enumerate(settings.limits):
+        why = next(_why_never(settings, limit), None)
+        if why is not None:
+            place, reason = why
+            yield ("limits", index, *place), f"this limit never counts a request: {reason}"
+            continue
+        for place, reason in _idle_exemptions(settings, limit):
+            yield ("limits", index, "exempt", *place), f"exempts nobody: {reason}"
+
+
+def _why_never(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
+    """Reasons for which the limit meets no request."""
+    match, exempt, contract = limit.match, limit.exempt, settings.contract
+    allowed = set(contract.allow_methods)
+    if allowed and not contract.path_methods and match.methods and allowed.isdisjoint(match.methods):
+        yield ("match", "methods"), "contract.allow_methods refuses its methods before"
+    if contract.known_paths and match.paths and not _meet(match.paths, contract.known_paths):
+        yield ("match", "paths"), "no path of contract.known_paths fits, and others are refused before"
+    if set(map(str, exempt.cidrs)) >= _EVERYBODY:
+        yield ("exempt", "cidrs"), "every address is exempt"
+    if "/**" in exempt.paths:
+        yield ("exempt", "paths"), "every path is exempt"
+    elif match.paths and set(exempt.paths).issuperset(match.paths):
+        yield ("exempt", "paths"), "every path that it matches is exempt"
+    freeing = _folded(exempt.headers)
+    for name, glob in match.headers.items():
+        if glob in freeing.get(name.lower(), ()):
+            yield ("exempt", "headers"), f"{name}, which it asks for, exempts"
+
+
+def _idle_exemptions(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
+    matched, known = limit.match.paths, settings.contract.known_paths
+    for at, path in enumerate(limit.exempt.paths):
+        if matched and not _meet((path,), matched):
+            yield ("paths", at), f"{path} fits none of match.paths"
+        elif known and not _meet((path,), known):
+            yield ("paths", at), f"{path} fits none of contract.known_paths"
+    asked = _folded(limit.match.headers)
+    for name, glob in limit.exempt.headers.items():
+        others = asked.get(name.lower(), ())
+        if others and not _meet((glob,), others, values_overlap):
+            yield ("headers", name), f"match.headers asks for another value of {name}"
+
+
+def _folded(headers: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    return {name.lower(): (glob,) for name, glob in headers.items()}
+
+
+def _meet(
+    some: Sequence[str], others: Sequence[str], overlap: Callable[[str, str], bool] = paths_overlap
+) -> bool:
+    """Any of these globs has anything in common with any of those, or there are too many to tell."""
+    if len(some) * len(others) > PAIRS_MAX:
+        return True
+    return any(overlap(one, other) for one, other in product(some, others))
