@@ -362,7 +362,6 @@ class Exchange(Record):
     def finish(self, outcome: str, *, keep: bool) -> None:
         """Exactly once for each exchange, whatever happened."""
         shared, downstream = self.shared, self.downstream
-        keep = keep and not shared.is_draining
         self.outcome = outcome
         self.finished = shared.clock()
         self.phase = NEXT[self.phase][FINISH if keep else CLOSE]

@@ -568,6 +568,30 @@ async def test_last_answer_of_a_drain_is_whole(start_bench, start_origin, connec
     await asyncio.wait_for(ending, 3)
 
 
+async def test_answer_that_promised_to_stay_is_kept_to(start_bench, start_origin, connect):
+    """Begun before the drain: its client may ask again at once. That answer is the last."""
+    go_on = asyncio.Event()
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(answer(200, b"xx")[:-1])
+        await go_on.wait()
+        await visit.send(b"x")
+        await answering(answer())(visit)
+
+    bench = await start_bench(await start_origin(script))
+    wire = await connect(bench)
+    await wire.send(get())
+    assert (await wire.response_head()).value("Connection") is None
+    bench.shared.is_draining = True
+    go_on.set()
+    assert await wire.exactly(2) == b"xx"
+    await wire.send(post())
+    response = await wire.response()
+
+    assert (response.status, response.value("Connection")) == (200, b"close")
+
+
 async def test_answer_during_a_drain_says_close(start_bench, start_origin, connect):
     """Served or refused."""
     bench = await start_bench(await start_origin(), **limit(burst=1))

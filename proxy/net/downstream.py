@@ -163,6 +163,8 @@ class DownstreamConnection(Connection):
             self._fail(faults.BODY_TIMEOUT)
         elif self._state == _HEADS and self._buffer:
             self._refuse(faults.HEAD_TIMEOUT, self._buffer)
+        elif self._state == _HEADS and self.has_input():
+            self.deadline = self._sweeper.now  # it came just in time: seen before the next look
         else:
             self.close()
 
@@ -313,6 +315,11 @@ class DownstreamConnection(Connection):
     @property
     def is_idle(self) -> bool:
         return self._state == _HEADS and not self._buffer
+
+    def rest_no_more(self) -> None:
+        """Ends it if it is at rest; never under a request that has begun to arrive."""
+        if self.is_idle and not self.has_input():
+            self.close()
 
     def pass_body(self, receiver: UpstreamConnection) -> None:
         """The request's body goes to `receiver`, as it comes."""

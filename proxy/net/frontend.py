@@ -7,6 +7,8 @@ aiohttp's sites call it for each accepted connection and, when the runner is cle
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from math import ceil
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from proxy.net.connection import Outbox
     from proxy.net.interfaces import ConnectionRules, ExchangeEvents
     from proxy.net.sweep import Sweeper
+
+
+PART_SECONDS = 5.0  # connections at rest end within, at a drain ...
+PART_TURN_SECONDS = 0.05  # ... some of them in each turn
 
 
 class Frontend:
@@ -67,13 +73,8 @@ class Frontend:
         if not self.connections:
             self._emptied.set()
 
-    def close_idle(self) -> None:
-        for connection in list(self.connections):
-            if connection.is_idle:
-                connection.close()
-
     def pre_shutdown(self) -> None:
-        self.close_idle()
+        """Nothing yet: those at rest are the last to go."""
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's signature
         """Waits for the running exchanges, `timeout` seconds at most, then ends what is left."""
@@ -81,15 +82,35 @@ class Frontend:
             self._emptied.clear()
             try:
                 async with asyncio.timeout(timeout):
-                    await self._emptied.wait()
+                    await self._part(min(PART_SECONDS, PART_SECONDS if timeout is None else timeout / 2))
             except TimeoutError:
                 for connection in list(self.connections):
                     connection.abort()
                 await self._emptied.wait()  # each is recorded as it ends
 
+    async def _part(self, seconds: float) -> None:
+        """Ends connections as they rest, those that have rested longest first, spread over so many seconds.
+
+        All at once would come back to the other replicas at once.
+        """
+        now = asyncio.get_running_loop().time
+        last = now() + seconds
+        while self.connections:
+            resting = sorted((each for each in self.connections if each.is_idle), key=_deadline)
+            turns = max(0, int((last - now()) / PART_TURN_SECONDS)) + 1
+            for connection in resting[: ceil(len(resting) / turns)]:
+                connection.rest_no_more()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PART_TURN_SECONDS):
+                    await self._emptied.wait()
+
     def counts(self) -> dict[str, int]:
         idle = sum(1 for connection in self.connections if connection.is_idle)
         return {"active": len(self.connections) - idle, "idle": idle}
+
+
+def _deadline(connection: DownstreamConnection) -> float:
+    return connection.deadline
 
 
 class FrontendRunner(web.BaseRunner):

@@ -131,18 +131,20 @@ class Worker:
     # --- stop ---
 
     async def drain(self) -> None:
-        """Unready but serving for `drain.delay`, then idle connections close and running exchanges finish."""
-        self.is_ready, self.is_draining = False, True
+        """Unready but serving for `drain.delay`: each answer is the last one of its connection."""
+        self._wind_down()
         event(_log, logging.INFO, "draining", delay=self.settings.drain.delay)
         await asyncio.sleep(self.settings.drain.delay)
+
+    def _wind_down(self) -> None:
+        self.is_ready, self.is_draining = False, True
         self.parts.shared.is_draining = True
 
     async def stop(self) -> None:
         """Ends everything; running exchanges have `drain.timeout` to finish."""
         if self._renewing is not None:
             self._renewing.cancel()
-        self.is_ready, self.is_draining = False, True
-        self.parts.shared.is_draining = True
+        self._wind_down()
         await self._runner.cleanup()
         if self._admin is not None:
             await self._admin.cleanup()
