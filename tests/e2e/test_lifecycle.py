@@ -117,7 +117,8 @@ def test_given_socket_that_no_setting_has_is_an_error(new_weir, given, workers):
     assert weir.wait() == 1
     port = given.getsockname()[1]
     assert (
-        f"LISTEN_FDS: {port} was handed over, but neither listen nor admin.listen has it" in weir.log_text()
+        f"LISTEN_FDS: {port} was handed over, but none of listen, admin.listen, admin.probes has it"
+        in weir.log_text()
     )
 
 
