@@ -26,6 +26,7 @@ from proxy.rules.rules import Rules
 from proxy.shared import Shared
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.traces import Traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ def assemble(  # noqa: PLR0913 - what a test may bring in the place of ours
     metrics = metrics or Metrics()
     access_log = access_log or _access_log(settings, metrics, is_alone=is_alone)
     store = store or _store(settings, metrics.store)
-    return Assembly(settings, metrics, access_log, store, clock, dial)
+    return Assembly(settings, metrics, access_log, store, clock, dial, _traces(settings))
 
 
 class Assembly:
@@ -69,6 +70,7 @@ class Assembly:
         store: Store,
         clock: Callable[[], float],
         dial: Dial,
+        traces: Traces | None,
     ) -> None:
         """Raises UnusableError."""
         self.settings = settings
@@ -82,7 +84,10 @@ class Assembly:
         store.configure(rules.limits)
         metrics.configure(limit.name for limit in settings.limits)
         access_log.adopt(settings.log)
-        self.shared = Shared(rules, self._new_pool(settings), store, metrics, access_log, clock)
+        self._spans = traces.sink if traces is not None else None
+        if self._spans is not None:
+            metrics.provide_spans(self._spans.results)
+        self.shared = Shared(rules, self._new_pool(settings), store, metrics, access_log, clock, traces)
         new_exchange = partial(Exchange, self.shared)
         self.frontend = Frontend(self.sweeper, self.outbox, rules.connections, new_exchange)
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -135,6 +140,8 @@ class Assembly:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         self.access_log.close()
+        if self._spans is not None:
+            self._spans.close()
 
     def _flush(self) -> None:
         self.access_log.flush()
@@ -148,6 +155,20 @@ def _access_log(settings: Settings, metrics: Metrics, *, is_alone: bool) -> Acce
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise UnusableError(f"log.access: cannot write to {destination}: {why}") from None
+
+
+def _traces(settings: Settings) -> Traces | None:
+    told = settings.traces
+    if told.otlp is None:
+        return None
+    try:
+        from proxy.telemetry.spans import SpanWriter  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise UnusableError(
+            f"traces.otlp: needs the extra otel: pip install 'weir-proxy[otel]' ({error})"
+        ) from None
+    headers = {name: value.get_secret_value() for name, value in told.headers.items()}
+    return Traces(told.sample, SpanWriter(told.otlp, told.service, headers))
 
 
 def _store(settings: Settings, figures: StoreFigures) -> Store:

@@ -79,7 +79,7 @@ class Exchange(Record):
         self.started = shared.clock()
         self.finished = self.upstream_started = self.upstream_seconds = 0.0
         self.request_id = self.server = self.outcome = ""
-        self.decision = self.fault = None
+        self.decision = self.fault = self.trace = None
         self.charges = self.exempt = self.headers = ()
         self.source = WEIR
         self.status = self.redacted_status = self.bytes_in = self.bytes_out = 0
@@ -92,6 +92,8 @@ class Exchange(Record):
         facts = self.facts = rules.heads.facts(head, downstream.peer, downstream.scheme)
         self.client = facts.client
         self.request_id = facts.request_id or (drawn.pop() if drawn else new_request_id())
+        if self.shared.traces is not None:
+            self.trace = self.shared.traces.begin(head.fields, downstream.scheme)
         is_plain = rules.edge.is_idle and not head.section.repeated
         fault = None if is_plain else rules.edge.refusal(head)
         due = fault or facts.charges or rules.limits.charges(head, facts.client)
@@ -118,6 +120,8 @@ class Exchange(Record):
 
     def _judge(self, decision: Decision) -> None:
         self.decision = decision
+        if self.trace is not None:
+            self.trace.decided = self.shared.clock()
         if decision.is_admitted:
             self._forward(ADMIT)
         else:
@@ -159,6 +163,8 @@ class Exchange(Record):
         self.server = address.name
         self.upstream_started = self.shared.clock()
         data = self.rules.heads.request(head, self.facts, self.request_id, address.authority)
+        if self.trace is not None:
+            data = self.trace.carried(data)
         length = head.section.body_length
         upstream.send_head(self, head.method, data, length)
         if downstream.is_write_paused:  # since the answer before this one
@@ -376,6 +382,9 @@ class Exchange(Record):
         self.head, self.facts, self.body_filter, self.upstream = UNREAD, self.rules.heads.unread, None, None
         shared.metrics.record(self)
         shared.access_log.write(self)
+        if self.trace is not None and shared.traces is not None:
+            shared.traces.sink.offer(self)
+            shared.metrics.note_exemplar(self)
         if keep:
             downstream.finish()
         else:

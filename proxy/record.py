@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.faults import Fault
+    from proxy.http1.trace_context import Trace
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit
 
@@ -48,6 +49,7 @@ class Record:
         "started",
         "status",
         "target",
+        "trace",
         "upstream_seconds",
         "upstream_started",
     )
@@ -72,5 +74,6 @@ class Record:
         self.bytes_in = 0  # body bytes from the client
         self.bytes_out = 0  # body bytes to the client
         self.fault: Fault | None = None
+        self.trace: Trace | None = None  # if its spans are recorded
         self.headers: Sequence[bytes] = ()  # values that the access log wants of the request
         self.outcome = ""

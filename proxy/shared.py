@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from proxy.rules.rules import Rules
     from proxy.telemetry.access_log import AccessLog
     from proxy.telemetry.metrics import Metrics
+    from proxy.telemetry.traces import Traces
 
 
 class Shared:
@@ -30,6 +31,7 @@ class Shared:
         metrics: Metrics,
         access_log: AccessLog,
         clock: Callable[[], float] = monotonic,
+        traces: Traces | None = None,
     ) -> None:
         self.rules = rules
         self.pool = pool
@@ -37,6 +39,7 @@ class Shared:
         self.metrics = metrics
         self.access_log = access_log
         self.clock = clock  # seconds, monotonic
+        self.traces = traces  # None: no spans are recorded, and nothing is done for them
         self.evidence = Evidence(metrics)
         self.retries = RetryBudget()
         self.budget = Budget()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from tests.net.bench import Bench, settings
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 
 pytest_plugins = ["tests.support.plugin"]
+
+# A busy machine is slow now and then; what hangs is bounded by pytest-timeout.
+hypothesis.settings.register_profile("weir", deadline=None)
+hypothesis.settings.load_profile("weir")
 
 
 @pytest.fixture

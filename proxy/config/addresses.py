@@ -158,6 +158,16 @@ def parse_origin(text: str) -> str:
     return UpstreamUrl("", scheme, host.lower(), port).origin
 
 
+def parse_collector(text: str) -> str:
+    """`http://collector:4318`, perhaps with a path that OTLP's own is below; without OTLP's own."""
+    scheme, mark, rest = text.partition("://")
+    authority, slash, path = rest.partition("/")
+    if not mark or not authority or any(char in text for char in "?#"):
+        raise ValueError("must be the URL of a collector such as http://collector:4318")
+    origin = parse_origin(f"{scheme}{mark}{authority}")
+    return (origin + slash + path).removesuffix("/v1/traces").rstrip("/")
+
+
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
     """Where buckets live. Its text hides the password; `repr` too."""

@@ -25,6 +25,7 @@ from proxy.config.addresses import (
     UpstreamUrl,
     parse_access,
     parse_address,
+    parse_collector,
     parse_host,
     parse_origin,
     parse_server,
@@ -149,6 +150,9 @@ CorsOrigin = Annotated[
     str, AfterValidator(parse_cors_origin), _text("https://app.example.com", patterns.CORS_ORIGIN)
 ]
 PrefixBits = Annotated[int, Field(strict=True, ge=16, le=128)]
+Collector = Annotated[
+    str, AfterValidator(parse_collector), _text("http://collector:4318", patterns.COLLECTOR)
+]
 Access = Annotated[str, PlainValidator(parse_access), _text("stdout", patterns.ACCESS)]
 Workers = Annotated[
     int | Literal["auto"],

@@ -12,7 +12,19 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from proxy.config import checks
-from proxy.config.kinds import Access, LogField, Share, Span, Timeout, Workers, wrapped
+from proxy.config.kinds import (
+    Access,
+    Collector,
+    HeaderName,
+    LogField,
+    Secret,
+    Share,
+    Span,
+    Text,
+    Timeout,
+    Workers,
+    wrapped,
+)
 from proxy.config.sections.answers import ContractSettings, ErrorSettings
 from proxy.config.sections.front import (
     AdminSettings,
@@ -29,6 +41,19 @@ from proxy.config.sections.upstream import UpstreamSettings
 class DrainSettings(Section):
     delay: Span = setting("After SIGTERM, time to go on serving while load balancers look away.", "5s")
     timeout: Span = setting("Then, time for running requests to finish.", "30s")
+
+
+class TraceSettings(Section):
+    otlp: Collector | None = setting(
+        "Collector that spans go to by OTLP over HTTP: http://host:4318. null records none.",
+        None,
+        restart=True,
+    )
+    sample: Share = setting(
+        "Share of the traces that begin at Weir; one that comes along follows its parent.", "1%", restart=True
+    )
+    service: Text = setting("Name under which the spans appear.", "weir", restart=True)
+    headers: dict[HeaderName, Secret] = setting("Fields that the collector wants.", {}, restart=True)
 
 
 class LogSettings(Section):
@@ -89,6 +114,7 @@ class Settings(Section):
     )
     drain: DrainSettings = setting("How Weir stops.", {})
     log: LogSettings = setting("What Weir writes.", {})
+    traces: TraceSettings = setting("Spans for OpenTelemetry; with the extra otel.", {})
 
 
 def restart_differences(old: Section, new: Section, at: str = "", *, waits: bool = False) -> tuple[str, ...]:

@@ -162,6 +162,8 @@ class AccessLog:
         )
         if exchange.headers:
             self._fill(line, exchange.headers)
+            if exchange.trace is not None and "trace_id" in self._extras:
+                line.trace_id = exchange.trace.trace_id
         if self._share < 1 and _went_well(exchange):
             line.sample = self._share
         return line

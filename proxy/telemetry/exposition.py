@@ -41,7 +41,7 @@ class Exposition:
         for name, text, _ in SPREADS:
             if name in reading.spreads:
                 yield _opening(name, HISTOGRAM, text, is_openmetrics=is_openmetrics)
-                yield _histogram(name, reading.spreads[name])
+                yield _histogram(name, reading.spreads[name], has_exemplars=is_openmetrics)
         if is_openmetrics:
             yield b"# EOF\n"
 
@@ -70,12 +70,24 @@ def _labelled(name: str, labels: Key, values: Key) -> str:
     return f"{name}{{{pairs}}}" if pairs else name
 
 
-def _histogram(name: str, buckets: Buckets) -> bytes:
+def _histogram(name: str, buckets: Buckets, *, has_exemplars: bool) -> bytes:
+    """Only OpenMetrics has exemplars."""
     bounds = [*map(_number, buckets.bounds), "+Inf"]
     counts = list(accumulate(buckets.counts))
-    lines = [f'{name}_bucket{{le="{bound}"}} {count}\n' for bound, count in zip(bounds, counts, strict=True)]
+    exemplars = buckets.exemplars if has_exemplars else {}
+    lines = [
+        f'{name}_bucket{{le="{bound}"}} {count}{_exemplar(exemplars.get(place))}\n'
+        for place, (bound, count) in enumerate(zip(bounds, counts, strict=True))
+    ]
     lines += [f"{name}_count {counts[-1]}\n", f"{name}_sum {_number(buckets.total)}\n"]
     return "".join(lines).encode()
+
+
+def _exemplar(exemplar: tuple[str, float, float] | None) -> str:
+    if exemplar is None:
+        return ""
+    trace_id, value, moment = exemplar
+    return f' # {{trace_id="{trace_id}"}} {_number(value)} {_number(round(moment, 3))}'
 
 
 def _number(number: float) -> str:

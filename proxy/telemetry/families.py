@@ -53,6 +53,7 @@ class Buckets(msgspec.Struct, array_like=True):
     bounds: list[float]
     counts: list[int]
     total: float
+    exemplars: dict[int, tuple[str, float, float]] = {}  # by bucket: a trace's id, its value, Unix time
 
 
 class Reading(msgspec.Struct):
@@ -165,6 +166,13 @@ FAMILIES: Final = (
         "Lines of the program's log that could not be written.",
         (),
         lambda metrics: _one(metrics.log_dropped()),
+    ),
+    Family(
+        "weir_spans_total",
+        COUNTER,
+        "Spans that a collector took (exported), and those that it did not or that found no room (lost).",
+        ("result",),
+        lambda metrics: _texts(metrics.spans()),
     ),
     Family(
         "weir_certificate_failures_total",
@@ -325,6 +333,7 @@ def reading(metrics: Metrics) -> Reading:
     """All that a serving process holds now."""
     counts: dict[str, dict[Key, float]] = {name: dict(read(metrics)) for name, _, _, _, read, _ in FAMILIES}
     spreads = {name: _buckets(read(metrics)) for name, _, read in SPREADS}
+    spreads["weir_request_duration_seconds"].exemplars = dict(metrics.exemplars)
     return Reading(counts | _process.read(), spreads)
 
 
@@ -366,4 +375,10 @@ def _together(
 
 
 def _spread_together(one: Buckets, other: Buckets) -> Buckets:
-    return Buckets(one.bounds, list(map(add, one.counts, other.counts)), one.total + other.total)
+    """Of two exemplars the younger stays."""
+    exemplars = dict(one.exemplars)
+    for place, exemplar in other.exemplars.items():
+        if place not in exemplars or exemplars[place][2] < exemplar[2]:
+            exemplars[place] = exemplar
+    counts = list(map(add, one.counts, other.counts))
+    return Buckets(one.bounds, counts, one.total + other.total, exemplars)

@@ -7,7 +7,8 @@ config, the fault table and HTTP itself, never from what a client chose: a metho
 
 from __future__ import annotations
 
-from time import monotonic
+from bisect import bisect_left
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy import faults
@@ -101,6 +102,7 @@ class Metrics:
     def __init__(self) -> None:
         self.ended: dict[tuple[bytes, int, str, str], int] = {}  # (method, status, source, outcome)
         self.request_seconds: Histogram = Histogram(SECONDS)
+        self.exemplars: dict[int, tuple[str, float, float]] = {}  # by bucket: trace, seconds, Unix time
         self.upstream_seconds: Histogram = Histogram(SECONDS)
         self.own_seconds: Histogram = Histogram(SECONDS)
         self.decisions: dict[tuple[str, str, str], int] = {}  # (limit, decision, via)
@@ -123,6 +125,7 @@ class Metrics:
         self.store_outages: int = 0
         self._was_store_up: bool = True
         self.is_store_up: Callable[[], bool] = lambda: True
+        self.spans: Callable[[], Mapping[str, int]] = dict  # by what became of them
         self.top_keys = TopKeys()
         self.recent = Recent()
         self.is_draining: Callable[[], bool] = bool
@@ -160,6 +163,13 @@ class Metrics:
             self.recent.note(exchange)
         elif exchange.redacted_status:
             self.recent.note(exchange)
+
+    def note_exemplar(self, exchange: Record) -> None:
+        """Of a traced one, where its duration is counted."""
+        if exchange.trace is not None and exchange.status != 101:
+            seconds = exchange.finished - exchange.started
+            place = bisect_left(self.request_seconds.bounds, seconds)
+            self.exemplars[place] = (exchange.trace.trace_id, seconds, time())
 
     def _first(self, key: tuple[bytes, int, str, str]) -> None:
         method, status, source, outcome = key
@@ -247,6 +257,9 @@ class Metrics:
     def provide_log(self, dropped: Callable[[], int]) -> None:
         """Of the program's own."""
         self.log_dropped = dropped
+
+    def provide_spans(self, spans: Callable[[], Mapping[str, int]]) -> None:
+        self.spans = spans
 
     def provide_draining(self, is_draining: Callable[[], bool]) -> None:
         self.is_draining = is_draining

@@ -10,6 +10,7 @@ from proxy.config.addresses import (
     is_loopback,
     parse_access,
     parse_address,
+    parse_collector,
     parse_origin,
     parse_server,
     parse_store,
@@ -282,3 +283,18 @@ def test_access_log_goes_to_stdout_nowhere_or_a_file(text):
 )
 def test_access_log_that_goes_nowhere_known_says_what_to_write(value, message):
     assert said(parse_access, value) == message
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("http://collector:4318", "http://collector:4318"),
+        ("http://collector:4318/", "http://collector:4318"),
+        ("http://collector:4318/v1/traces", "http://collector:4318"),
+        ("https://Otlp.Example.com/tenant/otlp/", "https://otlp.example.com/tenant/otlp"),
+        ("https://[::1]:4318", "https://[::1]:4318"),
+    ],
+)
+def test_collector_is_meant_with_and_without_the_path_of_otlp(given, meant):
+    """Both ways stand in the manuals of collectors."""
+    assert parse_collector(given) == meant

@@ -46,6 +46,10 @@ def test_what_waits_for_a_restart_is_named():
         "store.key_secret",
         "log.program",
         "log.access",
+        "traces.otlp",
+        "traces.sample",
+        "traces.service",
+        "traces.headers",
     )
 
 

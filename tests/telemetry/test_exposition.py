@@ -21,6 +21,7 @@ LABELS = {
     "weir_outcomes_total": {"outcome"},
     "weir_limit_keys": {"limit", "state"},
     "weir_store_outages_total": set(),
+    "weir_spans_total": {"result"},
     "weir_own_duration_seconds": set(),
     "weir_draining": set(),
     "weir_log_dropped_total": set(),
@@ -69,6 +70,7 @@ def metrics():
     metrics.provide_access_log(lambda: 7)
     metrics.provide_certificates(lambda: {"listen.tls.cert": 1.9e9})
     metrics.certificate_failures["listen.tls"] = 1
+    metrics.provide_spans(lambda: {"exported": 5, "lost": 2})
     metrics.store.batch_size.observe(16)
     metrics.store.seconds.observe(0.001)
     metrics.store.errors["timeout"] = 4
