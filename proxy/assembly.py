@@ -195,5 +195,5 @@ def _store(settings: Settings, figures: StoreFigures) -> Store:
 def _sweep_seconds(settings: Settings) -> float:
     """Short timeouts get a finer sweep."""
     down, up = settings.downstream.timeouts, settings.upstream.timeouts
-    shortest = min(down.head, down.body, down.idle, up.connect, up.response, up.idle)
+    shortest = min(down.head, down.body, down.idle, down.tunnel, up.connect, up.response, up.idle)
     return max(0.02, min(SWEEP_SECONDS, shortest / 8))

@@ -102,6 +102,7 @@ MALFORMED_CHUNK: Final[Fault]         = _row("malformed_chunk",         400,  DO
 HEAD_TIMEOUT: Final[Fault]            = _row("head_timeout",            408,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The request head did not arrive in time.")
 BODY_TIMEOUT: Final[Fault]            = _row("body_timeout",            408,  DOWNSTREAM, "body",          CLOSED,     REQUESTS, NEVER,      PLAIN,     "http_request_error", "The request body did not arrive in time.")
 READ_TIMEOUT: Final[Fault]            = _row("read_timeout",            NONE, DOWNSTREAM, "response_body", CLOSED,     REQUESTS, NEVER,      PLAIN,     "", "The client stopped reading.")
+TUNNEL_TIMEOUT: Final[Fault]          = _row("tunnel_timeout",          NONE, DOWNSTREAM, "response_body", CLOSED,     REQUESTS, NEVER,      PLAIN,     "", "The tunnel was silent for too long.")
 CLIENT_GONE: Final[Fault]             = _row("client_gone",             NONE, DOWNSTREAM, "response_head", CLOSED,     REQUESTS, NEVER,      PLAIN,     "", "The client left before the end.")
 
 # Admission.

@@ -271,7 +271,10 @@ class Exchange(Record):
     def fail(self, fault: Fault) -> None:
         """The client's side broke a rule or ran out of time."""
         self.drop_upstream()
-        if self.phase in (life.ANSWERING, life.TUNNELLING):
+        if self.phase == life.TUNNELLING:
+            self.fault = fault
+            self.finish(TUNNELLED, keep=False)
+        elif self.phase == life.ANSWERING:
             self._break_off(fault)
         elif self.phase not in (life.IDLE, life.OVER):
             refuse(self, fault)

@@ -9,7 +9,6 @@ since the peers are woken once a tick instead of once a write (docs/decisions/00
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 import struct
 from typing import TYPE_CHECKING, Final, cast
@@ -103,15 +102,6 @@ class Connection(asyncio.Protocol):
             self._is_read_paused = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()
-
-    def has_input(self) -> bool:
-        """Bytes, or an end, have come that the loop has not read yet."""
-        sock = self.transport.get_extra_info("socket")
-        if sock is None or self.transport.is_closing():
-            return False
-        look = select.poll()
-        look.register(sock.fileno(), select.POLLIN)
-        return bool(look.poll(0))
 
     # --- the end ---
 

@@ -17,6 +17,7 @@ from proxy.faults import Fault
 from proxy.http1.framing import UNTIL_CLOSE
 from proxy.http1.head import UNREAD, RequestHead, request_head, unfinished_fault
 from proxy.net.connection import Connection, reset_at_close
+from proxy.net.kernel import has_input
 from proxy.net.request_body import RequestBody
 from proxy.net.sweep import NEVER
 
@@ -100,6 +101,8 @@ class DownstreamConnection(Connection):
     def data_received(self, data: bytes) -> None:
         state = self._state
         if state == _TUNNEL:
+            if not self.is_write_paused:
+                self.deadline = self._sweeper.now + self._frontend.limits.tunnel_timeout
             if self.body is not None and self.body.receiver is not None:
                 self.body.pass_on(self.body.receiver, data)
         elif state == _LINGERING:
@@ -161,9 +164,11 @@ class DownstreamConnection(Connection):
             self._expire_writing()
         elif self._state == _BUSY:
             self._fail(faults.BODY_TIMEOUT)
+        elif self._state == _TUNNEL:
+            self._expire_tunnel()
         elif self._state == _HEADS and self._buffer:
             self._refuse(faults.HEAD_TIMEOUT, self._buffer)
-        elif self._state == _HEADS and self.has_input():
+        elif self._state == _HEADS and has_input(self.transport):
             self.deadline = self._sweeper.now  # it came just in time: seen before the next look
         else:
             self.close()
@@ -175,6 +180,15 @@ class DownstreamConnection(Connection):
         self._fail(faults.READ_TIMEOUT)
         self.abort()
 
+    def _expire_tunnel(self) -> None:
+        """The client has said nothing for long; perhaps the server has."""
+        body, now, patience = self.body, self._sweeper.now, self._frontend.limits.tunnel_timeout
+        heard = body.receiver.heard if body is not None and body.receiver is not None else now - patience
+        if heard + patience > now:
+            self.deadline = heard + patience
+        else:
+            self._fail(faults.TUNNEL_TIMEOUT)
+
     def _wait(self) -> None:
         """Sets the deadline for what the client must do next; while it does not read, that comes first."""
         if self.is_write_paused:
@@ -185,6 +199,8 @@ class DownstreamConnection(Connection):
             patience = limits.head_timeout if self._is_head_begun else limits.idle_timeout
         elif state == _DISCARDING or (state == _BUSY and body is not None and body.receiver is not None):
             patience = limits.body_timeout
+        elif state == _TUNNEL:
+            patience = limits.tunnel_timeout
         self.deadline = self._sweeper.now + patience
 
     # --- cutting the stream ---
@@ -318,7 +334,7 @@ class DownstreamConnection(Connection):
 
     def rest_no_more(self) -> None:
         """Ends it if it is at rest; never under a request that has begun to arrive."""
-        if self.is_idle and not self.has_input():
+        if self.is_idle and not has_input(self.transport):
             self.close()
 
     def pass_body(self, receiver: UpstreamConnection) -> None:

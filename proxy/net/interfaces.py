@@ -64,6 +64,7 @@ class ConnectionRules(Protocol):
     head_timeout: float
     body_timeout: float
     idle_timeout: float
+    tunnel_timeout: float
     connections_max: int
     connections_per_address: int | None
     ipv6_prefix: int

@@ -16,6 +16,7 @@ from proxy.http1.chunked import chunk, last_chunk
 from proxy.http1.framing import CHUNKED
 from proxy.http1.head import response_head
 from proxy.net.connection import Connection
+from proxy.net.kernel import watch_server
 from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
@@ -89,12 +90,13 @@ class Attempt:
 class UpstreamConnection(Connection):
     """One connection to one server address."""
 
-    __slots__ = ("_attempt", "_state", "address", "is_reused")
+    __slots__ = ("_attempt", "_state", "address", "heard", "is_reused")
 
     def __init__(self, address: ServerAddress) -> None:
         super().__init__(address.outbox, address.sweeper)
         self.address = address
         self.is_reused = False  # it has carried an exchange before
+        self.heard = 0.0  # the last moment at which a byte came, in a tunnel
         self._state = _IDLE
         self._attempt: Attempt | None = None  # while an exchange uses it
 
@@ -155,6 +157,7 @@ class UpstreamConnection(Connection):
 
     def become_tunnel(self) -> None:
         self._state = _TUNNEL
+        self.heard = self._sweeper.now
         self.address.standing.answered()
         if self._attempt is not None:
             self._wait(self._attempt)
@@ -175,6 +178,7 @@ class UpstreamConnection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        watch_server(self.transport, self.address.response_timeout)
         self.address.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -193,6 +197,7 @@ class UpstreamConnection(Connection):
             elif state == _BODY and attempt.body is not None:
                 self._body(attempt, attempt.body, data)
             elif state == _TUNNEL:
+                self.heard = self._sweeper.now
                 attempt.exchange.response_data(data)
         except Exception as error:  # noqa: BLE001 - the one bare except of this side: it ends the exchange
             attempt.exchange.crashed(error)

@@ -53,6 +53,7 @@ class ConnectionSettings:
         self.head_timeout = timeouts.head
         self.body_timeout = timeouts.body
         self.idle_timeout = timeouts.idle
+        self.tunnel_timeout = timeouts.tunnel
         self.connections_max = limits.connections
         self.connections_per_address = limits.connections_per_address
         self.ipv6_prefix = settings.forwarded.ipv6_prefix

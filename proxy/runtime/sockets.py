@@ -14,6 +14,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from proxy.net.kernel import UNACKNOWLEDGED_SECONDS, watch_peer
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
 
@@ -146,6 +148,8 @@ def open_address(
 ) -> list[list[socket.socket]]:
     """For each copy its sockets: one for each address that the host's name has."""
     taken = inherited.take(address)
+    for sock in taken:
+        _watch_clients(sock)
     if taken:
         return [[sock if first else sock.dup() for sock in taken] for first in _firsts(copies)]
     try:
@@ -191,12 +195,19 @@ def _bound(family: int, address: object, *, is_shared: bool) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _watch_clients(sock)
         sock.bind(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
         sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _watch_clients(sock: socket.socket) -> None:
+    """Connections have it from the socket that they came by."""
+    if sock.family != socket.AF_UNIX:
+        watch_peer(sock, UNACKNOWLEDGED_SECONDS)
 
 
 def _unix(path: str) -> socket.socket:

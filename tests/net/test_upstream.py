@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -331,6 +332,49 @@ async def test_tunnel_may_rest(start_bench, start_origin, connect):
         await asyncio.sleep(0.6)
 
     assert bench.exchanges == []
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+async def test_silent_tunnel_ends(start_bench, start_origin, connect, who):
+    """Bytes of either side keep it; when neither says anything any more, both see its end."""
+    over = asyncio.Event()
+
+    async def talk(visit):
+        for _ in range(6 if who == "server" else 0):
+            await visit.send(b"x")
+            await asyncio.sleep(0.1)
+        over.set()
+        await visit.left()
+
+    origin = await start_origin(tunnel(talk))
+    bench = await start_bench(origin, downstream={"timeouts": {"tunnel": "300ms"}})
+    wire = await connect(bench)
+    await wire.send(UPGRADE)
+    await wire.response()
+    for _ in range(6 if who == "client" else 0):
+        await wire.send(b"x")
+        await asyncio.sleep(0.1)
+    await over.wait()
+    assert bench.exchanges == []
+    exchange = await bench.recorded()
+    await asyncio.wait_for((await origin.visit()).is_over.wait(), 5)
+
+    assert (await wire.rest(), wire.end) == (b"x" * 6 if who == "server" else b"", CLEAN)
+    assert (exchange.outcome, exchange.fault.reason) == ("tunnelled", "tunnel_timeout")
+
+
+@pytest.mark.real
+async def test_server_that_vanished_is_found_dead(start_bench, start_origin, connect):
+    """Without an end or a reset: by the kernel's probes, and by bytes that nobody acknowledges."""
+    bench = await start_bench(await start_origin(tunnel(echo)))
+    wire = await connect(bench)
+    await wire.send(UPGRADE)
+    await wire.response()
+    (upstream,) = bench.address.open
+    sock = upstream.transport.get_extra_info("socket")
+
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 140_000
 
 
 async def test_last_words_of_a_client_reach_the_server(start_bench, start_origin, connect):

@@ -64,6 +64,17 @@ def test_each_worker_gets_an_even_share(opened):
     assert min(shares) > 32  # by chance less than once in 10^8
 
 
+def test_client_that_vanished_is_found_dead(opened):
+    """Whoever comes by the socket is watched by the kernel, without a call for each."""
+    [[[listener]]] = opened("127.0.0.1:0")
+    with socket.create_connection(listener.getsockname()):
+        ours, _ = listener.accept()
+    with ours:
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
+
+
 @pytest.mark.parametrize("copies", [1, 2])
 def test_port_in_use_is_an_error(opened, copies):
     """Although workers share theirs: somebody else's sharing is refused too."""

@@ -254,6 +254,10 @@ class MemoryTransport(asyncio.Transport):
         """SO_LINGER is all that Weir sets."""
         self._has_reset_at_close = True
 
+    def fileno(self) -> int:
+        """No kernel knows of it."""
+        return -1
+
     # --- what happens on the connection ---
 
     def _read(self) -> None:

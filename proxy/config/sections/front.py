@@ -95,6 +95,7 @@ class DownstreamTimeouts(Section):
     head: Timeout = setting("For a request's head to arrive whole.", "10s")
     body: Timeout = setting("Between two pieces of a request's body.", "30s")
     idle: Timeout = setting("For a connection at rest between two requests.", "60s")
+    tunnel: Timeout = setting("For a tunnel (WebSocket) without a byte either way.", "1h")
 
 
 class DownstreamLimits(Section):
