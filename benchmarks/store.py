@@ -34,7 +34,9 @@ from proxy.policy.limits import Limits, compile_limits
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-PEER = (Path(__file__).parent / "token_bucket.lua").read_text().partition("[[")[2].partition("]]")[0]
+PEER = (
+    (Path(__file__).parent / "peers" / "token_bucket.lua").read_text().partition("[[")[2].partition("]]")[0]
+)
 USERS = 20_000
 ROUNDS = {1: 6000, 4: 3000, 16: 1500}  # batches
 

@@ -185,6 +185,7 @@ def _store(settings: Settings, figures: StoreFigures) -> Store:
     return RedisStore(
         store.url,
         store.timeout,
+        prefix=store.prefix,
         max_keys=store.max_keys,
         caches_denials=store.denial_cache,
         tls=TlsFiles(store.tls.ca, store.tls.cert, store.tls.key),

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
         Listen,
         ListenTls,
     )
-    from proxy.config.sections.limits import LimitSettings, StoreTls
+    from proxy.config.sections.limits import LimitSettings
+    from proxy.config.sections.store import StoreTls
     from proxy.config.sections.upstream import (
         Ejection,
         HealthChecks,

@@ -41,6 +41,7 @@ from proxy.config.names import (
     parse_method,
     parse_network,
     parse_path,
+    parse_prefix,
     parse_secret,
     parse_target,
     parse_token,
@@ -173,6 +174,7 @@ Headers = Annotated[
 ]
 MediaGlob = Annotated[str, AfterValidator(parse_media_glob), _text("application/json", patterns.MEDIA_GLOB)]
 MediaType = Annotated[str, AfterValidator(parse_media_type), _text("application/json", patterns.MEDIA_TYPE)]
+Prefix = Annotated[str, AfterValidator(parse_prefix), _text("orders-api", patterns.LIMIT_NAME)]
 LimitName = Annotated[str, AfterValidator(parse_limit_name), _text("per-user", patterns.LIMIT_NAME)]
 Method = Annotated[str, AfterValidator(parse_method), _text("GET", patterns.NAME)]
 Target = Annotated[str, AfterValidator(parse_target), _text("/healthz", patterns.TARGET)]

@@ -140,6 +140,12 @@ def parse_limit_name(text: str) -> str:
     return text
 
 
+def parse_prefix(text: str) -> str:
+    if not _LIMIT_NAME.fullmatch(text):
+        raise ValueError(f"has 1 to 64 letters, digits, _ . or -, such as orders-api, not {shown(text)}")
+    return text
+
+
 def parse_secret(secret: SecretStr) -> SecretStr:
     """What can travel in a header field. The message never shows it."""
     text = secret.get_secret_value()

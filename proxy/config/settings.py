@@ -33,8 +33,9 @@ from proxy.config.sections.front import (
     ForwardedSettings,
     Listen,
 )
-from proxy.config.sections.limits import LimitSettings, StoreSettings
+from proxy.config.sections.limits import LimitSettings
 from proxy.config.sections.section import Section, setting
+from proxy.config.sections.store import StoreSettings
 from proxy.config.sections.upstream import UpstreamSettings
 
 

@@ -1,26 +1,47 @@
--- Says that a replica lives, counts those that do, and tells what was reset.
+-- Says that a replica lives, tells how many do and whether they count alike, and what was reset.
 --
 -- KEYS[1]  the sorted set of replicas: the moment each was last heard of, in microseconds of this server's clock.
 -- KEYS[2]  the sorted set of resets (reset.lua).
--- ARGV[1]  the replica's id, for how many microseconds it counts as alive (0 takes it away), and since when it wants to
---          know of resets.
--- Returns  {number of live replicas, time, {resets since then}}.
+-- ARGV[1]  the replica's id; its limits in a few letters; for how many microseconds it counts as alive (0 takes it
+--          away); since when it wants to know of resets.
+-- Returns  {live replicas, 1 if all of them have the same limits, until when resets are told, time, {resets}}.
 --
 -- It writes, so a server that cannot write (a replica of Redis, one out of memory) fails here and not at a charge.
 
-local time = redis.call('TIME')
+local call = redis.call
+local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
-local key = KEYS[1]
-local id, lifetime, since = ARGV[1]:match('^(%S+) (%d+) (%d+)$')
-lifetime = tonumber(lifetime)
+local replicas, resets = KEYS[1], KEYS[2]
+local id, limits, lifetime, since = ARGV[1]:match('^(%S+) (%S+) (%d+) (%d+)$')
+lifetime, since = tonumber(lifetime), tonumber(since)
 
-if lifetime == 0 then
-  redis.call('ZREM', key, id)
-else
-  redis.call('ZADD', key, now, id)
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - lifetime)
-  redis.call('ZREMRANGEBYSCORE', key, now + lifetime, '+inf') -- the clock went back
-  redis.call('PEXPIRE', key, math.ceil(lifetime / 1000))
+for _, key in ipairs(KEYS) do -- one that holds something else is in nobody's way
+  local count = redis.pcall('ZCARD', key)
+  if type(count) == 'table' and count.err:find('WRONGTYPE', 1, true) then call('DEL', key) end
 end
-if tonumber(since) > now then since = '0' end -- the clock went back
-return {redis.call('ZCARD', key), now, redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. since, '+inf')}
+
+local own = lifetime > 0 and id .. ' ' .. limits
+if own then
+  call('ZADD', replicas, now, own)
+  call('ZREMRANGEBYSCORE', replicas, '-inf', now - lifetime)
+  call('ZREMRANGEBYSCORE', replicas, now + lifetime, '+inf') -- the clock went back
+  call('PEXPIRE', replicas, math.ceil(lifetime / 1000))
+end
+local are_alike = 1
+for _, member in ipairs(call('ZRANGEBYSCORE', replicas, '-inf', '+inf', 'LIMIT', 0, MEMBERS_MAX)) do
+  local its_id, its_limits = member:match('^(%S+) (%S+)$')
+  if its_id == id and member ~= own then
+    call('ZREM', replicas, member) -- what it was before a reload
+  elseif its_limits ~= limits then
+    are_alike = 0
+  end
+end
+
+if since > now then since = 0 end -- the clock went back
+local found = call('ZRANGEBYSCORE', resets, '(' .. since, '+inf', 'WITHSCORES', 'LIMIT', 0, NOTES_MAX)
+local notes, told = {}, now
+for i = 1, #found, 2 do
+  if #found[i] <= NOTE_BYTES then notes[#notes + 1] = found[i] end
+end
+if #found == 2 * NOTES_MAX then told = tonumber(found[#found]) end -- the others with the next call
+return {call('ZCARD', replicas), are_alike, told, now, notes}

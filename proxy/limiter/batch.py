@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from proxy.limiter.records import LAST_SHARD, pack_head, pack_run
+from proxy.limiter.records import LAST_SHARD, UnansweredCall, pack_count, pack_head
+from proxy.limiter.replies import are_numbers
 from proxy.limiter.scripts import Script
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("weir.store")
 
-SCRIPT = Script("bucket.lua", "take.lua")
+SCRIPT = Script("call.lua", "plain.lua", "bucket.lua", "take.lua")
+CLOCK_ERROR_US = 1_000_000  # by which the server's clock may be mistaken; calls are forgotten later than that
 ASKING = b"*1\r\n$6\r\nASKING\r\n"
 
 
@@ -37,10 +39,14 @@ class Batch:
     __slots__ = (
         "_count",
         "_dispatcher",
+        "_first_us",
+        "_is_out",
+        "_is_unsure",
         "_link",
         "_plan",
         "_record",
         "_sent",
+        "_tag",
         "by_source",
         "deadline",
         "is_asking",
@@ -59,6 +65,10 @@ class Batch:
         self._dispatcher = dispatcher
         self._link: Link = None  # type: ignore[assignment]  # set when it is sent
         self._sent = 0.0
+        self._tag = 0
+        self._first_us = 0  # when it was sent for the first time
+        self._is_out = False  # sent, and not answered
+        self._is_unsure = False  # it was sent before, and that was never answered
         self._plan = b""  # runs, packed
         self._record = b""  # of the last run
         self._count = 0
@@ -89,7 +99,7 @@ class Batch:
 
     def _end_run(self) -> None:
         if self._count:
-            self._plan += pack_run(self._count) + self._record
+            self._plan += pack_count(self._count) + self._record
             self._count = 0
 
     def split(self) -> list[Batch]:
@@ -99,6 +109,8 @@ class Batch:
             part = Batch(self._dispatcher, self.deadline)
             part.add(operation, charges, waiter)
             part.sends = self.sends
+            if self._is_unsure:
+                part._tag, part._first_us, part._is_unsure = self._tag, self._first_us, True
             parts.append(part)
         return parts
 
@@ -108,27 +120,51 @@ class Batch:
         self._end_run()
         self._record = b""
         self._link = link
-        self._sent = self._dispatcher.now()
-        head = pack_head(link.clock.server_us(int(self.deadline * 1e6)))
+        dispatcher = self._dispatcher
+        self._sent = dispatcher.now()
+        if not self._tag:
+            self._tag = dispatcher.next_tag()
+            self._first_us = int(self._sent * 1e6)
+        self._is_unsure = self._is_unsure or self._is_out
+        self._is_out = True
+        again_us = self._since_us() if self._is_unsure else 0
+        deadline_us = link.clock.server_us(int(self.deadline * 1e6))
+        head = pack_head(deadline_us, self._tag, again_us, dispatcher.replicas.are_alike)
         call = SCRIPT.full_call if self.by_source else SCRIPT.call
         data = call(self.keys, head + self._plan)
         return ASKING + data if self.is_asking else data
 
+    def _since_us(self) -> int:
+        """It was not run before that, by the server's clock."""
+        return self._link.clock.server_us(self._first_us) - CLOCK_ERROR_US
+
+    @property
+    def doubt(self) -> UnansweredCall | None:
+        """Set if it may have been run, and nobody knows."""
+        return UnansweredCall(self._tag, self._since_us()) if self._is_out or self._is_unsure else None
+
     def replied(self, reply: Any) -> None:
-        if type(reply) is list:
-            received = self._dispatcher.now()
+        """Decides its requests, or counts as trouble; then they are decided without Redis."""
+        self._is_out = False
+        dispatcher = self._dispatcher
+        if type(reply) is not list:
+            if self.is_asking and reply == b"OK":
+                self._is_out = True
+                self._link.expect(self)  # the reply to ASKING; the one that counts is next
+            else:
+                dispatcher.rejected(self, self._link, reply)
+        elif are_numbers(reply, len(self.keys) + 2) or are_numbers(reply, 1):
+            received = dispatcher.now()
             sent_us = int(self._sent * 1e6)
             received_us = int(received * 1e6)
             self._link.clock.learn(sent_us, received_us, reply[-1])
             if len(reply) == 1:
                 self._late(received)
             else:
-                self._dispatcher.answered(self, received_us, received - self._sent)
+                dispatcher.answered(self, received_us, received - self._sent, reply[-2])
                 self._answer(reply, sent_us)
-        elif self.is_asking and reply == b"OK":
-            self._link.expect(self)  # the reply to ASKING; the one that counts is next
         else:
-            self._dispatcher.rejected(self, self._link, reply)
+            dispatcher.rejected(self, self._link, reply)
 
     def failed(self) -> None:
         self._dispatcher.unanswered(self)
@@ -143,9 +179,8 @@ class Batch:
     def _answer(self, answers: list[int], sent_us: int) -> None:
         at = 0
         for operation, charges, waiter in self.requests:
-            decision = operation.decision(charges, answers, at, sent_us)
-            at += operation.width
             try:
-                waiter.decided(decision)
+                waiter.decided(operation.decision(charges, answers, at, sent_us))
             except Exception:  # noqa: BLE001 - a mistake of one must not leave the others without an answer
                 _log.exception("crashed")
+            at += operation.width

@@ -1,28 +1,71 @@
--- How a bucket is read and written; take.lua and settle.lua stand on it.
+-- How a bucket is read and written; take.lua and settle.lua stand on it (docs/decisions/0016-debts-in-tokens.md).
 --
--- A bucket's debt is in units: `scale` of them come back every microsecond and a token costs `interval` (see policy/gcra.py),
--- all of them whole numbers below 2^53, so nothing drifts. Kept is the moment at which the bucket is full again. Its key
--- lives exactly until then; a full bucket is no key.
+-- A debt is in units: `scale` of them come back every microsecond and a token costs `interval` (policy/gcra.py), all of
+-- them whole numbers below 2^53, so nothing drifts. Kept is the debt, since when and at what rate it comes back, and by
+-- which call it was written. `since` lies ahead if the bucket was emptied beyond empty: it is closed until then. A key
+-- lives until its bucket is full; a full bucket is no key. Whoever reads a bucket at another rate than it was written at
+-- counts what came back since then at the higher of the two. Nobody lowers a debt by reading it.
 
-local call, floor, max, min, pack, unpack = redis.call, math.floor, math.max, math.min, struct.pack, struct.unpack
+local foreign = 0 -- keys that hold something else than a bucket: they count as absent
 
-local time = call('TIME')
-local now = time[1] * 1000000 + time[2]
-
-local function put(key, debt, scale)
-  local wait = floor(debt / scale)
-  call('SET', key, pack(BUCKET, now + wait, debt - wait * scale), 'PX', floor(wait / 1000) + 1)
+-- The units of another rate: whole tokens exactly, a part of one rounded up.
+local function converted(debt, from, to)
+  if from == to then return debt end
+  local rest = debt % from
+  return math.min((debt - rest) / from * to + math.ceil(rest * to / from), UNITS_MAX)
 end
 
-local function debt_of(key, scale, most)
-  local bucket = call('GET', key)
-  if not bucket then return 0 end
-  local full_at, rest = unpack(BUCKET, bucket)
-  local debt = (full_at - now) * scale + rest
-  if debt <= 0 then return 0 end
-  if debt > most then -- more than empty: the clock went back, or the limit became smaller
-    debt = most
-    put(key, debt, scale)
+local function write(key, debt, since, interval, scale, by)
+  local life = floor((since - now + debt / scale) / 1000) + 1
+  call('SET', key, pack(BUCKET, since, debt, interval, scale, by), 'PX', life)
+end
+
+-- A debt of more than a burst is time: the bucket is closed for so long.
+local function put(key, debt, interval, scale, burst, by)
+  if debt > burst then
+    local closed = floor((debt - burst) / scale)
+    write(key, debt - closed * scale, now + closed, interval, scale, CLOSED)
+  else
+    write(key, debt, now, interval, scale, by)
   end
-  return debt
+end
+
+-- What stands in a key: debt, since when, interval, scale and tag; nothing if that is no bucket.
+local function parts(key, bucket)
+  if type(bucket) == 'table' and not bucket.err:find('WRONGTYPE', 1, true) then call('GET', key) end -- raises it
+  if type(bucket) == 'string' and #bucket == BUCKET_BYTES then
+    local since, debt, interval, scale, by = unpack(BUCKET, bucket)
+    if debt <= UNITS_MAX and interval > 0 and scale > 0 then return debt, since, interval, scale, by end
+  end
+  foreign = foreign + 1
+end
+
+-- A bucket's debt now, in the units of a charge; and how many of these come back in a microsecond, if that is faster than
+-- at the charge's own rate.
+local function debt_of(key, interval, scale, cost, burst, most, flags)
+  local bucket = pcall('GET', key)
+  if not bucket then return 0 end
+  local debt, since, its_interval, its_scale, by = parts(key, bucket)
+  if not debt then return 0 end
+  if since > now then
+    local closed = since - now
+    if by == CLOSED and closed <= CLOSED_MAX and (flags >= MAY_CLOSE or alike == 0) then
+      return math.min(math.max(converted(debt, its_interval, interval), burst - cost) + closed * scale, UNITS_MAX)
+    end
+    write(key, debt, now, its_interval, its_scale, 0) -- the clock went back, or nothing is closed any more
+    since = now
+  end
+  if alike == 1 then debt = math.min(debt, converted(most, interval, its_interval)) end
+  if scale * its_interval >= its_scale * interval then
+    return math.max(converted(debt, its_interval, interval) - (now - since) * scale, 0)
+  end
+  debt = converted(math.max(debt - (now - since) * its_scale, 0), its_interval, interval)
+  return debt, its_scale * interval / its_interval
+end
+
+-- Whether a bucket was last written by a call of this process that was sent not before the one of this tag, but not by
+-- this very call.
+local function is_ours(by, since, first, sent)
+  return since >= sent and since < now and floor(by / TAG_CALLS) == floor(first / TAG_CALLS)
+    and (by - first) % TAG_CALLS < TAG_CALLS / 2
 end

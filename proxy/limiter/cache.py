@@ -14,23 +14,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.limiter import outage
 from proxy.limiter.generations import Generations
 from proxy.limiter.leases import Leases
 from proxy.limiter.operations import GiveBack, Operation, Take, TakeAll, TakeLease
-from proxy.limiter.records import KEY_BYTES, SHARDS, pack_settled, shard_of
+from proxy.limiter.outage import decide, give_back
+from proxy.limiter.records import KEY_BYTES, SHARDS, UnansweredCall, pack_settled, shard_of
 from proxy.limiter.scripts import key_prefix
 from proxy.policy.decision import DENIAL_CACHE, Decision, Verdict
-from proxy.policy.gcra import rescaled
+from proxy.policy.gcra import converted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from proxy.limiter.outage import Outage
     from proxy.limiter.records import Names
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit, Limits
 
 NEVER_US: Final = 1 << 60  # later than any moment
+NO_DOUBT: Final = (0, UnansweredCall(0, 0.0))
 
 
 class LimitCache:
@@ -38,6 +40,7 @@ class LimitCache:
 
     __slots__ = (
         "_cost",
+        "_doubts",
         "_local",
         "_room",
         "_scale",
@@ -66,6 +69,9 @@ class LimitCache:
         seconds = limit.most_units / limit.scale / 1e6
         self.known = Generations(seconds, max_keys)  # microseconds
         self._local = Generations(seconds, max_keys)  # units
+        self._doubts: dict[
+            bytes, tuple[int, UnansweredCall]
+        ] = {}  # what Redis may have charged, and since which call
         self.leases = Leases(self) if limit.lease > 1 and not limit.is_shadow else None
         self.take = Take(self)
         self.give_back: Operation = GiveBack(self)
@@ -80,7 +86,8 @@ class LimitCache:
     def verdict(self, key: bytes, answer: int, sent_us: int) -> Verdict:
         """One charge's answer, as take.lua words it."""
         debt = answer if answer >= 0 else ~answer
-        self.known.put(key, sent_us + debt // self._scale)
+        if debt <= self.limit.most_units:  # else it is another config's, and may be forgotten any moment
+            self.known.put(key, sent_us + debt // self._scale)
         return Verdict(self.limit, answer >= 0, debt)
 
     def denial(self, full_at_us: int, now_us: int) -> Decision | None:
@@ -113,6 +120,11 @@ class LimitCache:
     def fits_locally(self, debt: int, replicas: int) -> bool:
         return debt + self._cost * replicas <= self._local_room(replicas)
 
+    def doubt(self, key: bytes, attempt: UnansweredCall) -> None:
+        """Redis may have charged a request that is decided here."""
+        units, first = self._doubts.get(key, (0, attempt))
+        self._doubts[key] = units + self._cost, first
+
     def take_locally(self, key: bytes, debt: int, now_us: int, replicas: int) -> int:
         """The debt afterwards."""
         debt += self._cost * replicas
@@ -130,11 +142,11 @@ class LimitCache:
 
     def spent_keys(self) -> list[bytes]:
         """Buckets that were spent here."""
-        return [key for key, _ in self._local.items()]
+        return [*dict.fromkeys([*self._doubts, *[key for key, _ in self._local.items()]])]
 
     def unsettled_keys(self) -> list[bytes]:
         """Those, and buckets that Redis may have lost."""
-        return list(dict.fromkeys(key for table in (self._local, self.known) for key, _ in table.items()))
+        return [*dict.fromkeys([*self.spent_keys(), *[key for key, _ in self.known.items()]])]
 
     def settle(self, key: bytes, now_us: int, replicas: int) -> bytes:
         """Closes the local bucket; what settle.lua shall know of it, or nothing if it is full.
@@ -147,10 +159,12 @@ class LimitCache:
         known = min(max(self.known.get(key) * scale - now, 0), most)
         local = self._local.pop(key) - now
         spent = -(-max(local - known, 0) // replicas)  # rounded up: no gift
-        if not known and not spent:
+        doubted, (tag, since_us) = self._doubts.pop(key, NO_DOUBT)
+        if not known and not spent and not doubted:
             return b""
         self.known.put(key, now_us + max(min(known + spent, self._room), known) // scale)
-        return pack_settled(scale, self._room, most, known, spent)
+        interval = self.limit.interval
+        return pack_settled(interval, scale, self._room, most, known, spent, doubted, tag, since_us)
 
     # --- now and then ---
 
@@ -161,15 +175,30 @@ class LimitCache:
                 table.pop(key)
             else:
                 table.clear()
+        if key:
+            self._doubts.pop(key, None)
+        else:
+            self._doubts.clear()
         if self.leases is not None:
             self.leases.forget(key)
 
-    def inherit(self, old: LimitCache) -> None:
-        """Every bucket is full at the same moment as before."""
+    def inherit(self, old: LimitCache, now_us: int) -> None:
+        """Every bucket has the same tokens as before; one that is closed is so for as long."""
+        limit, before, scale = self.limit, old.limit, self._scale
+
+        def moved(debt: int) -> int:
+            closed_us = max(debt - before.burst_units, 0) // before.scale
+            debt = converted(debt - closed_us * before.scale, before.interval, limit.interval)
+            if closed_us:
+                debt = max(debt, limit.burst_units - limit.cost_units) + closed_us * limit.scale
+            return min(debt, limit.most_units)
+
         for key, full_at_us in old.known.items():
-            self.known.put(key, full_at_us)
+            self.known.put(key, now_us + moved((full_at_us - now_us) * old._scale) // scale)
         for key, full_at in old._local.items():
-            self._local.put(key, rescaled(full_at, old._scale, self._scale))
+            self._local.put(key, now_us * scale + moved(full_at - now_us * old._scale))
+        for key, (units, first) in old._doubts.items():
+            self._doubts[key] = moved(units), first
 
     def sweep(self, now_us: int) -> None:
         self.known.sweep(now_us)
@@ -189,16 +218,16 @@ class Caches:
         self.by_limit: dict[Limit, LimitCache] = {}  # always the same dict: hot code holds on to it
         self._several: dict[tuple[Limit, ...], TakeAll] = {}
 
-    def configure(self, limits: Limits, max_keys: int, *, keeps: bool) -> None:
-        """What is cached goes, unless it `keeps`: buckets live in Redis by the limit's name."""
-        before = {cache.limit.name: cache for cache in self} if keeps else {}
+    def configure(self, limits: Limits, max_keys: int, kept_at_us: int | None) -> None:
+        """Buckets live in Redis by the limit's name. What is cached goes, or is kept as it is at a moment."""
+        before = {} if kept_at_us is None else {cache.limit.name: cache for cache in self}
         self._max_keys = max_keys
         self._several.clear()
         self.by_limit.clear()
         for limit in limits:
             cache = self.by_limit[limit] = LimitCache(limit, self._names, max_keys)
-            if limit.name in before:
-                cache.inherit(before[limit.name])
+            if kept_at_us is not None and limit.name in before:
+                cache.inherit(before[limit.name], kept_at_us)
 
     def of(self, limit: Limit) -> LimitCache:
         """Also of a limit that a reload has taken away while a request was on its way from place to place."""
@@ -217,11 +246,11 @@ class Caches:
     def known_verdicts(self, charges: Sequence[Charge], now_us: int) -> list[Verdict]:
         return [self.of(charge.limit).known_verdict(charge.key, now_us) for charge in charges]
 
-    def decide_locally(self, charges: Sequence[Charge], now_us: int, replicas: int) -> Decision:
-        return outage.decide([self.of(charge.limit) for charge in charges], charges, now_us, replicas)
+    def decide_locally(self, charges: Sequence[Charge], outage: Outage) -> Decision:
+        return decide([self.of(charge.limit) for charge in charges], charges, outage)
 
-    def give_back_locally(self, charges: Sequence[Charge], now_us: int, replicas: int) -> None:
-        outage.give_back([self.of(charge.limit) for charge in charges], charges, now_us, replicas)
+    def give_back_locally(self, charges: Sequence[Charge], outage: Outage) -> None:
+        give_back([self.of(charge.limit) for charge in charges], charges, outage)
 
     def forget(self, limit: str, key: bytes) -> None:
         """The buckets of a limit of this name, or one of them, are full again."""

@@ -1,34 +1,33 @@
-"""Connections to Redis, made by redis-py, and who serves which shard: one server, Sentinel's master, or a
-cluster.
+"""Connections to Redis, made by redis-py: TCP, TLS or a Unix socket, with a user and a password.
 
-Retries of redis-py's own are off: 3.5 to 4.9 s on a refused connection otherwise. Knows nothing of
-scripts or buckets.
+Retries of redis-py's own are off: 3.5 to 4.9 s on a refused connection otherwise. What a server says until
+the connection is ours is bounded as what it says later is (reply_bounds.py). Knows nothing of scripts or
+buckets.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from redis._parsers.hiredis import _AsyncHiredisParser
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.crc import key_slot
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import InvalidResponse
 
-from proxy.limiter.records import SHARDS, shard_tag
-from proxy.limiter.trouble import TroubleError, connect_trouble
+from proxy.limiter import discovery
+from proxy.limiter.reply_bounds import Bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import asyncio
+    from collections.abc import Callable, Sequence
 
+    from pydantic import SecretStr
     from redis.asyncio.connection import AbstractConnection
 
     from proxy.config.addresses import StoreUrl
+    from proxy.limiter.discovery import Address
 
-Address = tuple[str, int]
-
-SLOTS = tuple(key_slot(shard_tag(shard)) for shard in range(SHARDS))  # the cluster's slot of each shard
 STEP_TIMEOUT = 1.0  # seconds for each step of making a connection
 
 
@@ -40,109 +39,111 @@ class TlsFiles(NamedTuple):
     key: str | None = None
 
 
+class Login(NamedTuple):
+    """Who we are, to a server or to a sentinel."""
+
+    username: str | None = None
+    password: SecretStr | None = None
+
+
+class Opened(NamedTuple):
+    """A connection that is made and may be used by whoever sets its transport's protocol."""
+
+    transport: asyncio.Transport
+    close: Callable[[], None]  # for good; kept, since what made the connection closes it when it goes
+
+
 class Dialler:
     """Makes connections by a store's URL, to whatever address."""
 
-    def __init__(self, url: StoreUrl, tls: TlsFiles) -> None:
+    def __init__(self, url: StoreUrl, tls: TlsFiles | None = None, sentinel: Login | None = None) -> None:
+        """Without a login of their own, sentinels are asked with none, then with that of the servers."""
         self.url = url
         self.name = str(url).partition("://")[2].rpartition("@")[2]  # for messages: no user, no password
+        self.login = Login(url.username, url.password)
+        self.sentinel_logins = [Login(), self.login] if sentinel is None else [sentinel]
         self._type = SSLConnection if url.tls else Connection
-        self._options: dict[str, Any] = {
-            "username": url.username,
-            "password": url.password.get_secret_value() if url.password else None,
-            "db": url.database,
-            "socket_timeout": STEP_TIMEOUT,
-            "socket_connect_timeout": STEP_TIMEOUT,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,  # nothing of RESP3 is needed, and a Redis 5 does not know it
-        }
+        self._tls: dict[str, Any] = {}
         if url.tls:
-            self._options |= {
-                "ssl_ca_certs": tls.ca,
-                "ssl_certfile": tls.cert,
-                "ssl_keyfile": tls.key,
+            ca, cert, key = tls or TlsFiles()
+            self._tls = {
+                "ssl_ca_certs": ca,
+                "ssl_certfile": cert,
+                "ssl_keyfile": key,
                 "ssl_check_hostname": True,
             }
 
-    async def connect(self, address: Address) -> AbstractConnection:
-        return await self._connected(self._type(host=address[0], port=address[1], **self._options))
+    async def connect(self, address: Address) -> Opened:
+        return opened(await self.connected(address, self.login, self.url.database))
 
-    async def connect_unix(self, path: str) -> AbstractConnection:
-        return await self._connected(UnixDomainSocketConnection(path=path, **self._options))
+    async def connect_unix(self, path: str) -> Opened:
+        options = _options(self.login, self.url.database)
+        return opened(await _connected(UnixDomainSocketConnection(path=path, **options)))
 
     async def master(self) -> Address:
-        """The address of the group's master, as the first sentinel that answers knows it."""
-        url = self.url
-        assert url.service is not None
-        options = {
-            name: self._options[name] for name in ("socket_timeout", "socket_connect_timeout", "retry")
-        }
-        credentials = {"username": url.username, "password": self._options["password"]}
-        for extra in ({}, credentials):  # sentinels often have no password where the servers have one
-            sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py's
-                url.addresses, sentinel_kwargs=options | extra
-            )
-            try:
-                return tuple(await sentinel.discover_master(url.service))
-            except AuthenticationError:
-                if extra or not url.password:
-                    raise
-            finally:
-                await sentinel.aclose()
-        raise AssertionError
+        """Of the group that the sentinels watch. Raises TroubleError."""
+        return await discovery.master(self)
 
     async def primaries(self, seeds: Sequence[Address]) -> list[Address]:
-        """The address of each shard's primary, by the first of the nodes that answers (CLUSTER SLOTS).
+        """Of each shard, by what one of these nodes of the cluster says. Raises TroubleError."""
+        return await discovery.primaries(self, seeds)
 
-        redis-py's own cluster client would also read all slots into tables and ask for every command
-        there is.
-        """
-        trouble: Exception | None = None
-        for seed in seeds:
-            try:
-                connection = await self.connect(seed)
-            except (RedisError, OSError) as error:
-                trouble = error
-                continue
-            try:
-                await connection.send_command("CLUSTER", "SLOTS")
-                return _primaries(await connection.read_response(), seed)
-            except ResponseError as error:
-                if "cluster support disabled" not in str(error):
-                    raise connect_trouble(error, shown(seed)) from None
-                raise TroubleError(
-                    "cluster",
-                    f"store.url: {shown(seed)} is not part of a cluster: write redis:// in store.url",
-                ) from None
-            except (RedisError, OSError) as error:
-                trouble = error
-            finally:
-                await connection.disconnect(nowait=True)
-        raise trouble or ConnectionError("no address of a node is known")
-
-    @staticmethod
-    async def _connected(connection: AbstractConnection) -> AbstractConnection:
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        return connection
+    async def connected(self, address: Address, login: Login, database: int = 0) -> AbstractConnection:
+        """One of redis-py's, for commands before there is any need for speed."""
+        host, port = address
+        return await _connected(self._type(host=host, port=port, **_options(login, database), **self._tls))
 
 
-def shown(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _options(login: Login, database: int) -> dict[str, Any]:
+    return {
+        "username": login.username,
+        "password": login.password.get_secret_value() if login.password else None,
+        "db": database,
+        "socket_timeout": STEP_TIMEOUT,
+        "socket_connect_timeout": STEP_TIMEOUT,
+        "retry": Retry(NoBackoff(), 0),
+        "parser_class": _BoundedParser,
+        "protocol": 2,  # nothing of RESP3 is needed, and a Redis 5 does not know it
+    }
 
 
-def _primaries(ranges: list[Any], seed: Address) -> list[Address]:
-    """From CLUSTER SLOTS: ranges of slots with their nodes, the primary first."""
-    found: dict[int, Address] = {}
-    for first, last, primary, *_ in ranges:
-        host = primary[0].decode() if primary[0] else seed[0]  # the node does not know its own name
-        for shard, slot in enumerate(SLOTS):
-            if first <= slot <= last:
-                found[shard] = (host, int(primary[1]))
-    if len(found) < SHARDS:
-        raise TroubleError("cluster", f"store.url: the cluster of {shown(seed)} does not cover all slots")
-    return [found[shard] for shard in range(SHARDS)]
+async def _connected(connection: AbstractConnection) -> AbstractConnection:
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return connection
+
+
+def opened(connection: AbstractConnection) -> Opened:
+    """Takes over a connection that is connected."""
+    writer = connection._writer  # noqa: SLF001 - there is no public way to it
+    assert writer is not None
+    close = connection._close  # noqa: SLF001 - the only one that needs no task
+    return Opened(cast("asyncio.Transport", writer.transport), close)
+
+
+class _BoundedStream:
+    """What redis-py reads from: a server may say so much and no more."""
+
+    def __init__(self, stream: asyncio.StreamReader) -> None:
+        self._stream = stream
+        self._bounds = Bounds()
+
+    async def read(self, size: int) -> bytes:
+        data = await self._stream.read(size)
+        if self._bounds.are_broken(data):
+            raise InvalidResponse("it answers more than was asked")
+        return data
+
+    def at_eof(self) -> bool:
+        return self._stream.at_eof()
+
+
+class _BoundedParser(_AsyncHiredisParser):
+    """The one of redis-py."""
+
+    def on_connect(self, connection: AbstractConnection) -> None:
+        super().on_connect(connection)  # type: ignore[no-untyped-call]  # redis-py's
+        self._stream = _BoundedStream(self._stream)  # type: ignore[assignment, arg-type]  # all it asks of one

@@ -6,13 +6,20 @@ A place is a shard, or in a lone server all of them. Knows nothing of what the r
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import logging
+import random
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from proxy.limiter.batch import Batch
 from proxy.limiter.link import DOWN
+from proxy.limiter.outage import Outage
+from proxy.limiter.records import TAG_CALLS
 from proxy.limiter.redirects import redirected
+from proxy.limiter.replies import misunderstood
 from proxy.limiter.scripts import CALL_KEYS
 from proxy.limiter.trouble import reply_trouble
+from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +32,12 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Charge
     from proxy.telemetry.metrics import StoreFigures
 
+PROCESSES = 1 << 24  # two of the same number mistake each other's calls only where a reply was lost
+GRACE_SECONDS = 1.0  # after its deadline, in which the link should have decided a batch
+FOREIGN_SECONDS = 60.0
 SENDS_MAX = 5  # of one batch: the first, and what redirections and a forgotten script make of it
+
+_log = logging.getLogger("weir.store")
 
 
 class Dispatcher:
@@ -45,9 +57,13 @@ class Dispatcher:
         self.mask = topology.mask
         self.batches: dict[int, Batch] = {}  # of this tick, by place
         self.past_us = 0  # a moment not long ago: spares the clock where nothing is to be denied
+        self._pending: dict[Batch, None] = {}  # without a decision, oldest first
+        self._foreign_at = 0.0  # when keys of others are worth a line again
         self._full: list[tuple[int, Batch]] = []
         self._topology = topology
-        self._replicas = replicas
+        self._tags = random.randrange(1, PROCESSES) * TAG_CALLS  # noqa: S311 - tells processes apart, no secret
+        self._calls = count()
+        self.replicas = replicas
         self._figures = figures
 
     # --- on the way out ---
@@ -67,6 +83,7 @@ class Dispatcher:
         elif place in self.batches:
             self._full.append((place, self.batches[place]))
         batch = self.batches[place] = Batch(self, self.now() + self.timeout)
+        self._pending[batch] = None
         return batch
 
     def _flush(self) -> None:
@@ -75,6 +92,10 @@ class Dispatcher:
         self.batches.clear()
         for place, batch in batches:
             self.links[place].submit(batch)
+
+    def next_tag(self) -> int:
+        """For a call of this process; of two in a place, the one that is sent later has the later tag."""
+        return self._tags + next(self._calls) % TAG_CALLS
 
     def place(self, charges: Sequence[Charge]) -> int:
         return charges[0].key[0] & self.mask
@@ -85,15 +106,20 @@ class Dispatcher:
 
     # --- what becomes of a batch ---
 
-    def answered(self, batch: Batch, received_us: int, seconds: float) -> None:
+    def answered(self, batch: Batch, received_us: int, seconds: float, foreign: int) -> None:
+        self._pending.pop(batch, None)
         self.past_us = received_us
         self._figures.batch_size.observe(len(batch.keys))
         self._figures.seconds.observe(seconds)
+        if foreign:
+            self._note_foreign(foreign)
 
     def unanswered(self, batch: Batch) -> None:
         """Came too late, or not at all: its requests are decided without Redis."""
+        self._pending.pop(batch, None)
+        outage = Outage(int(self.now() * 1e6), self.replicas.count, batch.doubt)
         for operation, charges, waiter in batch.requests:
-            decision = operation.without_redis(charges, int(self.now() * 1e6), self._replicas.count)
+            decision = operation.without_redis(charges, outage)
             if decision is not None:
                 waiter.decided(decision)
 
@@ -105,18 +131,41 @@ class Dispatcher:
         else:
             link.submit(batch)
 
-    def rejected(self, batch: Batch, link: Link, error: Exception) -> None:
-        word = str(error).partition(" ")[0]
+    def rejected(self, batch: Batch, link: Link, reply: Any) -> None:
+        """An error, or something that no script of ours replies."""
+        if not isinstance(reply, Exception):
+            link.fail(misunderstood(link.name))
+            self.unanswered(batch)
+            return
+        error = str(reply)
+        word = error.partition(" ")[0]
         if word == "NOSCRIPT":
             self.count_error("script")
             batch.by_source = True
             self.again(batch, link)
-        elif self.mask and (redirections := redirected(batch, link, str(error), self._topology)):
+        elif self.mask and (redirections := redirected(batch, link, error, self._topology)):
+            self._pending.pop(batch, None)
             for part, target in redirections:
+                self._pending[part] = None
                 self.again(part, target)
         else:
-            link.fail(reply_trouble(error, link.name))
+            link.fail(reply_trouble(reply, link.name))
             self.unanswered(batch)
+
+    def sweep(self) -> None:
+        """Whatever became of a batch, its requests are decided: no link may keep them for longer."""
+        overdue = self.now() - GRACE_SECONDS
+        for batch in [batch for batch in self._pending if batch.deadline < overdue]:
+            self.count_error("stuck")
+            self.unanswered(batch)
+
+    def _note_foreign(self, count: int) -> None:
+        """Said once a minute at most: who writes into our keys may do it often."""
+        for _ in range(count):
+            self.count_error("foreign_key")
+        if self.now() >= self._foreign_at:
+            self._foreign_at = self.now() + FOREIGN_SECONDS
+            event(_log, logging.WARNING, "keys of the store hold something else", keys=count)
 
     def count_error(self, reason: str) -> None:
         self._figures.count_error(reason)

@@ -18,9 +18,9 @@ from collections import deque
 from random import uniform
 from typing import TYPE_CHECKING, Any, Protocol
 
-import hiredis
 from redis.exceptions import RedisError
 
+from proxy.limiter.background import end, keep_doing
 from proxy.limiter.clock import ServerClock
 from proxy.limiter.trouble import TroubleError, connect_trouble, reply_trouble
 from proxy.limiter.wire import Wire
@@ -29,8 +29,7 @@ from proxy.telemetry.log import event
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from redis.asyncio.connection import AbstractConnection
-
+    from proxy.limiter.dialler import Opened
     from proxy.limiter.session import Session
 
 UP, WAITING, DOWN = "up", "waiting", "down"
@@ -39,6 +38,7 @@ CONNECT_TIMEOUT = 1.0  # seconds; with the longest pause between two probes: bac
 PROBE_PAUSES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)  # seconds between failed probes, give or take a fifth
 STEADY = 2.0  # seconds up after which the next trouble starts with the first pause again
 BEAT = 1.0  # seconds between two signs of life
+NO_REPLY = object()
 LAG = 0.005  # seconds a timer may be late before the loop, not Redis, is taken for the slow one
 
 _log = logging.getLogger("weir.store")
@@ -62,7 +62,7 @@ class Link:
     def __init__(
         self,
         name: str,
-        dial: Callable[[], Awaitable[AbstractConnection]],
+        dial: Callable[[], Awaitable[Opened]],
         session: Session,
         troubled: Callable[[str], None],
         now: Callable[[], float],
@@ -82,7 +82,9 @@ class Link:
         self._held: deque[Message] = deque()  # waiting for a connection
         self._timer: asyncio.TimerHandle | None = None
         self._tending: asyncio.Task[None] | None = None
-        self._broken = asyncio.Event()
+        self._nudged = asyncio.Event()  # broken, or to beat
+        self._is_broken = False
+        self._loss: TroubleError | None = None  # why the last connection ended
         self._since = now()  # in this state
         self._failures = 0  # probes in a row that failed, or opened for a moment only
         self.tried = asyncio.Event()  # it has been up or down since the start
@@ -91,7 +93,7 @@ class Link:
 
     def start(self) -> None:
         self._enter(WAITING)
-        self._tending = asyncio.create_task(self._tend())
+        self._tending = asyncio.create_task(keep_doing(self._tend, self._crashed))
 
     def deadline(self) -> float:
         """Of a call that is made now."""
@@ -128,9 +130,11 @@ class Link:
         """The reply to a call of the session's. Raises TroubleError."""
         question = _Question(data, self.deadline())
         if self._wire is None:
-            raise TroubleError("connection", "the connection was lost")
+            raise self._loss or TroubleError("connection", f"store.url: {self.name} is not connected")
         self.post(question)
         reply = await question.answer
+        if reply is NO_REPLY:
+            raise self._loss or TroubleError("timeout", f"store.url: {self.name} gave no answer in time")
         if isinstance(reply, Exception):
             raise reply_trouble(reply, self.name)
         return reply
@@ -163,25 +167,27 @@ class Link:
 
     def _take_down(self) -> None:
         self._enter(DOWN)
-        self._broken.set()
+        self._break()
         self.tried.set()
         for message in self._abandon():
             message.failed()
 
-    def _lost(self) -> None:
+    def _lost(self, said: Exception | None) -> None:
         """The server or the network ended the connection: its calls go out again on the next, if in time."""
         was_up = self.state == UP
+        lost = TroubleError("connection", f"store.url: the connection to {self.name} was lost")
+        self._loss = lost if said is None else reply_trouble(said, self.name)
         calls = self._abandon()
         if not was_up:
             for message in calls:
                 message.failed()
-            self._broken.set()
+            self._break()
             return
-        self._troubled("connection")
-        self.trouble = TroubleError("connection", "the connection was lost")
+        self._troubled(self._loss.reason)
+        self.trouble = self._loss
         self._enter(WAITING)
         self._held.extend(message for message in calls if message.can_wait)
-        self._broken.set()
+        self._break()
         for message in calls:
             if not message.can_wait:
                 message.failed()
@@ -244,30 +250,31 @@ class Link:
     # --- the probe ---
 
     async def _tend(self) -> None:
-        while True:
-            try:
-                await self._open()
-            except TroubleError as trouble:
-                self.fail(trouble)
-                self._failures += 1
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next probe may fare better
-                self.fail(TroubleError("internal", f"{type(error).__name__}: {error}"))
-                self._failures += 1
-            else:
-                await self._beat_until_broken()
-            pause = PROBE_PAUSES[min(self._failures, len(PROBE_PAUSES) - 1)]
-            await asyncio.sleep(pause * uniform(0.8, 1.2))  # noqa: S311 - replicas shall not probe in step
+        """One connection, as long as it lasts, and the pause after it."""
+        try:
+            await self._open()
+            await self._beat_until_broken()
+        except TroubleError as trouble:
+            self._failures += 1
+            self.fail(trouble)
+        pause = PROBE_PAUSES[min(self._failures, len(PROBE_PAUSES) - 1)]
+        await asyncio.sleep(pause * uniform(0.8, 1.2))  # noqa: S311 - replicas shall not probe in step
+
+    def _crashed(self, error: Exception) -> None:
+        self._failures += 1
+        self.fail(TroubleError("internal", f"{type(error).__name__}: {error}"))
 
     async def _open(self) -> None:
-        self._broken.clear()
+        self._is_broken = False
+        self._loss = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                connection = await self._dial()
+                opened = await self._dial()
         except (RedisError, OSError, TimeoutError) as error:
             raise connect_trouble(error, self.name) from None
         except RuntimeError:  # uvloop's, when the server closes while redis-py still talks
             raise TroubleError("connection", f"store.url: {self.name} closed the connection") from None
-        self._wire = Wire(connection, self._lost)
+        self._wire = Wire(opened, self._lost)
         await self._session.open(self)
         outage, waited = self.seconds, self.state == WAITING
         self._enter(UP)
@@ -280,26 +287,27 @@ class Link:
             self.submit(message)
 
     async def _beat_until_broken(self) -> None:
-        while not self._broken.is_set():
+        """Raises TroubleError if a beat fails for another reason than that it is broken."""
+        while not self._is_broken:
+            self._nudged.clear()
             try:
                 async with asyncio.timeout(BEAT):
-                    await self._broken.wait()
+                    await self._nudged.wait()
             except TimeoutError:
-                await self._beat()
+                pass
+            try:
+                if not self._is_broken:
+                    await self._session.beat(self)
+            except TroubleError:
+                if not self._is_broken:
+                    raise
 
-    async def _beat(self) -> None:
-        try:
-            await self._session.beat(self)
-        except TroubleError as trouble:
-            if not self._broken.is_set():
-                self.fail(trouble)
+    def beat_now(self) -> None:
+        self._nudged.set()
 
-
-async def end(task: asyncio.Task[None]) -> None:
-    """Cancels for good: redis-py 8 swallows a cancellation that comes while it connects."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=0.05)
+    def _break(self) -> None:
+        self._is_broken = True
+        self._nudged.set()
 
 
 class _Question:
@@ -321,4 +329,4 @@ class _Question:
 
     def failed(self) -> None:
         if not self.answer.done():
-            self.answer.set_result(hiredis.ReplyError("TIMEOUT no answer in time"))
+            self.answer.set_result(NO_REPLY)

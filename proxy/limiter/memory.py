@@ -1,4 +1,4 @@
-"""Buckets in this process: for each limit a table of keys and the moments at which their buckets are full.
+"""Buckets in this process: for each limit a table of keys and their buckets.
 
 A full bucket need not be kept. A table has two generations: buckets that are charged live in `young`;
 when all of `old` must be full again, `old` is dropped and `young` becomes old, so nothing is ever
@@ -12,19 +12,20 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
+from proxy.config.units import EMPTIED_MAX_US
 from proxy.policy.decision import Decision, Verdict
-from proxy.policy.gcra import rescaled
+from proxy.policy.gcra import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from proxy.config.sections.limits import StoreSettings
+    from proxy.config.sections.store import StoreSettings
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit, Limits
     from proxy.policy.upstream_429 import Debt
 
-MAX_KEYS = 100_000  # 200 bytes each: 20 MB
+MAX_KEYS = 100_000  # 300 bytes each: 30 MB
 
 
 def monotonic_us() -> int:
@@ -32,70 +33,77 @@ def monotonic_us() -> int:
 
 
 class Table:
-    """The buckets of one limit. Moments are in the limit's units."""
+    """The buckets of one limit."""
 
-    __slots__ = ("evictions", "generation_keys", "limit", "old", "old_until", "young")
+    __slots__ = ("evictions", "generation_keys", "limit", "old", "old_until_us", "young")
 
     def __init__(self, limit: Limit, max_keys: int) -> None:
         self.limit = limit
         self.generation_keys = max(1, max_keys // 2)
-        self.young: dict[bytes, int] = {}  # key -> full_at
-        self.old: dict[bytes, int] = {}  # no key is in both
-        self.old_until = 0  # all of old are full again by then
+        self.young: dict[bytes, TokenBucket] = {}
+        self.old: dict[bytes, TokenBucket] = {}  # no key is in both
+        self.old_until_us = 0  # all of old are full again by then
         self.evictions = 0
 
     def __len__(self) -> int:
         return len(self.young) + len(self.old)
 
-    def find(self, key: bytes, now: int) -> int:
-        """The moment at which the bucket is full; who is asked for stays young."""
-        full_at = self.young.get(key)
-        if full_at is None:
-            full_at = self.old.pop(key, None)
-            if full_at is None:
-                return now
-            self.put(key, full_at, now)
-        return full_at
+    def find(self, key: bytes, now_us: int) -> TokenBucket | None:
+        """None if it is full; who is asked for stays young."""
+        bucket = self.young.get(key)
+        if bucket is None:
+            bucket = self.old.pop(key, None)
+            if bucket is not None:
+                self.put(key, bucket, now_us)
+        return bucket
 
-    def put(self, key: bytes, full_at: int, now: int) -> None:
-        young = self.young
-        if len(young) >= self.generation_keys and key not in young:
-            self.turn(now)
-            young = self.young
-        young[key] = full_at
+    def debt(self, key: bytes, now_us: int) -> int:
+        bucket = self.find(key, now_us)
+        return self.debt_of(bucket, now_us) if bucket is not None else 0
 
-    def turn(self, now: int) -> None:
+    def debt_of(self, bucket: TokenBucket, now_us: int) -> int:
+        limit = self.limit
+        if 0 < bucket.since_us - now_us <= EMPTIED_MAX_US and not limit.empties:
+            bucket.since_us = now_us  # nothing is closed any more
+        return bucket.debt_at(
+            now_us, limit.refill_rate, limit.most_units, limit.burst_units - limit.cost_units
+        )
+
+    def write(self, key: bytes, debt: int, now_us: int) -> None:
+        limit = self.limit
+        closed_us = max(debt - limit.burst_units, 0) // limit.scale
+        debt -= closed_us * limit.scale
+        bucket = self.find(key, now_us)
+        if bucket is None:
+            bucket = TokenBucket()
+            self.put(key, bucket, now_us)
+        bucket.debt, bucket.since_us, bucket.rate = debt, now_us + closed_us, limit.refill_rate
+
+    def put(self, key: bytes, bucket: TokenBucket, now_us: int) -> None:
+        if len(self.young) >= self.generation_keys:
+            self.turn(now_us)
+        self.young[key] = bucket
+
+    def turn(self, now_us: int) -> None:
         """Old is dropped, young becomes old."""
-        if now < self.old_until:
-            self.evictions += sum([full_at > now for full_at in self.old.values()])
+        if now_us < self.old_until_us:
+            self.evictions += sum([bucket.full_at_us > now_us for bucket in self.old.values()])
         self.old = self.young
-        self.old_until = max(self.old.values(), default=0)
+        self.old_until_us = max([bucket.full_at_us for bucket in self.old.values()], default=0)
         self.young = {}
 
-    def forget(self, key: bytes, now: int) -> int:
+    def forget(self, key: bytes, now_us: int) -> int:
         """One bucket, or without a key all; how many were not full."""
-        count = sum(
-            [at > now for table in (self.old, self.young) for each, at in table.items() if key in (each, b"")]
-        )
+        count = 0
         for table in (self.old, self.young):
-            if key:
-                table.pop(key, None)
-            else:
-                table.clear()
+            gone = [table.pop(each) for each in ([key] if key else list(table)) if each in table]
+            count += sum([self.debt_of(bucket, now_us) > 0 for bucket in gone])
         return count
 
-    def reconfigure(self, limit: Limit, max_keys: int, clock_us: int) -> None:
-        """Every bucket stays full at the same moment as before, but none is emptier than empty."""
-        scale = self.limit.scale
-        latest = clock_us * limit.scale + limit.most_units
-
-        def moved(table: dict[bytes, int]) -> dict[bytes, int]:
-            return {key: min(rescaled(at, scale, limit.scale), latest) for key, at in table.items()}
-
+    def reconfigure(self, limit: Limit, max_keys: int) -> None:
+        """Every bucket keeps its debt in tokens."""
         self.limit = limit
         self.generation_keys = max(1, max_keys // 2)
-        self.young, self.old = moved(self.young), moved(self.old)
-        self.old_until = max(self.old.values(), default=0)
 
 
 class MemoryStore:
@@ -113,66 +121,75 @@ class MemoryStore:
         charge = charges[0]
         limit = charge.limit
         table = self._tables[limit]
-        now = self._clock_us() * limit.scale
+        now_us = self._clock_us()
         key = charge.key
-        full_at = table.young.get(key)
-        if full_at is None:
-            full_at = table.find(key, now)
-        debt = full_at - now if full_at > now else 0
+        bucket = table.young.get(key)
+        if bucket is None and key not in table.old:  # it is full
+            bucket = TokenBucket()
+            bucket.debt, bucket.since_us, bucket.rate = 0, now_us, limit.refill_rate
+            table.put(key, bucket, now_us)
+        elif bucket is None or bucket.rate is not limit.refill_rate:
+            return self._take_slowly(table, key, now_us)
+        debt = bucket.debt - (now_us - bucket.since_us) * limit.scale
+        debt = max(debt, 0)
         after = debt + limit.cost_units
         if after > limit.burst_units:
             return Decision(limit.is_shadow, [Verdict(limit, False, debt)])  # noqa: FBT003 - hot
-        table.put(key, now + after, now)
+        bucket.debt = after
+        bucket.since_us = now_us
         return Decision(True, [Verdict(limit, True, after)])  # noqa: FBT003 - hot
+
+    def _take_slowly(self, table: Table, key: bytes, now_us: int) -> Decision:
+        """From a bucket that was long not asked for, or was counted at another rate."""
+        verdict = _look(table, key, now_us)
+        limit = table.limit
+        if verdict.is_admitted:
+            verdict.debt += limit.cost_units
+            table.write(key, verdict.debt, now_us)
+        return Decision(verdict.is_admitted or limit.is_shadow, [verdict])
 
     def _take_all(self, charges: Sequence[Charge]) -> Decision:
         """From every bucket, or from none if an enforced limit refuses; a shadow limit spares its own."""
-        clock_us = self._clock_us()
+        now_us = self._clock_us()
         is_admitted = True
         verdicts = []
         for charge in charges:
             limit = charge.limit
-            now = clock_us * limit.scale
-            full_at = self._tables[limit].find(charge.key, now)
-            debt = full_at - now if full_at > now else 0
-            fits = debt + limit.cost_units <= limit.burst_units
-            if not fits and not limit.is_shadow:
+            verdict = _look(self._tables[limit], charge.key, now_us)
+            if not verdict.is_admitted and not limit.is_shadow:
                 is_admitted = False
-            verdicts.append(Verdict(limit, fits, debt))
+            verdicts.append(verdict)
         if is_admitted:
             for charge, verdict in zip(charges, verdicts, strict=True):
                 if verdict.is_admitted:
                     limit = verdict.limit
                     verdict.debt += limit.cost_units
-                    now = clock_us * limit.scale
-                    self._tables[limit].put(charge.key, now + verdict.debt, now)
+                    self._tables[limit].write(charge.key, verdict.debt, now_us)
         return Decision(is_admitted, verdicts)
 
+    # --- after a request ---
+
     def give_back(self, charges: Sequence[Charge]) -> None:
-        clock_us = self._clock_us()
+        now_us = self._clock_us()
         for charge in charges:
-            limit = charge.limit
-            table = self._tables.get(limit)  # a reload may have taken it away meanwhile
+            table = self._tables.get(charge.limit)  # a reload may have taken it away meanwhile
             if table is not None:
-                now = clock_us * limit.scale
-                full_at = table.find(charge.key, now)
-                if full_at > now:
-                    table.put(charge.key, full_at - limit.cost_units, now)  # what is past is full
+                debt = table.debt(charge.key, now_us)
+                if debt:
+                    table.write(charge.key, max(debt - charge.limit.cost_units, 0), now_us)
 
     def empty(self, debts: Sequence[Debt]) -> None:
-        clock_us = self._clock_us()
+        now_us = self._clock_us()
         for charge, debt in debts:
-            limit = charge.limit
-            table = self._tables.get(limit)  # a reload may have taken it away meanwhile
-            if table is not None:
-                now = clock_us * limit.scale
-                table.put(charge.key, max(table.find(charge.key, now), now + debt), now)
+            table = self._tables.get(charge.limit)  # a reload may have taken it away meanwhile
+            if table is not None and debt > table.debt(charge.key, now_us):
+                table.write(charge.key, debt, now_us)
 
     # --- now and then ---
 
     async def reset(self, limit: Limit, key: bytes) -> int:
         table = self._tables.get(limit)
-        return table.forget(key, self._clock_us() * limit.scale) if table is not None else 0
+        return table.forget(key, self._clock_us()) if table is not None else 0
 
     def adopt(self, settings: StoreSettings) -> None:
         self.max_keys = settings.max_keys
@@ -180,21 +197,19 @@ class MemoryStore:
     def configure(self, limits: Limits) -> None:
         before = {limit.name: table for limit, table in self._tables.items()}
         self._tables = {}
-        clock_us = self._clock_us()
         for limit in limits:
             table = before.get(limit.name)
             if table is None:
                 table = Table(limit, self.max_keys)
             else:
-                table.reconfigure(limit, self.max_keys, clock_us)
+                table.reconfigure(limit, self.max_keys)
             self._tables[limit] = table
 
     def sweep(self) -> None:
-        clock_us = self._clock_us()
-        for limit, table in self._tables.items():
-            now = clock_us * limit.scale
-            while len(table) and now >= table.old_until:
-                table.turn(now)
+        now_us = self._clock_us()
+        for table in self._tables.values():
+            while len(table) and now_us >= table.old_until_us:
+                table.turn(now_us)
 
     async def start(self) -> None:
         """Nothing to connect to."""
@@ -212,3 +227,16 @@ class MemoryStore:
             "keys": {limit.name: len(table) for limit, table in self._tables.items()},
             "evictions": {limit.name: table.evictions for limit, table in self._tables.items()},
         }
+
+
+def _look(table: Table, key: bytes, now_us: int) -> Verdict:
+    """Whether the limit's cost fits into a bucket; nothing is taken."""
+    limit = table.limit
+    bucket = table.find(key, now_us)
+    if bucket is None:
+        return Verdict(limit, True, 0)  # noqa: FBT003 - hot
+    debt = table.debt_of(bucket, now_us)
+    if debt + limit.cost_units <= limit.burst_units:
+        return Verdict(limit, True, debt)  # noqa: FBT003 - hot
+    told = bucket.told_debt(debt, limit.burst_units - limit.cost_units, limit.refill_rate, now_us)
+    return Verdict(limit, False, told)  # noqa: FBT003 - hot

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from proxy.limiter import outage
-from proxy.limiter.records import EMPTY, GIVE_BACK, SHADOW, TAKE, pack_charge, pack_operation
+from proxy.limiter.outage import decide
+from proxy.limiter.records import EMPTY, GIVE_BACK, MAY_CLOSE, SHADOW, TAKE, pack_charge, pack_operation
 from proxy.policy.decision import Decision, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.limiter.cache import LimitCache
+    from proxy.limiter.outage import Outage
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit
 
@@ -33,7 +34,7 @@ class Operation(Protocol):
     def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
         """From the answers of take.lua, of which those from `at` on are its own."""
 
-    def without_redis(self, charges: Sequence[Charge], now_us: int, replicas: int) -> Decision | None:
+    def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:
         """When there is no answer in time; None if nobody waits for one."""
 
 
@@ -71,15 +72,16 @@ class Take:
         debt = answer if fits else ~answer
         cache = self._cache
         limit = cache.limit
-        known = cache.known
-        young = known.young
-        young[charges[0].key] = sent_us + debt // limit.scale
-        if len(young) > known.half:
-            known.turn()
+        if debt <= limit.most_units:
+            known = cache.known
+            young = known.young
+            young[charges[0].key] = sent_us + debt // limit.scale
+            if len(young) > known.half:
+                known.turn()
         return Decision(fits or limit.is_shadow, [Verdict(limit, fits, debt)])
 
-    def without_redis(self, charges: Sequence[Charge], now_us: int, replicas: int) -> Decision | None:
-        return outage.decide((self._cache,), charges, now_us, replicas)
+    def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:
+        return decide((self._cache,), charges, outage)
 
 
 class TakeAll:
@@ -105,8 +107,8 @@ class TakeAll:
                 is_admitted = False
         return Decision(is_admitted, verdicts)
 
-    def without_redis(self, charges: Sequence[Charge], now_us: int, replicas: int) -> Decision | None:
-        return outage.decide(self._caches, charges, now_us, replicas)
+    def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:
+        return decide(self._caches, charges, outage)
 
 
 class Unawaited:
@@ -125,7 +127,7 @@ class Unawaited:
     def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
         return Decision(True, [self._cache.verdict(charges[0].key, answers[at], sent_us)])  # noqa: FBT003 - is_admitted
 
-    def without_redis(self, charges: Sequence[Charge], now_us: int, replicas: int) -> Decision | None:  # noqa: ARG002 - no decision needs them
+    def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:  # noqa: ARG002 - nobody is told anything
         return None
 
 
@@ -168,5 +170,5 @@ class TakeLease(Unawaited):
 
 def charge_record(limit: Limit, units: int) -> bytes:
     """How take.lua counts a charge of so many units."""
-    flags = SHADOW if limit.is_shadow else 0
-    return pack_charge(limit.scale, units, limit.burst_units, limit.most_units, flags)
+    flags = (SHADOW if limit.is_shadow else 0) | (MAY_CLOSE if limit.empties else 0)
+    return pack_charge(limit.interval, limit.scale, units, limit.burst_units, limit.most_units, flags)

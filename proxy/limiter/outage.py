@@ -6,7 +6,7 @@ much. All or nothing, as in take.lua. Knows nothing of connections.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy import faults
 from proxy.policy.decision import LOCAL, Decision, Verdict
@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.limiter.cache import LimitCache
+    from proxy.limiter.records import UnansweredCall
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit
+
+
+LOCALLY: Final = "local"
+ALLOW: Final = "allow"
+DENY: Final = "deny"
 
 
 class ShareVerdict(Verdict):
@@ -37,39 +43,66 @@ class ShareVerdict(Verdict):
         return max(0, self.debt + cost - max(cost, self.limit.burst_units))
 
 
-def decide(caches: Sequence[LimitCache], charges: Sequence[Charge], now_us: int, replicas: int) -> Decision:
+class UnknownVerdict(Verdict):
+    """Of a bucket that nobody has asked: neither what it holds nor when it holds more."""
+
+    __slots__ = ()
+
+    def __init__(self, limit: Limit, *, admits: bool) -> None:
+        super().__init__(limit, admits, 0)
+
+    @property
+    def is_known(self) -> bool:
+        return False
+
+    @property
+    def retry_units(self) -> int:
+        """Seconds are the least that Retry-After can say: Redis may be back by then."""
+        return 0
+
+
+class Outage(NamedTuple):
+    """In what circumstances requests are decided without Redis."""
+
+    now_us: int
+    replicas: int  # that live, as far as is known
+    doubt: UnansweredCall | None = None  # Redis may have decided them too, and its answer was lost
+
+
+def decide(caches: Sequence[LimitCache], charges: Sequence[Charge], outage: Outage) -> Decision:
     verdicts: list[Verdict] = []
     refusal = (
         None  # the way of the limit that refuses; local goes before deny, as its client can do something
     )
     for cache, charge in zip(caches, charges, strict=True):
-        verdict = _look(cache, charge.key, now_us, replicas)
+        if outage.doubt is not None and cache.limit.on_store_error != ALLOW:
+            cache.doubt(charge.key, outage.doubt)
+        verdict = _look(cache, charge.key, outage)
         verdicts.append(verdict)
-        if not verdict.is_admitted and not cache.limit.is_shadow and refusal != "local":
+        if not verdict.is_admitted and not cache.limit.is_shadow and refusal != LOCALLY:
             refusal = cache.limit.on_store_error
     if refusal is not None:
         return Decision(
             False,  # noqa: FBT003 - its name is in the class
             verdicts,
             LOCAL,
-            faults.STORE_DOWN if refusal == "deny" else faults.LIMITED,
+            faults.STORE_DOWN if refusal == DENY else faults.LIMITED,
         )
     for cache, charge, verdict in zip(caches, charges, verdicts, strict=True):
-        if verdict.is_admitted and cache.limit.on_store_error == "local":
-            verdict.debt = cache.take_locally(charge.key, verdict.debt, now_us, replicas)
+        if verdict.is_admitted and cache.limit.on_store_error == LOCALLY:
+            verdict.debt = cache.take_locally(charge.key, verdict.debt, outage.now_us, outage.replicas)
     return Decision(True, verdicts, LOCAL)  # noqa: FBT003 - is_admitted
 
 
-def _look(cache: LimitCache, key: bytes, now_us: int, replicas: int) -> Verdict:
-    limit = cache.limit
-    if limit.on_store_error == "local":
-        debt = cache.local_debt(key, now_us)
+def _look(cache: LimitCache, key: bytes, outage: Outage) -> Verdict:
+    limit, replicas = cache.limit, outage.replicas
+    if limit.on_store_error == LOCALLY:
+        debt = cache.local_debt(key, outage.now_us)
         return ShareVerdict(limit, debt, replicas, fits=cache.fits_locally(debt, replicas))
-    admits = limit.on_store_error == "allow"
-    return Verdict(limit, admits, 0 if admits else limit.burst_units)
+    return UnknownVerdict(limit, admits=limit.on_store_error == ALLOW)
 
 
-def give_back(caches: Sequence[LimitCache], charges: Sequence[Charge], now_us: int, replicas: int) -> None:
+def give_back(caches: Sequence[LimitCache], charges: Sequence[Charge], outage: Outage) -> None:
     for cache, charge in zip(caches, charges, strict=True):
-        if cache.limit.on_store_error == "local":
-            cache.give_back_locally(charge.key, now_us, replicas)
+        if cache.limit.on_store_error == LOCALLY:
+            cache.give_back_locally(charge.key, outage.now_us, outage.replicas)

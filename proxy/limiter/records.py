@@ -7,7 +7,9 @@ same name, put before its source (`lua_constants`). Knows nothing of connections
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
+
+from proxy.config.units import EMPTIED_MAX_US
 
 # Kinds of an operation: what take.lua does with the buckets of a request.
 TAKE: Final = 1  # all that a request is charged, or nothing
@@ -15,28 +17,47 @@ GIVE_BACK: Final = 2  # its costs, none beyond full
 EMPTY: Final = 3  # to at least its cost of debt
 
 SHADOW: Final = 1  # flag of a charge: it refuses no request
+MAY_CLOSE: Final = 2  # flag of a charge: its buckets may be emptied, and are closed then for a while
 
-# Formats in the letters of Lua's `struct`; Python's are derived.
+BUCKET_BYTES: Final = 28
+UNITS_MAX: Final = 1 << 53  # of a debt: larger numbers are not whole any more in Lua
+CLOSED: Final = 1  # the tag of a bucket that was emptied beyond empty
+TAG_CALLS: Final = 1 << 16  # a tag is the number of a process, times this, and that of a call
+
+# Formats in the letters of Lua's `struct`; Python's are derived. Moments are in microseconds of the
+# server's clock, debts in units (policy/gcra.py).
 _FORMATS: Final = {
-    # A bucket: microseconds at which it is full again, and units beyond them.
-    "BUCKET": "<dI4",
-    # Of a call of take.lua: its deadline in microseconds; then its runs follow.
-    "HEAD": "<d",
-    # Of a run, requests in a row with the same operation: how many; then the operation follows.
-    "RUN": "<I2",
-    # Of an operation: its kind and how many charges it has; then these follow.
-    "OPERATION": "<I1I1",
-    # Of a charge: scale, cost, burst, the most debt there may be, flags.
-    "CHARGE": "<ddddI1",
-    # Of a bucket that settle.lua brings up to date: scale, burst, the most debt there may be, the least there
-    # is as far as is known, what was spent without Redis.
-    "SETTLED": "<ddddd",
+    # A bucket: since when, the debt it had then, interval, scale, the tag of the call that wrote it; of a
+    # closed one, when it opens.
+    "BUCKET": "<I7I7I5I4I5",
+    # Of a call: its deadline, its tag, since when it may have been run before or 0, and 1 if all replicas
+    # that live count by the same limits.
+    "HEAD": "<dddI1",
+    # Of a run, requests in a row with the same operation: how many, its kind and how many charges it has;
+    # then these follow. Packed in two pieces, since an operation does not change.
+    "RUN": "<I2I1I1",
+    # Of a charge: interval, scale, cost, burst, the most debt there may be, flags.
+    "CHARGE": "<dddddI1",
+    # Of a bucket that settle.lua brings up to date: interval, scale, burst, the most debt there may be, the
+    # least there is as far as is known, what was spent without Redis; and what calls without an answer may
+    # have been charged: how much, the tag of the first of them, since when it may have been run.
+    "SETTLED": "<ddddddddd",
 }
-_LETTERS: Final = {"I1": "B", "I2": "H", "I4": "I", "d": "d"}
+_LETTERS: Final = {"I1": "B", "I2": "H"}  # Python's, where they differ
 
+VERSION: Final = 2  # of what is kept in Redis; to be raised with every change of a bucket, a set or a name
+NOTES_MAX: Final = 500  # of resets that are told at once
+NOTE_BYTES: Final = 64 + 1 + 16  # the longest: a limit's name, a colon, a key
 SHARDS: Final = 16  # hash tags of keys: enough for any cluster one service needs, few enough for full batches
 LAST_SHARD: Final = SHARDS - 1
 KEY_BYTES: Final = 16  # of a partition key's hash
+
+
+class UnansweredCall(NamedTuple):
+    """A call that may have been run although its reply is missing."""
+
+    tag: int
+    since_us: float  # not run before that, by the server's clock
 
 
 def packer(name: str) -> Struct:
@@ -48,15 +69,29 @@ def packer(name: str) -> Struct:
 
 
 pack_head = packer("HEAD").pack
-pack_run = packer("RUN").pack
-pack_operation = packer("OPERATION").pack
+pack_count = Struct("<H").pack  # the first of the two pieces of a RUN
+pack_operation = Struct("<BB").pack  # the second
 pack_charge = packer("CHARGE").pack
 pack_settled = packer("SETTLED").pack
 
 
 def lua_constants() -> str:
     """What stands before each script: formats and numbers by their names here."""
-    numbers = {"TAKE": TAKE, "GIVE_BACK": GIVE_BACK, "EMPTY": EMPTY, "SHADOW": SHADOW}
+    numbers = {
+        "TAKE": TAKE,
+        "GIVE_BACK": GIVE_BACK,
+        "EMPTY": EMPTY,
+        "SHADOW": SHADOW,
+        "MAY_CLOSE": MAY_CLOSE,
+        "CLOSED": CLOSED,
+        "CLOSED_MAX": EMPTIED_MAX_US,
+        "BUCKET_BYTES": BUCKET_BYTES,
+        "UNITS_MAX": UNITS_MAX,
+        "TAG_CALLS": TAG_CALLS,
+        "MEMBERS_MAX": 1000,
+        "NOTES_MAX": NOTES_MAX,
+        "NOTE_BYTES": NOTE_BYTES,
+    }
     words = [f"{name} = {number}" for name, number in numbers.items()]
     words += [f"{name} = '{text}'" for name, text in _FORMATS.items()]
     return "".join(f"local {word}\n" for word in words)
@@ -72,12 +107,12 @@ def shard_tag(shard: int) -> bytes:
 
 
 class Names:
-    """The names of all keys of one service."""
+    """Of all keys of one service. The version stands in each: what another one keeps is not read."""
 
     __slots__ = ("_prefix",)
 
     def __init__(self, prefix: str) -> None:
-        self._prefix = prefix.encode()
+        self._prefix = b"%b:%d" % (prefix.encode(), VERSION)
 
     def bucket(self, limit: str, shard: int, key: bytes) -> bytes:
         return b"%b:%b:%b:%b" % (self._prefix, shard_tag(shard), limit.encode(), key)

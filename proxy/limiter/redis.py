@@ -14,13 +14,14 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.limiter import outage, resets
+from proxy.limiter import resets
 from proxy.limiter.cache import Caches
 from proxy.limiter.cross_slot import CrossSlot
 from proxy.limiter.dialler import Dialler, TlsFiles
 from proxy.limiter.dispatcher import Dispatcher
 from proxy.limiter.link import DOWN, UP
 from proxy.limiter.operations import NOBODY, Empty
+from proxy.limiter.outage import Outage, decide
 from proxy.limiter.records import Names, shard_of
 from proxy.limiter.replicas import Replicas
 from proxy.limiter.scripts import CALL_KEYS
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.config.addresses import StoreUrl
-    from proxy.config.sections.limits import StoreSettings
+    from proxy.config.sections.store import StoreSettings
     from proxy.limiter.leases import Leases
     from proxy.limiter.link import Link
     from proxy.limiter.store import Waiter
@@ -55,23 +56,25 @@ class RedisStore:
         url: StoreUrl,
         timeout: float,
         *,
+        prefix: str = "weir",
         max_keys: int = MAX_KEYS,
         caches_denials: bool = True,
         tls: TlsFiles | None = None,
         figures: StoreFigures | None = None,
         now: Callable[[], float] = monotonic,
+        dialler: Dialler | None = None,
     ) -> None:
         self.max_keys = max_keys
         self.caches_denials = caches_denials
         self.figures = figures or StoreFigures()
         self._url = url
         self._now = now
-        self._names = Names("weir")
+        self._names = Names(prefix)
         self._caches = Caches(self._names)
         self._by_limit = self._caches.by_limit
         self.replicas = Replicas(secrets.token_hex(8).encode(), self._names, now)
         self._session = Session(self._caches, self.replicas, self._names, timeout)
-        dialler = Dialler(url, tls or TlsFiles())
+        dialler = dialler or Dialler(url, tls or TlsFiles())
         kind = Cluster if url.kind == "cluster" else Single
         self._topology: Topology = kind(dialler, self._session, self.figures, now)
         self._links, self._mask = self._topology.links, self._topology.mask
@@ -89,7 +92,7 @@ class RedisStore:
         key = charge.key
         place = key[0] & self._mask
         if self._links[place].state is DOWN:
-            return outage.decide((cache,), charges, self._now_us(), self.replicas.count)
+            return decide((cache,), charges, self._outage())
         if cache.leases is not None:
             return self._take_leased(cache.leases, charges, waiter)
         full_at_us = cache.known.get(key)
@@ -149,10 +152,10 @@ class RedisStore:
         return self._dispatcher.is_down(charges)
 
     def decide_locally(self, charges: Sequence[Charge]) -> Decision:
-        return self._caches.decide_locally(charges, self._now_us(), self.replicas.count)
+        return self._caches.decide_locally(charges, self._outage())
 
     def give_back_locally(self, charges: Sequence[Charge]) -> None:
-        self._caches.give_back_locally(charges, self._now_us(), self.replicas.count)
+        self._caches.give_back_locally(charges, self._outage())
 
     # --- after a request ---
 
@@ -181,7 +184,10 @@ class RedisStore:
 
     def configure(self, limits: Limits) -> None:
         """Buckets live in Redis by the limit's name. What is cached goes, unless it is all there is."""
-        self._caches.configure(limits, self.max_keys, keeps=not self.is_up)
+        self._caches.configure(limits, self.max_keys, None if self.is_up else self._now_us())
+        if self.replicas.count_by(limits.fingerprint):
+            for link in self._topology.all():
+                link.beat_now()
 
     async def reset(self, limit: Limit, key: bytes) -> int:
         """Here at once, by other replicas within a beat."""
@@ -198,10 +204,9 @@ class RedisStore:
         if link.state != UP:
             raise link.trouble or TroubleError("connection", f"store.url: {link.name} is not connected")
         if key:
-            names = [self._names.bucket(limit, shard_of(key), key)]
+            count = await resets.delete(link, [self._names.bucket(limit, shard_of(key), key)])
         else:
-            names = await resets.find(link, self._names, limit)
-        count = await resets.delete(link, names, one_by_one=self._mask != 0)
+            count = await resets.reset_all(link, self._names, limit)
         await resets.tell(link, self._names.resets(link.shards[0]), resets.note(limit, key))
         self._caches.forget(limit, key)
         return count
@@ -218,6 +223,7 @@ class RedisStore:
         await self._topology.close()
 
     def sweep(self) -> None:
+        self._dispatcher.sweep()
         self._caches.sweep(self._now_us())
 
     @property
@@ -235,6 +241,9 @@ class RedisStore:
 
     def _now_us(self) -> int:
         return int(self._now() * 1e6)
+
+    def _outage(self) -> Outage:
+        return Outage(self._now_us(), self.replicas.count)
 
     def status(self) -> dict[str, object]:
         return {

@@ -1,8 +1,8 @@
-"""How many replicas of Weir share the limits: each says every second that it lives; the last count stands
-in an outage.
+"""How many replicas of Weir share the limits, and whether they count alike.
 
-Each worker process counts. In a cluster each server is told, in a set of a shard it owns, and the largest
-count is believed. Knows nothing of limits.
+Each says every second that it lives, and the last count stands in an outage. Each worker process counts. In
+a cluster each server is told, in a set of a shard it owns, and the largest count is believed. Knows nothing
+of limits but a few letters that tell two configs apart.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.limiter.link import UP
+from proxy.limiter.replies import REPLICAS_MAX, blobs, misunderstood, numbers
 from proxy.limiter.scripts import Script, key_prefix
 
 if TYPE_CHECKING:
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
 
 ANNOUNCE = Script("announce.lua")
 LIFETIME_US = 5_000_000  # five beats: a replica that is busy for a moment is not given up
+PAGES_MAX = 20  # of notes, in one beat
 
 
 class Replicas:
     def __init__(self, own_id: bytes, names: Names, now: Callable[[], float]) -> None:
+        self.are_alike = False  # every server says that all replicas have our limits
         self._id = own_id
+        self._limits = b"none"
         self._names = names
         self._now = now
         self._counts: dict[str, int] = {}  # by server
+        self._alike: dict[str, bool] = {}  # by server
         self._heard_us: dict[str, int] = {}  # by server: until when we know of its resets, in its time
 
     @property
@@ -35,29 +40,59 @@ class Replicas:
         """At least 1: this one."""
         return max(self._counts.values(), default=1)
 
-    async def announce(self, link: Link, shard: int) -> list[bytes]:
+    def count_by(self, limits: bytes) -> bool:
+        """From now on by limits of these letters; whether they are others than before.
+
+        Until all servers have told who else lives, others may count by the old ones; unless there were none.
+        """
+        if limits == self._limits:
+            return False
+        self._limits = limits
+        if self.count > 1:
+            self._alike.clear()
+            self.are_alike = False
+        return True
+
+    async def announce(self, link: Link) -> list[bytes]:
         """Tells the server that we live and learns how many do; the notes of resets since the last time.
 
-        A server that has just come back may not have heard of all again: for a lifetime no smaller number
-        is believed. Raises TroubleError.
+        Raises TroubleError.
         """
-        sent_us = int(self._now() * 1e6)
-        call = self._call(shard, LIFETIME_US, self._heard_us.get(link.name, 0))
-        count, server_us, resets = await link.ask_for(call)
-        link.clock.learn(sent_us, int(self._now() * 1e6), server_us)
+        notes: list[bytes] = []
+        for _ in range(PAGES_MAX):
+            sent_us = int(self._now() * 1e6)
+            limits = self._limits
+            reply = await link.ask_for(self._call(link, LIFETIME_US, self._heard_us.get(link.name, 0)))
+            if type(reply) is not list or len(reply) != 5:
+                raise misunderstood(link.name)
+            count, alike, told_us, server_us = numbers(reply[:4], 4, link.name)
+            notes += blobs(reply[4], link.name)
+            link.clock.learn(sent_us, int(self._now() * 1e6), server_us)
+            self._heard_us[link.name] = told_us
+            self._believe(link, min(max(count, 1), REPLICAS_MAX))
+            if limits == self._limits:
+                self._alike[link.name] = alike == 1
+                self.are_alike = all(self._alike.values())
+            if told_us == server_us:
+                break
+        return notes
+
+    def _believe(self, link: Link, count: int) -> None:
+        """A server that has just come back may not have heard of all again: for a lifetime no smaller one."""
         is_settled = link.state == UP and link.seconds * 1e6 > LIFETIME_US
         self._counts[link.name] = count if is_settled else max(count, self._counts.get(link.name, 1))
-        self._heard_us[link.name] = server_us
-        return list(resets)
 
-    async def withdraw(self, link: Link, shard: int) -> None:
+    async def withdraw(self, link: Link) -> None:
         """Raises TroubleError; then the server forgets us when our lifetime is over."""
-        await link.ask_for(self._call(shard, 0, 0))
+        await link.ask_for(self._call(link, 0, 0))
 
-    def forget(self, server: str) -> None:
-        self._counts.pop(server, None)
+    def forget(self, link: Link) -> None:
+        """It leads nowhere any more."""
+        for table in (self._counts, self._alike, self._heard_us):
+            table.pop(link.name, None)
 
-    def _call(self, shard: int, lifetime_us: int, since_us: int) -> bytes:
+    def _call(self, link: Link, lifetime_us: int, since_us: int) -> bytes:
+        shard = link.shards[0]
         keys = [self._names.replicas(shard), self._names.resets(shard)]
-        argument = b"%b %d %d" % (self._id, lifetime_us, since_us)
+        argument = b"%b %b %d %d" % (self._id, self._limits, lifetime_us, since_us)
         return ANNOUNCE.full_call([key_prefix(key, 0) for key in keys], argument)

@@ -2,8 +2,10 @@
 --
 -- KEYS[1]  the sorted set of resets: the moment of each, in microseconds of this server's clock.
 -- ARGV[1]  for how many milliseconds it is told, a space, and what was reset, as resets.py words it.
--- Returns  time.
+-- Returns  time. A key that holds something else is in nobody's way.
 
+local count = redis.pcall('ZCARD', KEYS[1])
+if type(count) == 'table' and count.err:find('WRONGTYPE', 1, true) then redis.call('DEL', KEYS[1]) end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local told, note = ARGV[1]:match('^(%d+) (.+)$')

@@ -10,16 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.limiter.records import KEY_BYTES
+from proxy.limiter.replies import blobs, misunderstood, numbers
 from proxy.limiter.scripts import Script, command, key_prefix
+from proxy.limiter.trouble import TroubleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from proxy.limiter.link import Link
     from proxy.limiter.records import Names
 
 RESET = Script("reset.lua")
 TOLD_MS = 3_600_000  # a replica that was cut off for longer may restore what it knew
+SCAN_SECONDS = 60.0  # for all of a server's keys: ten million of them
 SCAN_KEYS = 500  # looked at in one step: about 0.3 ms, since nobody else is served meanwhile
 
 
@@ -28,35 +31,43 @@ def note(limit: str, key: bytes) -> bytes:
     return b"%b:%b" % (limit.encode(), key)
 
 
-def read_note(text: bytes) -> tuple[str, bytes]:
-    """Limit and key. A limit's name holds no colon."""
-    limit, _, key = text.partition(b":")
+def read_note(text: bytes) -> tuple[str, bytes] | None:
+    """Limit and key; None if it is no note of ours. A limit's name holds no colon."""
+    limit, colon, key = text.partition(b":")
+    if not colon or not limit.isascii() or len(key) not in (0, KEY_BYTES):
+        return None
     return limit.decode(), key
 
 
-async def find(link: Link, names: Names, limit: str) -> list[bytes]:
-    """The names of all buckets of a limit that a server holds. Raises TroubleError."""
+async def reset_all(link: Link, names: Names, limit: str) -> int:
+    """Deletes all buckets of a limit that a server holds; how many there were. Raises TroubleError."""
     pattern = names.buckets_pattern(limit)
     name_bytes = len(names.bucket(limit, 0, bytes(KEY_BYTES)))
-    found: dict[bytes, None] = {}
-    cursor = b"0"
-    while True:
+    until = link.now() + SCAN_SECONDS
+    count, cursor = 0, b"0"
+    while link.now() < until:
         scan = command(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % SCAN_KEYS)
-        cursor, page = await link.ask_for(scan)
-        found.update(dict.fromkeys(name for name in page if len(name) == name_bytes))
+        reply = await link.ask_for(scan)
+        if type(reply) is not list or len(reply) != 2 or type(reply[0]) is not bytes:
+            raise misunderstood(link.name)
+        cursor = reply[0]
+        count += await delete(link, [name for name in blobs(reply[1], link.name) if len(name) == name_bytes])
         if cursor == b"0":
-            return list(found)
+            return count
+    raise TroubleError("timeout", f"store.url: {link.name} does not come to an end with its keys")
 
 
-async def delete(link: Link, names: Iterable[bytes], *, one_by_one: bool) -> int:
-    """Deletes buckets; how many there were. Of different shards, a cluster wants them one by one.
+async def delete(link: Link, names: Sequence[bytes]) -> int:
+    """Buckets; how many there were. Of different shards, a cluster wants them one by one.
 
     Raises TroubleError.
     """
-    names = list(names)
-    step = 1 if one_by_one else SCAN_KEYS
-    parts = [names[at : at + step] for at in range(0, len(names), step)]
-    return sum([await link.ask_for(command(b"DEL", *part)) for part in parts])
+    step = 1 if link.mask else SCAN_KEYS
+    count = 0
+    for at in range(0, len(names), step):
+        reply = await link.ask_for(command(b"DEL", *names[at : at + step]))
+        count += numbers([reply], 1, link.name)[0]
+    return count
 
 
 async def tell(link: Link, key: bytes, text: bytes) -> None:

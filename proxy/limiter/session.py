@@ -9,14 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.limiter.batch import SCRIPT
-from proxy.limiter.records import GIVE_BACK, TAKE, pack_charge, pack_head, pack_operation, pack_run
+from proxy.limiter.records import GIVE_BACK, TAKE, pack_charge, pack_count, pack_head, pack_operation
 from proxy.limiter.resets import read_note
 from proxy.limiter.scripts import key_prefix
-from proxy.limiter.settling import settle
+from proxy.limiter.settling import settle, settle_spent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from proxy.limiter.cache import Caches
     from proxy.limiter.link import Link
     from proxy.limiter.records import Names
@@ -35,29 +33,37 @@ class Session:
     async def open(self, link: Link) -> None:
         """Speaks first on a new connection; then the link is up. Raises TroubleError."""
         if link.shards:  # else it has been named by ASK, and owns none yet
-            await self.beat(link)
+            await self._announce(link)
         await link.ask(lambda _: SCRIPT.full_call([], b""))
         if link.shards:
             await link.ask(self._rehearsal)
-        await settle(link, list(self._caches), self._replicas.count)
+        await settle(link, list(self._caches), self._replicas)
 
     async def beat(self, link: Link) -> None:
         """Every second while the link is up. Raises TroubleError."""
         if link.shards:
-            self._forget(await self._replicas.announce(link, link.shards[0]))
+            await self._announce(link)
+            # Of shards that have come to this server from one that was down.
+            await settle_spent(link, list(self._caches), self._replicas)
 
     async def close(self, link: Link) -> None:
         """Raises TroubleError."""
         if link.shards:
-            await self._replicas.withdraw(link, link.shards[0])
+            await self._replicas.withdraw(link)
+
+    def gone(self, link: Link) -> None:
+        """It leads nowhere any more."""
+        self._replicas.forget(link)
+
+    async def _announce(self, link: Link) -> None:
+        for note in await self._replicas.announce(link):
+            found = read_note(note)
+            if found is not None:  # a stranger's is passed over
+                self._caches.forget(*found)
 
     def _rehearsal(self, link: Link) -> bytes:
         """Takes a token and gives it back: what the user may not do shows before requests depend on it."""
         key = key_prefix(self._names.rehearsal(link.shards[0]), 0)
-        charge = pack_charge(1, 1000, 1000, 1000, 0)
-        runs = [pack_run(1) + pack_operation(kind, 1) + charge for kind in (TAKE, GIVE_BACK)]
-        return SCRIPT.call([key, key], pack_head(link.deadline_us()) + b"".join(runs))
-
-    def _forget(self, notes: Iterable[bytes]) -> None:
-        for note in notes:
-            self._caches.forget(*read_note(note))
+        charge = pack_charge(1, 1, 1000, 1000, 1000, 0)
+        runs = [pack_count(1) + pack_operation(kind, 1) + charge for kind in (TAKE, GIVE_BACK)]
+        return SCRIPT.call([key, key], pack_head(link.deadline_us(), 0, 0, 0) + b"".join(runs))

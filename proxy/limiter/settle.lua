@@ -1,19 +1,26 @@
 -- Brings buckets up to date after time without this server: what it may have lost, and what was spent locally meanwhile.
 --
 -- KEYS     the buckets.
--- ARGV[1]  HEAD: a deadline on this server's clock; then SETTLED for each bucket, as records.py says.
--- Returns  {number of buckets, time}, or {time} when it came too late: the debts would be out of date.
+-- ARGV[1]  HEAD; then SETTLED for each bucket, as records.py says.
+-- Returns  how many keys held something else than a bucket, and this server's time.
 --
 -- The known debt is a lower bound of the truth, so taking the larger of the two invents nothing; what was spent is added.
+-- What calls without an answer may have been charged was decided again without Redis: where it shows that they were
+-- charged here, that is taken off.
 
-local deadline, at = unpack(HEAD, ARGV[1])
-if now > deadline then return {now} end
-
-for i = 1, #KEYS do
-  local key, scale, burst, most, known, spent = KEYS[i]
-  scale, burst, most, known, spent, at = unpack(SETTLED, ARGV[1], at)
-  local debt = min(max(debt_of(key, scale, most), known), most)
-  debt = max(debt, min(debt + spent, burst))
-  if debt > 0 then put(key, debt, scale) end
+for _, key in ipairs(KEYS) do
+  local interval, scale, burst, most, known, spent, unsure, first, sent
+  interval, scale, burst, most, known, spent, unsure, first, sent, at = unpack(SETTLED, ARGV[1], at)
+  local before = debt_of(key, interval, scale, 0, burst, most, MAY_CLOSE)
+  local debt = before
+  if unsure > 0 and before > 0 then
+    local _, since, _, _, by = parts(key, pcall('GET', key))
+    if since and is_ours(by, since, first, sent) then debt = math.max(debt - unsure, 0) end
+  end
+  debt = math.max(debt, math.min(known, most))
+  debt = math.max(debt, math.min(debt + spent, burst))
+  if debt ~= before then
+    if debt > 0 then put(key, debt, interval, scale, burst, 0) else call('DEL', key) end
+  end
 end
-return {#KEYS, now}
+return {foreign, now}

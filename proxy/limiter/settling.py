@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proxy.limiter.records import pack_head, shard_of
+from proxy.limiter.replies import numbers
 from proxy.limiter.scripts import Script
 from proxy.limiter.trouble import TroubleError, reply_trouble
 
@@ -19,24 +20,33 @@ if TYPE_CHECKING:
 
     from proxy.limiter.cache import LimitCache
     from proxy.limiter.link import Link
+    from proxy.limiter.replicas import Replicas
 
-SETTLE = Script("bucket.lua", "settle.lua")
+SETTLE = Script("call.lua", "bucket.lua", "settle.lua")
 ROUND_KEYS = 256  # 1 ms of Redis's time
 
 Bucket = tuple["LimitCache", bytes]
 
 
-async def settle(link: Link, caches: Sequence[LimitCache], replicas: int) -> None:
+async def settle(link: Link, caches: Sequence[LimitCache], replicas: Replicas) -> None:
     """On return the last round is on its way. Raises TroubleError."""
     todo = _of(link, [(cache, key) for cache in caches for key in cache.unsettled_keys()])
     while len(todo) > ROUND_KEYS:
         for part in _rounds(link, todo):
-            reply = await link.ask(_Round(part, replicas, link.deadline()).data)
-            if len(reply) == 1:
-                raise TroubleError("timeout", f"store.url: {link.name} settles too slowly")
-        todo = _of(link, [(cache, key) for cache in caches for key in cache.spent_keys()])
+            _judge(await link.ask(_Round(part, replicas, link.deadline()).data), link)
+        todo = _spent(link, caches)
     for part in _rounds(link, todo):
         link.post(_Round(part, replicas, link.deadline()))
+
+
+async def settle_spent(link: Link, caches: Sequence[LimitCache], replicas: Replicas) -> None:
+    """What was spent here, on a link that is up. Raises TroubleError."""
+    for part in _rounds(link, _spent(link, caches)):
+        _judge(await link.ask(_Round(part, replicas, link.deadline()).data), link)
+
+
+def _spent(link: Link, caches: Sequence[LimitCache]) -> list[Bucket]:
+    return _of(link, [(cache, key) for cache in caches for key in cache.spent_keys()])
 
 
 def _of(link: Link, buckets: Iterable[Bucket]) -> list[Bucket]:
@@ -55,12 +65,21 @@ def _rounds(link: Link, buckets: Sequence[Bucket]) -> Iterator[list[Bucket]]:
             yield part[start : start + ROUND_KEYS]
 
 
+def _judge(reply: Any, link: Link) -> None:
+    """Raises TroubleError if the server did not settle them."""
+    if isinstance(reply, Exception):
+        raise reply_trouble(reply, link.name)
+    if type(reply) is list and len(reply) == 1:
+        raise TroubleError("timeout", f"store.url: {link.name} settles too slowly")
+    numbers(reply, 2, link.name)
+
+
 class _Round:
     """Some buckets, settled when they are sent."""
 
     can_wait = False
 
-    def __init__(self, buckets: Sequence[Bucket], replicas: int, deadline: float) -> None:
+    def __init__(self, buckets: Sequence[Bucket], replicas: Replicas, deadline: float) -> None:
         self.deadline = deadline
         self._buckets = buckets
         self._replicas = replicas
@@ -70,19 +89,19 @@ class _Round:
         self._link = link
         now_us = int(link.now() * 1e6)
         keys = []
-        plan = [pack_head(link.clock.server_us(int(self.deadline * 1e6)))]
+        plan = [pack_head(link.clock.server_us(int(self.deadline * 1e6)), 0, 0, self._replicas.are_alike)]
         for cache, key in self._buckets:
-            line = cache.settle(key, now_us, self._replicas)
+            line = cache.settle(key, now_us, self._replicas.count)
             if line:
                 keys.append(cache.key(key))
                 plan.append(line)
         return SETTLE.full_call(keys, b"".join(plan))
 
     def replied(self, reply: Any) -> None:
-        if isinstance(reply, Exception):
-            self._link.fail(reply_trouble(reply, self._link.name))
-        elif len(reply) == 1:
-            self._link.fail(TroubleError("timeout", f"store.url: {self._link.name} settles too slowly"))
+        try:
+            _judge(reply, self._link)
+        except TroubleError as trouble:
+            self._link.fail(trouble)
 
     def failed(self) -> None:
         """The link is down again; the buckets are known with what was spent."""

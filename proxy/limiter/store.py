@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.config.sections.limits import StoreSettings
+    from proxy.config.sections.store import StoreSettings
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit, Limits
     from proxy.policy.upstream_429 import Debt

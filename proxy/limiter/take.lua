@@ -1,103 +1,118 @@
--- Decides a batch of requests in one call: each request's limits all or nothing, token bucket in arrival-time form.
+-- Decides a batch of requests in one call: each request's limits all or nothing.
 --
 -- KEYS     the bucket of every charge, request by request.
--- ARGV[1]  HEAD: the batch's deadline on this server's clock; then RUNs of requests with the same OPERATION on their
---          CHARGEs, as records.py says.
+-- ARGV[1]  HEAD; then RUNs of requests with the same OPERATION on their CHARGEs, as records.py says.
 -- Returns  one integer a charge: the bucket's debt after the request if this charge fits, else -1 - debt;
---          and at the end this server's time. The time alone: the batch came too late and nothing was taken, or there
---          were no keys, and all that was wanted is that the script be known.
+--          then how many keys held something else than a bucket, and this server's time.
 --
 -- Refusals write nothing. A bucket is read once in a run, and written after all of the run's reads.
+--
+-- A batch whose reply was lost comes again, with the time since which it may have been run. What it wrote then shows in
+-- the buckets' tags; who was charged then is admitted and not charged a second time (docs/decisions/0017-sent-twice.md).
 
-if #KEYS == 0 then return {now} end
 local plan = ARGV[1]
-local deadline, at = unpack(HEAD, plan)
-if now > deadline then return {now} end
-
 local answers, next = {}, 1
 
--- Requests with one charge each: nearly all there are.
-local function take_one(requests)
-  local scale, cost, burst, most, debts, _ = 0, 0, 0, 0, {}
-  scale, cost, burst, most, _, at = unpack(CHARGE, plan, at)
-  for i = next, next + requests - 1 do
-    local key = KEYS[i]
-    local debt = debts[key] or debt_of(key, scale, most)
-    local after = debt + cost
-    if after <= burst then
-      debts[key], answers[i] = after, after
-    else
-      answers[i] = -1 - debt
-    end
-  end
-  next = next + requests
-  for key, debt in pairs(debts) do put(key, debt, scale) end
+-- What a refusal tells: -1 and the debt that leaves room at the right moment, if it came back at the charge's own rate.
+local function refused(debt, scale, cost, burst, faster)
+  if faster then debt = math.min(debt, burst - cost + math.ceil((debt + cost - burst) / faster) * scale) end
+  return -1 - debt
 end
 
--- Requests with several charges, each to another bucket.
+-- What this batch has been charged to each bucket already, at most. Asked before anything is written to it.
+local credits = {}
+
+local function credit_of(key, interval)
+  if not credits[key] then
+    local bucket = pcall('GET', key)
+    local debt, since, its_interval, by, _
+    if bucket then debt, since, its_interval, _, by = parts(key, bucket) end
+    local is_charged = debt and is_ours(by, since, tag, again)
+    credits[key] = is_charged and converted(debt, its_interval, interval) or 0
+  end
+  return credits[key]
+end
+
+-- Whether a request was charged when the batch was sent before; then its credit is used up.
+local function was_charged(charges, first)
+  local found = false
+  for column, charge in ipairs(charges) do
+    found = credit_of(KEYS[first + column - 1], charge.interval) >= charge.cost or found
+  end
+  if not found then return false end
+  for column, charge in ipairs(charges) do
+    local key = KEYS[first + column - 1]
+    credits[key] = math.max(credits[key] - charge.cost, 0)
+  end
+  return true
+end
+
+-- Requests with several charges, each to another bucket; and all that come again.
 local function take_all(requests, width)
-  local charges, debts, changed = {}, {}, {}
+  local charges, debts, fasters, changed = {}, {}, {}, {}
   for column = 1, width do
-    local charge = {}
-    charge.scale, charge.cost, charge.burst, charge.most, charge.flags, at = unpack(CHARGE, plan, at)
+    local charge = {interval = 0, scale = 0, cost = 0, burst = 0, most = 0, flags = 0, debt = 0, fits = false}
+    charge.interval, charge.scale, charge.cost, charge.burst, charge.most, charge.flags, at = unpack(CHARGE, plan, at)
     charges[column] = charge
   end
   for first = next, next + (requests - 1) * width, width do
-    local is_admitted = true
+    local is_admitted, is_charged = true, again > 0 and was_charged(charges, first)
     for column, charge in ipairs(charges) do
-      local key = KEYS[first + column - 1]
-      local debt = debts[key] or debt_of(key, charge.scale, charge.most)
-      local fits = debt + charge.cost <= charge.burst
-      charge.debt, charge.fits, debts[key] = debt, fits, debt
-      if not fits and charge.flags ~= SHADOW then is_admitted = false end
+      local key, cost, burst = KEYS[first + column - 1], charge.cost, charge.burst
+      local debt = debts[key]
+      if not debt then
+        debt, fasters[key] = debt_of(key, charge.interval, charge.scale, cost, burst, charge.most, charge.flags)
+        debts[key] = debt
+      end
+      charge.debt, charge.fits = debt, is_charged or debt + cost <= burst
+      if not charge.fits and charge.flags % 2 ~= SHADOW then is_admitted = false end
     end
     for column, charge in ipairs(charges) do
       local i, debt = first + column - 1, charge.debt
+      local key = KEYS[i]
       if not charge.fits then
-        answers[i] = -1 - debt
+        answers[i] = refused(debt, charge.scale, charge.cost, charge.burst, fasters[key])
       else
-        if is_admitted then
+        if is_admitted and not is_charged then
           debt = debt + charge.cost
-          debts[KEYS[i]], changed[KEYS[i]] = debt, charge.scale
+          debts[key], fasters[key], changed[key] = debt, nil, charge
         end
         answers[i] = debt
       end
     end
   end
   next = next + requests * width
-  for key, scale in pairs(changed) do put(key, debts[key], scale) end
+  for key, charge in pairs(changed) do put(key, debts[key], charge.interval, charge.scale, charge.burst, tag) end
 end
 
--- What `changed` makes of each bucket's debt.
-local function change(requests, changed)
-  local scale, cost, burst, most, debts, _ = 0, 0, 0, 0, {}
-  scale, cost, burst, most, _, at = unpack(CHARGE, plan, at)
+-- Gives back or empties. It is not done twice.
+local function change(requests, kind)
+  local interval, scale, units, burst, most, flags
+  interval, scale, units, burst, most, flags, at = unpack(CHARGE, plan, at)
+  local debts = {}
   for i = next, next + requests - 1 do
     local key = KEYS[i]
-    local debt = changed(debts[key] or debt_of(key, scale, most), cost)
-    debts[key], answers[i] = debt, debt
+    local debt = debts[key] or debt_of(key, interval, scale, 0, burst, most, flags)
+    local after = kind == EMPTY and math.max(debt, units) or math.max(debt - units, 0)
+    if after ~= debt and not (again > 0 and credit_of(key, interval) > 0) then
+      debts[key], debt = after, after
+    end
+    answers[i] = debt
   end
   next = next + requests
   for key, debt in pairs(debts) do
-    if debt > 0 then put(key, debt, scale) else call('DEL', key) end
+    if debt > 0 then put(key, debt, interval, scale, burst, tag) else call('DEL', key) end
   end
 end
 
-local function less(debt, cost) return max(debt - cost, 0) end
-
 while at <= #plan do
   local requests, kind, width
-  requests, at = unpack(RUN, plan, at)
-  kind, width, at = unpack(OPERATION, plan, at)
-  if kind == GIVE_BACK then
-    change(requests, less)
-  elseif kind == EMPTY then
-    change(requests, max)
-  elseif width == 1 then
-    take_one(requests)
+  requests, kind, width, at = unpack(RUN, plan, at)
+  if kind ~= TAKE then
+    change(requests, kind)
   else
     take_all(requests, width)
   end
 end
-answers[next] = now
+answers[next], answers[next + 1] = foreign, now
 return answers

@@ -10,20 +10,18 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from redis.exceptions import RedisError
-
-from proxy.limiter.dialler import shown
-from proxy.limiter.link import DOWN, Link, end
+from proxy.limiter.background import end, keep_doing
+from proxy.limiter.discovery import shown
+from proxy.limiter.link import DOWN, Link
 from proxy.limiter.records import LAST_SHARD, SHARDS
-from proxy.limiter.trouble import TroubleError, connect_trouble
+from proxy.limiter.trouble import TroubleError
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from redis.asyncio.connection import AbstractConnection
-
-    from proxy.limiter.dialler import Address, Dialler
+    from proxy.limiter.dialler import Dialler, Opened
+    from proxy.limiter.discovery import Address
     from proxy.limiter.session import Session
     from proxy.telemetry.metrics import StoreFigures
 
@@ -78,7 +76,7 @@ class Single:
     def at(self, address: Address) -> Link:  # noqa: ARG002 - one server is every address
         return self._link
 
-    async def _dial(self) -> AbstractConnection:
+    async def _dial(self) -> Opened:
         url = self._dialler.url
         if url.path is not None:
             return await self._dialler.connect_unix(url.path)
@@ -101,12 +99,14 @@ class Cluster:
         self.links = [nowhere] * SHARDS
         self.trouble: TroubleError | None = None
         self._wanted = asyncio.Event()
+        self._surveyed = asyncio.Event()  # once, with success or without
         self._surveying: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        await self._survey()
-        self._surveying = asyncio.create_task(self._keep_surveying())
+        self._wanted.set()
+        self._surveying = asyncio.create_task(keep_doing(self._survey_when_wanted, self._crashed))
+        await self._surveyed.wait()
         for link in self._known.values():
             await link.tried.wait()
 
@@ -128,7 +128,7 @@ class Cluster:
             link.start()
         return link
 
-    def _link(self, name: str, dial: Callable[[], Awaitable[AbstractConnection]]) -> Link:
+    def _link(self, name: str, dial: Callable[[], Awaitable[Opened]]) -> Link:
         link = Link(name, dial, self._session, self._troubled, self._now)
         link.mask = self.mask
         return link
@@ -137,22 +137,24 @@ class Cluster:
         self._figures.count_error(reason)
         self.look_around()
 
-    async def _keep_surveying(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
+    async def _survey_when_wanted(self) -> None:
+        await self._wanted.wait()
+        self._wanted.clear()
+        try:
             await self._survey()
-            await asyncio.sleep(SURVEY_PAUSE)
-            if any(link.state == DOWN for link in self.links):
-                self._wanted.set()
+        finally:
+            self._surveyed.set()
+        await asyncio.sleep(SURVEY_PAUSE)
+        if any(link.state == DOWN for link in self.links):
+            self._wanted.set()
+
+    def _crashed(self, error: Exception) -> None:
+        self._note(TroubleError("internal", f"{type(error).__name__}: {error}"))
 
     async def _survey(self) -> None:
         seeds = [*dict.fromkeys([*self._known, *self._seeds])]
         try:
             addresses = await self._dialler.primaries(seeds)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._note(connect_trouble(error, self._dialler.name))
-            return
         except TroubleError as trouble:
             self._note(trouble)
             return
@@ -161,7 +163,9 @@ class Cluster:
         for link in self._known.values():
             link.shards = [shard for shard, its in enumerate(self.links) if its is link]
         for address in [known for known in self._known if known not in addresses]:
-            task = asyncio.create_task(self._known.pop(address).close())
+            link = self._known.pop(address)
+            self._session.gone(link)
+            task = asyncio.create_task(link.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
@@ -172,5 +176,5 @@ class Cluster:
         self.trouble = trouble
         self._wanted.set()
 
-    async def _lost_dial(self) -> AbstractConnection:
+    async def _lost_dial(self) -> Opened:
         raise OSError("the cluster has not been found")

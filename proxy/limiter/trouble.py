@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ssl
 
-from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 # First words of Redis's errors: the metric's word, and what to say where Redis's own text does not say
@@ -28,8 +27,13 @@ _REPLIES = {
     "ASK": ("cluster", "is part of a cluster: write redis+cluster:// in store.url"),
     "CROSSSLOT": ("cluster", "is part of a cluster: write redis+cluster:// in store.url"),
     "NOSCRIPT": ("script", "does not keep the script"),
-    "TIMEOUT": ("timeout", "gave no answer in time"),
+    "MAXCLIENTS": ("max_clients", "says: max number of clients reached (maxclients)"),
 }
+
+
+MAX_CLIENTS = "max number of clients reached"
+_PHRASES = {"user executing the script can't": "NOPERM", MAX_CLIENTS: "MAXCLIENTS"}  # of errors called ERR
+TEXT_MAX = 200  # characters of an error that Weir does not know
 
 
 class TroubleError(Exception):
@@ -40,11 +44,14 @@ class TroubleError(Exception):
         self.reason = reason
 
 
-def reply_trouble(error: Exception, server: str) -> TroubleError:
+def reply_trouble(error: BaseException, server: str) -> TroubleError:
     """An error that Redis replied."""
     text = str(error)
-    word = "NOPERM" if "user executing the script can't" in text else text.partition(" ")[0]
-    reason, meaning = _REPLIES.get(word, ("error", f"answered: {text}"))
+    word = text.partition(" ")[0]
+    for phrase, its_word in _PHRASES.items():
+        if phrase in text:
+            word = its_word
+    reason, meaning = _REPLIES.get(word, ("error", f"answered: {_printable(text)}"))
     return TroubleError(reason, f"store.url: {server} {meaning}")
 
 
@@ -53,14 +60,19 @@ def connect_trouble(error: BaseException, server: str) -> TroubleError:
     below = _transport_trouble(error, server)
     if below is not None:
         return below
+    if MAX_CLIENTS in str(error):
+        return reply_trouble(error, server)
     if isinstance(error, NoPermissionError):
         return reply_trouble(Exception("NOPERM"), server)
     if isinstance(error, AuthenticationError):
         has_none = "required" in str(error).lower()
         return reply_trouble(Exception("NOAUTH" if has_none else "WRONGPASS"), server)
-    if isinstance(error, MasterNotFoundError):
-        return TroubleError("sentinel", f"store.url: no sentinel that answers knows a master of {server}")
-    return TroubleError("connection", f"store.url: no connection to {server}: {error}")
+    return TroubleError("connection", f"store.url: no connection to {server}: {_printable(str(error))}")
+
+
+def _printable(text: str) -> str:
+    """A server may write anything, and a line must stay one."""
+    return "".join(each if each.isprintable() else "?" for each in text[:TEXT_MAX])
 
 
 def _transport_trouble(error: BaseException, server: str) -> TroubleError | None:

@@ -14,7 +14,7 @@ from proxy.net.certificate import first_in
 from proxy.net.credentials import PEM_BYTES_MAX, Credentials, MissingError, Shown, TlsError
 
 if TYPE_CHECKING:
-    from proxy.config.sections.limits import StoreTls
+    from proxy.config.sections.store import StoreTls
     from proxy.config.sections.upstream import UpstreamTls
     from proxy.net.certificate import Certificate
 

@@ -49,6 +49,11 @@ class Verdict:
         self.interval = limit.interval  # units that a token costs, where the bucket was asked
 
     @property
+    def is_known(self) -> bool:
+        """It comes from a bucket; else nothing can be told of it."""
+        return True
+
+    @property
     def remaining(self) -> int:
         """Whole tokens."""
         left = self.limit.burst_units - self.debt

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from proxy.policy.decision import LOCAL
 from proxy.policy.gcra import US, whole_seconds
 
 if TYPE_CHECKING:
@@ -32,10 +33,12 @@ TEXTS_KNOWN = 4096  # 0.5 MiB
 
 
 def fields(decision: Decision, dialect: str) -> bytes:
-    """The lines that tell a decision; none in the dialect off, or if only shadow limits applied."""
+    """The lines that tell a decision; none in the dialect off, or if nothing is known or to be shown."""
     if dialect == OFF:
         return b""
     shown = decision.verdicts if len(decision.verdicts) == 1 else decision.told
+    if decision.via == LOCAL:
+        shown = [verdict for verdict in shown if verdict.is_known]
     for verdict in shown:
         if verdict.limit.is_shadow:
             shown = [verdict for verdict in shown if not verdict.limit.is_shadow]
@@ -67,13 +70,14 @@ def retry_after(decision: Decision) -> int:
 def refusal(decision: Decision, dialect: str) -> tuple[bytes, tuple[str, ...]]:
     """The lines of a refusal, Retry-After among them, and the names of the limits that refused."""
     verdicts = decision.verdicts
-    if len(verdicts) == 1:
+    if len(verdicts) == 1 and decision.via != LOCAL:
         verdict = verdicts[0]
         limit = verdict.limit
         wait = whole_seconds(verdict.debt + limit.cost_units - limit.burst_units, limit.scale)
         return _refused_by(limit, max(1, wait), dialect)
     lines = fields(decision, dialect) + b"Retry-After: %d\r\n" % retry_after(decision)
-    return lines, tuple(dict.fromkeys([verdict.limit.name for verdict in decision.refusals]))
+    refusals = [verdict.limit.name for verdict in decision.refusals if verdict.is_known]
+    return lines, tuple(dict.fromkeys(refusals))
 
 
 @lru_cache(TEXTS_KNOWN)

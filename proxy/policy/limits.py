@@ -6,6 +6,7 @@ once; asking costs nothing for what a limit does not say. Knows nothing of bucke
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from proxy.clients.networks import IPV6_PREFIX
@@ -17,7 +18,7 @@ from proxy.policy.keys import Partition
 from proxy.policy.matching import Exemption, Matcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from proxy.config.key_names import KeySpec
     from proxy.config.sections.limits import LimitSettings
@@ -52,6 +53,7 @@ class Limit:
         "on_store_error",
         "partition",
         "period_us",
+        "refill_rate",
         "scale",
     )
 
@@ -67,6 +69,7 @@ class Limit:
         self.is_free_304 = settings.cost_304 == 0
         self.lease = settings.lease
         self.interval, self.scale = gcra.reduced(self.count, self.period_us)
+        self.refill_rate = gcra.RefillRate(self.interval, self.scale)
         self.burst_units = self.burst * self.interval
         self.cost_units = self.cost * self.interval
         # A 429 of the service empties its buckets; one of a limit that only watches stays as it is.
@@ -93,7 +96,7 @@ class Limit:
 class Limits:
     """All limits of one config, in its order."""
 
-    __slots__ = ("_all", "_only", "credential_names", "empties", "gives_back", "is_static")
+    __slots__ = ("_all", "_only", "credential_names", "empties", "fingerprint", "gives_back", "is_static")
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._all = tuple(limits)
@@ -103,6 +106,7 @@ class Limits:
         self.is_static = all(limit.is_static for limit in self._all)
         self.gives_back = any(limit.is_free_304 for limit in self._all)  # some requests' tokens, afterwards
         self.empties = any(limit.empties for limit in self._all)
+        self.fingerprint = _fingerprint(self._all)  # equal where buckets are counted alike
         self.credential_names: frozenset[bytes] = frozenset().union(
             *(limit.partition.credential_names for limit in self._all)
         )  # lower-case names of the fields that keys are read from
@@ -140,6 +144,12 @@ class Limits:
 
     def __len__(self) -> int:
         return len(self._all)
+
+
+def _fingerprint(limits: Iterable[Limit]) -> bytes:
+    """A few letters of what makes a difference to a bucket."""
+    counted = sorted((limit.name, limit.count, limit.period_us, limit.most_units) for limit in limits)
+    return blake2b(repr(counted).encode(), digest_size=6).hexdigest().encode()
 
 
 def compile_limits(

@@ -40,6 +40,7 @@ def test_what_waits_for_a_restart_is_named():
         "admin.probes",
         "workers",
         "store.url",
+        "store.prefix",
         "store.tls.ca",
         "store.tls.cert",
         "store.tls.key",
@@ -56,6 +57,7 @@ def test_what_waits_for_a_restart_is_named():
 def test_names_below_a_block_are_found_with_and_without_its_list():
     assert catalogue.names_below(("store",)) == (
         "url",
+        "prefix",
         "tls",
         "timeout",
         "key_secret",

@@ -160,6 +160,11 @@ MISTAKES = [
     ("log: {fields: [cookie]}", "1:16: log.fields[0]: must be user_agent, referer, host or trace_id, not 'cookie'"),
     ("log: {program: xml}", "1:16: log.program: must be auto, json or text, not 'xml'"),
     ("log: {access: access.log}", "1:15: log.access: must be stdout, off or the path of a file, not 'access.log'; a file is written with its folder: ./access.log"),
+    ("store: {prefix: ''}", "1:17: store.prefix: has 1 to 64 letters, digits, _ . or -, such as orders-api, not ''"),
+    ("store: {prefix: 'a:b'}", "1:17: store.prefix: has 1 to 64 letters, digits, _ . or -, such as orders-api, not 'a:b'"),
+    ("store: {prefix: '{a}'}", "1:17: store.prefix: has 1 to 64 letters, digits, _ . or -, such as orders-api, not '{a}'"),
+    ("store: {prefix: 'a*'}", "1:17: store.prefix: has 1 to 64 letters, digits, _ . or -, such as orders-api, not 'a*'"),
+    ("store: {prefix: [weir]}", "1:17: store.prefix: must be text, not a list"),
     ("store: {max_keys: 0}", "1:19: store.max_keys: must be at least 1, not 0"),
     # what does not fit together
     ("store: {url: 'rediss://h', tls: {cert: a.pem}}", "1:28: store.tls.key: is required with cert"),

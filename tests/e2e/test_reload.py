@@ -133,7 +133,7 @@ async def test_counters_survive(start_weir, start_origin, ask):
 
 
 async def test_higher_rate_helps_who_is_refused(start_weir, start_origin, ask):
-    """A client that bought more need not wait for its old debt at the old pace; it gets no second burst either."""
+    """A client that bought more need not wait for its old debt at the old pace."""
     origin = await start_origin()
     weir = start_weir(limited("2/h"), upstream=origin)
     assert await statuses(ask, weir, 3) == [200, 200, 429]

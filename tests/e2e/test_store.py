@@ -187,7 +187,8 @@ async def test_reset_wants_the_token(start_weir, start_origin, ask):
 async def test_reset_without_redis_says_so(start_weir, redis):
     weir = start_weir(settings(redis.url) | {"admin": {"token": TOKEN}})
     redis.kill()
-    await until(lambda: not weir.admin("/readyz").json()["store"]["up"], "the loss is noticed")
+    own = {"Authorization": f"Bearer {TOKEN}"}
+    await until(lambda: not weir.admin("/readyz", headers=own).json()["store"]["up"], "the loss is noticed")
     reply = resetting(weir)
 
     assert reply.status == 503
@@ -198,7 +199,7 @@ async def test_limit_that_refuses_when_redis_is_gone(start_weir, start_origin, a
     """`on_store_error: deny`: 503 and an error object, nothing forwarded, the cause in the access log."""
     origin = await start_origin()
     denying = settings(f"redis://127.0.0.1:{free_port()}") | {
-        "limits": [PER_USER | {"on_store_error": "deny"}]
+        "limits": [PER_USER | {"on_store_error": "deny", "rate": "1/d"}]
     }
     weir = start_weir(denying, upstream=origin)
     reply = await ask(weir, get(ADA, target="/denied"))
@@ -206,9 +207,29 @@ async def test_limit_that_refuses_when_redis_is_gone(start_weir, start_origin, a
 
     assert reply.status == reply.json()["status"] == 503
     assert reply.value("Cache-Control") == b"no-store"
-    assert int(reply.value("Retry-After")) >= 1
+    assert reply.value("Retry-After") == b"1"  # nothing is known of a limit of one a day
+    assert reply.value("RateLimit") is None
+    assert "violated-policies" not in reply.json()
     assert (line["fault"], line["outcome"]) == ("store_down", "refused")
     assert origin.requests == []
     metrics = weir.metrics()
     assert metrics.total("weir_store_up") == 0
     assert metrics.total("weir_requests_total", status="503", source="weir") == 1
+
+
+async def test_what_is_not_known_is_not_told(start_weir, start_origin, ask):
+    """`on_store_error: allow` admits without a look at the bucket; a limit beside it that counts here tells its own."""
+    origin = await start_origin()
+    allowing = settings(f"redis://127.0.0.1:{free_port()}") | {
+        "limits": [
+            PER_USER | {"on_store_error": "allow"},
+            {"name": "counted", "rate": "20/m", "key": ["const"], "match": {"paths": ["/both"]}},
+        ]
+    }
+    weir = start_weir(allowing, upstream=origin)
+    alone, both = [await ask(weir, get(ADA, target=target)) for target in ("/alone", "/both")]
+
+    assert (alone.status, both.status) == (200, 200)
+    assert alone.value("RateLimit") is None
+    assert alone.value("RateLimit-Policy") is None
+    assert both.value("RateLimit") == b'"counted";r=19;t=3'

@@ -455,16 +455,70 @@ class StoreContract:
 
         assert (await take(bench.store, Charge(limit, user))).verdicts[0].remaining == 1
 
-    async def test_reload_of_the_rate_keeps_the_moment_a_bucket_is_full(self, bench):
-        """Four tokens at 60/h take four minutes; at 120/h these are eight tokens."""
+    async def test_reload_of_the_rate_keeps_the_tokens_that_are_owed(self, bench):
+        """Four of four taken; of ten there are six left."""
         (limit,) = configured(bench, {"name": "changed", "rate": "60/h", "burst": 4})
         user = new_user()
         for _ in range(4):
             await take(bench.store, Charge(limit, user))
         (limit,) = configured(bench, {"name": "changed", "rate": "120/h", "burst": 10})
-        decisions = [await take(bench.store, Charge(limit, user)) for _ in range(3)]
+        decisions = [await take(bench.store, Charge(limit, user)) for _ in range(7)]
 
-        assert [decision.is_admitted for decision in decisions] == [True, True, False]
+        assert [decision.is_admitted for decision in decisions] == [True] * 6 + [False]
+
+    @pytest.mark.parametrize(
+        ("old", "new", "left"), [("1/h", "8/s", 4), ("8/s", "1/h", 4), ("8/s", "16/s", 8), ("1/d", "1/h", 0)]
+    )
+    async def test_time_before_a_reload_counts_at_the_higher_rate(self, bench, old, new, left):
+        """Since the last token was taken, half a second ago: all stores alike."""
+        (limit,) = configured(bench, {"name": "raised", "rate": old, "burst": 20})
+        user = new_user()
+        for _ in range(20):
+            await take(bench.store, Charge(limit, user))
+        await bench.advance(0.25)
+        (limit,) = configured(bench, {"name": "raised", "rate": new, "burst": 20})
+        await bench.advance(0.25)
+        decisions = [await take(bench.store, Charge(limit, user)) for _ in range(10)]
+
+        assert left <= sum(decision.is_admitted for decision in decisions) <= left + 2
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ({"rate": "1/d"}, {"rate": "20/s"}),
+            ({"rate": "1000/d", "burst": 1000}, {"rate": "20/s"}),
+            ({"rate": "1/d"}, {"rate": "1/d", "burst": 5}),
+            ({"rate": "500/h", "burst": 500, "cost": 5}, {"rate": "20/s", "burst": 5}),
+        ],
+        ids=["rate", "rate, and a smaller burst", "burst", "and another cost"],
+    )
+    async def test_raised_limit_helps_at_once(self, bench, old, new):
+        """Who has spent all of the old one is served by the new one, within two seconds."""
+        (limit,) = configured(bench, {"name": "raised", **old})
+        user = new_user()
+        decisions = [
+            await take(bench.store, Charge(limit, user)) for _ in range(limit.burst // limit.cost + 1)
+        ]
+        (limit,) = configured(bench, {"name": "raised", **new})
+        await bench.advance(0.3)
+
+        assert [decision.is_admitted for decision in decisions[-2:]] == [True, False]
+        assert (await take(bench.store, Charge(limit, user))).is_admitted
+
+    @pytest.mark.parametrize("rate", ["60/h", "1/d"])
+    async def test_lowered_limit_waits_for_no_more_than_an_empty_bucket(self, bench, rate):
+        """Whatever was owed of the old one; and what a refusal tells is true."""
+        (limit,) = configured(bench, {"name": "lowered", "rate": "1000/s"})
+        user = new_user()
+        for _ in range(1000):
+            await take(bench.store, Charge(limit, user))
+        (limit,) = configured(bench, {"name": "lowered", "rate": rate})
+        decision = await take(bench.store, Charge(limit, user))
+        wait = max(verdict.retry_after for verdict in decision.verdicts)
+        await bench.advance(wait)
+
+        assert wait < 0.1
+        assert decision.is_admitted or (await take(bench.store, Charge(limit, user))).is_admitted
 
     async def test_reload_to_a_smaller_burst_gives_nothing(self, bench):
         (limit,) = configured(bench, {"name": "smaller", "rate": "60/h", "burst": 10})

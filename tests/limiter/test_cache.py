@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.limiter import outage
 from proxy.limiter.cache import LimitCache
+from proxy.limiter.outage import Outage, give_back
+from proxy.limiter.outage import decide as decide_without_redis
 from proxy.limiter.records import Names, packer
 from tests.limiter.asking import bucket, charge, limit_of
 
@@ -21,7 +22,7 @@ def cache_of(rate: str = "15/s", **settings) -> LimitCache:
 
 
 def decide(cache: LimitCache, now_us: int = NOW_US, replicas: int = 1):
-    return outage.decide([cache], [charge(cache.limit)], now_us, replicas)
+    return decide_without_redis([cache], [charge(cache.limit)], Outage(now_us, replicas))
 
 
 def spend(cache: LimitCache, count: int, now_us: int = NOW_US, replicas: int = 1) -> int:
@@ -30,7 +31,7 @@ def spend(cache: LimitCache, count: int, now_us: int = NOW_US, replicas: int = 1
 
 def settled(cache: LimitCache, now_us: int = NOW_US, replicas: int = 1) -> tuple[float, float]:
     """What settle.lua is told: the debt that is known, and what was spent."""
-    _, _, _, known, spent = packer("SETTLED").unpack(cache.settle(ADA, now_us, replicas))
+    _, _, _, _, known, spent, *_ = packer("SETTLED").unpack(cache.settle(ADA, now_us, replicas))
     return known, spent
 
 
@@ -92,7 +93,7 @@ def test_one_request_at_a_time_passes_however_many_replicas_there_are() -> None:
 def test_refused_locally_takes_nothing_from_any_limit() -> None:
     wide, narrow = cache_of(name="wide"), cache_of(name="narrow", burst=1)
     request = [charge(wide.limit), charge(narrow.limit)]
-    decisions = [outage.decide([wide, narrow], request, NOW_US, 1) for _ in range(3)]
+    decisions = [decide_without_redis([wide, narrow], request, Outage(NOW_US, 1)) for _ in range(3)]
 
     assert [decision.is_admitted for decision in decisions] == [True, False, False]
     assert [decision.verdicts[0].remaining for decision in decisions] == [14, 14, 14]
@@ -101,7 +102,7 @@ def test_refused_locally_takes_nothing_from_any_limit() -> None:
 def test_given_back_locally_is_there_again() -> None:
     cache = cache_of()
     spend(cache, 2)
-    outage.give_back([cache], [charge(cache.limit)], NOW_US, 1)
+    give_back([cache], [charge(cache.limit)], Outage(NOW_US, 1))
 
     assert decide(cache).verdicts[0].remaining == 13
 
@@ -154,11 +155,31 @@ def test_flapping_gives_nothing_away(steps, replicas) -> None:
     assert passed <= 15 + (now - NOW_US) * 15 / 1e6
 
 
-def test_rate_that_changes_moves_no_moment() -> None:
-    """A reload in an outage: what takes a second at 15/s takes a second at 30/s, and is thirty tokens."""
+def test_rate_that_changes_keeps_the_tokens_that_are_owed() -> None:
+    """A reload in an outage: fifteen of fifteen spent, of thirty there are fifteen left."""
     old, new = cache_of(), cache_of("30/s")
     spend(old, 15)
-    new.inherit(old)
+    new.inherit(old, NOW_US)
 
-    assert not decide(new, NOW_US).is_admitted
+    assert spend(new, 99, NOW_US) == 15
     assert spend(new, 99, NOW_US + 500_000) == 15
+
+
+def test_raised_rate_helps_in_an_outage_too() -> None:
+    """A day of debt is a token, and none is emptier than empty."""
+    old, new, narrow = cache_of("5/d"), cache_of("10/s"), cache_of("10/s", burst=1)
+    spend(old, 5)
+    for cache in (new, narrow):
+        cache.inherit(old, NOW_US)
+
+    assert spend(new, 99, NOW_US) == 5
+    assert spend(narrow, 99, NOW_US + 100_000) == 1
+
+
+def test_closed_bucket_stays_closed_for_as_long_after_a_reload() -> None:
+    old, new = (cache_of(rate, on_upstream_429="drain") for rate in ("15/s", "60/s"))
+    limit = old.limit
+    old.empty(ADA, limit.burst_units - limit.cost_units + 30_000_000 * limit.scale, NOW_US)
+    new.inherit(old, NOW_US)
+
+    assert 29.9 < decide(new).verdicts[0].retry_after <= 30

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.limiter.dialler import SLOTS
+from proxy.limiter.discovery import SLOTS
 from tests.limiter.asking import admitted, ask, ask_all, bucket, charge, limits_of, store_at
 from tests.support.patience import until
 from tests.support.redis_servers import Redis, cluster

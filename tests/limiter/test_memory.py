@@ -243,10 +243,10 @@ def test_full_buckets_are_forgotten_and_no_eviction():
 
 
 def test_old_debt_is_paid_at_the_new_pace():
-    """A client that bought more does not wait for an hour; it gets no second burst either."""
+    """A client that bought more does not wait for an hour; what it owed is not forgotten either."""
     bench = MemoryBench()
-    (limit,) = configured(bench, {"name": "a", "rate": "1/h"})
-    bench.admits(limit, b"k")
+    (limit,) = configured(bench, {"name": "a", "rate": "15/h"})
+    before = [bench.admits(limit, b"k") for _ in range(16)]
     (limit,) = configured(bench, {"name": "a", "rate": "15/s"})
     at_once = bench.admits(limit, b"k")
     bench.now_us += 66_667
@@ -254,22 +254,25 @@ def test_old_debt_is_paid_at_the_new_pace():
     bench.now_us += 2 * US
     bench.store.sweep()
 
+    assert before == [True] * 15 + [False]
     assert not at_once
     assert later == [True, False]
     assert bench.store.status()["keys"] == {"a": 0}
 
 
-def test_reload_to_a_finer_rate_forgets_no_bucket_early():
-    """Moments in the new rate's units are larger numbers: those of the old must not stay."""
+@pytest.mark.parametrize(("old", "new"), [("1/h", "7/h"), ("7/h", "1/h")])
+def test_reload_to_another_rate_forgets_no_bucket_early(old, new):
+    """Seven owed, and half an hour later three and a half, by the higher of the two rates."""
     bench = MemoryBench()
-    (limit,) = configured(bench, {"name": "a", "rate": "1/h"})
-    bench.admits(limit, b"k")
+    (limit,) = configured(bench, {"name": "a", "rate": old, "burst": 7})
+    for _ in range(7):
+        bench.admits(limit, b"k")
     bench.store.sweep()
-    (limit,) = configured(bench, {"name": "a", "rate": "7/h", "burst": 7})
-    bench.now_us = 1800 * US
+    (limit,) = configured(bench, {"name": "a", "rate": new, "burst": 7})
+    bench.now_us += 1800 * US
     bench.store.sweep()
 
-    assert [bench.admits(limit, b"k") for _ in range(8)].count(True) < 7
+    assert [bench.admits(limit, b"k") for _ in range(8)].count(True) == 3
 
 
 def test_one_charge_takes_the_short_way(monkeypatch):

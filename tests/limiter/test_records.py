@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.limiter.batch import SCRIPT
-from proxy.limiter.records import KEY_BYTES, SHARDS, Names, lua_constants, packer, shard_of, shard_tag
+from proxy.limiter.records import (
+    KEY_BYTES,
+    SHARDS,
+    Names,
+    lua_constants,
+    pack_count,
+    pack_operation,
+    packer,
+    shard_of,
+    shard_tag,
+)
 from proxy.limiter.resets import RESET
 from proxy.limiter.settling import SETTLE
 
@@ -15,11 +25,10 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import Redis
 
 RECORDS = {
-    "HEAD": (1.7e15,),
-    "RUN": (512,),
-    "OPERATION": (2, 3),
-    "CHARGE": (3.0, 200_000.0, 3e6, 4e6, 1),
-    "SETTLED": (3.0, 3e6, 4e6, 7.0, 9.0),
+    "HEAD": (1.7e15, 2.0**40 - 1, 1.7e15, 1),
+    "RUN": (512, 2, 3),
+    "CHARGE": (200_000.0, 3.0, 200_000.0, 3e6, 4e6, 1),
+    "SETTLED": (200_000.0, 3.0, 3e6, 4e6, 7.0, 9.0, 5.0, 2.0**40 - 1, 1.7e15),
 }
 
 
@@ -36,6 +45,10 @@ def test_lua_reads_what_python_packs(name: str, shared_redis: Redis) -> None:
 
     assert tuple(float(each) for each in read) == values
     assert int(after) == record.size + 1
+
+
+def test_run_is_packed_in_two_pieces() -> None:
+    assert pack_count(512) + pack_operation(2, 3) == packer("RUN").pack(512, 2, 3)
 
 
 def test_no_script_has_a_layout_of_its_own() -> None:

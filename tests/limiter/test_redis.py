@@ -18,6 +18,7 @@ from proxy.limiter.scripts import CALL_KEYS
 from proxy.limiter.settling import ROUND_KEYS
 from proxy.limiter.store import ResetError
 from proxy.limiter.trouble import TroubleError
+from proxy.policy.fields import fields, refusal
 from proxy.policy.limits import compile_limits
 from tests.limiter.asking import admitted, ask, ask_all, charge, limits_of, store_at
 from tests.limiter.contract import (
@@ -400,13 +401,13 @@ async def test_redis_holds_hashes_only(redis: Redis) -> None:
 
 async def test_full_buckets_are_gone(redis: Redis) -> None:
     """Nothing is left of a thousand users once their buckets are full again; until then a bucket is small."""
-    limits = limits_of({"rate": "2/s", "name": "per-user", "burst": 5})
+    limits = limits_of({"rate": "1/s", "name": "per-user", "burst": 5})
     (limit,) = limits
     async with store_at(redis.url, limits) as store:
         await ask_all(store, [[charge(limit, n)] for n in range(1000)] * 5)
         held = redis.keys()
         size = redis.ask("MEMORY", "USAGE", held[0])
-        await until(lambda: not redis.keys(), "all are gone", within=5.0)
+        await until(lambda: not redis.keys(), "all are gone", within=9.0)
 
         assert len(held) == 1000
         assert size <= 128
@@ -678,6 +679,23 @@ async def test_limit_may_allow_or_deny_while_redis_is_down(
         assert [decision.is_admitted for decision in decisions] == [is_admitted] * 5 + [True]
         assert fault is None or {decision.fault.status for decision in decisions[:5]} == {fault}
         assert {decision.via for decision in decisions} == {"local"}
+        assert {fields(decision, "draft10") for decision in decisions} == {b""}
+        for decision in decisions[:5]:
+            assert is_admitted or refusal(decision, "draft10") == (b"Retry-After: 1\r\n", ())
+
+
+async def test_refusal_of_a_replicas_share_tells_when_the_share_has_a_token(redis: Redis) -> None:
+    """With two replicas a token takes twice as long, and the answer says so."""
+    limits = limits_of({"rate": "6/m", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as one, store_at(redis.url, limits) as other:
+        await until(lambda: one.replicas.count == other.replicas.count == 2, within=3.0)
+        redis.kill()
+        await until(lambda: not one.is_up)
+        decisions = await ask_all(one, [[charge(limit)]] * 4)
+
+        assert admitted(decisions) == 3
+        assert b"Retry-After: 20\r\n" in refusal(decisions[-1], "draft10")[0]
 
 
 def configure(store: RedisStore, *settings: dict[str, object]) -> Limits:

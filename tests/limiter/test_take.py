@@ -5,15 +5,18 @@ The script is run as it is, but for two places: TIME is replaced by an argument,
 
 from __future__ import annotations
 
+import re
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.limiter import scripts
 from proxy.limiter.batch import SCRIPT
 from proxy.limiter.cache import Caches
-from proxy.limiter.records import Names, pack_head, pack_run
+from proxy.limiter.records import TAG_CALLS, Names, pack_count, pack_head, shard_of
 from tests.limiter.asking import charge, limit_of, limits_of
 from tests.policy.model import US, Model, as_told
 
@@ -25,36 +28,47 @@ if TYPE_CHECKING:
 
 NOW_US = 1_795_000_000_000_000  # a day in November 2026
 OPEN_END = NOW_US + 10**12
+TAG = 7 * TAG_CALLS + 1
 
 
 class Script:
     """The script with its clock as an argument."""
 
-    def __init__(self, redis: Redis) -> None:
-        source = SCRIPT.source.decode()
+    def __init__(self, redis: Redis, script: scripts.Script = SCRIPT) -> None:
+        source = script.source.decode()
         timed = source.replace("local time = call('TIME')", "local time = {ARGV[2], ARGV[3]}")
-        lasting = timed.replace("'PX', floor(wait / 1000) + 1", "'PX', 600000")
+        lasting = re.sub(r"'PX', [^\n]*\)\n", "'PX', 600000)\n", timed)
         assert timed != source
         assert lasting != timed
+        self.redis = redis
         self._client = redis.client()
         self._run = self._client.register_script(lasting)
         self.real = self._client.register_script(source)
         self._client.flushall()
 
     def take(
-        self, requests: list[list[Charge]], now_us: int, *, give_back: bool = False, deadline: int = OPEN_END
+        self,
+        requests: list[list[Charge]],
+        now_us: int,
+        *,
+        give_back: bool = False,
+        deadline: int = OPEN_END,
+        again_us: int = 0,
+        tag: int = TAG,
+        are_alike: bool = True,
     ) -> list[Decision] | None:
         """The decisions of one batch; None if it came too late."""
         operations = [operation_of(charges, give_back=give_back) for charges in requests]
-        plan = pack_head(deadline)
-        for operation in operations:  # a run each: the store makes longer ones, which is tested below
-            plan += pack_run(1) + operation.record
+        plan = pack_head(deadline, tag, again_us, are_alike)
+        for record, run in groupby([operation.record for operation in operations]):
+            plan += pack_count(len(list(run))) + record
         answers = self._run(
             keys=keys_of(requests), args=[plan, now_us // US, now_us % US], client=self._client
         )
         assert answers[-1] == now_us
         if len(answers) == 1:
             return None
+        assert answers[-2] == 0
         at, decisions = 0, []
         for operation, charges in zip(operations, requests, strict=True):
             decisions.append(operation.decision(charges, answers, at, 0))
@@ -71,8 +85,9 @@ def operation_of(charges: list[Charge], *, give_back: bool = False) -> Operation
 
 
 def keys_of(requests: list[list[Charge]]) -> list[bytes]:
+    names = Names("weir")
     return [
-        b"weir:{%x}:%b:%b" % (charge.key[0] & 15, charge.limit.name.encode(), charge.key)
+        names.bucket(charge.limit.name, shard_of(charge.key), charge.key)
         for charges in requests
         for charge in charges
     ]
@@ -140,7 +155,7 @@ def test_key_read_and_written_once_a_batch(script: Script, shared_redis: Redis) 
     limit = limit_of("15/s")
     take = operation_of([charge(limit)])
     reads, writes = commands(shared_redis, "get"), commands(shared_redis, "set")
-    plan = pack_head(OPEN_END) + pack_run(12) + take.record
+    plan = pack_head(OPEN_END, TAG, 0, 1) + pack_count(12) + take.record
     script._run(keys=keys_of([[charge(limit)]] * 12), args=[plan, NOW_US // US, 0])
 
     assert commands(shared_redis, "get") - reads == 1
@@ -183,7 +198,7 @@ def test_key_lives_until_the_bucket_is_full(shared_redis: Redis) -> None:
     """PX is the time to full, rounded up by less than 2 ms."""
     script = Script(shared_redis)
     limit = limit_of("15/s")
-    plan = pack_head(9e15) + pack_run(3) + operation_of([charge(limit)]).record
+    plan = pack_head(9e15, TAG, 0, 1) + pack_count(3) + operation_of([charge(limit)]).record
     script.real(keys=keys_of([[charge(limit)]] * 3), args=[plan])
     (key,) = script.keys()
 
@@ -230,6 +245,26 @@ def test_any_history_is_the_models(shared_redis: Redis, history: Any) -> None:
         assert [as_told(decision) for decision in decisions] == [
             model.take(charges, now) for charges in requests
         ]
+
+
+LONG_WAY = scripts.Script("call.lua", "bucket.lua", "take.lua")
+
+
+@given(histories())
+@settings(max_examples=100, deadline=None)
+def test_short_way_of_plain_calls_is_the_long_one(shared_redis: Redis, history: Any) -> None:
+    """The same answers, and the same bytes in the same keys."""
+    _, batches = history
+    outcomes = []
+    for source in (SCRIPT, LONG_WAY):
+        script, now, told = Script(shared_redis, source), NOW_US, []
+        for pause, requests in batches:
+            now += pause
+            told += [as_told(decision) for decision in script.take(requests, now) or []]
+        keys = sorted(script.keys())
+        outcomes.append((told, keys, [shared_redis.ask("GET", key) for key in keys]))
+
+    assert outcomes[0] == outcomes[1]
 
 
 def commands(redis: Redis, name: str) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
 from redis.asyncio.connection import Connection
 
+from proxy.limiter.dialler import opened
 from proxy.limiter.wire import Wire
 
 if TYPE_CHECKING:
@@ -28,21 +30,26 @@ class Question:
     def replied(self, reply: Any) -> None:
         self.reply.set_result(reply)
 
+    def failed(self) -> None:
+        raise AssertionError
+
 
 class Losses:
     def __init__(self) -> None:
         self.count = 0
+        self.said: Exception | None = None
         self.seen = asyncio.Event()
 
-    def __call__(self) -> None:
+    def __call__(self, said: Exception | None) -> None:
         self.count += 1
+        self.said = said
         self.seen.set()
 
 
-async def taken_over(redis: Redis, lost: Callable[[], None], **options: Any) -> Wire:
+async def taken_over(redis: Redis, lost: Callable[[Exception | None], None], **options: Any) -> Wire:
     connection = Connection(port=redis.port, **({"protocol": 2} | options))
     await connection.connect()
-    return Wire(connection, lost)
+    return Wire(opened(connection), lost)
 
 
 async def ask(wire: Wire, command: bytes) -> Any:
@@ -84,7 +91,7 @@ def test_loss_is_told_once(loop: str, shared_redis: Redis) -> None:
         await asyncio.wait_for(losses.seen.wait(), 5)
 
         assert losses.count == 1
-        assert list(wire.calls) == [question]
+        assert wire.calls == deque([question])
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         runner.run(story())

@@ -66,9 +66,71 @@ def test_bucket_that_owes_more_than_its_burst_waits_for_its_first_token():
     assert gcra.next_token(debt, units, interval) == 6 * 200_000
 
 
-@given(st.integers(0, 10**18), COUNTS, COUNTS)
-def test_rescaled_moment_is_the_same_and_never_earlier(full_at, scale, new_scale):
-    """A change of the rate gives nothing: at most one unit too late, never too early."""
-    moment = gcra.rescaled(full_at, scale, new_scale)
+INTERVALS = st.integers(1, 86_400_000_000)
 
-    assert 0 <= moment - Fraction(full_at * new_scale, scale) < 1
+
+@given(st.integers(0, 10**15), INTERVALS, INTERVALS)
+def test_converted_debt_is_as_many_tokens(debt, interval, new_interval):
+    """A change of the rate gives nothing: at most one unit too much, never too little."""
+    converted = gcra.converted(debt, interval, new_interval)
+
+    assert 0 <= converted - Fraction(debt * new_interval, interval) < 1
+
+
+# --- a bucket that is read at another rate than it was written at ---
+
+SLOW, FAST = gcra.RefillRate(4, 1), gcra.RefillRate(1, 1)  # a token in 4 us, a token in each
+AMPLE = 10**9
+
+
+def bucket_of(debt, since_us, rate):
+    bucket = gcra.TokenBucket()
+    bucket.debt, bucket.since_us, bucket.rate = debt, since_us, rate
+    return bucket
+
+
+def tokens(bucket, now_us, rate, most=AMPLE, room=AMPLE):
+    return Fraction(bucket.debt_at(now_us, rate, most * rate.interval, room * rate.interval), rate.interval)
+
+
+@pytest.mark.parametrize("reader", [SLOW, FAST])
+@pytest.mark.parametrize("writer", [SLOW, FAST])
+def test_what_came_back_counts_at_the_higher_rate(writer, reader):
+    """Whoever reads: 20 tokens owed, less one a microsecond if either is fast."""
+    bucket = bucket_of(20 * writer.interval, 100, writer)
+    a_us = Fraction(1, 4) if writer is reader is SLOW else 1
+
+    assert [tokens(bucket, 100 + us, reader) for us in (0, 8, 19, 80, 99)] == [
+        max(20 - us * a_us, 0) for us in (0, 8, 19, 80, 99)
+    ]
+
+
+def test_debt_is_no_more_than_there_may_be_when_it_was_written():
+    """After a reload to a smaller burst: what was more than empty is empty, from then on."""
+    bucket = bucket_of(100 * SLOW.interval, 0, SLOW)
+
+    assert [tokens(bucket, us, SLOW, most=10) for us in (0, 8, 40)] == [10, 8, 0]
+    assert [tokens(bucket, us, FAST, most=10) for us in (0, 8, 10)] == [10, 2, 0]
+
+
+def test_closed_bucket_opens_at_its_moment_for_every_rate():
+    """And before it there is no room for the next charge, however small the debt is."""
+    bucket = bucket_of(3 * SLOW.interval, 1000, SLOW)
+    for reader in (SLOW, FAST):
+        room = 9 * reader.interval
+        debt = bucket.debt_at(900, reader, AMPLE, room)
+
+        assert Fraction(debt - room, reader.scale) == 100
+        assert bucket.debt_at(1000, reader, AMPLE, room) == 3 * reader.interval
+
+
+@given(st.integers(0, 400), st.integers(0, 100))
+def test_refusal_tells_the_moment_at_which_there_is_room(us, room):
+    """Also of a bucket that fills faster than the limit's own rate says."""
+    bucket = bucket_of(300, 0, FAST)
+    units = room * SLOW.interval
+    debt = bucket.debt_at(us, SLOW, AMPLE, units)
+    wait_us = max(bucket.told_debt(debt, units, SLOW, us) - units, 0)  # one unit a microsecond
+
+    assert bucket.debt_at(us + wait_us, SLOW, AMPLE, units) <= units
+    assert not wait_us or bucket.debt_at(us + wait_us - 1, SLOW, AMPLE, units) > units

@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 from tests.support.programs import program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 SLOTS = 16384
@@ -187,11 +187,19 @@ def watched(folder: Path, **options: object) -> Iterator[tuple[Redis, Redis, Red
 
 
 class Relay:
-    """Passes bytes between clients and a server; `hold` keeps them, `delay` passes them later."""
+    """Passes bytes between clients and a server; `hold` keeps them, `delay` passes them later.
+
+    `is_mute` loses what the server says, and `cut` ends all connections: what was asked is done, and nobody is told.
+    With `lie` set, the server's words are replaced by its own, again and again as long as it yields some.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = 0
         self.delay = 0.0  # seconds, each way
+        self.is_mute = False
+        self.lost_bytes = 0
+        self.lie: Callable[[bytes], Iterable[bytes]] | None = None
+        self.lies = 0  # told
         self._target = port
         self._open = asyncio.Event()
         self._open.set()
@@ -221,11 +229,14 @@ class Relay:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    def cut(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
+        self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -237,7 +248,7 @@ class Relay:
             await self._open.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             writers.append(far_writer)
-            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer, says=True))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -245,8 +256,10 @@ class Relay:
             for each in writers:
                 each.transport.abort()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """In order, each piece `delay` after it came."""
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, says: bool = False
+    ) -> None:
+        """In order, each piece `delay` after it came. `says`: from the server."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
@@ -265,6 +278,16 @@ class Relay:
         sending = asyncio.create_task(send())
         try:
             while data := await reader.read(65536):
+                if says and self.is_mute:
+                    self.lost_bytes += len(data)
+                    continue
+                if says and self.lie is not None:
+                    self.lies += 1
+                    for piece in self.lie(data):
+                        writer.write(piece)
+                        await writer.drain()
+                        await asyncio.sleep(0)
+                    continue
                 pieces.put_nowait((loop.time() + self.delay, data))
             pieces.put_nowait((loop.time() + self.delay, b""))
             await sending

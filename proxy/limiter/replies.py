@@ -1,0 +1,50 @@
+"""What a server replied, judged before it is believed: its shape, its types and its bounds.
+
+Whatever calls itself Redis may answer anything: another kind of reply, numbers that no bucket and no clock
+can have, more than was asked. Such a reply is trouble like any other. Knows nothing of connections.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.limiter.records import UNITS_MAX
+from proxy.limiter.trouble import TroubleError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REPLICAS_MAX: Final = 10_000  # more than any service has; what is beyond it is somebody's joke
+
+
+def are_numbers(reply: Sequence[Any], count: int) -> bool:
+    """So many whole numbers, none beyond what a script can count.
+
+    Sorted, since that costs a third of a look at each; a fraction between whole numbers is not seen.
+    """
+    if len(reply) != count:
+        return False
+    try:
+        ordered = sorted(reply)
+    except TypeError:  # not all of them are numbers
+        return False
+    least, most = ordered[0], ordered[-1]
+    return type(least) is int and type(most) is int and least >= -UNITS_MAX and most <= UNITS_MAX
+
+
+def numbers(reply: Any, count: int, server: str) -> list[int]:
+    """Raises TroubleError."""
+    if type(reply) is not list or not are_numbers(reply, count):
+        raise misunderstood(server)
+    return reply
+
+
+def blobs(reply: Any, server: str) -> list[bytes]:
+    """A list of strings. Raises TroubleError."""
+    if type(reply) is not list or not all(type(each) is bytes for each in reply):
+        raise misunderstood(server)
+    return reply
+
+
+def misunderstood(server: str) -> TroubleError:
+    return TroubleError("protocol", f"store.url: {server} does not answer as Redis does")

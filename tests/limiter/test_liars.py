@@ -1,0 +1,259 @@
+"""What calls itself Redis and answers otherwise: every request is decided in time, and nothing fills up or stands still.
+
+The server is a real one, behind a relay that puts other words into its mouth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from itertools import repeat
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.limiter.asking import ask, ask_all, charge, limits_of, store_at
+from tests.support.patience import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from tests.support.redis_servers import Redis, Relay
+
+TIMEOUT = 0.2
+LIMITS = limits_of({"name": "per-user", "rate": "100/h"})
+(LIMIT,) = LIMITS
+
+# What is no answer to anything Weir asks.
+LIES: dict[str, Iterable[bytes]] = {
+    "an empty list": [b"*0\r\n"],
+    "a null list": [b"*-1\r\n"],
+    "a list of one text": [b"*1\r\n$2\r\nhi\r\n"],
+    "a list of nothing": [b"*3\r\n$-1\r\n$-1\r\n$-1\r\n"],
+    "a list of lists": [b"*3\r\n*1\r\n:1\r\n*0\r\n*0\r\n"],
+    "too few numbers": [b"*2\r\n:1\r\n:1\r\n"],
+    "too many numbers": [b"*9\r\n" + b":1\r\n" * 9],
+    "numbers that are too large": [b"*3\r\n:9223372036854775807\r\n:0\r\n:1795000000000000\r\n"],
+    "numbers that are too small": [b"*3\r\n:-9223372036854775807\r\n:0\r\n:1795000000000000\r\n"],
+    "a time beyond all": [b"*3\r\n:0\r\n:0\r\n:9223372036854775807\r\n"],
+    "a late call of no time": [b"*1\r\n+OK\r\n"],
+    "a big number": [b"*3\r\n(" + b"9" * 400 + b"\r\n:0\r\n:0\r\n"],
+    "fractions": [b"*3\r\n,1.5\r\n,2.5\r\n,3.5\r\n"],
+    "not a number": [b"*3\r\n,nan\r\n,inf\r\n:0\r\n"],
+    "a map": [b"%1\r\n:1\r\n:2\r\n"],
+    "a set": [b"~3\r\n:1\r\n:2\r\n:3\r\n"],
+    "a status": [b"+OK\r\n"],
+    "a number": [b":1\r\n"],
+    "a text": [b"$5\r\nhello\r\n"],
+    "null": [b"_\r\n"],
+    "an error of nobody's": [b"-WHATEVER it is\r\n"],
+    "an error without a word": [b"-\r\n"],
+    "bytes that are no text": [b"-\xff\xfe\r\n"],
+    "another protocol": [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
+    "a push": [b">2\r\n+message\r\n+x\r\n"],
+    "a list that goes deep": [b"*1\r\n" * 64 + b":1\r\n"],
+    "a huge text": [b"$2000000000\r\n"],
+    "a huge list": [b"*2000000000\r\n"],
+    "a huge list in pieces": [b"*", b"2000", b"000000", b"\r\n"],
+    "a huge list in a list": [b"*2\r\n:1\r\n*2000000000\r\n:1\r\n"],
+    "a huge map": [b"%2000000000\r\n"],
+    "the beginning of a list": [b"*3\r\n:1\r\n"],
+    "nothing": [],
+}
+WORDY: dict[str, Callable[[], Iterator[bytes]]] = {
+    "a status without an end": lambda: repeat(b"+" + b"x" * 65536),
+    "a text without an end": lambda: repeat(b"$99999\r\n" + b"x" * 99_999 + b"\r\n"),
+    "replies without an end": lambda: repeat(b"*3\r\n:0\r\n:0\r\n:1795000000000000\r\n" * 1000),
+    "pushes without an end": lambda: repeat(b">2\r\n+message\r\n+x\r\n" * 1000),
+    "lists that begin and begin": lambda: repeat(b"*99999\r\n" * 1000),
+}
+
+
+class Lag:
+    """How long the loop stood still, at most."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._task = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            begun = perf_counter()
+            await asyncio.sleep(0.001)
+            self.worst = max(self.worst, perf_counter() - begun)
+
+    def stop(self) -> float:
+        self._task.cancel()
+        return self.worst
+
+
+@pytest.fixture
+async def lag() -> AsyncIterator[Lag]:
+    lag = Lag()
+    yield lag
+    lag.stop()
+
+
+def rss() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_request_is_decided_whatever_is_answered(
+    lie: str, redis: Redis, relay: Relay, lag: Lag
+) -> None:
+    """In time, by Redis or here; when the lying ends, Redis decides again."""
+    async with store_at(relay.url, LIMITS, timeout=TIMEOUT) as store:
+        await ask(store, charge(LIMIT, "warm"))
+        before = rss()
+        relay.lie = lambda _: LIES[lie]
+        begun = perf_counter()
+        decisions = await ask_all(store, [[charge(LIMIT, user)] for user in range(5)])
+        seconds = perf_counter() - begun
+        relay.lie = None
+        await until(lambda: store.is_up, "the store is up again", within=4.0)
+        after = await ask(store, charge(LIMIT, "warm"))
+
+        assert [decision.is_admitted for decision in decisions] == [True] * 5
+        assert seconds < TIMEOUT * 2 + 0.3
+        assert relay.lies
+        assert after.via == "store"
+        assert after.verdicts[0].remaining == 98
+        assert rss() - before < 64 * 1024 * 1024
+        assert lag.stop() < 0.3
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_beat_ends_no_link(
+    lie: str, redis: Redis, relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What answers the sign of life falsely is down, says so, and is tried again; no task ends unseen."""
+    caplog.set_level(logging.INFO, "weir")
+    async with store_at(relay.url, LIMITS, timeout=TIMEOUT) as store:
+        relay.lie = lambda _: LIES[lie]
+        store._links[0].beat_now()
+        await until(lambda: relay.lies, "it has lied", within=3.0)
+        await until(lambda: not store.status()["up"] or relay.lies > 1, "it is down", within=3.0)
+        relay.lie = None
+        begun = perf_counter()
+        while (await ask(store, charge(LIMIT))).via != "store":
+            assert perf_counter() - begun < 5.0
+            await asyncio.sleep(0.05)
+
+        assert store.replicas.count == 1
+        assert store._links[0]._tending is not None
+        assert not store._links[0]._tending.done()
+        assert "crashed" not in caplog.text
+
+
+@pytest.mark.parametrize("lie", WORDY)
+async def test_words_without_an_end_fill_nothing(lie: str, redis: Redis, relay: Relay, lag: Lag) -> None:
+    """Nor does the loop stand still meanwhile."""
+    async with store_at(relay.url, LIMITS, timeout=TIMEOUT) as store:
+        await ask(store, charge(LIMIT, "warm"))
+        before = rss()
+        relay.lie = lambda _: WORDY[lie]()
+        begun = perf_counter()
+        decisions = await ask_all(store, [[charge(LIMIT, user)] for user in range(5)])
+        seconds = perf_counter() - begun
+        relay.lie = None
+        relay.cut()
+        await until(lambda: store.is_up, "the store is up again", within=4.0)
+
+        assert [decision.is_admitted for decision in decisions] == [True] * 5
+        assert seconds < TIMEOUT * 2 + 0.3
+        assert rss() - before < 64 * 1024 * 1024
+        assert lag.stop() < 0.3
+
+
+@pytest.mark.parametrize("lie", [*LIES, *WORDY])
+async def test_connection_that_begins_with_a_lie_is_no_connection(
+    lie: str, redis: Redis, relay: Relay, lag: Lag
+) -> None:
+    """Whatever the first answer is an answer to: a password, a database, a cluster's slots, a sentinel's master."""
+    before = rss()
+    relay.lie = lambda _: LIES[lie] if lie in LIES else WORDY[lie]()
+    for url in (
+        relay.url.replace("//", "//:pw@") + "/1",
+        relay.url.replace("redis:", "redis+cluster:"),
+        relay.url.replace("redis:", "redis+sentinel:") + "/mymaster",
+    ):
+        begun = perf_counter()
+        async with store_at(url, LIMITS, timeout=TIMEOUT) as store:
+            decision = await ask(store, charge(LIMIT))
+            seconds = perf_counter() - begun
+
+            assert (decision.is_admitted, decision.via) == (True, "local")
+            assert not store.is_up
+            assert seconds < 4.0
+    assert rss() - before < 64 * 1024 * 1024
+    assert lag.stop() < 0.3
+
+
+async def test_reply_in_the_smallest_pieces_is_one(redis: Redis, relay: Relay) -> None:
+    async with store_at(relay.url, LIMITS) as store:
+        relay.lie = lambda data: [data[at : at + 1] for at in range(len(data))]
+        decisions = await ask_all(store, [[charge(LIMIT)]] * 20)
+
+        assert [decision.verdicts[0].remaining for decision in decisions] == list(range(99, 79, -1))
+        assert {decision.via for decision in decisions} == {"store"}
+        assert store.figures.errors == {}
+
+
+async def test_second_reply_that_nobody_asked_for_reaches_nobody(redis: Redis, relay: Relay) -> None:
+    """Else every later reply would be another request's."""
+    async with store_at(relay.url, LIMITS, timeout=1.0) as store:
+        relay.lie = lambda data: [data, data]
+        await ask(store, charge(LIMIT, "ada"))
+        relay.lie = None
+        await until(lambda: store.is_up, within=3.0)
+        decisions = await ask_all(store, [[charge(LIMIT, user)] for user in ("ada", "bob", "bob", "bob")])
+
+        assert [decision.verdicts[0].remaining for decision in decisions] == [98, 99, 98, 97]
+
+
+async def test_request_that_its_link_has_lost_is_decided_all_the_same(redis: Redis) -> None:
+    """Whatever mistake of ours kept it there."""
+    async with store_at(redis.url, LIMITS, timeout=0.05) as store:
+        link: Any = store._links[0]
+        submit, lost = link.submit, []
+        link.submit = lost.append
+        waiting = asyncio.create_task(ask(store, charge(LIMIT)))
+        await until(lambda: lost, "it is lost")
+        link.submit = submit
+        await asyncio.sleep(0.1)
+        store.sweep()
+        early = waiting.done()
+        store._dispatcher.now = lambda: monotonic() + 5
+        store.sweep()
+        decision = await waiting
+
+        assert not early
+        assert (decision.is_admitted, decision.via) == (True, "local")
+        assert store.figures.errors == {"stuck": 1}
+
+
+async def test_crash_in_a_beat_is_logged_and_the_link_goes_on(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """/status tells it, and the next connection is tried."""
+    async with store_at(redis.url, LIMITS) as store:
+        replicas: Any = store.replicas
+        announce = replicas.announce
+
+        async def crash(link: object) -> list[bytes]:
+            raise ZeroDivisionError
+
+        replicas.announce = crash
+        store._links[0].beat_now()
+        await until(lambda: not store.is_up, "it is down")
+        status = store.status()
+        replicas.announce = announce
+        await until(lambda: store.is_up, "it is up again", within=5.0)
+
+        assert "ZeroDivisionError" in caplog.text
+        assert "ZeroDivisionError" in str(status)
+        assert status["up"] is False
+        assert (await ask(store, charge(LIMIT))).via == "store"

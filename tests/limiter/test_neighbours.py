@@ -1,0 +1,254 @@
+"""One Redis that is not Weir's alone: other services, other configs of the same one, and whoever writes into its keys."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxy.limiter.records import Names, shard_of
+from tests.limiter.asking import admitted, ask, ask_all, charge, limits_of, store_at
+from tests.support.patience import until
+
+if TYPE_CHECKING:
+    from tests.support.redis_servers import Redis
+
+NAMES = Names("weir")
+LIMITS = limits_of({"name": "per-user", "rate": "5/h"})
+(LIMIT,) = LIMITS
+
+
+def name_of(user: str) -> bytes:
+    key = charge(LIMIT, user).key
+    return NAMES.bucket("per-user", shard_of(key), key)
+
+
+# --- other services ---
+
+
+async def test_services_with_other_prefixes_share_nothing(redis: Redis) -> None:
+    """Neither buckets nor replica counts nor what is reset, whatever their limits are called."""
+    async with (
+        store_at(redis.url, LIMITS, prefix="orders") as orders,
+        store_at(redis.url, LIMITS, prefix="orders.eu") as other,
+    ):
+        spent = await ask_all(orders, [[charge(LIMIT)]] * 6)
+        theirs = await ask_all(other, [[charge(LIMIT)]] * 6)
+        count = await other.reset(LIMIT, b"")
+        await asyncio.sleep(1.2)  # a beat, in which the notes of resets are told
+
+        assert (admitted(spent), admitted(theirs), count) == (5, 5, 1)
+        assert orders.replicas.count == other.replicas.count == 1
+        assert not (await ask(orders, charge(LIMIT))).is_admitted
+        assert (await ask(other, charge(LIMIT))).is_admitted
+    left = {name.split(b":")[0] for name in redis.client().keys("*")}
+    assert left == {b"orders", b"orders.eu"}
+
+
+async def test_services_with_the_same_prefix_share_all(redis: Redis) -> None:
+    async with (
+        store_at(redis.url, LIMITS, prefix="both") as one,
+        store_at(redis.url, LIMITS, prefix="both") as other,
+    ):
+        both = [await ask(store, charge(LIMIT)) for store in (one, other)]
+
+        assert [decision.verdicts[0].remaining for decision in both] == [4, 3]
+        assert other.replicas.count == 2
+
+
+# --- another config of the same service ---
+
+SMALL = {"name": "shared", "rate": "10/h", "burst": 10}
+LARGE = {"name": "shared", "rate": "100/h", "burst": 100}
+
+
+async def test_two_configs_admit_no_more_than_the_larger_of_both(redis: Redis) -> None:
+    """As long as replicas of both live; the smaller one wipes no debts."""
+    small, large = limits_of(SMALL), limits_of(LARGE)
+    async with store_at(redis.url, large) as new, store_at(redis.url, small) as old:
+        passed = 0
+        for _ in range(4):
+            for store, limits in ((old, small), (new, large)):
+                (limit,) = limits
+                passed += admitted(await ask_all(store, [[charge(limit)]] * 30))
+
+        assert passed == 100
+        assert not old.replicas.are_alike
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"rate": "5/d"}, {"rate": "50/s"}),
+        ({"rate": "1000/h", "burst": 1000}, {"rate": "20/s"}),
+        ({"rate": "1/d"}, {"rate": "1/d", "burst": 3}),
+    ],
+    ids=["rate", "rate, and a smaller burst", "burst"],
+)
+async def test_raised_limit_helps_within_two_seconds(
+    redis: Redis, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """Who had spent all of the old one; counted from the moment at which the last replica has the new one."""
+    old, new = limits_of({"name": "shared", **before}), limits_of({"name": "shared", **after})
+    (limit,), (raised,) = old, new
+    async with store_at(redis.url, old) as one, store_at(redis.url, old) as other:
+        await ask_all(one, [[charge(limit)]] * limit.burst)
+        refused = await ask(other, charge(limit))
+        one.configure(new)
+        await asyncio.sleep(0.1)
+        other.configure(new)
+        begun = asyncio.get_running_loop().time()
+        for store in (one, other):
+            while not (await ask(store, charge(raised))).is_admitted:
+                await asyncio.sleep(0.05)
+
+        assert not refused.is_admitted
+        assert asyncio.get_running_loop().time() - begun < 2.0
+
+
+async def test_replica_that_reloads_is_counted_once(redis: Redis) -> None:
+    async with store_at(redis.url, limits_of(SMALL)) as one, store_at(redis.url, limits_of(SMALL)) as other:
+        alike = one.replicas.are_alike, other.replicas.are_alike
+        one.configure(limits_of(LARGE))
+        await until(lambda: not other.replicas.are_alike, "the other has heard of it", within=3.0)
+        counts = one.replicas.count, other.replicas.count
+        other.configure(limits_of(LARGE))
+        await until(lambda: one.replicas.are_alike and other.replicas.are_alike, within=3.0)
+
+        assert alike == (True, True)
+        assert counts == (2, 2)
+        assert (one.replicas.count, other.replicas.count) == (2, 2)
+
+
+async def test_reload_that_changes_no_limit_leaves_all_alike(redis: Redis) -> None:
+    async with store_at(redis.url, limits_of(SMALL)) as one, store_at(redis.url, limits_of(SMALL)) as other:
+        one.configure(limits_of(SMALL | {"on_store_error": "deny"}))
+
+        assert one.replicas.are_alike
+        assert other.replicas.are_alike
+
+
+# --- who writes into its keys ---
+
+FOREIGN = {
+    "text": ("SET", "hello"),
+    "text of the right length": ("SET", b"\xff" * 28),
+    "zeros of the right length": ("SET", b"\0" * 28),
+    "a bucket of an older format": ("SET", b"\0" * 12),
+    "nothing": ("SET", ""),
+    "a megabyte": ("SET", "x" * 1024 * 1024),
+    "a list": ("RPUSH", "x"),
+    "a set": ("SADD", "x"),
+    "a sorted set": ("ZADD", 1, "x"),
+    "a hash": ("HSET", "x", "y"),
+    "a stream": ("XADD", "*", "x", "y"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+async def test_key_that_holds_something_else_counts_as_absent(
+    kind: str, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is counted and said once, the store stays up, and the next request finds a bucket."""
+    caplog.set_level(logging.INFO, "weir")
+    command, *values = FOREIGN[kind]
+    for user in ("ada", "bob"):
+        redis.ask(command, name_of(user), *values)
+    async with store_at(redis.url, LIMITS) as store:
+        decisions = [await ask(store, charge(LIMIT, user)) for user in ("ada", "ada", "bob")]
+
+        assert [decision.verdicts[0].remaining for decision in decisions] == [4, 3, 4]
+        assert {decision.via for decision in decisions} == {"store"}
+        assert store.figures.errors == {"foreign_key": 2}
+        assert store.is_up
+    assert caplog.text.count("keys of the store hold something else") == 1
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+async def test_it_may_also_be_given_back_emptied_settled_and_reset(kind: str, redis: Redis) -> None:
+    limits = limits_of({"name": "per-user", "rate": "5/h", "cost_304": 0, "on_upstream_429": "drain"})
+    (limit,) = limits
+    command, *values = FOREIGN[kind]
+    users = ["given back", "emptied", "settled", "reset"]
+    async with store_at(redis.url, limits, timeout=0.2) as store:
+        await ask_all(store, [[charge(limit, user)] for user in users])
+        redis.freeze()
+        await ask_all(store, [[charge(limit, "settled")]])
+        redis.thaw()
+        for user in users:
+            redis.ask("DEL", name_of(user))
+            redis.ask(command, name_of(user), *values)
+        await until(lambda: store.is_up, within=3.0)
+        store.give_back([charge(limit, "given back")])
+        store.empty([(charge(limit, "emptied"), limit.burst_units)])
+        await store.reset(limit, charge(limit, "reset").key)
+        left = [(await ask(store, charge(limit, user))).verdicts[0].remaining for user in users]
+
+        assert left == [4, 0, 2, 4]
+        assert store.is_up
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FOREIGN if kind != "a sorted set"])
+@pytest.mark.parametrize("which", ["replicas", "resets"])
+async def test_set_that_is_none_is_in_nobodys_way(which: str, kind: str, redis: Redis) -> None:
+    command, *values = FOREIGN[kind]
+    redis.ask(command, getattr(NAMES, which)(0), *values)
+    async with store_at(redis.url, LIMITS) as store:
+        before = (await ask(store, charge(LIMIT))).via
+        redis.ask("DEL", getattr(NAMES, which)(0))
+        redis.ask(command, getattr(NAMES, which)(0), *values)
+        count = await store.reset(LIMIT, b"")
+
+        assert (before, count) == ("store", 1)
+        assert store.is_up
+        assert store.replicas.count == 1
+
+
+MEMBERS = {
+    "no note": [b"junk"],
+    "a note of no limit": [b":", b":" + bytes(16)],
+    "another language": ["für".encode() + b":" + bytes(16)],
+    "no text": [bytes(range(256))],
+    "a key that is too short": [b"per-user:abc"],
+    "a megabyte": [b"per-user:" + b"x" * 1024 * 1024],
+    "ten thousand": [b"%d" % number for number in range(10_000)],
+}
+
+
+@pytest.mark.parametrize("kind", MEMBERS)
+async def test_junk_among_the_notes_is_passed_over(kind: str, redis: Redis) -> None:
+    """And a note of ours behind it is read."""
+    async with store_at(redis.url, LIMITS) as one, store_at(redis.url, LIMITS) as other:
+        await ask_all(one, [[charge(LIMIT)]] * 6)
+        await ask_all(other, [[charge(LIMIT)]])
+        now_us = int.from_bytes(b"", "big") + int(redis.client().time()[0]) * 1_000_000
+        for member in MEMBERS[kind]:
+            redis.client().zadd(NAMES.resets(0), {member: now_us})
+        await one.reset(LIMIT, charge(LIMIT).key)
+
+        async def forgotten() -> bool:
+            return (await ask(other, charge(LIMIT))).is_admitted
+
+        deadline = asyncio.get_running_loop().time() + 4.0
+        while not await forgotten():
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.05)
+        assert one.is_up
+        assert other.is_up
+        assert other.status()["up"] is True
+
+
+@pytest.mark.parametrize("count", [1, 20_000])
+async def test_strangers_among_the_replicas_are_bounded(count: int, redis: Redis) -> None:
+    """They make the share of an outage smaller, not the store go down; they are gone after a while."""
+    async with store_at(redis.url, LIMITS) as store:
+        now = int(redis.client().time()[0]) * 1_000_000
+        redis.client().zadd(NAMES.replicas(0), {b"stranger %d" % number: now for number in range(count)})
+        await until(lambda: store.replicas.count > 1, within=3.0)
+
+        assert store.is_up
+        assert store.replicas.count == min(count + 1, 10_000)
+        assert not store.replicas.are_alike
+        await until(lambda: store.replicas.count == 1 and store.replicas.are_alike, within=12.0)
