@@ -81,7 +81,7 @@ def test_it_goes_on_serving_until_it_is_stopped(tmp_path):
 
     assert code == 0
     assert '"service": "sample"' in served
-    assert 'weir_limit_decisions_total{decision="refused",limit="per-user"' in counted
+    assert 'weir_limit_decisions_total{limit="per-user",decision="refused"' in counted
     assert not re.search("Traceback|Warning", output.read_text())
     assert not access_log.parent.exists()
 
