@@ -118,6 +118,9 @@ CONNECT_TIMEOUT: Final[Fault]         = _row("connect_timeout",         504,  UP
 DNS_FAILED: Final[Fault]              = _row("dns_failed",              502,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  PLAIN,     "dns_error", "The service cannot be reached.")
 TLS_FAILED: Final[Fault]              = _row("tls_failed",              502,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  PLAIN,     "tls_certificate_error", "The service cannot be reached.")
 
+# Weir itself lacks descriptors or memory for a connection to the service.
+SHORTAGE: Final[Fault]                = _row("shortage",                503,  UPSTREAM,   "connect",       KEPT,       FAILURES, NEVER,      LATER,     "proxy_internal_error", "Too much is under way.")
+
 # All servers have as much to do as they may (upstream.limits).
 QUEUE_FULL: Final[Fault]              = _row("queue_full",              503,  UPSTREAM,   "connect",       KEPT,       FAILURES, NEVER,      LATER,     "connection_limit_reached", "The service is busy.")
 QUEUE_TIMEOUT: Final[Fault]           = _row("queue_timeout",           503,  UPSTREAM,   "connect",       KEPT,       FAILURES, NEVER,      LATER,     "connection_limit_reached", "The service is busy.")

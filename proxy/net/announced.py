@@ -69,7 +69,7 @@ class Arrivals:
                     await asyncio.sleep(EMFILE_SECONDS)
                     continue
                 sock.settimeout(0)
-                if len(self._arriving) >= self._frontend.limits.connections_max:
+                if len(self._arriving) >= self._frontend.arriving_max:
                     sock.close()
                     continue
                 task = self._loop.create_task(self._arrive(sock))

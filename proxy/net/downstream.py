@@ -97,6 +97,8 @@ class DownstreamConnection(Connection):
         fault = self._fault or fault  # what spoke no PROXY protocol understands no answer either
         if fault is not None:
             self._refuse(fault, b"")
+            if frontend.is_crowded:
+                self.transport.close()  # its descriptor counts for more than that it reads why
 
     def data_received(self, data: bytes) -> None:
         state = self._state

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from proxy.net.sweep import Sweeper
 
 
+DOOR = 32  # connections at once that are told that there are too many, or are not through their TLS handshake
 PART_SECONDS = 5.0  # connections at rest end within, at a drain ...
 PART_TURN_SECONDS = 0.05  # ... some of them in each turn
 
@@ -40,6 +41,7 @@ class Frontend:
         self.sweeper = sweeper
         self.outbox = outbox
         self.limits = limits  # replaced at a reload
+        self.room: float = inf  # connections that there are descriptors for
         self.new_exchange = new_exchange
         self.connections: dict[DownstreamConnection, bytes] = {}  # and whose each is
         self._from: dict[
@@ -50,13 +52,28 @@ class Frontend:
     def __call__(self) -> DownstreamConnection:
         return DownstreamConnection(self)
 
+    @property
+    def most(self) -> float:
+        """Connections at once."""
+        return min(self.limits.connections_max, self.room)
+
+    @property
+    def arriving_max(self) -> float:
+        """Connections at once that are not yet known here: through their handshake, or announced."""
+        return max(self.most - len(self.connections), min(DOOR, self.most))
+
+    @property
+    def is_crowded(self) -> bool:
+        """Even of those that are told so there are too many."""
+        return len(self.connections) > self.most + DOOR
+
     def entered(self, connection: DownstreamConnection) -> bool:
         """Counts it in; false if there are too many, in total or from its address."""
         limits = self.limits
         # A reload may change what a client is: it is counted out as it was counted in.
         address = partition_of(connection.peer, limits.ipv6_prefix) if connection.peer else b""
         self.connections[connection] = address
-        is_welcome = len(self.connections) <= limits.connections_max
+        is_welcome = len(self.connections) <= self.most
         if address:  # a Unix socket has none
             count = self._from[address] = self._from.get(address, 0) + 1
             most = limits.connections_per_address

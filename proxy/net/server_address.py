@@ -90,9 +90,12 @@ class ServerAddress:
                 await self._open(upstream)
         except OSError as error:
             fault = fault_of(error)
-            self._note_down(str(error) or "timeout")
-            if error.errno not in SHORTAGES:
+            if fault is not faults.SHORTAGE:
+                self._note_down(str(error) or "timeout")
                 self.failed()
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: its exchange must not wait for ever
+            exchange.crashed(error)
+            return
         finally:
             self.connecting.discard(upstream)
         if fault is not None:
@@ -159,4 +162,6 @@ def fault_of(error: Exception) -> Fault:
         return faults.TLS_FAILED
     if isinstance(error, socket.gaierror):
         return faults.DNS_FAILED
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
+        return faults.SHORTAGE
     return faults.CONNECT_REFUSED

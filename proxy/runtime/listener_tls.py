@@ -61,7 +61,7 @@ class Certificates:
 class Handshakes:
     """Those under way: connections that nobody else knows of before they are secure."""
 
-    def __init__(self, most: Callable[[], int]) -> None:
+    def __init__(self, most: Callable[[], float]) -> None:
         """`most` at once."""
         self._most = most
         self._under_way: WeakSet[Connecting] = WeakSet()  # one that breaks off is just gone

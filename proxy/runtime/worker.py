@@ -17,6 +17,7 @@ from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences
 from proxy.net.frontend import FrontendRunner
 from proxy.runtime.admin_sites import serve_admin
+from proxy.runtime.descriptors import room_for
 from proxy.runtime.listener_tls import Handshakes
 from proxy.runtime.renewal import Renewals
 from proxy.runtime.sites import addresses, listener_tls, serve_listeners, shut
@@ -51,7 +52,7 @@ class Worker:
         self._admin: web.AppRunner | None = None
         self._own = own
         self._listeners: list[ListenerTls | None] = []
-        self._handshakes = Handshakes(lambda: self.parts.frontend.limits.connections_max)
+        self._handshakes = Handshakes(lambda: self.parts.frontend.arriving_max)
         self._renewals = Renewals(self._credentials, self.parts.metrics)
         self._renewing: asyncio.Task[None] | None = None
         self._started = time.time()
@@ -66,6 +67,7 @@ class Worker:
 
     async def start(self) -> None:
         """Serves from the return of this on. Raises StartError; then `stop` cleans up."""
+        self._make_room()
         own = self._own = self._own or open_worker_sockets(self.settings)
         await self.parts.start()
         self._provide_metrics()
@@ -78,6 +80,9 @@ class Worker:
             self._admin = await serve_admin(self._admin_sources(), own.admin)
         self.is_ready = True
         event(_log, logging.INFO, "serving", listen=self.addresses, admin=self.admin_addresses)
+
+    def _make_room(self) -> None:
+        self.parts.frontend.room = room_for(self.settings.downstream.limits.connections)
 
     @property
     def addresses(self) -> list[str]:
@@ -98,6 +103,7 @@ class Worker:
             self.refuse_reload(f"{self.config_path}: {error}")
             return
         self._config_hash = config_hash(settings)
+        self._make_room()
         self._runner.finish_within(settings.drain.timeout)
         log.configure(settings.log.level)
         self._note_reload(error=None)

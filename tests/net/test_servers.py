@@ -163,8 +163,22 @@ async def test_lack_of_descriptors_is_no_servers_fault(start_bench, start_origin
     with no_descriptors():
         await wire.send(get())
         response = await wire.response()
-    assert (response.status, bench.ledger.reasons) == (502, ["connect_refused"])
+    assert (response.status, response.value("Retry-After"), bench.ledger.reasons) == (503, b"1", ["shortage"])
     assert states(bench) == ["serving", "serving"]
+
+
+async def test_mistake_while_connecting_is_answered(start_bench, start_origin, connect, caplog):
+    """Nothing that runs in the background ends unseen: a request would wait for it for ever."""
+    bench = await start_bench(await start_origin())
+
+    async def crashing(address, upstream):
+        raise RuntimeError("a mistake of ours")
+
+    bench.shared.pool.dial = crashing
+    (told,) = await asked(connect, bench, 1)
+
+    assert (told.status, bench.ledger.reasons) == (500, ["internal"])
+    assert "a mistake of ours" in caplog.text
 
 
 async def test_ejection_can_be_switched_off(start_bench, start_origin, connect):

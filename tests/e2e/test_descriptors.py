@@ -1,0 +1,62 @@
+"""Descriptors: as many as the settings need, if the system has them; else a 503 for clients that are too many."""
+
+from __future__ import annotations
+
+import socket
+
+from tests.support.messages import get
+from tests.support.patience import until
+
+
+def bounded(weir, limits):
+    weir.inside = ["/bin/sh", "-c", f'ulimit {limits}; exec "$@"', "sh"]
+    weir.start()
+    return weir
+
+
+def idle(weir, count):
+    return [socket.create_connection(("127.0.0.1", weir.port), timeout=20) for _ in range(count)]
+
+
+def known(weir):
+    return sum(
+        weir.metrics().total("weir_connections", side="downstream", state=state)
+        for state in ("active", "idle")
+    )
+
+
+async def test_soft_limit_is_raised_at_the_start(new_weir, start_origin, ask):
+    """It is there for programs that use select(), which Weir does not."""
+    weir = bounded(new_weir(upstream=await start_origin()), "-Sn 200")
+    crowd = idle(weir, 300)
+    await until(lambda: known(weir) == 300, "all are there")
+
+    assert (await ask(weir, get())).status == 200
+    assert weir.admin("/healthz").status == 200
+    assert "few_descriptors" not in weir.log_text()
+    for sock in crowd:
+        sock.close()
+
+
+async def test_hard_limit_that_is_too_low_costs_clients_a_503(new_weir, start_origin, connect):
+    """Told at the start. Who is there is served, the admin plane answers, and the service is not blamed."""
+    weir = bounded(new_weir(upstream=await start_origin()), "-n 300")
+    kept = [await connect(weir) for _ in range(29)]  # of 300 - 256, two thirds
+    for wire in kept:
+        await wire.send(get())
+        assert (await wire.response()).status == 200
+    crowd = idle(weir, 300)
+    told = [sock.recv(100) for sock in crowd]
+    for wire in kept:
+        await wire.send(get())
+    answers = [await wire.response() for wire in kept]
+
+    assert {line[:13] for line in told} == {b"HTTP/1.1 503 "}
+    assert [answer.status for answer in answers] == [200] * 29
+    assert weir.admin("/healthz").status == 200
+    assert weir.metrics().total("weir_refused_heads_total", reason="too_many_connections") == 300
+    (warning,) = [line for line in weir.log() if line["event"] == "few_descriptors"]
+    assert (warning["limit"], warning["connections"]) == (300, 29)
+    assert not [line for line in weir.log() if line["event"] == "server_down"]
+    for sock in crowd:
+        sock.close()
