@@ -27,15 +27,17 @@ REQUESTS: Final = "weir_requests_total"  # which counts every exchange
 
 # Whether the request may be sent again, as nothing of it can have been processed.
 NEVER: Final = "no"
-ELSEWHERE: Final = "by another server"
+ELSEWHERE: Final = "by another server"  # it has cost the service nothing
+COSTLY: Final = "by another server, within the budget"
 IDEMPOTENT: Final = "if idempotent"
+NOT_HERE: Final = "if idempotent, by another server"
 
 # A further header field of the answer; without a value where it depends on the request.
 PLAIN: Final = ""
 ALLOW: Final = "Allow"
 CHALLENGE: Final = "WWW-Authenticate: Bearer"  # RFC 9110 section 11.6.1, RFC 6750 section 3
 WAIT: Final = "Retry-After"
-LATER: Final = "Retry-After: 1"  # RFC 9110 section 10.2.3: the queue moves on within seconds
+LATER: Final = "Retry-After: 1"  # RFC 9110 section 10.2.3: a restart or a queue is over within seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,10 @@ MISSING_CREDENTIALS: Final[Fault]     = _row("missing_credentials",     401,  DO
 STORE_DOWN: Final[Fault]              = _row("store_down",              503,  DOWNSTREAM, "admission",     KEPT,       REQUESTS, NEVER,      WAIT,      "proxy_internal_response", "The request cannot be accounted for now.")
 
 # The upstream cannot be reached: nothing was processed.
-CONNECT_REFUSED: Final[Fault]         = _row("connect_refused",         502,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  PLAIN,     "connection_refused", "The service cannot be reached.")
-CONNECT_TIMEOUT: Final[Fault]         = _row("connect_timeout",         504,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  PLAIN,     "connection_timeout", "The service cannot be reached.")
-DNS_FAILED: Final[Fault]              = _row("dns_failed",              502,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  PLAIN,     "dns_error", "The service cannot be reached.")
-TLS_FAILED: Final[Fault]              = _row("tls_failed",              502,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  PLAIN,     "tls_certificate_error", "The service cannot be reached.")
+CONNECT_REFUSED: Final[Fault]         = _row("connect_refused",         502,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  LATER,     "connection_refused", "The service cannot be reached.")
+CONNECT_TIMEOUT: Final[Fault]         = _row("connect_timeout",         504,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  LATER,     "connection_timeout", "The service cannot be reached.")
+DNS_FAILED: Final[Fault]              = _row("dns_failed",              502,  UPSTREAM,   "connect",       KEPT,       FAILURES, ELSEWHERE,  LATER,     "dns_error", "The service cannot be reached.")
+TLS_FAILED: Final[Fault]              = _row("tls_failed",              502,  UPSTREAM,   "connect",       KEPT,       FAILURES, COSTLY,     LATER,     "tls_certificate_error", "The service cannot be reached.")
 
 # Weir itself lacks descriptors or memory for a connection to the service.
 SHORTAGE: Final[Fault]                = _row("shortage",                503,  UPSTREAM,   "connect",       KEPT,       FAILURES, NEVER,      LATER,     "proxy_internal_error", "Too much is under way.")
@@ -127,7 +129,8 @@ QUEUE_TIMEOUT: Final[Fault]           = _row("queue_timeout",           503,  UP
 
 # The upstream answered badly or not at all.
 STALE_CONNECTION: Final[Fault]        = _row("stale_connection",        502,  UPSTREAM,   "response_head", KEPT,       FAILURES, IDEMPOTENT, PLAIN,     "connection_terminated", "The service closed the connection.")
-CONNECTION_LOST: Final[Fault]         = _row("connection_lost",         502,  UPSTREAM,   "response_head", KEPT,       FAILURES, NEVER,      PLAIN,     "connection_terminated", "The service closed the connection.")
+CONNECTION_LOST: Final[Fault]         = _row("connection_lost",         502,  UPSTREAM,   "response_head", KEPT,       FAILURES, NOT_HERE,   PLAIN,     "connection_terminated", "The service closed the connection.")
+HEAD_CUT: Final[Fault]                = _row("head_cut",                502,  UPSTREAM,   "response_head", KEPT,       FAILURES, NEVER,      PLAIN,     "connection_terminated", "The service closed the connection.")
 RESPONSE_TIMEOUT: Final[Fault]        = _row("response_timeout",        504,  UPSTREAM,   "response_head", KEPT,       FAILURES, NEVER,      PLAIN,     "http_response_timeout", "The service did not answer in time.")
 MALFORMED_RESPONSE: Final[Fault]      = _row("malformed_response",      502,  UPSTREAM,   "response_head", KEPT,       FAILURES, NEVER,      PLAIN,     "http_protocol_error", "The service gave no valid answer.")
 RESPONSE_HEAD_TOO_LARGE: Final[Fault] = _row("response_head_too_large", 502,  UPSTREAM,   "response_head", KEPT,       FAILURES, NEVER,      PLAIN,     "http_response_header_section_size", "The service gave no valid answer.")

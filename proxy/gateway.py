@@ -25,7 +25,7 @@ from proxy.phases import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, RETRY
 from proxy.policy.limits import UNCHARGED
 from proxy.record import ABANDONED, FAULTED, SERVED, TUNNELLED, UPSTREAM, WEIR, Record
 from proxy.rules.request_ids import drawn, new_request_id
-from proxy.settlement import settle
+from proxy.settlement import give_back_all, settle
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from proxy.net.upstream import UpstreamConnection
     from proxy.policy.decision import Decision
     from proxy.shared import Shared
+
+ATTEMPTS_MAX = 3  # one request on so many connections: one that proved stale, and two that broke
 
 _log = logging.getLogger("weir.gateway")
 
@@ -67,7 +69,7 @@ class Exchange(Record):
         self.facts = rules.heads.unread
         self.phase = life.IDLE
         self.upstream: UpstreamConnection | None = None
-        self.attempts = 0  # connections that were asked for
+        self.attempts = 0  # times that a connection was asked for
         self.body_filter: BodyFilter | None = None  # has the answer's data before the client
         self.has_crashed = False
         self.is_chunked = self.is_endless = False  # how the client sees the answer's end; endless: by closing
@@ -279,18 +281,18 @@ class Exchange(Record):
         elif self.phase not in (life.IDLE, life.OVER):
             refuse(self, fault)
 
+    def may_search_on(self, fault: Fault) -> bool:
+        """An address could not be had: another one may be tried."""
+        if fault.resent == faults.COSTLY:
+            return self.shared.retries.spend()
+        return fault.resent in (faults.ELSEWHERE, faults.NOT_HERE)
+
     @ends_here
     def connect_failed(self, address: ServerAddress, fault: Fault) -> None:
-        """No connection to the address could be had: nothing of the request has left."""
-        shared = self.shared
-        shared.metrics.count_upstream_failure(address.name, fault.reason)
-        if self.phase != life.CONNECTING:  # the client has left meanwhile
-            return
-        self.server = address.name
-        may_retry = self.attempts == 1 and fault.resent == faults.ELSEWHERE and shared.pool.has_other(address)
-        if may_retry and shared.retries.spend():
-            self._forward(RETRY, address, fresh=False)
-        else:
+        """No connection could be had, this address was the last one: nothing of the request has left."""
+        if self.phase == life.CONNECTING:  # else the client has left meanwhile
+            self.server = address.name
+            give_back_all(self)
             refuse(self, fault)
 
     @ends_here
@@ -307,11 +309,10 @@ class Exchange(Record):
         if phase == life.TUNNELLING:
             self.finish(TUNNELLED, keep=False)
             return
-        shared, head = self.shared, self.head
-        shared.metrics.count_upstream_failure(upstream.address.name, fault.reason)
+        self.shared.metrics.count_upstream_failure(upstream.address.name, fault.reason)
         if phase == life.REDACTING and self.body_filter is not None:
             replace(self, self.body_filter.original)
-        elif phase == life.WAITING and shared.retries.repeats(fault, head.method, head.section.body_length):
+        elif phase == life.WAITING and self._may_repeat(upstream, fault):
             self._forward(RETRY, upstream.address, fresh=True)  # more than one may have been closed at a time
         elif phase in (life.WAITING, life.HOLDING):
             refuse(self, fault)
@@ -394,6 +395,15 @@ class Exchange(Record):
             downstream.linger()
 
     # --- what the steps ask ---
+
+    def _may_repeat(self, upstream: UpstreamConnection, fault: Fault) -> bool:
+        shared, head = self.shared, self.head
+        if fault.resent == faults.NOT_HERE:
+            if self.attempts >= ATTEMPTS_MAX or not shared.pool.has_other((upstream.address,)):
+                return False
+        elif fault.resent != faults.IDEMPOTENT:
+            return False
+        return shared.retries.repeats(head.method, head.section.body_length)
 
     def may_keep(self) -> bool:
         """The client's connection can carry another request after this one."""

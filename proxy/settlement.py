@@ -1,4 +1,4 @@
-"""What the service's answer does to the tokens that its request has cost.
+"""What the service's answer, or that there is none, does to the tokens that a request has cost.
 
 Knows nothing of how they are kept.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
-from proxy.policy.decision import spared
+from proxy.policy.decision import spared, unspent
 from proxy.policy.upstream_429 import emptied, retry_after_us
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ def give_back(exchange: Exchange) -> None:
     """What a 304 does not cost (`cost_304`)."""
     if exchange.rules.limits.gives_back and exchange.decision is not None:
         back = spared(exchange.charges, exchange.decision)
+        if back:
+            exchange.shared.store.give_back(back)
+
+
+def give_back_all(exchange: Exchange) -> None:
+    """No server could be had: the service has not done anything for it."""
+    if exchange.decision is not None:
+        back = unspent(exchange.charges, exchange.decision)
         if back:
             exchange.shared.store.give_back(back)
 

@@ -2,7 +2,8 @@
 
 A server's name stands for all of its addresses, looked up again and again; requests go to addresses. At most
 half of those are ejected at once; if none is fit, all are tried: an attempt is better than a certain refusal
-(Envoy: panic threshold). Requests that wait are served in the order in which they came.
+(Envoy: panic threshold). One that was ejected since it could not be reached is knocked at once a second, and
+is back as soon as it opens. Requests that wait are served in the order in which they came.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from random import random
+from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.net.dial import open_connection
 from proxy.net.health import keep_checking
 from proxy.net.resolver import keep_resolving
+from proxy.net.search import Search
 from proxy.net.server_address import ServerAddress
 from proxy.net.tls import ServersTls
 from proxy.policy.balancer import Balancer
@@ -26,12 +29,15 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from proxy.config.sections.upstream import ServerSettings, UpstreamSettings
+    from proxy.faults import Fault
     from proxy.net.connection import Outbox
     from proxy.net.dial import Dial
     from proxy.net.interfaces import ExchangeEvents
     from proxy.net.sweep import Sweeper
     from proxy.net.upstream import UpstreamConnection
     from proxy.telemetry.metrics import Metrics
+
+KNOCK_SECONDS: Final = 1.0  # until the next knock: soon enough for a restart, and it costs nothing
 
 _log = logging.getLogger("weir.upstream")
 
@@ -62,7 +68,8 @@ class Pool:
         self.sweeper = sweeper
         self.outbox = outbox
         self.trust = _trust(settings)
-        self.waiting: dict[ExchangeEvents, float] = {}  # for a connection, with the time until which
+        self.waiting: dict[ExchangeEvents, float] = {}  # for their turn, with the time until which
+        self.searches: dict[ExchangeEvents, Search] = {}  # for a connection
         self._metrics = metrics
         self._most = settings.limits.connections  # requests at once to each server
         self._is_changing = False  # a server is ejected, or has not yet its whole share
@@ -101,7 +108,10 @@ class Pool:
 
         Then `exchange.connected`, `.connect_failed` or `.turned_away` is called, perhaps at once.
         """
-        address = self._only if self._only is not None else self._with_room(avoid)
+        if avoid is not None:
+            address = self._rather_than(avoid)
+        else:
+            address = self._only if self._only is not None else self._with_room()
         if address is None or self.waiting:
             self._wait(exchange)
             return None
@@ -109,19 +119,48 @@ class Pool:
             upstream = address.take_idle()
             if upstream is not None:
                 return upstream
-        address.connect(exchange)
+        self._search(exchange, address)
         return None
 
-    def has_other(self, address: ServerAddress) -> bool:
-        return any(other is not address for other in self.addresses)
+    def _search(self, exchange: ExchangeEvents, address: ServerAddress) -> None:
+        search = self.searches[exchange] = Search(self, exchange)
+        search.attempt(address)
 
-    def _with_room(self, avoid: ServerAddress | None = None) -> ServerAddress | None:
-        address = self._balancer.choose(avoid)
+    def _with_room(self) -> ServerAddress | None:
+        address = self._balancer.choose()
         most = self._most
         if most is None or address.load < most:
             return address
         with_room = [other for other in self._balancer.servers if other.load < most]
         return min(with_room, key=_load) if with_room else None
+
+    def _rather_than(self, avoid: ServerAddress) -> ServerAddress | None:
+        """Another one, unless that is known to be out of reach."""
+        other = self.other((avoid,))
+        if other is not None and not other.is_down:
+            return other
+        return avoid if self._has_room(avoid) else other
+
+    def other(self, tried: Sequence[ServerAddress]) -> ServerAddress | None:
+        """The next to try: one that is fit and reachable, if any is; best of another family than the last."""
+        family = tried[-1].family
+
+        def order(address: ServerAddress) -> tuple[bool, bool, bool, float, float]:
+            is_out, is_down = not address.standing.is_fit, address.is_down
+            pressure, lot = address.load / _weight(address), random()  # noqa: S311 - no secret
+            return is_out, is_down, address.family == family, pressure, lot
+
+        untried = [each for each in self.addresses if each not in tried and self._has_room(each)]
+        return min(untried, key=order, default=None)
+
+    def has_other(self, tried: Sequence[ServerAddress]) -> bool:
+        return any(address not in tried for address in self.addresses)
+
+    def _has_room(self, address: ServerAddress) -> bool:
+        return self._most is None or address.load < self._most
+
+    def count_failure(self, address: ServerAddress, fault: Fault) -> None:
+        self._metrics.count_upstream_failure(address.name, fault.reason)
 
     # --- who waits ---
 
@@ -136,6 +175,9 @@ class Pool:
     def forget(self, exchange: ExchangeEvents) -> None:
         """Its client has left."""
         self.waiting.pop(exchange, None)
+        search = self.searches.get(exchange)
+        if search is not None:
+            search.end()
 
     def has_room(self) -> None:
         """A server may take another request: of those that wait, if any do, in the next tick."""
@@ -152,26 +194,60 @@ class Pool:
             if upstream is not None:
                 exchange.connected(upstream)
             else:
-                address.connect(exchange)
+                self._search(exchange, address)
 
     # --- how they stand ---
 
     def eject(self, address: ServerAddress) -> None:
         """Unless half of them are out already: the rest could not bear it."""
         addresses = self.addresses
-        out = sum(each.standing.ejected_until is not None for each in addresses)
-        if address not in addresses or (out + 1) * 2 > len(addresses):
+        out = [each for each in addresses if each.standing.ejected_until is not None]
+        is_too_many = (len(out) + 1) * 2 > len(addresses)
+        if address not in addresses or (is_too_many and not self._take_back_one(out)):
             return
         seconds = address.standing.eject(self.sweeper.now)
         self._metrics.count_ejection(address.name)
         event(_log, logging.WARNING, "server_ejected", server=address.label, seconds=seconds)
+        address.knock_at = self.sweeper.now + KNOCK_SECONDS
         self._weigh()
+
+    def _take_back_one(self, out: Sequence[ServerAddress]) -> bool:
+        """Of those that are out, one that may be well again: better than one that surely is not."""
+        now = self.sweeper.now
+        for address in out:
+            if not address.is_down and address.knock_at <= now:
+                self.restore(address)
+                return True
+        return False
+
+    def restore(self, address: ServerAddress) -> None:
+        """It has shown that it is there: its ejection ends before its time."""
+        if address.standing.ejected_until is not None:
+            address.standing.restore(self.sweeper.now)
+            event(_log, logging.INFO, "server_back", server=address.label)
+            self._weigh()
+
+    def _knock(self, address: ServerAddress, now: float) -> None:
+        """At one that is out since it could not be reached: so it is back as soon as it can be."""
+        is_out = address.standing.ejected_until is not None and address.is_down
+        if is_out and address.knock_at <= now and not address.connecting:
+            address.knock_at = now + KNOCK_SECONDS
+            address.connect(self)
+
+    def opened(self, upstream: UpstreamConnection) -> None:
+        """One that was knocked at."""
+        upstream.hand_back()
+
+    def failed(self, address: ServerAddress, fault: Fault) -> None:
+        """It is out already."""
 
     def checked(self, address: ServerAddress, problem: str) -> None:
         """A health check's result: what was wrong, if anything."""
         if address.is_retired:  # since the check began
             return
         is_well = not problem
+        if is_well:
+            self.restore(address)
         if address.standing.checked(self.sweeper.now, is_well=is_well):
             if is_well:
                 event(_log, logging.INFO, "server_healthy", server=address.label)
@@ -188,6 +264,8 @@ class Pool:
             for address in self.addresses:
                 if address.standing.returns(now):
                     event(_log, logging.INFO, "server_back", server=address.label)
+                else:
+                    self._knock(address, now)
             self._weigh()
 
     def _weigh(self) -> None:

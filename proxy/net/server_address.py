@@ -1,7 +1,7 @@
 """One address of a server: its connections, how to open more, when to let go of one, and how it stands.
 
 The last connection used is the next one used, so that the rest can age and be closed before the server
-closes them. Knows nothing of requests beyond who waits for a connection.
+closes them. Knows nothing of requests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.faults import Fault
-    from proxy.net.interfaces import ExchangeEvents
+    from proxy.net.interfaces import Caller
     from proxy.net.pool import Pool, Server
 
 SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # ours, not the server's
@@ -40,6 +40,7 @@ class ServerAddress:
         self.url = server.settings.url
         self.name = self.url.url
         self.ip = ip
+        self.family = _family(ip)
         self.authority = self.url.authority.encode()
         self.standing = Standing(pool.trust)
         self.sweeper = pool.sweeper
@@ -51,6 +52,8 @@ class ServerAddress:
         self.open: set[UpstreamConnection] = set()
         self.connecting: set[UpstreamConnection] = set()  # until they are open
         self.is_down = False  # the last connection could not be had
+        self.connect_seconds = 0.0  # that the last one took
+        self.knock_at = 0.0  # when it may next be asked whether it is back
         self.is_retired = False  # no longer in the settings: connections close as they become idle
         self.ssl = ServerFront.of(pool.tls) if pool.tls and self.url.scheme == "https" else None
         self.tls_name = pool.tls.name_for(self.url.host) if pool.tls and self.ssl else None
@@ -75,16 +78,17 @@ class ServerAddress:
                 return upstream
         return None
 
-    def connect(self, exchange: ExchangeEvents) -> None:
-        """Opens a connection for `exchange`, which is told when it is there or cannot be had."""
+    def connect(self, caller: Caller) -> None:
+        """Opens a connection for `caller`, which is told when it is there or cannot be had."""
         upstream = UpstreamConnection(self)
         self.connecting.add(upstream)
-        task = asyncio.get_running_loop().create_task(self._connect(upstream, exchange))
+        task = asyncio.get_running_loop().create_task(self._connect(upstream, caller))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, upstream: UpstreamConnection, exchange: ExchangeEvents) -> None:
-        fault = None
+    async def _connect(self, upstream: UpstreamConnection, caller: Caller) -> None:
+        fault, loop = None, asyncio.get_running_loop()
+        began = loop.time()
         try:
             async with asyncio.timeout(self.connect_timeout):
                 await self._open(upstream)
@@ -93,20 +97,21 @@ class ServerAddress:
             if fault is not faults.SHORTAGE:
                 self._note_down(str(error) or "timeout")
                 self.failed()
-        except Exception as error:  # noqa: BLE001 - a mistake of ours: its exchange must not wait for ever
-            exchange.crashed(error)
-            return
+        except Exception as error:  # noqa: BLE001 - the fence: somebody waits for an answer
+            fault = faults.INTERNAL
+            event(_log, logging.ERROR, "crashed", error=error)
         finally:
             self.connecting.discard(upstream)
         if fault is not None:
             self._pool.has_room()
-            exchange.connect_failed(self, fault)
+            caller.failed(self, fault)
         elif upstream.transport.is_closing():
             self.failed()
-            exchange.connect_failed(self, faults.CONNECTION_LOST)  # accepted and closed at once
+            caller.failed(self, faults.CONNECTION_LOST)  # accepted and closed at once
         else:
+            self.connect_seconds = loop.time() - began
             self._note_up()
-            exchange.connected(upstream)
+            caller.opened(upstream)
 
     def _note_down(self, reason: str) -> None:
         """One line for an outage, however many requests meet it: the metric counts them."""
@@ -118,6 +123,7 @@ class ServerAddress:
         if self.is_down:
             self.is_down = False
             event(_log, logging.INFO, "server_up", server=self.label)
+            self._pool.restore(self)
 
     async def _open(self, upstream: UpstreamConnection) -> None:
         await self._pool.dial(self, upstream)
@@ -152,6 +158,13 @@ class ServerAddress:
         self.is_retired = True
         for upstream in list(self.idle):
             upstream.close()
+
+
+def _family(ip: str | None) -> int:
+    """4 or 6; 0 for a name that is not looked up yet, and for a path."""
+    if ip is None:
+        return 0
+    return 6 if ":" in ip else 4
 
 
 def fault_of(error: Exception) -> Fault:

@@ -149,8 +149,15 @@ class ServerFront(ssl.SSLContext):
         context = self._tls.credentials.now.context
         if self._context is not context:
             self._context, self._session, self._last = context, None, None
-        if self._last is not None:
-            latest = self._last.session
-            if latest is not None and (latest.has_ticket or latest.id):
-                self._session = latest
+        latest = _session_of(self._last)
+        if latest is not None and (latest.has_ticket or latest.id):
+            self._session = latest
         return self._session
+
+
+def _session_of(connection: ssl.SSLObject | None) -> ssl.SSLSession | None:
+    """None too where the handshake broke off at its very beginning, for which ssl raises."""
+    try:
+        return connection.session if connection is not None else None
+    except ValueError:
+        return None

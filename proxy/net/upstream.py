@@ -222,7 +222,8 @@ class UpstreamConnection(Connection):
             exchange.upstream_failed(self, faults.STALE_CONNECTION)
         elif state == _HEAD:
             self.address.failed()
-            exchange.upstream_failed(self, faults.CONNECTION_LOST)
+            fault = faults.HEAD_CUT if attempt.has_answered else faults.CONNECTION_LOST
+            exchange.upstream_failed(self, fault)
         elif is_clean and attempt.body is not None and attempt.body.ends_with_connection:
             self.address.standing.answered()
             exchange.response_end([])

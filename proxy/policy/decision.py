@@ -140,16 +140,23 @@ def has_neighbours(verdicts: list[Verdict]) -> bool:
 
 
 def spared(charges: Sequence[Charge], decision: Decision) -> list[Charge]:
-    """What a request that was admitted gets back, since its answer is a 304; the verdicts tell of it.
+    """What a request that was admitted gets back, since its answer is a 304; the verdicts tell of it."""
+    return _returned(charges, decision, is_304=True)
 
-    Nothing of what was decided without the store: those tokens are counted elsewhere.
-    """
+
+def unspent(charges: Sequence[Charge], decision: Decision) -> list[Charge]:
+    """What one gets back that no server could be had for: all; the verdicts tell of it."""
+    return _returned(charges, decision, is_304=False)
+
+
+def _returned(charges: Sequence[Charge], decision: Decision, *, is_304: bool) -> list[Charge]:
+    """Nothing of what was decided without the store: those tokens are counted elsewhere."""
     back: list[Charge] = []
     if decision.via == LOCAL:
         return back
     for charge, verdict in zip(charges, decision.verdicts, strict=True):
         limit = charge.limit
-        if limit.is_free_304 and verdict.is_admitted:
+        if verdict.is_admitted and (limit.is_free_304 or not is_304):
             verdict.debt = max(verdict.debt - limit.cost_units, 0)
             back.append(charge)
     return back

@@ -7,13 +7,6 @@ some seconds. The figures are those of Finagle's RetryBudget and of Linkerd. Kno
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from proxy import faults
-
-if TYPE_CHECKING:
-    from proxy.faults import Fault
-
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))  # RFC 9110 section 9.2.2
 
 SHARE = 0.2  # of the requests that were answered
@@ -38,14 +31,12 @@ class RetryBudget:
         earned = SHARE * requests + PER_SECOND * seconds
         self._left = min(self._left + earned, earned / seconds * SECONDS)
 
-    def repeats(self, fault: Fault, method: bytes, body_length: int) -> bool:
-        """Whether a request may be sent again whose connection proved closed.
+    def repeats(self, method: bytes, body_length: int) -> bool:
+        """Whether a request may be sent again of which no server has answered a byte.
 
-        Only where nothing of it can have been processed, it is idempotent, and there is no body to repeat.
+        Only if it is idempotent, and there is no body to repeat.
         """
-        if fault.resent != faults.IDEMPOTENT or method not in IDEMPOTENT:
-            return False
-        return body_length == 0 and self.spend()
+        return method in IDEMPOTENT and body_length == 0 and self.spend()
 
     def spend(self) -> bool:
         """Whether one more request may be sent again."""

@@ -86,10 +86,14 @@ class Standing:
         """Whether its ejection ends now. The next failure is then enough for another one."""
         if self.ejected_until is None or now < self.ejected_until:
             return False
+        self.restore(now)
+        return True
+
+    def restore(self, now: float) -> None:
+        """Its ejection ends, whatever was left of it."""
         self.ejected_until = None
         self._back_at = now
         self.failures = max(0, self._trust.failures - 1)
-        return True
 
     # --- what health checks find ---
 

@@ -74,6 +74,7 @@ WAYS = {
     "tls_failed": Way(server="https"),
     "stale_connection": Way(sent=post(), warmed=True, closes=True),
     "connection_lost": Way(closes=True),
+    "head_cut": Way(answered=b"HTTP/1.1 200 OK\r\nX:", closes=True),
     "response_timeout": Way(),
     "malformed_response": Way(answered=b"garbage\r\n\r\n"),
     "response_head_too_large": Way(answered=b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000),

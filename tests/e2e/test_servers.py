@@ -75,3 +75,17 @@ async def test_states_are_told(start_weir, start_origin, ask):
     (ejected,) = events(weir, "server_ejected")
     assert (ejected["server"], ejected["seconds"]) == (dead, 10.0)
     await until(lambda: events(weir, "server_unhealthy"), within=15)
+
+
+async def test_tokens_of_what_no_server_took_go_back_to_redis(start_weir, connect, redis):
+    """However many: what the service has not been asked costs nothing."""
+    few = {"name": "few", "key": ["client-ip"], "rate": "2/h", "burst": 2}
+    weir = start_weir({"store": {"url": redis.url}, "limits": [few]})
+    wire = await connect(weir)
+    seen = []
+    for _ in range(5):
+        await wire.send(get())
+        response = await wire.response()
+        seen.append((response.status, response.value("Retry-After"), b"r=2" in response.value("RateLimit")))
+
+    assert seen == [(502, b"1", True)] * 5

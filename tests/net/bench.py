@@ -153,4 +153,4 @@ class Bench:
         assert self.sweeper._members == set()
         await self.parts.stop()
         self.ledger.check()
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints

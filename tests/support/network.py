@@ -92,7 +92,7 @@ class SocketChannel:
 
 class SocketListener:
     def __init__(self, port: int, host: str, accepted: Callable[[Channel], None]) -> None:
-        sock = socket.socket()
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
         sock.bind((host, port))
