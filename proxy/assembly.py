@@ -13,6 +13,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from proxy.deciding import Front, Question
 from proxy.gateway import Exchange
 from proxy.limiter.memory import MemoryStore
 from proxy.net.connection import Outbox
@@ -31,9 +32,11 @@ from proxy.telemetry.traces import Traces
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.config.sections.front import Listen
     from proxy.config.settings import Settings
     from proxy.limiter.store import Store
     from proxy.net.dial import Dial
+    from proxy.net.downstream import DownstreamConnection
     from proxy.telemetry.metrics import StoreFigures
 
 SWEEP_SECONDS = 0.25  # a deadline may be met this much late; a sweep over 10 000 connections costs 0.6 ms
@@ -91,6 +94,12 @@ class Assembly:
         new_exchange = partial(Exchange, self.shared)
         self.frontend = Frontend(self.sweeper, self.outbox, rules.connections, new_exchange)
         self._flush_timer: asyncio.TimerHandle | None = None
+
+    def protocol(self, listen: Listen) -> Callable[[], DownstreamConnection]:
+        """What serves a connection of the listener."""
+        if listen.mode == "forward":
+            return self.frontend
+        return self.frontend.serving(partial(Question, self.shared, Front(listen)))
 
     async def start(self) -> None:
         self.sweeper.start()

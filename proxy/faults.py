@@ -97,6 +97,8 @@ TOO_MANY_HEADERS: Final[Fault]        = _row("too_many_headers",        431,  DO
 UNKNOWN_EXPECTATION: Final[Fault]     = _row("unknown_expectation",     417,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The only expectation understood is 100-continue.")
 REPEATED_CREDENTIAL: Final[Fault]     = _row("repeated_credential",     400,  DOWNSTREAM, "head",          KEPT,       HEADS,    NEVER,      PLAIN,     "http_request_error", "A credential field is repeated.")
 UNCLEAR_CREDENTIAL: Final[Fault]      = _row("unclear_credential",      400,  DOWNSTREAM, "head",          KEPT,       HEADS,    NEVER,      PLAIN,     "http_request_error", "A credential of this request can be read in more than one way.")
+STRANGE_FRONT: Final[Fault]           = _row("strange_front",           403,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_denied", "Only trusted proxies are answered here.")
+BAD_FRONT: Final[Fault]               = _row("bad_front",               400,  DOWNSTREAM, "head",          KEPT,       HEADS,    NEVER,      PLAIN,     "http_request_error", "The proxy in front does not say clearly which request it asks about.")
 BODY_TOO_LARGE: Final[Fault]          = _row("body_too_large",          413,  DOWNSTREAM, "body",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The request body is too large.")
 MALFORMED_CHUNK: Final[Fault]         = _row("malformed_chunk",         400,  DOWNSTREAM, "body",          CLOSED,     REQUESTS, NEVER,      PLAIN,     "http_request_error", "The chunked request body is not valid.")
 

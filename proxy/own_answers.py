@@ -25,8 +25,8 @@ def refuse(exchange: Exchange, fault: Fault, *, has_body: bool = True) -> None:
     exchange.fault = fault
     keep = fault.keeps_client and exchange.may_keep()
     if fault.status:
-        exchange.status = fault.status
         frame = _frame(exchange)
+        exchange.status = frame.status_of(fault)
         if not has_body:
             frame = frame._replace(has_body=False)
         ending = exchange.shared.date_line + connection_line(exchange.head.minor, keep=keep)

@@ -13,6 +13,9 @@ openssl openssl
 logrotate logrotate
 promtool prometheus
 chromium chromium
+nginx nginx
+haproxy haproxy
+caddy caddy
 chromedriver chromium-driver
 PROGRAMS
 for program in "$@"; do

@@ -345,6 +345,8 @@ def parse_access(value: object) -> str:
         return value
     if "/" not in value or value.endswith("/") or "\0" in value:
         meant = nearest(value, ("stdout", "off"))
-        hint = f"did you mean {meant}?" if meant else f"a file is written with its folder: ./{value}"
+        hint = (
+            f"did you mean {meant}?" if meant else f"a file is written with its folder: {shown(f'./{value}')}"
+        )
         raise ValueError(f"must be stdout, off or the path of a file, not {shown(value)}; {hint}")
     return value

@@ -95,7 +95,7 @@ def _walk(model: type[Section], at: str, *, is_restart: bool) -> Iterator[Entry]
 def _entry(path: str, field: FieldInfo, leaves: tuple[Any, ...], *, is_restart: bool) -> Entry:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     sections = [leaf for leaf in leaves if isinstance(leaf, type) and issubclass(leaf, Section)]
-    choices = tuple(leaf for leaf in leaves if isinstance(leaf, str))
+    choices = tuple(str(leaf) for leaf in leaves if isinstance(leaf, str | int))
     return Entry(
         path=path,
         help=field.description or "",

@@ -92,6 +92,20 @@ def _fixed_address(listen: Listen) -> Hashable:
     return address if address is UNKNOWN or _is_fixed(listen) else object()
 
 
+def deciding(listen: Listen) -> Iterator[AddressValue]:
+    """What is of one mode only."""
+    if listen.mode == "decide":
+        if listen.proxy_protocol:
+            yield (
+                ("proxy_protocol",),
+                "does not go with mode: decide: the proxies that ask speak for themselves",
+            )
+        return
+    for name, usual in (("front", "auto"), ("refuse_with", 429), ("on_bad_front", "deny")):
+        if getattr(listen, name) != usual:
+            yield (name,), "is for mode: decide"
+
+
 def servers(each: Sequence[ServerSettings]) -> Iterator[AddressValue]:
     yield from repeated((ask(server, "url") for server in each), "the server")
 

@@ -67,6 +67,27 @@ def trusted_strangers(settings: Settings) -> Iterator[Place]:
         yield ("forwarded", "trust", index), f"{network} {why}; name the proxies that stand in front"
 
 
+def unasked_listeners(settings: Settings) -> Iterator[Place]:
+    """One that decides for proxies that are not trusted, or lets clients choose to be passed over."""
+    for index, listen in enumerate(settings.listen):
+        if listen.mode == "decide" and not settings.forwarded.trust:
+            yield (
+                ("listen", index, "mode"),
+                (
+                    "decide answers proxies in forwarded.trust alone, and there are none: all are refused;"
+                    " name them there"
+                ),
+            )
+        if listen.on_bad_front == "allow" and listen.front == "auto":
+            yield (
+                ("listen", index, "on_bad_front"),
+                (
+                    "allow lets a client through that sends the fields of another kind of proxy;"
+                    " name the proxy that asks in `front`"
+                ),
+            )
+
+
 def written_by_strangers(settings: Settings) -> Iterator[Place]:
     """Fields that whoever sends a request can fill in as it likes, and that are no credential."""
     for index, limit in enumerate(settings.limits):
@@ -184,6 +205,7 @@ def _covers(network: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network
 DOUBTS: tuple[Doubt, ...] = (
     small_bursts,
     trusted_strangers,
+    unasked_listeners,
     written_by_strangers,
     absent_keys,
     keys_beside_credentials,

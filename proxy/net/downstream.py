@@ -22,7 +22,7 @@ from proxy.net.request_body import RequestBody
 from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
-    from proxy.net.frontend import Frontend
+    from proxy.net.frontend import Frontend, NewExchange
     from proxy.net.interfaces import ExchangeEvents, Held
     from proxy.net.upstream import UpstreamConnection
 
@@ -54,6 +54,7 @@ class DownstreamConnection(Connection):
         "_is_head_begun",
         "_last",
         "_linger_left",
+        "_new_exchange",
         "_state",
         "_unread",
         "body",
@@ -62,10 +63,17 @@ class DownstreamConnection(Connection):
         "scheme",
     )
 
-    def __init__(self, frontend: Frontend, peer: str | None = None, fault: Fault | None = None) -> None:
+    def __init__(
+        self,
+        frontend: Frontend,
+        peer: str | None = None,
+        fault: Fault | None = None,
+        new_exchange: NewExchange | None = None,
+    ) -> None:
         """`peer` is who the client is, if it is not the socket's; with a `fault` it is refused."""
         super().__init__(frontend.outbox, frontend.sweeper)
         self._frontend = frontend
+        self._new_exchange = new_exchange or frontend.new_exchange
         # connection
         self.scheme = b"http"
         self.peer = peer or ""
@@ -263,7 +271,7 @@ class DownstreamConnection(Connection):
         if section.body_length:
             self.body = RequestBody(section.body_length)
         self._last = head if end <= LAST_BYTES and len(section.lines) <= LAST_HEADERS else None
-        exchange = self.exchange = self._frontend.new_exchange(self, head)
+        exchange = self.exchange = self._new_exchange(self, head)
         exchange.begin()
         return self._state != _BUSY or (self.body is not None and self.body.receiver is not None)
 
@@ -289,7 +297,7 @@ class DownstreamConnection(Connection):
     def _exchange(self) -> ExchangeEvents:
         """The one that is under way; else one of no request, to be refused or logged."""
         if self.exchange is None:
-            self.exchange = self._frontend.new_exchange(self, UNREAD)
+            self.exchange = self._new_exchange(self, UNREAD)
         return self.exchange
 
     def _fail(self, fault: Fault) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from proxy.net.interfaces import ConnectionRules, ExchangeEvents
     from proxy.net.sweep import Sweeper
 
+    NewExchange = Callable[[DownstreamConnection, RequestHead], ExchangeEvents]
+
 
 DOOR = 32  # connections at once that are told that there are too many, or are not through their TLS handshake
 PART_SECONDS = 5.0  # connections at rest end within, at a drain ...
@@ -36,7 +38,7 @@ class Frontend:
         sweeper: Sweeper,
         outbox: Outbox,
         limits: ConnectionRules,
-        new_exchange: Callable[[DownstreamConnection, RequestHead], ExchangeEvents],
+        new_exchange: NewExchange,
     ) -> None:
         self.sweeper = sweeper
         self.outbox = outbox
@@ -51,6 +53,10 @@ class Frontend:
 
     def __call__(self) -> DownstreamConnection:
         return DownstreamConnection(self)
+
+    def serving(self, new_exchange: NewExchange) -> Callable[[], DownstreamConnection]:
+        """The protocol of a listener whose requests are exchanges of another kind."""
+        return lambda: DownstreamConnection(self, new_exchange=new_exchange)
 
     @property
     def most(self) -> float:

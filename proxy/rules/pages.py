@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxy import faults
 from proxy.contract.problem import Problems, form_of, problem_head_lines
 from proxy.contract.redaction import WITHHELD
+from proxy.faults import INTERNAL
 from proxy.http1.headers import RESPONSE_DROPS, RESPONSE_DROPS_LIMITED, named_by
 from proxy.http1.serialise import status_line
 from proxy.policy import fields
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 256  # of header fields that a page may hold: what is longer will hardly come again
 PAGES_MAX = 512  # a kind is new in each second, since the Date is a part of it
+_PASSAGE = status_line(200)
 _OF_UNCHANGED = frozenset(b"cache-control content-location date etag expires vary".split())
 
 
@@ -36,6 +38,12 @@ class Frame(NamedTuple):
     origin: bytes  # lines for a browser app of another origin
     has_body: bool
     id_bytes: int  # of the request id
+    refuse_with: int = 0  # the status of every refusal, for a proxy that knows no other; 0: each has its own
+
+    def status_of(self, fault: Fault) -> int:
+        """401 is understood everywhere, and what is broken is no refusal."""
+        status = fault.status
+        return self.refuse_with if self.refuse_with and status != 401 and fault is not INTERNAL else status
 
 
 class Kind(NamedTuple):
@@ -92,13 +100,16 @@ class Pages:
 
     def _refusal(self, fault: Fault, kind: Kind) -> Page:
         lines, frame = kind.lines, kind.frame
+        status = frame.status_of(fault)
+        if status != fault.status:
+            lines += b"X-Refusal-Status: %d\r\n" % fault.status
         if ":" in fault.extra:
             lines += b"%b\r\n" % fault.extra.encode()
         if self._tells_cause:
             lines += b"Proxy-Status: weir;error=%b\r\n" % fault.proxy_error.encode()
         violated = kind.violated if fault is faults.LIMITED else ()
-        head, body = frame.problems.pieces(fault.status, fault.detail, frame.id_bytes, violated)
-        page = _laid_out(fault.status, head + lines, body, kind)
+        head, body = frame.problems.pieces(status, fault.detail, frame.id_bytes, violated)
+        page = _laid_out(status, head + lines, body, kind)
         self._keep(kind, page)
         return page
 
@@ -106,6 +117,17 @@ class Pages:
         if len(self._pages) >= PAGES_MAX:
             self._pages.clear()
         self._pages[kind] = page
+
+    # --- to a proxy that asked who may pass ---
+
+    def passage(self, decision: Decision | None, request_id: str, ending: bytes) -> bytes:
+        told = fields.fields(decision, self._dialect) if decision is not None else b""
+        return b"%bContent-Length: 0\r\nCache-Control: no-store\r\n%bX-Request-Id: %b\r\n%b" % (
+            _PASSAGE,
+            told,
+            request_id.encode(),
+            ending,
+        )
 
     # --- in the place of an answer ---
 

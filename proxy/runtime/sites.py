@@ -14,27 +14,34 @@ from proxy.runtime.sockets import BACKLOG, StartError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proxy.config.sections.front import Listen, ListenTls
     from proxy.runtime.listener_tls import Handshakes
     from proxy.runtime.sockets import ListenSockets
 
+    Protocol = Callable[[], asyncio.Protocol]
 
-class TlsSite(web.SockSite):
-    """A socket that serves TLS, whose handshakes have a time to end."""
+
+class ListenerSite(web.SockSite):
+    """A socket served by the protocol of its listener; TLS handshakes have a time to end."""
 
     def __init__(
-        self, runner: web.BaseRunner, sock: socket.socket, tls: ListenerTls, handshake_timeout: float
+        self,
+        runner: web.BaseRunner,
+        sock: socket.socket,
+        protocol: Protocol,
+        tls: ListenerTls | None,
+        handshake_timeout: float,
     ) -> None:
-        super().__init__(runner, sock, ssl_context=tls.front, backlog=BACKLOG)
-        self._handshake_timeout = handshake_timeout
+        super().__init__(runner, sock, ssl_context=tls.front if tls is not None else None, backlog=BACKLOG)
+        self._protocol = protocol
+        self._handshake_timeout = handshake_timeout if tls is not None else None
 
     async def start(self) -> None:
         await web.BaseSite.start(self)
-        assert self._runner.server is not None
         self._server = await asyncio.get_running_loop().create_server(
-            self._runner.server,
+            self._protocol,
             sock=self._sock,
             ssl=self._ssl_context,
             backlog=self._backlog,
@@ -58,20 +65,18 @@ def _tls(tls: ListenTls | None, setting: str, handshakes: Handshakes) -> Listene
 
 async def serve_listeners(
     runner: web.BaseRunner,
-    listens: Sequence[Listen],
+    listens: Sequence[tuple[Listen, Protocol]],
     opened: ListenSockets,
     listeners: Sequence[ListenerTls | None],
     handshake_timeout: float,
 ) -> None:
-    for listen, sockets, tls in zip(listens, opened, listeners, strict=True):
+    for (listen, protocol), sockets, tls in zip(listens, opened, listeners, strict=True):
         for sock in sockets:
             if listen.proxy_protocol:
                 context = tls.front if tls is not None else None
                 await AnnouncedSite(runner, sock, ssl_context=context, backlog=BACKLOG).start()
-            elif tls is None:
-                await web.SockSite(runner, sock, backlog=BACKLOG).start()
             else:
-                await TlsSite(runner, sock, tls, handshake_timeout).start()
+                await ListenerSite(runner, sock, protocol, tls, handshake_timeout).start()
 
 
 async def shut(runner: web.BaseRunner | None) -> None:

@@ -74,7 +74,8 @@ class Worker:
         await self._runner.setup()
         self._listeners = listener_tls(self.settings.listen, self._handshakes)
         patience = self.settings.downstream.timeouts.head
-        await serve_listeners(self._runner, self.settings.listen, own.listeners, self._listeners, patience)
+        served = [(listen, self.parts.protocol(listen)) for listen in self.settings.listen]
+        await serve_listeners(self._runner, served, own.listeners, self._listeners, patience)
         self._renewing = asyncio.create_task(self._renewals.run())
         if own.admin is not None:
             self._admin = await serve_admin(self._admin_sources(), own.admin)

@@ -44,6 +44,10 @@ def door(data: bytes, **more) -> Way:
     return Way(sent=data, **more)
 
 
+def decide(forwarded):
+    return {"listen": [{"address": "127.0.0.1:0", "mode": "decide"}], "forwarded": forwarded}
+
+
 WAYS = {
     "malformed_head": door(b"GET / HTTP/1.1\nHost: a\n\n"),
     "unsupported_version": door(get(version="HTTP/2.0")),
@@ -60,6 +64,8 @@ WAYS = {
     "unknown_expectation": door(get("Expect: a")),
     "unclear_credential": door(get("X-Auth-Token: a, b"), changes=limit()),
     "repeated_credential": door(get("X-Auth-Token: a", "X-Auth-Token: b"), changes=limit()),
+    "strange_front": door(get(), changes=decide({"trust": ["10.0.0.1"]})),
+    "bad_front": door(get("X-Original-URI: /"), changes=decide({"trust": ["127.0.0.1"]})),
     "body_too_large": door(get("Content-Length: 101", method="POST")),
     "malformed_chunk": door(get(CHUNKED, method="POST") + b"zz\r\n"),
     "head_timeout": door(get()[:-2]),

@@ -117,7 +117,8 @@ class Bench:
         )
         await self.parts.start()
         await self.runner.setup()
-        self.listener = await network().serve(self.frontend, send_bytes)
+        protocol = self.parts.protocol(self.parts.settings.listen[0])
+        self.listener = await network().serve(protocol, send_bytes)
         self.port = self.listener.port
 
     async def recorded(self, count=1):

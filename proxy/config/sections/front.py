@@ -46,11 +46,28 @@ class ListenTls(Section):
 
 class Listen(Section):
     alone = "address"
+    fits = (checks.deciding,)
 
     address: AddressText = setting("host:port, [v6]:port or unix:/path.")
     tls: ListenTls | None = setting("Serve TLS with this certificate; null serves plain HTTP.", None)
     proxy_protocol: Flag = setting(
         "Require the PROXY protocol, version 1 or 2, at the start of each connection.", default=False
+    )
+    mode: Literal["forward", "decide"] = setting(
+        "decide: forward nothing, and answer other proxies, who must be in forwarded.trust, who may pass.",
+        "forward",
+    )
+    front: Literal["auto", "nginx", "traefik", "caddy", "envoy", "haproxy"] = setting(
+        "With mode: decide, the kind of proxy that asks, which says where it tells the request."
+        " auto: by what it sends.",
+        "auto",
+    )
+    refuse_with: Literal[429, 403] = setting(
+        "With mode: decide, the status of refusals; 403 for fronts that know nothing else, as nginx.", 429
+    )
+    on_bad_front: Literal["deny", "allow"] = setting(
+        "With mode: decide, when a front leaves out or doubles what it must tell: refuse, or let pass.",
+        "deny",
     )
 
     @property
