@@ -275,7 +275,7 @@ def test_access_log_goes_to_stdout_nowhere_or_a_file(text):
         ("Stdout", "must be stdout, off or the path of a file, not 'Stdout'; did you mean stdout?"),
         (
             "access.log",
-            "must be stdout, off or the path of a file, not 'access.log'; a file is written with its folder: ./access.log",
+            "must be stdout, off or the path of a file, not 'access.log'; a file is written with its folder: './access.log'",
         ),
         (False, "must be stdout, off or the path of a file, not false; did you mean off?"),
         (None, "must be stdout, off or the path of a file, not null"),

@@ -165,7 +165,7 @@ MISTAKES = [
     ("log: {format: apache}", "1:15: log.format: must be json, ecs, text, common or combined, not 'apache'"),
     ("log: {fields: [cookie]}", "1:16: log.fields[0]: must be user_agent, referer, host or trace_id, not 'cookie'"),
     ("log: {program: xml}", "1:16: log.program: must be auto, json or text, not 'xml'"),
-    ("log: {access: access.log}", "1:15: log.access: must be stdout, off or the path of a file, not 'access.log'; a file is written with its folder: ./access.log"),
+    ("log: {access: access.log}", "1:15: log.access: must be stdout, off or the path of a file, not 'access.log'; a file is written with its folder: './access.log'"),
     ("store: {prefix: ''}", "1:17: store.prefix: has 1 to 64 letters, digits, _ . or -, such as orders-api, not ''"),
     ("store: {prefix: 'a:b'}", "1:17: store.prefix: has 1 to 64 letters, digits, _ . or -, such as orders-api, not 'a:b'"),
     ("store: {prefix: '{a}'}", "1:17: store.prefix: has 1 to 64 letters, digits, _ . or -, such as orders-api, not '{a}'"),
