@@ -183,7 +183,7 @@ class Exchange(Record):
     def interim(self, head: ResponseHead) -> None:
         """100 Continue, 103 Early Hints (RFC 9110 section 15.2); HTTP/1.0 does not know them."""
         if self.head.minor == 1:
-            self.downstream.write(interim_head(head))
+            self.downstream.write(interim_head(head.status, self.rules.judgement.interim_lines(head)))
 
     def response_head(self, upstream: UpstreamConnection, head: ResponseHead, data: bytes) -> None:
         """`data` is what came of the body with it."""

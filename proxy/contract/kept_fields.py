@@ -2,7 +2,7 @@
 
 Those that describe the body that went, and those that tell of the inside of the service, go; so does any
 field whose value looks like a secret or like the text of a failure, whatever its name. What a client acts on
-stays.
+stays; so do the fields that the config names, unless their values tell of the inside.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from proxy.contract.insides import tells
 from proxy.contract.masking import MASK, masked
 from proxy.http1.headers import RESPONSE_DROPS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
+
+    from proxy.http1.head import ResponseHead
 
 NAME_BYTES = 64  # no field that a client acts on has a longer name
 VALUE_BYTES = 1024  # a longer value is a payload of its own
@@ -56,12 +59,10 @@ _LEAKING_NAME = re.compile(
     rb"(?:-|$)"
 )
 
-# What no value of a header holds for a good reason: files, frames, statements, addresses of the inside.
+# What no value of a header holds for a good reason, beside what is in insides.py.
 _TELLING_VALUE = re.compile(
-    rb"Traceback|[Ee]xception|[Ss]tack ?[Tt]race|\b[Ee]rror\b.*(?: at | in |line )"
-    rb"|(?:^|[\s\"'(=])/(?:home|usr|var|opt|srv|app|etc|tmp|root|proc|mnt|data|workspace)/|[A-Za-z]:\\|\.(?:py|php|rb|java|cs|go|js|ts):\d"
-    rb"|\b(?:SELECT\b.*\bFROM|INSERT\s+INTO|UPDATE\b.*\bSET|DELETE\s+FROM)\b"
-    rb"|(?<![\d.])(?:(?:10|127)\.\d{1,3}|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.\d{1,3}\.\d{1,3}(?!\d)"
+    rb"[Ee]xception|\b[Ee]rror\b.*(?: at | in |line )"
+    rb"|(?:^|[\s\"'(=])/(?:home|usr|var|opt|srv|app|etc|tmp|root|proc|mnt|data|workspace)/|[A-Za-z]:\\"
 )
 
 # Names whose values are credentials: never in a log.
@@ -73,11 +74,21 @@ _CREDENTIAL_NAME = re.compile(
 def kept_headers(
     headers: Iterable[tuple[bytes, bytes]], asked: Container[bytes] = ()
 ) -> list[tuple[bytes, bytes]]:
-    """The fields that may go to the client, as they came; `asked` names more, whatever they say."""
+    """The fields that may go to the client, as they came; `asked` names more, whose secrets are for it."""
     return [
         (name, value)
         for name, value in headers
-        if (lower := name.lower()) in asked or not (leaking(lower) or telling(value))
+        if not (tells(value) if (lower := name.lower()) in asked else leaking(lower) or telling(value))
+    ]
+
+
+def hints(head: ResponseHead, asked: Container[bytes] = ()) -> list[tuple[bytes, bytes]]:
+    """Of an interim answer: Link of 103 Early Hints (RFC 8297), and what the config names."""
+    return [
+        (name, value)
+        for name, value in head.headers
+        if ((lower := name.lower()) in asked or (lower == b"link" and head.status == 103))
+        and not tells(value)
     ]
 
 
@@ -112,7 +123,7 @@ def telling(value: bytes) -> bool:
 @lru_cache(512)
 def _telling(value: bytes) -> bool:
     text = value.decode("latin-1")
-    return _TELLING_VALUE.search(value) is not None or masked(text) != text
+    return tells(value) or _TELLING_VALUE.search(value) is not None or masked(text) != text
 
 
 def logged_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:

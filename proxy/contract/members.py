@@ -1,7 +1,7 @@
 """Which members of the service's error object may stay when it is replaced.
 
 Those the config lists. Only at the top level, only plain values, only short ones, and none that looks like a
-secret.
+secret or tells of the inside of the service.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from proxy.contract.insides import tells
 from proxy.contract.masking import masked
 
 if TYPE_CHECKING:
@@ -41,4 +42,4 @@ def _is_harmless(name: str, value: object) -> bool:
     if not isinstance(value, str) or len(value) > VALUE_CHARS:
         return False
     line = f"{name}={value}"
-    return masked(line) == line and value.isprintable()
+    return value.isprintable() and masked(line) == line and not tells(value.encode())

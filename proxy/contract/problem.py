@@ -53,7 +53,7 @@ class Layout(Protocol):
     """What an error object looks like."""
 
     content_type: str
-    own_members: frozenset[str] | None  # of the object; None if it is none, and nothing can be added
+    is_object: bool  # JSON to which members can be added
 
     def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:
         """The body, with {request_id} where the id belongs."""
@@ -107,12 +107,17 @@ class Problems:
         *,
         members: Mapping[str, Scalar] | None = None,
     ) -> tuple[bytes, bytes]:
-        """The Content-Type and the body. `members` are added to the object; its own are never replaced."""
-        text = self._layout.text(status, title_of(status), detail, ())
-        text = text.replace(_ID, escaped(request_id))
-        own = self._layout.own_members
-        if members and own is not None:
-            text = _extended(text, {name: value for name, value in members.items() if name not in own})
+        """The Content-Type and the body.
+
+        `members` are added to the object; its own are never replaced, but for the detail.
+        """
+        members = members if members and self._layout.is_object else {}
+        told = members.get("detail")
+        detail = told if isinstance(told, str) and _ID not in told else detail
+        text = self._layout.text(status, title_of(status), detail, ()).replace(_ID, escaped(request_id))
+        if members:
+            taken = json.loads(text)
+            text = _extended(text, {name: value for name, value in members.items() if name not in taken})
         return self.content_type, text.encode()
 
     def _row(self, status: int, detail: str | None, violated: tuple[str, ...]) -> Row:
@@ -164,7 +169,7 @@ class ProblemLayout:
     def __init__(self, content_type: str = PROBLEM_TYPE) -> None:
         self.content_type = content_type
 
-    own_members: frozenset[str] | None = frozenset(("type", "title", "status", "instance", "requestId"))
+    is_object = True
 
     def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:
         members: dict[str, object] = {
@@ -184,7 +189,7 @@ class PageLayout:
     """A small page for people, neutral: nothing of the service, nothing that is loaded."""
 
     content_type = "text/html; charset=utf-8"
-    own_members: frozenset[str] | None = None
+    is_object = False
 
     def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem layout's alone
         return (
@@ -196,7 +201,7 @@ class PageLayout:
 
 class PlainLayout:
     content_type = "text/plain; charset=utf-8"
-    own_members: frozenset[str] | None = None
+    is_object = False
 
     def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem layout's alone
         return f"{status} {title}\n{detail or ''}\nRequest id: {_ID}\n"
@@ -208,12 +213,11 @@ class TemplateLayout:
     def __init__(self, content_type: str, template: str) -> None:
         """Raises ValueError for a template that would not always become JSON where it must."""
         self.content_type = content_type
-        self.own_members: frozenset[str] | None = None
+        self.is_object = False
         template = parse_template(template).strip()
         self._pieces = _PLACEHOLDER.split(template)
         if is_json(content_type):
-            sample = _json_of(template, self)
-            self.own_members = frozenset(sample) if isinstance(sample, dict) else None
+            self.is_object = isinstance(_json_of(template, self), dict)
 
     def text(self, status: int, title: str, detail: str | None, violated: Sequence[str]) -> str:  # noqa: ARG002 - the problem layout's alone
         values = {"status": str(status), "title": escaped(title), "detail": escaped(detail or "")}

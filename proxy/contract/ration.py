@@ -19,14 +19,22 @@ class Ration:
 
     def admits(self, now: float) -> bool:
         """Whether one more may be written; `passed_over` of the time before is then still to be read."""
-        if now > self._last:
-            self._tokens = min(self._burst, self._tokens + (now - self._last) * self._per_second)
-            self._last = now
+        self._refill(now)
         if self._tokens < 1:
             self.passed_over += 1
             return False
         self._tokens -= 1
         return True
+
+    def is_full(self, now: float) -> bool:
+        """Nothing was asked for a while."""
+        self._refill(now)
+        return self._tokens >= self._burst
+
+    def _refill(self, now: float) -> None:
+        if now > self._last:
+            self._tokens = min(self._burst, self._tokens + (now - self._last) * self._per_second)
+            self._last = now
 
     def take_passed_over(self) -> int:
         """How many were passed over since the last call."""

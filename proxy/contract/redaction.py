@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.names import is_json
 from proxy.contract.capture import CAPTURE_BYTES, captured, decoded
-from proxy.contract.kept_fields import kept_headers, logged_headers, may_stay
+from proxy.contract.kept_fields import hints, kept_headers, logged_headers, may_stay
 from proxy.contract.leaks import leak_in
 from proxy.contract.masking import masked
 from proxy.contract.members import kept_members
@@ -46,6 +46,12 @@ class Redaction:
     @classmethod
     def from_settings(cls, errors: ErrorSettings) -> Redaction:
         return cls(errors.redact, errors.keep_members, errors.keep_headers)
+
+    def interim_lines(self, head: ResponseHead) -> bytes:
+        """The header lines of an interim answer as it goes on, whatever the final one will be."""
+        of_this_hop = RESPONSE_DROPS | named_by(head.lowered.get(b"connection", b"")) | {b"content-length"}
+        kept = hints(head, self._keep_headers)
+        return b"".join([b"%b: %b\r\n" % field for field in kept if field[0].lower() not in of_this_hop])
 
     def original(self, head: ResponseHead) -> Original:
         return Original(head, self._keep, self._keep_headers)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in REASONS.items()}
 
-_INTERIM_DROPS = HOP_BY_HOP | {b"content-length"}  # RFC 9110 section 8.6: a 1xx has no body
+_SWITCHING_DROPS = HOP_BY_HOP | {b"content-length"}  # RFC 9110 section 8.6: a 1xx has no body
 
 
 def status_line(status: int) -> bytes:
@@ -28,9 +28,9 @@ def connection_line(minor: int, *, keep: bool) -> bytes:
     return b"\r\n" if minor == 1 else b"Connection: keep-alive\r\n\r\n"
 
 
-def interim_head(head: ResponseHead) -> bytes:
-    """A 1xx response as it goes on to the client."""
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, response_lines(head, _INTERIM_DROPS))
+def interim_head(status: int, lines: bytes) -> bytes:
+    """A 1xx response as it goes on to the client, with these header lines."""
+    return b"%b%b\r\n" % (status_line(status), lines)
 
 
 def switching_head(head: ResponseHead, request_id: str) -> bytes:
@@ -38,7 +38,7 @@ def switching_head(head: ResponseHead, request_id: str) -> bytes:
     upgrade = head.fields.get(b"upgrade", b"")
     return b"HTTP/1.1 101 %b\r\n%bConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n" % (
         head.reason,
-        response_lines(head, _INTERIM_DROPS | {b"x-request-id"}),
+        response_lines(head, _SWITCHING_DROPS | {b"x-request-id"}),
         upgrade,
         request_id.encode(),
     )

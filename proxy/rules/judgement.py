@@ -70,6 +70,10 @@ class Judgement:
             return ()
         return self._contract.violations(head.status, head.lowered)
 
+    def interim_lines(self, head: ResponseHead) -> bytes:
+        """The header lines of an interim answer as it goes on."""
+        return self._redaction.interim_lines(head)
+
     def body_filter(self, request: RequestHead, head: ResponseHead, budget: Budget) -> BodyFilter | None:
         """What stands between the answer and the client; None where it passes as it comes."""
         if self._redaction.covers(head.status):

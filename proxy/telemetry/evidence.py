@@ -1,6 +1,7 @@
 """What the log keeps of answers that broke a promise: originals of replaced ones, leaks, violations.
 
-All are counted; the log takes a ration of them, so that no storm of errors fills a disk. Knows nothing of how
+All are counted; the log takes a ration of them, so that no storm of errors fills a disk: of originals some a
+second, of violations one an hour for each status and rule. What was left out is told. Knows nothing of how
 they were found.
 """
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 # A line has 16 KiB of a body and 64 header fields of 1 KiB at most, nearly always far less: at worst a burst
 # is 16 MB, and then come 1.6 MB a second. 20 a second is more than anybody reads.
 ORIGINALS_PER_SECOND, ORIGINALS_BURST = 20, 200
-VIOLATIONS_PER_SECOND, VIOLATIONS_BURST = 1, 10  # samples: the metric counts
+VIOLATION_SECONDS = 3600.0  # between two lines of the same kind: the metric counts
 
 _log = logging.getLogger("weir.gateway")
 
@@ -33,7 +34,7 @@ class Evidence:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._originals = Ration(ORIGINALS_PER_SECOND, ORIGINALS_BURST)
-        self._violations = Ration(VIOLATIONS_PER_SECOND, VIOLATIONS_BURST)
+        self._violations: dict[tuple[int, str], Ration] = {}  # as many as the contract has rules
 
     def replaced(self, exchange: Record, original: Original) -> None:
         if original.leak:
@@ -49,8 +50,10 @@ class Evidence:
     def violated(self, exchange: Record, status: int, rule: str) -> None:
         """The answer passes."""
         self._metrics.count_violation(status, rule)
-        violations = self._violations
-        if violations.admits(monotonic()):
+        ration = self._violations.get((status, rule))
+        if ration is None:
+            ration = self._violations[status, rule] = Ration(1 / VIOLATION_SECONDS, 1)
+        if ration.admits(monotonic()):
             method, target = method_text(exchange.method), target_text(exchange.target)
             event(
                 _log,
@@ -60,8 +63,14 @@ class Evidence:
                 rule=rule,
                 request_id=exchange.request_id,
                 request=f"{method} {target}",
-                passed_over=violations.take_passed_over(),
+                passed_over=ration.take_passed_over(),
             )
+
+    def sweep(self) -> None:
+        """Tells of originals that were left out once the storm is over, when no other line does."""
+        originals = self._originals
+        if originals.passed_over and originals.is_full(monotonic()):
+            event(_log, logging.WARNING, "originals_left_out", passed_over=originals.take_passed_over())
 
     def _note_original(self, exchange: Record, original: Original, word: str) -> None:
         """With the request id that the client was given."""

@@ -7,6 +7,7 @@ given a credential; a pydantic secret prints as asterisks.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from datetime import UTC, datetime
@@ -56,9 +57,21 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)[-TRACEBACK_CHARS:]
         try:
-            return msgspec.json.encode(line, enc_hook=str).decode()
+            return _unambiguous(msgspec.json.encode(line, enc_hook=str).decode())
         except Exception:  # noqa: BLE001 - no Unicode, no str(): shown as well as it can be
             return msgspec.json.encode({name: _ascii(value) for name, value in line.items()}).decode()
+
+
+def _unambiguous(line: str) -> str:
+    """JSON escapes controls up to U+001F; the others, and what turns or breaks a line on a terminal, here.
+
+    U+0080 to U+009F, U+2028, U+202E and all that prints as nothing (Unicode: Cc, Cf, Zl, Zp).
+    """
+    return line if line.isprintable() else "".join([_escape(each) for each in line])
+
+
+def _escape(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1].replace("\x7f", "\\u007f")
 
 
 def _opening(record: logging.LogRecord, word: str) -> dict[str, object]:

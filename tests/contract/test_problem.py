@@ -144,6 +144,17 @@ def test_kept_members_come_behind_the_own_ones():
     assert (said["errorCode"], said["status"], said["requestId"]) == ("E-17", 500, ID)
 
 
+def test_no_member_is_there_twice():
+    """The service's detail, if it may stay, stands in the place of ours; all else of ours stays."""
+    members = {"detail": "The entity is locked.", "title": "x", "violated-policies": "x"}
+    for status, places in ((500, 1), (429, 1)):
+        _, body = problems().body(status, "Withheld.", ID, members=members)
+        pairs = json.loads(body, object_pairs_hook=list)
+        assert len(dict(pairs)) == len(pairs)
+        assert dict(pairs)["detail"] == "The entity is locked."
+        assert body.count(b"violated-policies") == places
+
+
 def test_kept_members_join_a_template():
     """Also where the error object has the service's own shape, even an empty one."""
     _, own = templated(OWN).body(500, None, ID, members={"errorCode": 17, "error": "x"})

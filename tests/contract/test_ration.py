@@ -22,6 +22,15 @@ def test_what_was_passed_over_is_told_once():
     assert ration.take_passed_over() == 0
 
 
+def test_it_is_full_after_a_rest():
+    """So that who was passed over last is told of too."""
+    ration = Ration(2.0, 4)
+    for _ in range(6):
+        ration.admits(5.0)
+
+    assert [ration.is_full(now) for now in (5.0, 6.9, 7.0)] == [False, False, True]
+
+
 def test_a_clock_that_steps_back_gives_nothing():
     """Nor does it take anything."""
     ration = Ration(1.0, 2)

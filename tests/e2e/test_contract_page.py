@@ -29,7 +29,7 @@ CLOSING = """\
 ## What answers must have
 
 `weir check FILE` shows what is asked of the service's answers by status; `contract.rules` changes it (docs/configuration.md). An answer that
-breaks it passes, is counted in `weir_contract_violations_total`, and now and then logged.
+breaks it passes, is counted in `weir_contract_violations_total`, and logged once an hour for each status and rule.
 
 A 429 of the service itself passes too; with `on_upstream_429: drain` Weir refuses the client until its Retry-After is over (docs/limits.md).
 

@@ -26,6 +26,22 @@ async def test_early_hints_pass(weir, origin, ask):
     assert (response.status, response.body) == (200, b"ok")
 
 
+async def test_interim_answer_is_no_way_out(weir, origin, ask):
+    """It keeps what it is for; what tells of the inside goes, whatever the final answer will be."""
+    hints = (
+        b"HTTP/1.1 103 NullReferenceException\r\nLink: </a.css>; rel=preload\r\nX-Powered-By: PHP\r\n"
+        b"Link: <http://10.0.3.17/b.css>; rel=preload\r\nLink: <postgres://app:hunter2@db/x>\r\n"
+        b"Set-Cookie: sid=1\r\nX-Debug: SELECT 1 FROM users\r\n\r\n"
+        b"HTTP/1.1 102 Processing\r\nServer: Kestrel\r\nLink: </c.css>\r\n\r\n"
+    )
+    response = await answered(ask, weir, origin, hints + answer(500, b"Traceback"))
+    early, processing = response.interim
+
+    assert (early.reason, early.headers) == (b"Early Hints", [(b"Link", b"</a.css>; rel=preload")])
+    assert (processing.status, processing.headers) == (102, [])
+    assert response.status == 500
+
+
 async def test_old_client_gets_no_interim_response(weir, origin, ask):
     """HTTP/1.0 does not know them (RFC 9110 section 15.2)."""
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"

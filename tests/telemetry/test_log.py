@@ -109,6 +109,18 @@ def test_text_from_outside_forges_no_line(lines):
     assert line["odd"] == "\\ud800"
 
 
+def test_text_from_outside_moves_no_terminal():
+    """C1 controls, turns of direction, line separators, what prints as nothing: escaped, and read back whole."""
+    odd = "\x7f\x85\x9b31m\u2028\u2029\u202e\u2066\ufeff\u200b\U000e0041 caf\u00e9 \u65e5"
+    record = logging.LogRecord("weir.test", logging.INFO, "", 0, "odd", None, None)
+    record.fields = {"text": odd, "na\u202eme": 1}
+    written = module.JsonFormatter().format(record)
+
+    assert written.isprintable()
+    assert "caf\u00e9 \u65e5" in written
+    assert (json.loads(written)["text"], json.loads(written)["na\u202eme"]) == (odd, 1)
+
+
 def test_secret_is_not_shown(lines):
     """A setting that is logged by mistake."""
     event(log, logging.INFO, "settings", token=SecretStr("S3CR3T"), both=[SecretStr("S3CR3T")])

@@ -55,7 +55,7 @@ class ErrorSettings(Section):
         "Members of a JSON error object that may stay when it is redacted.", []
     )
     keep_headers: tuple[HeaderName, ...] = setting(
-        "Header fields of a redacted answer that stay too, such as Set-Cookie and Location.", []
+        "Header fields that stay in redacted and interim answers too, such as Set-Cookie and Location.", []
     )
     format: Annotated[
         Annotated[Literal["problem"], Tag("<word>")] | Annotated[ErrorTemplate, Tag("<template>")],

@@ -1,0 +1,58 @@
+"""What the log keeps of broken promises: rations, and a word about what was left out."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from proxy.telemetry import evidence as module
+from proxy.telemetry.evidence import ORIGINALS_BURST, ORIGINALS_PER_SECOND, VIOLATION_SECONDS, Evidence
+from proxy.telemetry.metrics import Metrics
+from tests.contract.test_redaction import original
+from tests.telemetry.exchanges import exchange
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Moved by hand."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(module, "monotonic", lambda: clock.now)
+    return clock
+
+
+@pytest.fixture
+def told(caplog):
+    caplog.set_level(logging.WARNING, "weir.gateway")
+    return lambda: [(record.getMessage(), record.fields.get("passed_over")) for record in caplog.records]
+
+
+EXCHANGE = exchange()
+
+
+def test_violation_is_told_once_an_hour_for_each_kind(clock, told):
+    """With how many there were since; all of them are counted."""
+    metrics = Metrics()
+    evidence = Evidence(metrics)
+    for status, rule in [(201, "missing_location"), (201, "missing_location"), (405, "missing_allow")] * 50:
+        evidence.violated(EXCHANGE, status, rule)
+    clock.now += VIOLATION_SECONDS
+    evidence.violated(EXCHANGE, 201, "missing_location")
+
+    assert told() == [("violation", 0), ("violation", 0), ("violation", 99)]
+    assert sum(metrics.contract_violations.values()) == 151
+
+
+def test_storm_of_originals_is_bounded_and_its_rest_is_told(clock, told):
+    """Also if nothing fails afterwards."""
+    evidence = Evidence(Metrics())
+    for _ in range(ORIGINALS_BURST + 300):
+        evidence.replaced(EXCHANGE, original(b"details"))
+    evidence.sweep()
+    assert told() == [("redacted", None)] * ORIGINALS_BURST
+    clock.now += ORIGINALS_BURST / ORIGINALS_PER_SECOND
+    for _ in range(3):
+        evidence.sweep()
+
+    assert told()[ORIGINALS_BURST:] == [("originals_left_out", 300)]
