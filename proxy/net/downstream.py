@@ -16,7 +16,7 @@ from proxy import faults
 from proxy.faults import Fault
 from proxy.http1.framing import UNTIL_CLOSE
 from proxy.http1.head import UNREAD, RequestHead, request_head, unfinished_fault
-from proxy.net.connection import Connection, reset_at_close
+from proxy.net.connection import LINGER_SECONDS, Connection, reset_at_close
 from proxy.net.kernel import has_input
 from proxy.net.request_body import RequestBody
 from proxy.net.sweep import NEVER
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 READ_AHEAD_BYTES: Final = 64 * 1024  # unread input until the socket is paused (asyncio's streams: 64 KiB)
 LAST_BYTES: Final = 2 * 1024  # a longer head is not kept for the next request to be compared with ...
 LAST_HEADERS: Final = 32  # ... nor one of more fields: 300 bytes each, and the connection may rest
-LINGER_BYTES = 8 * 1024 * 1024  # read and dropped at most once it has ended: LINGER_SECONDS of 32 Mbit/s
+UPLOAD_SECONDS: Final = (
+    30.0  # once it has ended, what still comes is read and dropped (nginx: lingering_time)
+)
 TURN: Final = 32  # heads and pieces of bodies until others have their turn: about 1 ms at 25 us each
 CHUNKED_BYTES = 32 * 1024  # of a chunked body, a turn: 10 ms if its chunks are of one byte
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
@@ -53,7 +55,7 @@ class DownstreamConnection(Connection):
         "_is_advancing",
         "_is_head_begun",
         "_last",
-        "_linger_left",
+        "_linger_until",
         "_new_exchange",
         "_state",
         "_unread",
@@ -83,7 +85,7 @@ class DownstreamConnection(Connection):
         self._is_advancing = False  # or will go on in the next tick
         self._last: RequestHead | None = None  # what the next head may repeat
         self._unread: Held | None = None  # of the answer before, if the client has not taken it all
-        self._linger_left = LINGER_BYTES
+        self._linger_until = 0.0
         # request
         self.exchange: ExchangeEvents | None = None
         self.body: RequestBody | None = None  # of the request; None if it has none
@@ -116,12 +118,16 @@ class DownstreamConnection(Connection):
             if self.body is not None and self.body.receiver is not None:
                 self.body.pass_on(self.body.receiver, data)
         elif state == _LINGERING:
-            self._linger_left -= len(data)
-            if self._linger_left < 0:
-                self.transport.abort()
+            self._hear_out()
         elif state != _CLOSED:
             self._buffer = self._buffer + data if self._buffer else data
             self._advance()
+
+    def _hear_out(self) -> None:
+        """Many a client sends its upload to the end before it reads why that was refused."""
+        now = self._sweeper.now
+        if now < self._linger_until:
+            self.deadline = max(self.deadline, now + LINGER_SECONDS)
 
     def eof_received(self) -> bool:
         """A client that stops sending has left (docs/supported-http.md)."""
@@ -397,6 +403,7 @@ class DownstreamConnection(Connection):
         if self._state in (_LINGERING, _CLOSED):
             return
         self._state = _LINGERING
+        self._linger_until = self._sweeper.now + UPLOAD_SECONDS
         self._buffer = b""
         self._end_output(self._frontend.limits.body_timeout)
 

@@ -5,8 +5,10 @@ A transport without a socket, as tests have it, knows of nothing. Knows nothing 
 
 from __future__ import annotations
 
+import os
 import select
 import socket
+import ssl
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ KEEPALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
 )
+LAST_BYTES: Final = 1024 * 1024  # read of a connection that broke; an early answer is a head and some text
+READ_BYTES: Final = 64 * 1024
 UNACKNOWLEDGED_SECONDS: Final = 120.0  # bytes may wait for it so long (the kernel: about 15 minutes)
 
 
@@ -53,3 +57,71 @@ def has_input(transport: asyncio.Transport) -> bool:
     look = select.poll()
     look.register(fd, select.POLLIN)
     return bool(look.poll(0))
+
+
+class Secured(ssl.SSLObject):
+    """A connection's TLS, which can still be read when the loop has let go of it."""
+
+    incoming: ssl.MemoryBIO
+
+
+class LastWords:
+    """What a server said before its connection broke under our write: an early answer, a tunnel's farewell.
+
+    The loop closes at the first write that fails, with all that lies unread. The socket still gives it.
+    """
+
+    __slots__ = ("_fd", "_secured")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        """Costs a descriptor over TLS, where the loop closes its own before it tells of the end."""
+        sock = transport.get_extra_info("socket")
+        secured = transport.get_extra_info("ssl_object")
+        self._secured = secured if isinstance(secured, Secured) else None
+        fd = sock.fileno() if sock is not None else -1
+        self._fd = fd if self._secured is None else _duplicate(fd)
+
+    def read(self, error: Exception) -> tuple[bytes, bool]:
+        """Them, and whether they ended cleanly."""
+        raw = _unread(self._fd) if self._fd >= 0 else b""
+        if self._secured is not None:
+            return _deciphered(self._secured, raw)
+        # tcp(7): a write fails with EPIPE if an end had come before the reset, with ECONNRESET if none had.
+        return raw, isinstance(error, BrokenPipeError)
+
+    def drop(self) -> None:
+        if self._secured is not None and self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+
+def _duplicate(fd: int) -> int:
+    try:
+        return os.dup(fd)
+    except OSError:  # closed already, or there are no descriptors: then its last words are lost
+        return -1
+
+
+def _unread(fd: int) -> bytes:
+    pieces: list[bytes] = []
+    left = LAST_BYTES
+    try:
+        while left > 0 and (data := os.read(fd, READ_BYTES)):
+            pieces.append(data)
+            left -= len(data)
+    except OSError:  # nothing more lies there
+        pass
+    return b"".join(pieces)
+
+
+def _deciphered(secured: Secured, raw: bytes) -> tuple[bytes, bool]:
+    pieces: list[bytes] = []
+    try:
+        secured.incoming.write(raw)
+        while data := secured.read(READ_BYTES):
+            pieces.append(data)
+    except ssl.SSLZeroReturnError:  # close_notify
+        return b"".join(pieces), True
+    except ssl.SSLError:
+        pass
+    return b"".join(pieces), False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxy.config.files import MissingFileError, UnreadableError, read_file
 from proxy.net.certificate import first_in
 from proxy.net.credentials import PEM_BYTES_MAX, Credentials, MissingError, Shown, TlsError
+from proxy.net.kernel import Secured
 
 if TYPE_CHECKING:
     from proxy.config.sections.store import StoreTls
@@ -91,6 +92,7 @@ def client(tls: UpstreamTls) -> Client:
     if tls.ca is not None:
         trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "ca", tls.ca)
     context = ssl.create_default_context(cafile=tls.ca)
+    context.sslobject_class = Secured
     context.minimum_version = VERSIONS[tls.min_version]
     context.set_alpn_protocols(["http/1.1"])
     if tls.cert is None:
@@ -141,8 +143,11 @@ class ServerFront(ssl.SSLContext):
         """A connection that begins."""
         session = session or self._resumable()
         context = self._tls.credentials.now.context
-        self._last = context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
-        return self._last
+        secured = context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        assert isinstance(secured, Secured)
+        secured.incoming = incoming
+        self._last = secured
+        return secured
 
     def _resumable(self) -> ssl.SSLSession | None:
         """Asked only now: with TLS 1.3 tickets come after the handshake."""

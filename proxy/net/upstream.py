@@ -16,7 +16,7 @@ from proxy.http1.chunked import chunk, last_chunk
 from proxy.http1.framing import CHUNKED
 from proxy.http1.head import response_head
 from proxy.net.connection import Connection
-from proxy.net.kernel import watch_server
+from proxy.net.kernel import LastWords, watch_server
 from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Attempt:
         "is_chunked",
         "is_over",
         "is_request_sent",
+        "last_words",
         "method",
         "rest",
         "trailers",
@@ -68,6 +69,9 @@ class Attempt:
         self.method = method
         self.is_chunked = length == CHUNKED
         self.is_request_sent = length == 0
+        self.last_words: LastWords | None = (
+            None  # over TLS, while we write, which may fail before all is read
+        )
         self.deadline_kind = _MOVES
         self.buffer = b""  # of a head that is not whole
         self.has_answered = False  # a byte has come
@@ -104,7 +108,9 @@ class UpstreamConnection(Connection):
 
     def send_head(self, exchange: ExchangeEvents, method: bytes, data: bytes, length: int) -> None:
         """Starts an attempt: the request's head goes out, its body of `length` bytes will follow."""
-        self._attempt = Attempt(exchange, method, length)
+        attempt = self._attempt = Attempt(exchange, method, length)
+        if length and self.address.ssl is not None:
+            attempt.last_words = LastWords(self.transport)
         self._state = _HEAD
         self.deadline = NEVER if length else self._sweeper.now + self.address.response_timeout
         self.write(data)
@@ -160,19 +166,26 @@ class UpstreamConnection(Connection):
         self.heard = self._sweeper.now
         self.address.standing.answered()
         if self._attempt is not None:
+            if self.address.ssl is not None and self._attempt.last_words is None:
+                self._attempt.last_words = LastWords(self.transport)
             self._wait(self._attempt)
 
     def linger(self) -> None:
         """Nothing more will be sent, but what was sent must arrive: the end of a tunnel."""
-        self._attempt = None
+        self._forget_attempt()
         self._state = _LINGERING
         self._end_output(self.address.response_timeout)
 
     def close(self) -> None:
         """Of no more use, whatever may still come."""
-        self._attempt = None
+        self._forget_attempt()
         self._state = _CLOSED
         self.transport.abort()
+
+    def _forget_attempt(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None and attempt.last_words is not None:
+            attempt.last_words.drop()
 
     # --- the connection's own events ---
 
@@ -207,9 +220,16 @@ class UpstreamConnection(Connection):
             self._ended(is_clean=True)
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - without an end before it, it broke
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Without an end before it, it broke."""
+        attempt = self._attempt
+        is_clean = False
+        if exc is not None and attempt is not None and self._state != _CLOSED:
+            said, is_clean = (attempt.last_words or LastWords(self.transport)).read(exc)
+            if said:
+                self.data_received(said)
         self.address.closed(self)
-        self._ended(is_clean=False)
+        self._ended(is_clean=is_clean)
 
     def _ended(self, *, is_clean: bool) -> None:
         """Nothing more will come."""
@@ -228,7 +248,7 @@ class UpstreamConnection(Connection):
             self.address.standing.answered()
             exchange.response_end([])
         else:
-            if state == _BODY:
+            if state == _BODY and attempt.is_request_sent:  # else it has answered early, which is no failure
                 self.address.failed()
             exchange.upstream_failed(self, faults.TRUNCATED)
 
@@ -329,7 +349,7 @@ class UpstreamConnection(Connection):
 
     def _end(self, attempt: Attempt) -> None:
         """The answer is whole: the connection goes back to its pool, if nothing speaks against it."""
-        self._attempt = None
+        self._forget_attempt()
         standing = self.address.standing
         if standing.failures:
             standing.answered()

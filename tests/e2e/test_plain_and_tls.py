@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import signal
 import ssl
 
 import pytest
 
-from tests.support.messages import post
+from tests.support.messages import get, post
 from tests.support.papers import Papers
 
+UPGRADE = get("Connection: Upgrade", "Upgrade: chat")
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
 CLOSES = b"\r\nConnection: close\r\n"
 
 
@@ -19,15 +22,20 @@ def papers(tmp_path_factory):
     return Papers(tmp_path_factory.mktemp("papers"))
 
 
-@pytest.fixture(params=["plain", "tls"])
-def front(request, new_weir, papers):
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def is_secure(request):
+    return request.param
+
+
+@pytest.fixture
+def front(is_secure, new_weir, papers):
     """Starts a Weir, and gives what opens a connection to it: a reader and a writer."""
 
     def start(origin, changes=None):
         weir = new_weir(changes, upstream=origin)
         address = f"127.0.0.1:{weir.port}"
         context = None
-        if request.param == "tls":
+        if is_secure:
             cert, key = papers.issue("DNS:localhost")
             weir.write_config({"listen": [{"address": address, "tls": {"cert": str(cert), "key": str(key)}}]})
             context = ssl.create_default_context(cafile=str(papers.ca))
@@ -66,3 +74,64 @@ async def test_drain_loses_no_post_on_a_kept_connection(front, start_origin):
 
     assert ends == [None] * 10
     assert await asyncio.to_thread(weir.wait) == 0
+
+
+# --- the end of a connection while the client still sends ---
+
+
+def upload(weir, context, size):
+    """As most programs do it: all is sent, then the answer is read."""
+    connection = (
+        http.client.HTTPSConnection("localhost", weir.port, timeout=20, context=context)
+        if context
+        else http.client.HTTPConnection("127.0.0.1", weir.port, timeout=20)
+    )
+    try:
+        connection.request("POST", "/", b"x" * size)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+async def test_refused_upload_shows_its_answer(front, is_secure, start_origin, papers):
+    """However large it is: it is read on for as long as it comes, half a minute at most."""
+    weir, open_connection = front(
+        await start_origin(), {"limits": [{"name": "one", "rate": "1/h", "key": ["const"]}]}
+    )
+    reader, writer = await open_connection()
+    writer.write(get())
+    await reader.readuntil(b"\r\n\r\nok")
+    context = ssl.create_default_context(cafile=str(papers.ca)) if is_secure else None
+
+    assert await asyncio.to_thread(upload, weir, context, 40_000_000) == 429
+    writer.close()
+
+
+async def test_last_words_of_a_tunnel_arrive(front, start_origin):
+    """The server says them and closes, with the client's bytes unread, while more of them come."""
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(SWITCH)
+        await visit.exactly(1000)
+        await visit.send(b"too much")
+
+    _, open_connection = front(await start_origin(script))
+    heard = []
+    for _ in range(10):
+        reader, writer = await open_connection()
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+
+        async def talk(writer=writer):
+            while True:
+                writer.write(b"x" * 16384)
+                await writer.drain()
+                await asyncio.sleep(0)
+
+        talking = asyncio.create_task(talk())
+        heard.append(await asyncio.wait_for(reader.read(), 20))
+        talking.cancel()
+        writer.close()
+
+    assert heard == [b"too much"] * 10

@@ -372,13 +372,20 @@ async def test_every_wait_for_a_client_has_an_end(start_bench, start_origin, con
 
 
 async def test_input_after_the_end_is_bounded(start_bench, connect):
-    """Who goes on sending megabytes after a refusal is cut off."""
+    """Who goes on sending after a refusal is heard out for a while, not by size, and then cut off."""
     bench = await start_bench(contract={"allow_methods": ["GET"]})
     wire = await connect(bench)
     await wire.send(get("Transfer-Encoding: chunked", method="POST"))
+    assert (await wire.response()).status == 405
+    (connection,) = bench.frontend.connections
+    for _ in range(400):
+        await wire.send(b"x" * 65536)
+    assert not wire.end
+    connection._linger_until = connection.deadline = bench.sweeper.now  # as if half a minute had passed
     with pytest.raises(ConnectionError):
-        for _ in range(1000):
+        while True:
             await wire.send(b"x" * 65536)
+            await asyncio.sleep(0.001)
     await bench.is_empty()
 
 

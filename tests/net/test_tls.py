@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 import ssl
+import threading
 
 import pytest
 from aiohttp import web
@@ -84,3 +87,50 @@ async def test_client_that_stops_reading_is_left(call):
     await until(lambda: not bench.frontend.connections)
 
     assert exchange.fault.reason == "read_timeout"
+
+
+# --- last words ---
+
+
+def hang_up_early(listener, context, said):
+    """On each connection: reads a little, answers, and closes with the rest of the upload unread."""
+    while True:
+        try:
+            plain, _ = listener.accept()
+        except OSError:  # the end of the test
+            return
+        plain.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )  # or its own close loses what waits for an ACK
+        with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as secured:
+            secured.recv(1000)
+            secured.sendall(said)
+
+
+async def test_early_answer_over_tls_is_read(start_bench, connect, tmp_path):
+    """After the write that failed, from the socket, through TLS."""
+    papers = Papers(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*papers.issue("DNS:localhost"))
+    statuses = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=hang_up_early, args=(listener, context, answer(413, b"too large")))
+        serving.start()
+        tls = {"ca": str(papers.ca), "server_name": "localhost"}
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        bench = await start_bench(url, upstream={"tls": tls, "ejection": {"failures": 1}})
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(12):
+            wire = await connect(bench)
+            with contextlib.suppress(ConnectionError):
+                await wire.send(get("Content-Length: 4000000", method="POST"))
+                for _ in range(40):
+                    await wire.send(b"x" * 32768)
+            statuses.append((await wire.response()).status)
+            wire.close()
+        await bench.is_empty()
+        listener.shutdown(socket.SHUT_RDWR)
+        serving.join()
+
+    assert statuses == [413] * 12
+    assert len(os.listdir("/proc/self/fd")) <= before

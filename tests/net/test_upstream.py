@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -467,3 +468,53 @@ async def test_request_with_a_body_meets_a_stale_connection_once(start_bench, st
         assert (await wire.response()).status == 502
     assert [r.method for r in origin.requests] == [b"GET", b"POST", b"GET", b"PUT"]
     assert bench.ledger.reasons == [None, "stale_connection"] * 2
+
+
+# --- early answers ---
+
+
+def hanging_up(said, *, reads=0):
+    """Answers before the body has come, and closes with the rest of it unread: the kernel sends a reset behind."""
+
+    async def script(visit):
+        await visit.request_head()
+        if reads:
+            await visit.exactly(reads)
+        await visit.send(said)
+
+    return script
+
+
+EARLY = {
+    "with a length": answer(413, b"too large", "Connection: close"),
+    "chunked": answer(401, b"3\r\nwho\r\n0\r\n\r\n", "Transfer-Encoding: chunked", length=False),
+    "until close": answer(403, b"no", "Connection: close", length=False),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("said", EARLY)
+async def test_early_answer_to_an_upload_is_read(start_bench, start_origin, connect, said, is_chunked):
+    """It lies in the socket when the next write fails. The server is not blamed."""
+    bench = await start_bench(
+        await start_origin(hanging_up(EARLY[said], reads=10)), upstream={"ejection": {"failures": 1}}
+    )
+    head = (
+        get("Transfer-Encoding: chunked", method="POST")
+        if is_chunked
+        else get("Content-Length: 4000000", method="POST")
+    )
+    piece = b"8000\r\n" + b"x" * 32768 + b"\r\n" if is_chunked else b"x" * 32774
+    statuses = []
+    for _ in range(8):
+        wire = await connect(bench)
+        with contextlib.suppress(ConnectionError):
+            await wire.send(head)
+            for _ in range(20):
+                await wire.send(piece)
+        statuses.append((await wire.response_head()).status)
+        wire.close()
+
+    assert statuses == [int(EARLY[said][9:12])] * 8
+    assert bench.address.standing.failures == 0
