@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from proxy.deciding import Front, Question
 from proxy.gateway import Exchange
-from proxy.limiter.memory import MemoryStore
+from proxy.limiter.opening import open_store
 from proxy.net.connection import Outbox
 from proxy.net.credentials import TlsError
 from proxy.net.dial import open_connection
@@ -183,24 +183,12 @@ def _traces(settings: Settings) -> Traces | None:
 
 def _store(settings: Settings, figures: StoreFigures) -> Store:
     store = settings.store
-    if store.url.kind == "memory":
-        return MemoryStore(max_keys=store.max_keys)
-    try:
-        check_store_files(store.tls)
-    except TlsError as error:
-        raise UnusableError(f"store.tls.{error}") from None
-    from proxy.limiter.dialler import TlsFiles  # noqa: PLC0415 - with it
-    from proxy.limiter.redis import RedisStore  # noqa: PLC0415 - a start without it is a sixth faster
-
-    return RedisStore(
-        store.url,
-        store.timeout,
-        prefix=store.prefix,
-        max_keys=store.max_keys,
-        caches_denials=store.denial_cache,
-        tls=TlsFiles(store.tls.ca, store.tls.cert, store.tls.key),
-        figures=figures,
-    )
+    if store.url.kind != "memory":
+        try:
+            check_store_files(store.tls)
+        except TlsError as error:
+            raise UnusableError(f"store.tls.{error}") from None
+    return open_store(store, figures)
 
 
 def _sweep_seconds(settings: Settings) -> float:

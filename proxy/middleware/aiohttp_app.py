@@ -1,0 +1,82 @@
+"""The middleware of aiohttp services: `protect(app, limiter)`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from proxy.middleware.limiter import Arrival, Limiter
+from proxy.middleware.route import PLACE, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from proxy.middleware.passage import OwnAnswer, Passage
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def protect(app: web.Application, limiter: Limiter) -> None:
+    """All of the app's routes, for as long as it lives."""
+
+    async def live(_: web.Application) -> AsyncIterator[None]:
+        await limiter.start()
+        yield
+        await limiter.close()
+
+    @web.middleware
+    async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await _pass(limiter, request, handler)
+
+    app.middlewares.insert(0, limits)
+    app.on_response_prepare.append(_tell)
+    app.cleanup_ctx.append(live)
+
+
+async def _pass(limiter: Limiter, request: web.Request, handler: Handler) -> web.StreamResponse:
+    passage = await limiter.begin(_request(request))
+    error: BaseException | None = None
+    try:
+        answer = await passage.admit()
+        if answer is not None:
+            return _response(answer)
+        request[PLACE] = passage
+        response = await handler(request)
+    except Refused as refusal:
+        return _response(refusal.answer)
+    except BaseException as broken:
+        error = None if isinstance(broken, web.HTTPException) else broken
+        raise
+    else:
+        return response
+    finally:
+        passage.end(error)
+
+
+async def _tell(request: web.Request, response: web.StreamResponse) -> None:
+    """Every answer comes by here, also one that streams."""
+    passage: Passage | None = request.get(PLACE)
+    if passage is None or passage.answer is not None:
+        return
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+    for name, value in passage.answered(response.status, headers):
+        response.headers.add(name.decode(), value.decode())
+
+
+def _request(request: web.Request) -> Arrival:
+    target = request.raw_path if request.raw_path.startswith("/") else request.path_qs
+    peer = request.remote or ""
+    return Arrival(
+        request.method, target.encode("utf-8", "surrogateescape"), request.raw_headers, peer, request.scheme
+    )
+
+
+def _response(answer: OwnAnswer) -> web.Response:
+    headers = [(name.decode(), value.decode()) for name, value in answer.headers]
+    kept = [(name, value) for name, value in headers if name != "content-length"]
+    response = web.Response(status=answer.status, body=answer.body)
+    response.headers.clear()
+    for name, value in kept:
+        response.headers.add(name, value)
+    return response

@@ -1,0 +1,209 @@
+"""One request's way through the limits of a service: in, to the service or not, out.
+
+Whatever breaks here is logged and lets the request pass: a limiter must not take its service down. Knows
+nothing of frameworks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic, time
+from typing import TYPE_CHECKING, NamedTuple
+
+from proxy.faults import Fault
+from proxy.middleware.request import head_of
+from proxy.policy.decision import LOCAL, Decision, spared
+from proxy.policy.fields import fields
+from proxy.policy.limits import UNCHARGED
+from proxy.policy.upstream_429 import emptied, retry_after_us
+from proxy.record import ABANDONED, FAULTED, REFUSED, SERVED, UPSTREAM, Record
+from proxy.rules.request_ids import new_request_id
+from proxy.telemetry.log import event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from proxy.http1.head import RequestHead
+    from proxy.middleware.limiter import Arrival, Limiter
+    from proxy.policy.decision import Charge
+    from proxy.policy.limits import Due, Limits
+    from proxy.rules.heads import Facts
+
+Headers = list[tuple[bytes, bytes]]
+
+_log = logging.getLogger("weir.middleware")
+
+
+class OwnAnswer(NamedTuple):
+    """A refusal, for a framework to send."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Passage:
+    def __init__(self, limiter: Limiter, request: Arrival, now: float) -> None:
+        self.limiter = limiter
+        self.record = Record(request.method.encode("latin-1", "replace"), request.target, request.peer, now)
+        self.answer: OwnAnswer | None = None  # the refusal, if it was refused
+        self._request = request
+        self._head: RequestHead | None = None
+        self._facts: Facts | None = None
+        self._is_answered = False  # its answer has begun
+
+    # --- 1. In ---
+
+    async def admit(self) -> OwnAnswer | None:
+        """The refusal, if it may not pass."""
+        try:
+            return await self._judge(None)
+        except Exception as error:  # noqa: BLE001 - a limiter never takes its service down
+            event(_log, logging.ERROR, "crashed", error=error)
+            return None
+
+    async def charge(self, limits: Limits) -> OwnAnswer | None:
+        """The same for limits of a route; what was taken before comes back if they refuse."""
+        try:
+            return await self._judge(limits)
+        except Exception as error:  # noqa: BLE001 - as above
+            event(_log, logging.ERROR, "crashed", error=error)
+            return None
+
+    async def _judge(self, route: Limits | None) -> OwnAnswer | None:
+        due = self._due() if route is None else self._route_due(route)
+        if isinstance(due, Fault):
+            return self._refuse(due)
+        charges, exempt = due
+        record = self.record
+        record.exempt = [*record.exempt, *exempt]
+        if not charges:
+            return None
+        decision = await self._decision(charges)
+        before = record.decision
+        if before is not None and not decision.is_admitted:
+            self._give_back(record.charges, before)
+        record.charges = [*record.charges, *charges]
+        record.decision = decision if before is None else _both(before, decision)
+        return None if decision.is_admitted else self._refuse(decision.fault)
+
+    def _due(self) -> Due | Fault:
+        request, rules = self._request, self.limiter.rules
+        head = self._head = head_of(request.method, request.target, request.headers)
+        facts = self._facts = rules.heads.facts(head, request.peer, request.scheme.encode())
+        record = self.record
+        record.client = facts.client
+        record.request_id = facts.request_id or new_request_id()
+        fault = rules.edge.refusal(head)
+        if fault is None and rules.cors.is_preflight(head):
+            return UNCHARGED
+        return fault or facts.charges or rules.limits.charges(head, facts.client)
+
+    def _route_due(self, route: Limits) -> Due | Fault:
+        if self._head is None or self._facts is None:  # the limits before it broke
+            return UNCHARGED
+        return route.charges(self._head, self._facts.client)
+
+    async def _decision(self, charges: Sequence[Charge]) -> Decision:
+        waiter = Waiting(self, charges)
+        store = self.limiter.store
+        if store is None:  # closed, while requests still come
+            return Decision(True, [], LOCAL)  # noqa: FBT003 - is_admitted
+        return store.take(charges, waiter) or await waiter.decision
+
+    # --- 2. Not to the service ---
+
+    def _refuse(self, fault: Fault) -> OwnAnswer:
+        rules, record, head, facts = self.limiter.rules, self.record, self._head, self._facts
+        assert head is not None
+        assert facts is not None
+        frame = rules.pages.frame(head, record.request_id)
+        page = rules.pages.refusal(fault, record.decision, record.target, frame, b"\r\n")
+        top, _, body = record.request_id.encode().join(page.pieces).partition(b"\r\n\r\n")
+        record.fault, record.status = fault, fault.status
+        self.answer = OwnAnswer(fault.status, _pairs(top.split(b"\r\n")[1:]), body)
+        return self.answer
+
+    # --- 3. The service's answer ---
+
+    def answered(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Its head is about to leave: what is to be told beside. Names are in lower case."""
+        self._is_answered = True
+        record = self.record
+        record.status, record.source = status, UPSTREAM
+        record.upstream_started = record.upstream_started or record.started
+        record.upstream_seconds = monotonic() - record.started
+        decision = record.decision
+        if decision is None:
+            return []
+        try:
+            self._settle(status, headers, decision)
+            told = fields(decision, self.limiter.settings.ratelimit_fields)
+        except Exception as error:  # noqa: BLE001 - as above
+            event(_log, logging.ERROR, "crashed", error=error)
+            return []
+        return _pairs(told.split(b"\r\n")[:-1])
+
+    def _settle(self, status: int, headers: Iterable[tuple[bytes, bytes]], decision: Decision) -> None:
+        """As the gateway does (`proxy.settlement`)."""
+        store, charges = self.limiter.store, self.record.charges
+        if store is None or status not in (304, 429):
+            return
+        if status == 304:
+            if back := spared(charges, decision):
+                store.give_back(back)
+        elif debts := emptied(charges, decision, retry_after_us(dict(headers), time())):
+            store.empty(debts)
+
+    # --- 4. Out ---
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Exactly once."""
+        record = self.record
+        record.finished = monotonic()
+        if self.answer is not None:
+            record.outcome = REFUSED
+        elif isinstance(error, asyncio.CancelledError):
+            record.outcome = ABANDONED
+        else:
+            record.outcome = SERVED if error is None else FAULTED
+        self.limiter.metrics.record(record)
+
+    def left(self, charges: Sequence[Charge], decision: Decision) -> None:
+        """Nobody waits for the decision any more, and nobody was served by it."""
+        if decision.is_admitted:
+            self._give_back(charges, decision)
+
+    def _give_back(self, charges: Sequence[Charge], decision: Decision) -> None:
+        """What was decided without the store is counted elsewhere."""
+        store = self.limiter.store
+        verdicts = zip(charges, decision.verdicts, strict=True)
+        taken = [charge for charge, verdict in verdicts if verdict.is_admitted]
+        if store is not None and taken and decision.via != LOCAL:
+            store.give_back(taken)
+
+
+class Waiting:
+    """Who asked the store."""
+
+    def __init__(self, passage: Passage, charges: Sequence[Charge]) -> None:
+        self.decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._passage = passage
+        self._charges = charges
+
+    def decided(self, decision: Decision) -> None:
+        if self.decision.done():  # cancelled
+            self._passage.left(self._charges, decision)
+        else:
+            self.decision.set_result(decision)
+
+
+def _both(one: Decision, other: Decision) -> Decision:
+    return Decision(other.is_admitted, [*one.verdicts, *other.verdicts], other.via, other.fault)
+
+
+def _pairs(lines: Sequence[bytes]) -> Headers:
+    """Names in lower case, as ASGI has them."""
+    split = (line.partition(b": ") for line in lines if line)
+    return [(name.lower(), value) for name, _, value in split]

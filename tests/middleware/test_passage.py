@@ -1,0 +1,304 @@
+"""What a request costs within a service, whatever becomes of it; and that nothing here breaks the service."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from proxy.config.mistakes import ConfigError
+from proxy.limiter.memory import MemoryStore
+from proxy.middleware import Limiter, LimitMiddleware
+
+FEW = {"name": "few", "key": ["header:X-Auth-Token", "client-ip"], "rate": "2/h"}
+
+
+class LateStore(MemoryStore):
+    """Decides when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.waiting = []
+        self.is_late = True
+
+    def take(self, charges, waiter):
+        if not self.is_late:
+            return super().take(charges, waiter)
+        self.waiting.append((super().take(charges, waiter), waiter))
+        return None
+
+    def decide(self):
+        for decision, waiter in self.waiting:
+            waiter.decided(decision)
+        self.waiting = []
+
+
+class BrokenStore(MemoryStore):
+    def take(self, charges, waiter):
+        raise OSError("out of order")
+
+
+def answering(status=200, *headers, error=None):
+    """A service."""
+
+    async def app(scope, receive, send):
+        if error is not None:
+            raise error
+        await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await send({"type": "http.response.body", "body": b"served"})
+
+    return app
+
+
+async def asked(limiter, app=None, *headers, target="/", method="GET", **scope):
+    """The messages of one answer."""
+    path, _, query = target.partition("?")
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    whole = {
+        **{"type": "http", "method": method, "path": path, "raw_path": path.encode()},
+        **{"query_string": query.encode(), "headers": list(headers), "client": ("10.0.0.1", 1)},
+        "scheme": "http",
+    }
+    await LimitMiddleware(app or answering(), limiter)(whole | scope, receive, send)
+    return sent
+
+
+async def status(*args, **kwargs):
+    return (await asked(*args, **kwargs))[0].get("status")
+
+
+async def with_store(limiter, store):
+    await limiter.start()
+    limiter.store = store
+    store.configure(limiter.rules.limits)
+
+
+@pytest.mark.parametrize(
+    ("changes", "app", "costs"),
+    [
+        ({"cost_304": 0}, answering(304), 0),
+        ({}, answering(304), 1),
+        ({"on_upstream_429": "drain"}, answering(429, (b"retry-after", b"9")), 2),
+        ({}, answering(500), 1),
+    ],
+    ids=["304 for nothing", "304", "429 empties", "500"],
+)
+async def test_answer_of_the_service_settles_what_it_cost(changes, app, costs):
+    """As behind a proxy."""
+    limiter = Limiter([FEW | changes])
+    await asked(limiter, app)
+    found = [await status(limiter) for _ in range(3)]
+
+    assert found.count(200) == 2 - costs
+
+
+async def test_cancelled_request_gets_its_token_back():
+    """It never reached the service: what the store says when nobody waits is undone."""
+    limiter, store = Limiter([FEW]), LateStore()
+    await with_store(limiter, store)
+    asking = asyncio.create_task(asked(limiter))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    store.decide()
+
+    store.is_late = False
+    assert [await status(limiter) for _ in range(3)] == [200, 200, 429]
+    assert limiter.metrics.outcomes == {"abandoned": 1, "served": 2, "refused": 1}
+
+
+async def test_store_that_breaks_lets_requests_pass(caplog):
+    limiter = Limiter([FEW])
+    await with_store(limiter, BrokenStore())
+
+    assert [await status(limiter) for _ in range(3)] == [200] * 3
+
+
+async def test_error_of_the_service_stays_its_own():
+    limiter = Limiter([FEW])
+    with pytest.raises(ZeroDivisionError):
+        await asked(limiter, answering(error=ZeroDivisionError()))
+
+    assert limiter.metrics.outcomes == {"faulted": 1}
+
+
+async def test_route_that_refuses_gives_back_what_was_taken_before_it():
+    limiter = Limiter([FEW | {"rate": "3/h"}])
+    narrow = limiter.limit("narrow", "1/h")
+
+    async def app(scope, receive, send):
+        await narrow.charge(scope)
+        await answering()(scope, receive, send)
+
+    found = [await status(limiter, app) for _ in range(4)]
+
+    assert found == [200, 429, 429, 429]
+    assert [await status(limiter) for _ in range(3)] == [200, 200, 429]
+    assert limiter.metrics.decisions["narrow", "refused", "store"] == 3
+
+
+async def test_refusal_of_a_route_is_the_answer_whatever_the_framework_makes_of_it():
+    """Django answers 500 to an exception."""
+    limiter = Limiter([])
+    narrow = limiter.limit("narrow", "1/h")
+
+    async def app(scope, receive, send):
+        try:
+            await narrow.charge(scope)
+        except Exception:  # noqa: BLE001 - as Django does
+            await answering(500)(scope, receive, send)
+        else:
+            await answering()(scope, receive, send)
+
+    assert [await status(limiter, app) for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize("has_denial", [True, False])
+async def test_websocket_is_refused_at_its_handshake(has_denial):
+    limiter = Limiter([FEW | {"rate": "1/h"}])
+
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept", "headers": []})
+
+    extensions = {"websocket.http.response": {}} if has_denial else {}
+    accepted = await asked(limiter, app, type="websocket", extensions=extensions)
+    refused = await asked(limiter, app, type="websocket", extensions=extensions)
+
+    assert dict(accepted[0]["headers"])[b"ratelimit"] == b'"few";r=0;t=3600'
+    if has_denial:
+        assert (refused[0]["type"], refused[0]["status"]) == ("websocket.http.response.start", 429)
+    else:
+        assert refused == [{"type": "websocket.close", "code": 1013}]
+
+
+async def test_keys_paths_and_credentials_are_read_as_a_proxy_reads_them():
+    limiter = Limiter(
+        [FEW | {"match": {"paths": ["/api/*"]}}],
+        forwarded={"trust": ["10.0.0.0/8"]},
+        errors={"format": "problem"},
+    )
+    twice = ((b"X-Auth-Token", b"a"), (b"X-Auth-Token", b"b"))
+    spelled = [await status(limiter, target=target) for target in ("/api/a", "/%61pi/a", "//api/./a?x")]
+
+    assert spelled == [200, 200, 429]
+    assert await status(limiter, None, (b"x-forwarded-for", b"192.0.2.1"), target="/api/a") == 200
+    assert await status(limiter, target="/other") == 200
+    assert await status(limiter, None, *twice, target="/api/a") == 400
+
+
+async def test_lifespan_of_a_service_that_has_none_is_answered():
+    """Django's raises; the limiter starts and ends all the same."""
+    limiter = Limiter([FEW])
+    heard = iter(["lifespan.startup", "lifespan.shutdown"])
+    states, sent = [], []
+
+    async def app(scope, receive, send):
+        raise ValueError("lifespan is not spoken here")
+
+    async def receive():
+        return {"type": next(heard)}
+
+    async def send(message):
+        sent.append(message["type"])
+        states.append(limiter.is_up)
+
+    await LimitMiddleware(app, limiter)({"type": "lifespan"}, receive, send)
+
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert states == [True, False]
+
+
+async def test_start_that_fails_is_told_by_the_service():
+    limiter = Limiter([FEW])
+    sent = []
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    async def receive():
+        return {"type": "lifespan.startup"}
+
+    async def send(message):
+        sent.append(message["type"])
+
+    await LimitMiddleware(app, limiter)({"type": "lifespan"}, receive, send)
+
+    assert sent == ["lifespan.startup.failed"]
+
+
+def test_one_limiter_serves_one_loop_after_another():
+    """As test clients have it; what is in memory stays."""
+    limiter = Limiter([FEW])
+
+    assert [asyncio.run(status(limiter)) for _ in range(3)] == [200, 200, 429]
+
+
+async def test_figures_are_in_a_registry_of_the_service():
+    limiter = Limiter([FEW])
+    registry = CollectorRegistry()
+    registry.register(limiter.collector)
+    for _ in range(3):
+        await asked(limiter)
+    text = generate_latest(registry).decode()
+
+    assert 'weir_limit_decisions_total{decision="refused",limit="few",via="store"} 1.0' in text
+    assert 'weir_requests_total{method="GET",source="weir",status="429"} 1.0' in text
+    assert "weir_store_up 1.0" in text
+    assert "weir_upstream" not in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"limits": [{"name": "a"}]}, r"limits\[0\]\.rate: is required"),
+        ({"limits": [FEW, FEW]}, "few"),
+        ({"limits": [], "store": "http://a"}, r"store\.url"),
+        ({"limits": [], "colour": "red"}, "unknown setting"),
+    ],
+)
+def test_wrong_settings_are_refused_as_in_a_file(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Limiter(**settings)
+
+
+def test_limit_of_a_route_has_a_name_of_its_own():
+    limiter = Limiter([FEW])
+    limiter.limit("exports", "1/m")
+    for name in ("few", "exports"):
+        with pytest.raises(ConfigError, match=name):
+            limiter.limit(name, "1/m")
+
+
+def test_config_of_a_proxy_is_one_of_a_service(tmp_path):
+    """With or without what only a proxy reads."""
+    path = tmp_path / "weir.yaml"
+    path.write_text("limits: [{name: a, rate: 7/s}]\n")
+
+    assert [limit.count for limit in Limiter.from_file(path).rules.limits] == [7]
+    path.write_text(
+        "limits: [{name: a, rate: 8/s}]\nupstream: {servers: ['http://a']}\nlisten: 127.0.0.1:1\n"
+    )
+    assert [limit.count for limit in Limiter.from_file(path).rules.limits] == [8]
+
+
+def test_import_pulls_in_neither_the_gateway_nor_its_sockets():
+    code = (
+        "import sys, proxy.middleware\n"
+        "wrong = {'proxy.gateway', 'proxy.net', 'proxy.runtime', 'proxy.assembly', 'aiohttp', 'uvloop', 'fastapi', 'django'}\n"
+        "print(sorted(wrong & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout.strip() == "[]"
