@@ -149,7 +149,7 @@ async def transport(port: int) -> None:
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     reader = hiredis.Reader()
     _, bare = await asyncio.get_running_loop().create_connection(Bare, "127.0.0.1", port)
-    requests = [[Charge(limit, user(number))] for number in range(USERS)]
+    requests = [[Charge(limit.terms, user(number))] for number in range(USERS)]
     names = [f"limit:token-of-user-{number:08}" for number in range(USERS)]
 
     def batch(of: list[Any], number: int, size: int) -> list[Any]:
@@ -262,7 +262,7 @@ async def _greedy(begin: float, number: int, port: int, seconds: int, offered: i
     await asyncio.sleep(begin - time.time() + number * 0.25 / offered)
     for turn in range(seconds * offered // 4):
         await asyncio.sleep(begin + turn * 4 / offered - time.time())
-        if await Tick().ask(store, [[Charge(limit, user("greedy"))]]):
+        if await Tick().ask(store, [[Charge(limit.terms, user("greedy"))]]):
             admitted.append(time.time())
     await store.close()
     return admitted
@@ -273,7 +273,7 @@ async def _modest(begin: float, number: int, port: int, seconds: int, per_second
     limits = limits_of("15/s")
     (limit,) = limits
     store = await started(port, limits)
-    requests = [[Charge(limit, user(key))] for key in range(2000)]
+    requests = [[Charge(limit.terms, user(key))] for key in range(2000)]
     answers: Counter[bool] = Counter()
     await asyncio.sleep(begin - time.time())
     turns = seconds * per_second * 10
@@ -298,7 +298,7 @@ async def keys(port: int) -> None:
     client = redis.Redis(port=port)
     before, own_before = client.info("memory")["used_memory"], _resident()
     for first in range(0, count, 500):
-        await Tick().ask(store, [[Charge(limit, user(number))] for number in range(first, first + 500)])
+        await Tick().ask(store, [[Charge(limit.terms, user(number))] for number in range(first, first + 500)])
     used, own = client.info("memory")["used_memory"] - before, _resident() - own_before
     held = client.dbsize() - 1  # less the set of replicas
     print(f"{held} buckets: {used / held:.0f} bytes each in Redis, {own / held:.0f} in this process")

@@ -100,21 +100,21 @@ def _milliseconds(call: Callable[[], object]) -> float:
 def _exchange(key: int, spent: float | None) -> Record:
     made = Record(b"GET", b"/api/entities/10657?loadLevel=2", "10.1.2.3", 1000.0)
     made.request_id = "4bf92f3577b34da6a3ce929d0e0e4736"
-    made.charges = [Charge(_LIMIT, key.to_bytes(16, "big"))]
+    made.charges = [Charge(_LIMIT.terms, key.to_bytes(16, "big"))]
     made.finished = 1000.25
     if spent is None:
         made.status, made.source, made.outcome = 429, WEIR, REFUSED
         made.fault = faults.LIMITED
-        made.decision = _decision(is_admitted=False, debt=_LIMIT.burst_units)
+        made.decision = _decision(is_admitted=False, debt=_LIMIT.terms.burst_units)
         return made
     made.status, made.source, made.outcome = 200, UPSTREAM, SERVED
     made.server, made.upstream_started, made.upstream_seconds = "http://127.0.0.1:9000", 1000.01, 0.2
-    made.decision = _decision(is_admitted=True, debt=int(_LIMIT.burst_units * spent))
+    made.decision = _decision(is_admitted=True, debt=int(_LIMIT.terms.burst_units * spent))
     return made
 
 
 def _decision(*, is_admitted: bool, debt: int) -> Decision:
-    return Decision(is_admitted, [Verdict(_LIMIT, is_admitted, debt)])
+    return Decision(is_admitted, [Verdict(Charge(_LIMIT.terms, bytes(16)), is_admitted, debt)])
 
 
 def _failed(key: int) -> Record:

@@ -105,6 +105,22 @@ def _write_new(path: Path, text: str) -> None:
             raise
 
 
+@main.command(name="hash")
+@click.argument("value", required=False)
+def hash_value(value: str | None) -> None:
+    """Print what a plan names a key by: sha256: and the hash of VALUE, or of one line of standard input.
+
+    VALUE is a credential: a header's value, of Authorization what follows the scheme; or an address.
+    """
+    from proxy.config.plan_keys import key_hash
+
+    text = sys.stdin.readline() if value is None else value
+    if not text.strip():
+        click.echo("nothing to hash: give a value, or a line of standard input", err=True)
+        sys.exit(EXIT_WRONG)
+    click.echo(key_hash(text))
+
+
 @main.command()
 @click.argument("config_path", type=_FILE, metavar="FILE")
 @click.option("--strict", is_flag=True, help="Exit 2 for warnings too.")

@@ -26,7 +26,7 @@ def settle(exchange: Exchange, head: ResponseHead) -> None:
 def give_back(exchange: Exchange) -> None:
     """What a 304 does not cost (`cost_304`)."""
     if exchange.rules.limits.gives_back and exchange.decision is not None:
-        back = spared(exchange.charges, exchange.decision)
+        back = spared(exchange.decision)
         if back:
             exchange.shared.store.give_back(back)
 
@@ -34,7 +34,7 @@ def give_back(exchange: Exchange) -> None:
 def give_back_all(exchange: Exchange) -> None:
     """No server could be had: the service has not done anything for it."""
     if exchange.decision is not None:
-        back = unspent(exchange.charges, exchange.decision)
+        back = unspent(exchange.decision)
         if back:
             exchange.shared.store.give_back(back)
 
@@ -42,6 +42,6 @@ def give_back_all(exchange: Exchange) -> None:
 def empty(exchange: Exchange, head: ResponseHead) -> None:
     """A 429 of the service: the buckets that admitted the request are empty (`on_upstream_429`)."""
     if exchange.rules.limits.empties and exchange.decision is not None:
-        debts = emptied(exchange.charges, exchange.decision, retry_after_us(head.fields, time()))
+        debts = emptied(exchange.decision, retry_after_us(head.fields, time()))
         if debts:
             exchange.shared.store.empty(debts)

@@ -46,6 +46,17 @@ def partition_of(client: str, ipv6_prefix: int = IPV6_PREFIX) -> bytes:
     return _V6 + (int(address) >> shift << shift).to_bytes(16)[: (ipv6_prefix + 7) // 8]
 
 
+def address_texts(client: str, ipv6_prefix: int = IPV6_PREFIX) -> list[bytes]:
+    """How an operator writes a client: the address, and for IPv6 also the network that shares its bucket."""
+    address = parsed(client)
+    if address is None:
+        return [client.encode("utf-8", "surrogatepass")]
+    texts = [str(address)]
+    if isinstance(address, IPv6Address):
+        texts.append(str(IPv6Network((address, ipv6_prefix), strict=False)))
+    return [text.encode() for text in texts]
+
+
 class Networks:
     """A set of networks that remembers whom it was asked about."""
 

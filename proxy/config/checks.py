@@ -6,20 +6,18 @@ through pydantic.
 
 from __future__ import annotations
 
-from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from proxy.config.addresses import is_loopback
 from proxy.config.names import is_json
 from proxy.config.template import json_mistake
-from proxy.config.units import EMPTIED_MAX_US, format_size, format_span
-from proxy.config.unknown import UNKNOWN, Unknown, ask, known
+from proxy.config.units import format_size, format_span
+from proxy.config.unknown import UNKNOWN, ask, known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from proxy.config.addresses import Address, UpstreamUrl
-    from proxy.config.key_names import KeySpec
     from proxy.config.sections.answers import ContractRule, ErrorTemplate
     from proxy.config.sections.front import (
         AdminSettings,
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
         Listen,
         ListenTls,
     )
-    from proxy.config.sections.limits import LimitSettings
     from proxy.config.sections.store import StoreTls
     from proxy.config.sections.upstream import (
         Ejection,
@@ -42,12 +39,10 @@ if TYPE_CHECKING:
 
     AddressValue = tuple[tuple[str | int, ...], str]
 
-LIMITS_MAX = 32  # each limit that matches costs a bucket and a field's member in every response
 IDLE_MAX_SECONDS = (
     3600.0  # balancers and NATs forget a silent connection after 1 to 60 minutes, and do not tell
 )
 RULE_NAMES_MAX = 16  # of a rule of the contract: each header is a series of a metric for each status
-EXACT_MAX = 2**53  # integers that a double holds without loss: Redis counts buckets in doubles
 
 
 class MisfitError(ValueError):
@@ -108,63 +103,6 @@ def deciding(listen: Listen) -> Iterator[AddressValue]:
 
 def servers(each: Sequence[ServerSettings]) -> Iterator[AddressValue]:
     yield from repeated((ask(server, "url") for server in each), "the server")
-
-
-def key_order(key: Sequence[KeySpec | Unknown]) -> Iterator[AddressValue]:
-    """No entry is there twice; an address, charged only for want of anything else, stands last."""
-    yield from repeated((_folded(spec) for spec in key), "the key")
-    for index, spec in enumerate(key):
-        if isinstance(spec, Unknown):
-            continue
-        above = [each for each in key[:index] if not isinstance(each, Unknown)]
-        before = next((each for each in above if each.is_always_present), None)
-        if spec.is_address and before is not None and spec != before:
-            yield (index,), f"is never reached: {before} is always present"
-        address = next((each for each in above if each.is_address), None)
-        if address is not None and not spec.is_address:
-            yield (
-                (index,),
-                f"is charged before {address}, for who has nothing else: put that last",
-            )
-
-
-def _folded(spec: KeySpec | Unknown) -> Hashable:
-    """Names of header fields are compared without regard to case, and the order of parts says nothing."""
-    if isinstance(spec, Unknown):
-        return spec
-    words = (str(part).lower() if part.kind == "header" else str(part) for part in spec.parts)
-    return "+".join(sorted(words))
-
-
-def cost(settings: LimitSettings) -> Iterator[AddressValue]:
-    if settings.cost > settings.burst:
-        yield ("cost",), f"{settings.cost} is above the burst of {settings.burst}: no request would ever pass"
-
-
-def lease(settings: LimitSettings) -> Iterator[AddressValue]:
-    if settings.lease > 1 and settings.lease * settings.cost > settings.burst:
-        yield (
-            ("lease",),
-            f"{settings.lease} requests take more than the burst of {settings.burst}: never granted",
-        )
-
-
-def rate(settings: LimitSettings) -> Iterator[AddressValue]:
-    rate = settings.rate
-    divisor = gcd(rate.count, rate.period_us)
-    emptied = rate.count // divisor * EMPTIED_MAX_US if settings.on_upstream_429 == "drain" else 0
-    if settings.burst * (rate.period_us // divisor) + emptied > EXACT_MAX:
-        yield (
-            ("rate",),
-            f"{rate} with a burst of {settings.burst} cannot be counted exactly: use a rounder rate",
-        )
-
-
-def limit_names(limits: Sequence[LimitSettings]) -> Iterator[AddressValue]:
-    if len(limits) > LIMITS_MAX:
-        yield (), f"holds {len(limits)} limits, at most {LIMITS_MAX} are possible"
-    for place, message in repeated((ask(each, "name") for each in limits), "the name"):
-        yield (*place, "name"), message
 
 
 def admin(settings: AdminSettings) -> Iterator[AddressValue]:

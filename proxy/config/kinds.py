@@ -35,12 +35,14 @@ from proxy.config.key_names import KeySpec, parse_key
 from proxy.config.names import (
     distinct_headers,
     parse_cors_origin,
+    parse_key_hash,
     parse_limit_name,
     parse_media_glob,
     parse_media_type,
     parse_method,
     parse_network,
     parse_path,
+    parse_plan_name,
     parse_prefix,
     parse_secret,
     parse_target,
@@ -179,6 +181,8 @@ LimitName = Annotated[str, AfterValidator(parse_limit_name), _text("per-user", p
 Method = Annotated[str, AfterValidator(parse_method), _text("GET", patterns.NAME)]
 Target = Annotated[str, AfterValidator(parse_target), _text("/healthz", patterns.TARGET)]
 PathGlob = Annotated[str, AfterValidator(parse_path), _text("/api/*", patterns.PATH)]
+KeyHash = Annotated[str, AfterValidator(parse_key_hash), _text(f"sha256:{'0' * 64}", patterns.KEY_HASH)]
+PlanName = Annotated[str, AfterValidator(parse_plan_name), _text("step-2", patterns.LIMIT_NAME)]
 TlsVersion = Annotated[
     Literal["1.2", "1.3"],
     BeforeValidator(parse_tls_version),

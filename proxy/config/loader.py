@@ -16,11 +16,15 @@ from proxy.config.environment import Overrides
 from proxy.config.files import PATIENCE_SECONDS, STDIN, TooLargeError, UnreadableError, read_file
 from proxy.config.look import Look
 from proxy.config.mistakes import ConfigError, Mistake, findings, spelled, written
+from proxy.config.plan_files import PlanFiles
 from proxy.config.references import References
 from proxy.config.settings import Settings
+from proxy.config.unknown import Unknown, ask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from proxy.config.sections.plans import PlanSettings
 
 
 __all__ = [
@@ -79,7 +83,8 @@ def read_text(path: str | os.PathLike[str], patience: float = PATIENCE_SECONDS) 
 
 def config_hash(settings: Settings) -> str:
     """Twelve hex digits, the same for the same settings however they were written. Secrets do not count."""
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
+    written = settings.model_dump_json().encode()
+    return hashlib.sha256(written + settings.plan_keys.fingerprint).hexdigest()[:12]
 
 
 class Config:
@@ -109,10 +114,14 @@ class Config:
         self.unknown_secrets = references.unknown  # settings for which something else stands
         look = Look()
         self.settings = Settings.model_validate(data, context=look)
-        mistakes += (self.at(path, message) for path, message in references.mistakes)
+        plan_files = PlanFiles(Path(file).parent)
+        plan_files.read(_plans(self.settings))
+        self.files += plan_files.files
+        mistakes += (self.at(path, message) for path, message in references.mistakes + plan_files.mistakes)
         mistakes += (self.at(path, message, is_key=is_key) for path, is_key, message in findings(look, data))
         if mistakes:
-            raise ConfigError(mistakes)
+            raise ConfigError(mistakes, self.files)
+        self.settings.plan_keys  # noqa: B018 - made here, beside the loop
 
     @property
     def warnings(self) -> list[Mistake]:
@@ -156,6 +165,11 @@ class Config:
             if mark := keys.get(path) or values.get(path):
                 return mark
         return document.Mark(1, 1)
+
+
+def _plans(settings: Settings | Unknown) -> Sequence[PlanSettings | Unknown]:
+    plans = ask(settings, "plans")
+    return () if isinstance(plans, Unknown) else plans
 
 
 def _at(path: tuple[str | int, ...], message: str) -> str:

@@ -13,6 +13,7 @@ from proxy.config.wording import either, nearest, shown, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path as File
 
     from proxy.config.look import Look
 
@@ -38,7 +39,8 @@ class Mistake:
 class ConfigError(Exception):
     """Everything that is wrong with a config, in the order of the file."""
 
-    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+    def __init__(self, mistakes: Sequence[Mistake], files: Sequence[File] = ()) -> None:
+        self.files = files  # that it refers to: they may be mended
         ordered = sorted(set(mistakes))
         self.mistakes = ordered[:MISTAKES_MAX]
         self.more = len(ordered) - len(self.mistakes)

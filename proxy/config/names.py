@@ -27,6 +27,7 @@ WIDE_GLOBS_MAX = 8  # each may double the work of compiling the path
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _NEVER_FORWARDED = ("CONNECT", "TRACE")
 _LIMIT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_KEY_HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _MEDIA_TYPE = re.compile(
     r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)/([!#$%&'*+\-.^_`|~0-9A-Za-z]+)((?:\s*;[\x20-\x7e]*)?)"
 )
@@ -144,6 +145,19 @@ def parse_prefix(text: str) -> str:
     if not _LIMIT_NAME.fullmatch(text):
         raise ValueError(f"has 1 to 64 letters, digits, _ . or -, such as orders-api, not {shown(text)}")
     return text
+
+
+def parse_plan_name(text: str) -> str:
+    if not _LIMIT_NAME.fullmatch(text):
+        raise ValueError(f"a plan's name has 1 to 64 letters, digits, _ . or -, not {shown(text)}")
+    return text
+
+
+def parse_key_hash(text: str) -> str:
+    """What `weir hash` prints. The message does not show it: it may be the credential itself."""
+    if not _KEY_HASH.fullmatch(text):
+        raise ValueError("must be sha256: and 64 hex digits, as `weir hash` prints them for a credential")
+    return text.lower()
 
 
 def parse_secret(secret: SecretStr) -> SecretStr:

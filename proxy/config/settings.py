@@ -7,11 +7,12 @@ of files or YAML.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from proxy.config import checks
+from proxy.config import checks, limit_checks
 from proxy.config.kinds import (
     Access,
     Collector,
@@ -25,6 +26,7 @@ from proxy.config.kinds import (
     Workers,
     wrapped,
 )
+from proxy.config.plan_keys import PlanKeys
 from proxy.config.sections.answers import ContractSettings, ErrorSettings
 from proxy.config.sections.front import (
     AdminSettings,
@@ -34,6 +36,7 @@ from proxy.config.sections.front import (
     Listen,
 )
 from proxy.config.sections.limits import LimitSettings
+from proxy.config.sections.plans import PlanSettings
 from proxy.config.sections.section import Section, setting
 from proxy.config.sections.store import StoreSettings
 from proxy.config.sections.upstream import UpstreamSettings
@@ -83,8 +86,10 @@ class LogSettings(Section):
 class Settings(Section):
     fits = (
         checks.of("listen", checks.listens),
-        checks.of("limits", checks.limit_names),
+        checks.of("limits", limit_checks.limit_names),
+        checks.of("plans", limit_checks.plan_names),
         *checks.WHOLE,
+        limit_checks.plans_of_limits,
     )
 
     listen: Annotated[tuple[Listen, ...], BeforeValidator(wrapped), Field(min_length=1)] = setting(
@@ -105,6 +110,9 @@ class Settings(Section):
         [{"name": "per-user", "rate": "15/s"}],
         says="one limit: name per-user, rate 15/s",
     )
+    plans: tuple[PlanSettings, ...] = setting(
+        "Named rates that some clients have in place of a limit's own.", []
+    )
     errors: ErrorSettings = setting("What clients see of failures.", {})
     contract: ContractSettings = setting("The service's promises.", {})
     cors: CorsSettings = setting("Browser apps of other origins.", {})
@@ -116,6 +124,11 @@ class Settings(Section):
     drain: DrainSettings = setting("How Weir stops.", {})
     log: LogSettings = setting("What Weir writes.", {})
     traces: TraceSettings = setting("Spans for OpenTelemetry; with the extra otel.", {})
+
+    @cached_property
+    def plan_keys(self) -> PlanKeys:
+        """Who has which plans; made by who reads the config, beside the loop."""
+        return PlanKeys(self.plans)
 
 
 def restart_differences(old: Section, new: Section, at: str = "", *, waits: bool = False) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
+    Look = tuple[int, ...] | None
+
 RECHECK_SECONDS = 2.0  # also catches what happens while a watch is being set up
 SETTLE_SECONDS = 0.2  # an editor that truncates and writes is done by then
 DEBOUNCE_MS = 400  # notices that come closer than STEP_MS are gathered for this long at most
@@ -31,30 +33,50 @@ LINKS_MAX = 16  # the kernel follows 40; a ConfigMap has 2
 
 
 async def watch(
-    path: str | os.PathLike[str], *, since: str | None = None, recheck: float = RECHECK_SECONDS
+    path: str | os.PathLike[str],
+    *,
+    since: str | None = None,
+    recheck: float = RECHECK_SECONDS,
+    most: int = FILE_BYTES_MAX,
+    is_needed: bool = False,
 ) -> AsyncIterator[None]:
-    """Yields once for each change, from now on or since the content had the fingerprint `since`."""
+    """Yields once for each change, from now on or since the content had the fingerprint `since`.
+
+    What is behind the first `most` bytes is not looked at. That a file `is_needed` is gone is a change too.
+    """
     file = Path(path)
-    seen = since or await asyncio.to_thread(fingerprint, file)
+    looks: Look = ()  # like no file: the first wake is a look at the content
+    seen = since or await asyncio.to_thread(fingerprint, file, most)
     while True:
         folders = await asyncio.to_thread(_folders, file)
         async with aclosing(_wakes(folders, recheck)) as wakes:
             async for _ in wakes:
-                now = await _settled(file)
-                if now is not None and now != seen:
-                    seen = now
-                    yield
+                before, looks = looks, await asyncio.to_thread(_looks, file)
+                if looks != before:
+                    now = await _settled(file, most)
+                    if (now is not None or is_needed) and now != seen:
+                        seen = now
+                        yield
                 if folders != await asyncio.to_thread(_folders, file):
                     break  # the names lead elsewhere now
 
 
-def fingerprint(path: str | os.PathLike[str]) -> str | None:
+def _looks(path: Path) -> Look:
+    """What a file looks like without being read: a large one is only read if this has changed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def fingerprint(path: str | os.PathLike[str], most: int = FILE_BYTES_MAX) -> str | None:
     """Of the content of a regular file; None while there is none."""
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
             return None  # opening a pipe would wait for its writer
         with Path(path).open("rb") as stream:
-            return hashlib.sha256(stream.read(FILE_BYTES_MAX + 1)).hexdigest()
+            return hashlib.sha256(stream.read(most + 1)).hexdigest()
     except OSError:
         return None
 
@@ -72,12 +94,12 @@ def _folders(file: Path) -> dict[Path, tuple[int, int]]:
     return folders
 
 
-async def _settled(file: Path) -> str | None:
+async def _settled(file: Path, most: int) -> str | None:
     """The fingerprint once two looks agree; a file that never rests is taken as it is."""
-    before = await asyncio.to_thread(fingerprint, file)
+    before = await asyncio.to_thread(fingerprint, file, most)
     for _ in range(10):
         await asyncio.sleep(SETTLE_SECONDS)
-        now = await asyncio.to_thread(fingerprint, file)
+        now = await asyncio.to_thread(fingerprint, file, most)
         if now == before:
             break
         before = now

@@ -15,7 +15,7 @@ from proxy.limiter.scripts import Script
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.limiter.cache import LimitCache
+    from proxy.limiter.cache import TermsCache
     from proxy.limiter.dispatcher import Dispatcher
     from proxy.limiter.link import Link
     from proxy.limiter.operations import Operation
@@ -73,7 +73,7 @@ class Batch:
         self._record = b""  # of the last run
         self._count = 0
 
-    def take(self, cache: LimitCache, charges: Sequence[Charge], waiter: Waiter) -> None:
+    def take(self, cache: TermsCache, charges: Sequence[Charge], waiter: Waiter) -> None:
         """The hot path, `add` written out: a request with one charge."""
         key = charges[0].key
         self.keys.append(cache.prefixes[key[0] & LAST_SHARD] + key)

@@ -71,7 +71,7 @@ class CrossSlot:
         for charge, verdict in zip(part, decision.verdicts, strict=True):
             if verdict.is_admitted:
                 taken.append(charge)
-                verdict.debt = max(verdict.debt - charge.limit.cost_units, 0)
+                verdict.debt = max(verdict.debt - charge.terms.cost_units, 0)
         if not taken:
             return
         if decision.via == LOCAL:
@@ -92,4 +92,4 @@ def _by_place(charges: Sequence[Charge]) -> list[Part]:
     places: dict[int, Part] = {}
     for charge in charges:
         places.setdefault(shard_of(charge.key), []).append(charge)
-    return sorted(places.values(), key=lambda part: all(charge.limit.is_shadow for charge in part))
+    return sorted(places.values(), key=lambda part: all(charge.terms.is_shadow for charge in part))

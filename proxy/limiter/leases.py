@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 from proxy.policy.decision import LEASE, Decision, Verdict
 
 if TYPE_CHECKING:
-    from proxy.limiter.cache import LimitCache
+    from proxy.limiter.cache import TermsCache
+    from proxy.policy.decision import Charge
 
 LEASE_SECONDS = 0.1
 LEASE_US = int(LEASE_SECONDS * 1e6)
 
 
 class Leases:
-    """Of one limit."""
+    """Of one limit's terms."""
 
     __slots__ = ("_asked", "_cache", "_held", "_pace_us", "_tokens")
 
-    def __init__(self, cache: LimitCache) -> None:
+    def __init__(self, cache: TermsCache) -> None:
         lease = cache.limit.lease
         self._cache = cache
         self._tokens = lease - 1  # the request that asks takes its own
@@ -32,8 +33,9 @@ class Leases:
         self._held: dict[bytes, tuple[int, int]] = {}  # requests that may pass, and until when
         self._asked: dict[bytes, int] = {}  # when a bucket was last asked for, or a lease of it until when
 
-    def spend(self, key: bytes, now_us: int) -> Decision | None:
+    def spend(self, charge: Charge, now_us: int) -> Decision | None:
         """Admitted by what is held, if there is any."""
+        key = charge.key
         held = self._held.get(key)
         if held is None:
             return None
@@ -47,8 +49,8 @@ class Leases:
         else:
             del self._held[key]
         cache = self._cache
-        debt = cache.known_verdict(key, now_us).debt - left * cache.limit.cost_units
-        return Decision(True, [Verdict(cache.limit, True, max(debt, 0))], LEASE)  # noqa: FBT003 - hot
+        debt = cache.known_verdict(charge, now_us).debt - left * charge.terms.cost_units
+        return Decision(True, [Verdict(charge, True, max(debt, 0))], LEASE)  # noqa: FBT003 - hot
 
     def is_wanted(self, key: bytes, now_us: int) -> bool:
         """Requests come fast enough, and none is on its way."""

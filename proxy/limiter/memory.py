@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit, Limits
+    from proxy.policy.terms import Terms
     from proxy.policy.upstream_429 import Debt
 
 MAX_KEYS = 100_000  # 300 bytes each: 30 MB
@@ -57,27 +58,27 @@ class Table:
                 self.put(key, bucket, now_us)
         return bucket
 
-    def debt(self, key: bytes, now_us: int) -> int:
-        bucket = self.find(key, now_us)
-        return self.debt_of(bucket, now_us) if bucket is not None else 0
+    def debt(self, charge: Charge, now_us: int) -> int:
+        bucket = self.find(charge.key, now_us)
+        return self.debt_of(bucket, charge.terms, now_us) if bucket is not None else 0
 
-    def debt_of(self, bucket: TokenBucket, now_us: int) -> int:
-        limit = self.limit
-        if 0 < bucket.since_us - now_us <= EMPTIED_MAX_US and not limit.empties:
+    def debt_of(self, bucket: TokenBucket, terms: Terms, now_us: int) -> int:
+        """In units of the terms' rate, whatever it was written at."""
+        if 0 < bucket.since_us - now_us <= EMPTIED_MAX_US and not self.limit.empties:
             bucket.since_us = now_us  # nothing is closed any more
         return bucket.debt_at(
-            now_us, limit.refill_rate, limit.most_units, limit.burst_units - limit.cost_units
+            now_us, terms.refill_rate, terms.most_units, terms.burst_units - terms.cost_units
         )
 
-    def write(self, key: bytes, debt: int, now_us: int) -> None:
-        limit = self.limit
-        closed_us = max(debt - limit.burst_units, 0) // limit.scale
-        debt -= closed_us * limit.scale
+    def write(self, charge: Charge, debt: int, now_us: int) -> None:
+        terms, key = charge.terms, charge.key
+        closed_us = max(debt - terms.burst_units, 0) // terms.scale
+        debt -= closed_us * terms.scale
         bucket = self.find(key, now_us)
         if bucket is None:
             bucket = TokenBucket()
             self.put(key, bucket, now_us)
-        bucket.debt, bucket.since_us, bucket.rate = debt, now_us + closed_us, limit.refill_rate
+        bucket.debt, bucket.since_us, bucket.rate = debt, now_us + closed_us, terms.refill_rate
 
     def put(self, key: bytes, bucket: TokenBucket, now_us: int) -> None:
         if len(self.young) >= self.generation_keys:
@@ -97,7 +98,7 @@ class Table:
         count = 0
         for table in (self.old, self.young):
             gone = [table.pop(each) for each in ([key] if key else list(table)) if each in table]
-            count += sum([self.debt_of(bucket, now_us) > 0 for bucket in gone])
+            count += sum([bucket.full_at_us > now_us for bucket in gone])
         return count
 
     def reconfigure(self, limit: Limit, max_keys: int) -> None:
@@ -111,6 +112,7 @@ class MemoryStore:
         self.max_keys = max_keys  # of each limit; a change counts from the next `configure` on
         self._clock_us = clock_us
         self._tables: dict[Limit, Table] = {}
+        self._by_terms: dict[Terms, Table] = {}
 
     # --- every request ---
 
@@ -119,34 +121,33 @@ class MemoryStore:
         if len(charges) != 1:
             return self._take_all(charges)
         charge = charges[0]
-        limit = charge.limit
-        table = self._tables[limit]
+        terms = charge.terms
+        table = self._by_terms[terms]
         now_us = self._clock_us()
         key = charge.key
         bucket = table.young.get(key)
         if bucket is None and key not in table.old:  # it is full
             bucket = TokenBucket()
-            bucket.debt, bucket.since_us, bucket.rate = 0, now_us, limit.refill_rate
+            bucket.debt, bucket.since_us, bucket.rate = 0, now_us, terms.refill_rate
             table.put(key, bucket, now_us)
-        elif bucket is None or bucket.rate is not limit.refill_rate:
-            return self._take_slowly(table, key, now_us)
-        debt = bucket.debt - (now_us - bucket.since_us) * limit.scale
+        elif bucket is None or bucket.rate is not terms.refill_rate:
+            return self._take_slowly(table, charge, now_us)
+        debt = bucket.debt - (now_us - bucket.since_us) * terms.scale
         debt = max(debt, 0)
-        after = debt + limit.cost_units
-        if after > limit.burst_units:
-            return Decision(limit.is_shadow, [Verdict(limit, False, debt)])  # noqa: FBT003 - hot
+        after = debt + terms.cost_units
+        if after > terms.burst_units:
+            return Decision(terms.is_shadow, [Verdict(charge, False, debt)])  # noqa: FBT003 - hot
         bucket.debt = after
         bucket.since_us = now_us
-        return Decision(True, [Verdict(limit, True, after)])  # noqa: FBT003 - hot
+        return Decision(True, [Verdict(charge, True, after)])  # noqa: FBT003 - hot
 
-    def _take_slowly(self, table: Table, key: bytes, now_us: int) -> Decision:
+    def _take_slowly(self, table: Table, charge: Charge, now_us: int) -> Decision:
         """From a bucket that was long not asked for, or was counted at another rate."""
-        verdict = _look(table, key, now_us)
-        limit = table.limit
+        verdict = _look(table, charge, now_us)
         if verdict.is_admitted:
-            verdict.debt += limit.cost_units
-            table.write(key, verdict.debt, now_us)
-        return Decision(verdict.is_admitted or limit.is_shadow, [verdict])
+            verdict.debt += charge.terms.cost_units
+            table.write(charge, verdict.debt, now_us)
+        return Decision(verdict.is_admitted or charge.terms.is_shadow, [verdict])
 
     def _take_all(self, charges: Sequence[Charge]) -> Decision:
         """From every bucket, or from none if an enforced limit refuses; a shadow limit spares its own."""
@@ -154,17 +155,15 @@ class MemoryStore:
         is_admitted = True
         verdicts = []
         for charge in charges:
-            limit = charge.limit
-            verdict = _look(self._tables[limit], charge.key, now_us)
-            if not verdict.is_admitted and not limit.is_shadow:
+            verdict = _look(self._by_terms[charge.terms], charge, now_us)
+            if not verdict.is_admitted and not charge.terms.is_shadow:
                 is_admitted = False
             verdicts.append(verdict)
         if is_admitted:
             for charge, verdict in zip(charges, verdicts, strict=True):
                 if verdict.is_admitted:
-                    limit = verdict.limit
-                    verdict.debt += limit.cost_units
-                    self._tables[limit].write(charge.key, verdict.debt, now_us)
+                    verdict.debt += charge.terms.cost_units
+                    self._by_terms[charge.terms].write(charge, verdict.debt, now_us)
         return Decision(is_admitted, verdicts)
 
     # --- after a request ---
@@ -172,18 +171,18 @@ class MemoryStore:
     def give_back(self, charges: Sequence[Charge]) -> None:
         now_us = self._clock_us()
         for charge in charges:
-            table = self._tables.get(charge.limit)  # a reload may have taken it away meanwhile
+            table = self._by_terms.get(charge.terms)  # a reload may have taken it away meanwhile
             if table is not None:
-                debt = table.debt(charge.key, now_us)
+                debt = table.debt(charge, now_us)
                 if debt:
-                    table.write(charge.key, max(debt - charge.limit.cost_units, 0), now_us)
+                    table.write(charge, max(debt - charge.terms.cost_units, 0), now_us)
 
     def empty(self, debts: Sequence[Debt]) -> None:
         now_us = self._clock_us()
         for charge, debt in debts:
-            table = self._tables.get(charge.limit)  # a reload may have taken it away meanwhile
-            if table is not None and debt > table.debt(charge.key, now_us):
-                table.write(charge.key, debt, now_us)
+            table = self._by_terms.get(charge.terms)  # a reload may have taken it away meanwhile
+            if table is not None and debt > table.debt(charge, now_us):
+                table.write(charge, debt, now_us)
 
     # --- now and then ---
 
@@ -204,6 +203,7 @@ class MemoryStore:
             else:
                 table.reconfigure(limit, self.max_keys)
             self._tables[limit] = table
+        self._by_terms = {terms: table for limit, table in self._tables.items() for terms in limit}
 
     def sweep(self) -> None:
         now_us = self._clock_us()
@@ -216,6 +216,7 @@ class MemoryStore:
 
     async def close(self) -> None:
         self._tables.clear()
+        self._by_terms.clear()
 
     @property
     def is_up(self) -> bool:
@@ -229,14 +230,14 @@ class MemoryStore:
         }
 
 
-def _look(table: Table, key: bytes, now_us: int) -> Verdict:
-    """Whether the limit's cost fits into a bucket; nothing is taken."""
-    limit = table.limit
-    bucket = table.find(key, now_us)
+def _look(table: Table, charge: Charge, now_us: int) -> Verdict:
+    """Whether the charge fits into its bucket; nothing is taken."""
+    terms = charge.terms
+    bucket = table.find(charge.key, now_us)
     if bucket is None:
-        return Verdict(limit, True, 0)  # noqa: FBT003 - hot
-    debt = table.debt_of(bucket, now_us)
-    if debt + limit.cost_units <= limit.burst_units:
-        return Verdict(limit, True, debt)  # noqa: FBT003 - hot
-    told = bucket.told_debt(debt, limit.burst_units - limit.cost_units, limit.refill_rate, now_us)
-    return Verdict(limit, False, told)  # noqa: FBT003 - hot
+        return Verdict(charge, True, 0)  # noqa: FBT003 - hot
+    debt = table.debt_of(bucket, terms, now_us)
+    room = terms.burst_units - terms.cost_units
+    if debt <= room:
+        return Verdict(charge, True, debt)  # noqa: FBT003 - hot
+    return Verdict(charge, False, bucket.told_debt(debt, room, terms.refill_rate, now_us))  # noqa: FBT003 - hot

@@ -16,10 +16,10 @@ from proxy.policy.decision import Decision, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.limiter.cache import LimitCache
+    from proxy.limiter.cache import TermsCache
     from proxy.limiter.outage import Outage
     from proxy.policy.decision import Charge
-    from proxy.policy.limits import Limit
+    from proxy.policy.terms import Terms
 
 
 class Operation(Protocol):
@@ -53,17 +53,17 @@ class Take:
 
     __slots__ = ("_cache", "charge", "record", "width")
 
-    def __init__(self, cache: LimitCache) -> None:
+    def __init__(self, cache: TermsCache) -> None:
         self._cache = cache
         self.width = 1
-        self.charge = charge_record(cache.limit, cache.limit.cost_units)
+        self.charge = charge_record(cache.terms, cache.terms.cost_units)
         self.record = pack_operation(TAKE, 1) + self.charge
 
     def keys(self, charges: Sequence[Charge]) -> list[bytes]:
-        return [self._cache.key(charges[0].key)]
+        return [self._cache.book.key(charges[0].key)]
 
     def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
-        """`LimitCache.verdict`, written out, since nearly every request comes by here.
+        """`TermsCache.verdict`, written out, since nearly every request comes by here.
 
         What that saves: docs/decisions/0009-what-a-take-costs.md.
         """
@@ -71,14 +71,15 @@ class Take:
         fits = answer >= 0
         debt = answer if fits else ~answer
         cache = self._cache
-        limit = cache.limit
-        if debt <= limit.most_units:
+        terms = cache.terms
+        charge = charges[0]
+        if debt <= terms.most_units:
             known = cache.known
             young = known.young
-            young[charges[0].key] = sent_us + debt // limit.scale
+            young[charge.key] = sent_us + debt // terms.scale
             if len(young) > known.half:
                 known.turn()
-        return Decision(fits or limit.is_shadow, [Verdict(limit, fits, debt)])
+        return Decision(fits or terms.is_shadow, [Verdict(charge, fits, debt)])
 
     def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:
         return decide((self._cache,), charges, outage)
@@ -89,21 +90,21 @@ class TakeAll:
 
     __slots__ = ("_caches", "record", "width")
 
-    def __init__(self, caches: Sequence[LimitCache]) -> None:
+    def __init__(self, caches: Sequence[TermsCache]) -> None:
         self._caches = tuple(caches)
         self.width = len(self._caches)
         charges = [cache.take.charge for cache in self._caches]
         self.record = pack_operation(TAKE, self.width) + b"".join(charges)
 
     def keys(self, charges: Sequence[Charge]) -> list[bytes]:
-        return [cache.key(charge.key) for cache, charge in zip(self._caches, charges, strict=True)]
+        return [cache.book.key(charge.key) for cache, charge in zip(self._caches, charges, strict=True)]
 
     def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
         verdicts = []
         is_admitted = True
         for cache, charge, answer in zip(self._caches, charges, answers[at : at + self.width], strict=True):
-            verdicts.append(cache.verdict(charge.key, answer, sent_us))
-            if answer < 0 and not cache.limit.is_shadow:
+            verdicts.append(cache.verdict(charge, answer, sent_us))
+            if answer < 0 and not cache.terms.is_shadow:
                 is_admitted = False
         return Decision(is_admitted, verdicts)
 
@@ -116,16 +117,16 @@ class Unawaited:
 
     __slots__ = ("_cache", "record", "width")
 
-    def __init__(self, cache: LimitCache, kind: int, units: int) -> None:
+    def __init__(self, cache: TermsCache, kind: int, units: int) -> None:
         self._cache = cache
         self.width = 1
-        self.record = pack_operation(kind, 1) + charge_record(cache.limit, units)
+        self.record = pack_operation(kind, 1) + charge_record(cache.terms, units)
 
     def keys(self, charges: Sequence[Charge]) -> list[bytes]:
-        return [self._cache.key(charges[0].key)]
+        return [self._cache.book.key(charges[0].key)]
 
     def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
-        return Decision(True, [self._cache.verdict(charges[0].key, answers[at], sent_us)])  # noqa: FBT003 - is_admitted
+        return Decision(True, [self._cache.verdict(charges[0], answers[at], sent_us)])  # noqa: FBT003 - is_admitted
 
     def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:  # noqa: ARG002 - nobody is told anything
         return None
@@ -136,8 +137,8 @@ class GiveBack(Unawaited):
 
     __slots__ = ()
 
-    def __init__(self, cache: LimitCache) -> None:
-        super().__init__(cache, GIVE_BACK, cache.limit.cost_units)
+    def __init__(self, cache: TermsCache) -> None:
+        super().__init__(cache, GIVE_BACK, cache.terms.cost_units)
 
 
 class Empty(Unawaited):
@@ -145,7 +146,7 @@ class Empty(Unawaited):
 
     __slots__ = ()
 
-    def __init__(self, cache: LimitCache, debt: int) -> None:
+    def __init__(self, cache: TermsCache, debt: int) -> None:
         super().__init__(cache, EMPTY, debt)
 
     def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
@@ -159,7 +160,7 @@ class TakeLease(Unawaited):
 
     __slots__ = ()
 
-    def __init__(self, cache: LimitCache, units: int) -> None:
+    def __init__(self, cache: TermsCache, units: int) -> None:
         super().__init__(cache, TAKE, units)
 
     def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
@@ -168,7 +169,7 @@ class TakeLease(Unawaited):
         return super().decision(charges, answers, at, sent_us)
 
 
-def charge_record(limit: Limit, units: int) -> bytes:
+def charge_record(terms: Terms, units: int) -> bytes:
     """How take.lua counts a charge of so many units."""
-    flags = (SHADOW if limit.is_shadow else 0) | (MAY_CLOSE if limit.empties else 0)
-    return pack_charge(limit.interval, limit.scale, units, limit.burst_units, limit.most_units, flags)
+    flags = (SHADOW if terms.is_shadow else 0) | (MAY_CLOSE if terms.limit.empties else 0)
+    return pack_charge(terms.interval, terms.scale, units, terms.burst_units, terms.most_units, flags)

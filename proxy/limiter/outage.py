@@ -14,10 +14,9 @@ from proxy.policy.decision import LOCAL, Decision, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.limiter.cache import LimitCache
+    from proxy.limiter.cache import TermsCache
     from proxy.limiter.records import UnansweredCall
     from proxy.policy.decision import Charge
-    from proxy.policy.limits import Limit
 
 
 LOCALLY: Final = "local"
@@ -30,17 +29,17 @@ class ShareVerdict(Verdict):
 
     __slots__ = ("replicas",)
 
-    def __init__(self, limit: Limit, debt: int, replicas: int, *, fits: bool) -> None:
-        super().__init__(limit, fits, debt)
+    def __init__(self, charge: Charge, debt: int, replicas: int, *, fits: bool) -> None:
+        super().__init__(charge, fits, debt)
         self.replicas = replicas
-        self.interval = limit.interval * replicas
+        self.interval = charge.terms.interval * replicas
 
     @property
     def retry_units(self) -> int:
         if self.is_admitted:
             return 0
-        cost = self.limit.cost_units * self.replicas
-        return max(0, self.debt + cost - max(cost, self.limit.burst_units))
+        cost = self.terms.cost_units * self.replicas
+        return max(0, self.debt + cost - max(cost, self.terms.burst_units))
 
 
 class UnknownVerdict(Verdict):
@@ -48,8 +47,8 @@ class UnknownVerdict(Verdict):
 
     __slots__ = ()
 
-    def __init__(self, limit: Limit, *, admits: bool) -> None:
-        super().__init__(limit, admits, 0)
+    def __init__(self, charge: Charge, *, admits: bool) -> None:
+        super().__init__(charge, admits, 0)
 
     @property
     def is_known(self) -> bool:
@@ -69,7 +68,7 @@ class Outage(NamedTuple):
     doubt: UnansweredCall | None = None  # Redis may have decided them too, and its answer was lost
 
 
-def decide(caches: Sequence[LimitCache], charges: Sequence[Charge], outage: Outage) -> Decision:
+def decide(caches: Sequence[TermsCache], charges: Sequence[Charge], outage: Outage) -> Decision:
     verdicts: list[Verdict] = []
     refusal = (
         None  # the way of the limit that refuses; local goes before deny, as its client can do something
@@ -77,9 +76,9 @@ def decide(caches: Sequence[LimitCache], charges: Sequence[Charge], outage: Outa
     for cache, charge in zip(caches, charges, strict=True):
         if outage.doubt is not None and cache.limit.on_store_error != ALLOW:
             cache.doubt(charge.key, outage.doubt)
-        verdict = _look(cache, charge.key, outage)
+        verdict = _look(cache, charge, outage)
         verdicts.append(verdict)
-        if not verdict.is_admitted and not cache.limit.is_shadow and refusal != LOCALLY:
+        if not verdict.is_admitted and not cache.terms.is_shadow and refusal != LOCALLY:
             refusal = cache.limit.on_store_error
     if refusal is not None:
         return Decision(
@@ -94,15 +93,15 @@ def decide(caches: Sequence[LimitCache], charges: Sequence[Charge], outage: Outa
     return Decision(True, verdicts, LOCAL)  # noqa: FBT003 - is_admitted
 
 
-def _look(cache: LimitCache, key: bytes, outage: Outage) -> Verdict:
+def _look(cache: TermsCache, charge: Charge, outage: Outage) -> Verdict:
     limit, replicas = cache.limit, outage.replicas
     if limit.on_store_error == LOCALLY:
-        debt = cache.local_debt(key, outage.now_us)
-        return ShareVerdict(limit, debt, replicas, fits=cache.fits_locally(debt, replicas))
-    return UnknownVerdict(limit, admits=limit.on_store_error == ALLOW)
+        debt = cache.book.local_debt(charge.key, outage.now_us)
+        return ShareVerdict(charge, debt, replicas, fits=cache.fits_locally(debt, replicas))
+    return UnknownVerdict(charge, admits=limit.on_store_error == ALLOW)
 
 
-def give_back(caches: Sequence[LimitCache], charges: Sequence[Charge], outage: Outage) -> None:
+def give_back(caches: Sequence[TermsCache], charges: Sequence[Charge], outage: Outage) -> None:
     for cache, charge in zip(caches, charges, strict=True):
         if cache.limit.on_store_error == LOCALLY:
             cache.give_back_locally(charge.key, outage.now_us, outage.replicas)

@@ -71,7 +71,7 @@ class RedisStore:
         self._now = now
         self._names = Names(prefix)
         self._caches = Caches(self._names)
-        self._by_limit = self._caches.by_limit
+        self._by_terms = self._caches.by_terms
         self.replicas = Replicas(secrets.token_hex(8).encode(), self._names, now)
         self._session = Session(self._caches, self.replicas, self._names, timeout)
         dialler = dialler or Dialler(url, tls or TlsFiles())
@@ -88,7 +88,7 @@ class RedisStore:
         if len(charges) != 1:
             return self._take_all(charges, waiter)
         charge = charges[0]
-        cache = self._by_limit[charge.limit]
+        cache = self._by_terms[charge.terms]
         key = charge.key
         place = key[0] & self._mask
         if self._links[place].state is DOWN:
@@ -97,7 +97,7 @@ class RedisStore:
             return self._take_leased(cache.leases, charges, waiter)
         full_at_us = cache.known.get(key)
         if full_at_us > self._dispatcher.past_us + cache.ample_us and self.caches_denials:
-            denial = cache.denial(full_at_us, self._now_us())
+            denial = cache.denial(charge, full_at_us, self._now_us())
             if denial is not None:
                 return denial
         batch = self._batches.get(place)
@@ -109,15 +109,15 @@ class RedisStore:
     def _take_leased(self, leases: Leases, charges: Sequence[Charge], waiter: Waiter) -> Decision | None:
         """What is held goes first; a busy bucket asks for more behind the request's own charge."""
         now_us = self._now_us()
-        key = charges[0].key
-        decision = leases.spend(key, now_us)
+        charge = charges[0]
+        decision = leases.spend(charge, now_us)
         if decision is None:
             decision = self.denial(charges)
         if decision is not None:
             return decision
         self.ask(charges, waiter)
-        if leases.is_wanted(key, now_us):
-            self._dispatcher.add(self._caches.of(charges[0].limit).take_lease, charges, NOBODY)
+        if leases.is_wanted(charge.key, now_us):
+            self._dispatcher.add(self._caches.of(charge.terms).take_lease, charges, NOBODY)
         return None
 
     def _take_all(self, charges: Sequence[Charge], waiter: Waiter) -> Decision | None:
@@ -140,7 +140,7 @@ class RedisStore:
             return None
         verdicts = self._caches.known_verdicts(charges, self._now_us())
         for verdict in verdicts:
-            if not verdict.is_admitted and not verdict.limit.is_shadow:
+            if not verdict.is_admitted and not verdict.terms.is_shadow:
                 return Decision(False, verdicts, DENIAL_CACHE)  # noqa: FBT003 - is_admitted
         return None
 
@@ -163,16 +163,13 @@ class RedisStore:
         """One by one, since nobody waits and each is free to fail."""
         for charge in charges:
             if not self.is_down([charge]):
-                self._dispatcher.add(self._caches.of(charge.limit).give_back, [charge], NOBODY)
+                self._dispatcher.add(self._caches.of(charge.terms).give_back, [charge], NOBODY)
 
     def empty(self, debts: Sequence[Debt]) -> None:
         """Known here at once; in Redis with this tick's batch, or as what it has lost when it is back."""
         for charge, debt in debts:
-            cache = self._by_limit.get(charge.limit)  # a reload may have taken it away meanwhile
-            if cache is None:
-                continue
-            cache.empty(charge.key, debt, self._now_us())
-            if not self.is_down([charge]):
+            cache = self._caches.empty(charge, debt, self._now_us())
+            if cache is not None and not self.is_down([charge]):
                 self._dispatcher.add(Empty(cache, debt), [charge], NOBODY)
 
     # --- life ---
@@ -252,7 +249,7 @@ class RedisStore:
             "up": self.is_up,
             "replicas": self.replicas.count,
             "servers": {link.name: _link_status(link) for link in self._topology.all()},
-            "keys": {cache.limit.name: len(cache.known) for cache in self._caches},
+            "keys": self._caches.known_keys(),
         }
 
 

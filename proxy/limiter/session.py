@@ -37,14 +37,14 @@ class Session:
         await link.ask(lambda _: SCRIPT.full_call([], b""))
         if link.shards:
             await link.ask(self._rehearsal)
-        await settle(link, list(self._caches), self._replicas)
+        await settle(link, self._caches.books, self._replicas)
 
     async def beat(self, link: Link) -> None:
         """Every second while the link is up. Raises TroubleError."""
         if link.shards:
             await self._announce(link)
             # Of shards that have come to this server from one that was down.
-            await settle_spent(link, list(self._caches), self._replicas)
+            await settle_spent(link, self._caches.books, self._replicas)
 
     async def close(self, link: Link) -> None:
         """Raises TroubleError."""

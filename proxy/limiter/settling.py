@@ -18,35 +18,35 @@ from proxy.limiter.trouble import TroubleError, reply_trouble
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from proxy.limiter.cache import LimitCache
+    from proxy.limiter.book import Book
     from proxy.limiter.link import Link
     from proxy.limiter.replicas import Replicas
 
 SETTLE = Script("call.lua", "bucket.lua", "settle.lua")
 ROUND_KEYS = 256  # 1 ms of Redis's time
 
-Bucket = tuple["LimitCache", bytes]
+Bucket = tuple["Book", bytes]
 
 
-async def settle(link: Link, caches: Sequence[LimitCache], replicas: Replicas) -> None:
+async def settle(link: Link, books: Sequence[Book], replicas: Replicas) -> None:
     """On return the last round is on its way. Raises TroubleError."""
-    todo = _of(link, [(cache, key) for cache in caches for key in cache.unsettled_keys()])
+    todo = _of(link, [(book, key) for book in books for key in book.unsettled_keys()])
     while len(todo) > ROUND_KEYS:
         for part in _rounds(link, todo):
             _judge(await link.ask(_Round(part, replicas, link.deadline()).data), link)
-        todo = _spent(link, caches)
+        todo = _spent(link, books)
     for part in _rounds(link, todo):
         link.post(_Round(part, replicas, link.deadline()))
 
 
-async def settle_spent(link: Link, caches: Sequence[LimitCache], replicas: Replicas) -> None:
+async def settle_spent(link: Link, books: Sequence[Book], replicas: Replicas) -> None:
     """What was spent here, on a link that is up. Raises TroubleError."""
-    for part in _rounds(link, _spent(link, caches)):
+    for part in _rounds(link, _spent(link, books)):
         _judge(await link.ask(_Round(part, replicas, link.deadline()).data), link)
 
 
-def _spent(link: Link, caches: Sequence[LimitCache]) -> list[Bucket]:
-    return _of(link, [(cache, key) for cache in caches for key in cache.spent_keys()])
+def _spent(link: Link, books: Sequence[Book]) -> list[Bucket]:
+    return _of(link, [(book, key) for book in books for key in book.spent_keys()])
 
 
 def _of(link: Link, buckets: Iterable[Bucket]) -> list[Bucket]:
@@ -90,10 +90,10 @@ class _Round:
         now_us = int(link.now() * 1e6)
         keys = []
         plan = [pack_head(link.clock.server_us(int(self.deadline * 1e6)), 0, 0, self._replicas.are_alike)]
-        for cache, key in self._buckets:
-            line = cache.settle(key, now_us, self._replicas.count)
+        for book, key in self._buckets:
+            line = book.settle(key, now_us, self._replicas.count)
             if line:
-                keys.append(cache.key(key))
+                keys.append(book.key(key))
                 plan.append(line)
         return SETTLE.full_call(keys, b"".join(plan))
 

@@ -147,13 +147,13 @@ class Passage:
 
     def _settle(self, status: int, headers: Iterable[tuple[bytes, bytes]], decision: Decision) -> None:
         """As the gateway does (`proxy.settlement`)."""
-        store, charges = self.limiter.store, self.record.charges
+        store = self.limiter.store
         if store is None or status not in (304, 429):
             return
         if status == 304:
-            if back := spared(charges, decision):
+            if back := spared(decision):
                 store.give_back(back)
-        elif debts := emptied(charges, decision, retry_after_us(dict(headers), time())):
+        elif debts := emptied(decision, retry_after_us(dict(headers), time())):
             store.empty(debts)
 
     # --- 4. Out ---

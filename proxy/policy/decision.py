@@ -12,10 +12,9 @@ from proxy import faults
 from proxy.policy import gcra
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from proxy.faults import Fault
     from proxy.policy.limits import Limit
+    from proxy.policy.terms import Terms
 
 # Ways a decision came about.
 STORE: Final = "store"
@@ -25,28 +24,37 @@ LEASE: Final = "lease"
 
 
 class Charge:
-    """The bucket of one limit that a request is to be charged to."""
+    """The bucket of one limit that a request is to be charged to, and by what terms."""
 
-    __slots__ = ("key", "limit")
+    __slots__ = ("key", "terms")
 
-    def __init__(self, limit: Limit, key: bytes) -> None:
-        self.limit = limit
+    def __init__(self, terms: Terms, key: bytes) -> None:
+        self.terms = terms
         self.key = key
 
+    @property
+    def limit(self) -> Limit:
+        return self.terms.limit
+
     def __repr__(self) -> str:
-        return f"Charge({self.limit.name}, {self.key.hex()})"
+        return f"Charge({self.terms.name}, {self.key.hex()})"
 
 
 class Verdict:
     """One bucket's answer: whether the charge fits, and what the bucket holds after the decision."""
 
-    __slots__ = ("debt", "interval", "is_admitted", "limit")
+    __slots__ = ("charge", "debt", "interval", "is_admitted", "terms")
 
-    def __init__(self, limit: Limit, is_admitted: bool, debt: int) -> None:  # noqa: FBT001 - hot: keywords cost
-        self.limit = limit
+    def __init__(self, charge: Charge, is_admitted: bool, debt: int) -> None:  # noqa: FBT001 - hot: keywords cost
+        self.charge = charge
+        terms = self.terms = charge.terms
         self.is_admitted = is_admitted
         self.debt = debt  # units missing in the bucket
-        self.interval = limit.interval  # units that a token costs, where the bucket was asked
+        self.interval = terms.interval  # units that a token costs, where the bucket was asked
+
+    @property
+    def limit(self) -> Limit:
+        return self.terms.limit
 
     @property
     def is_known(self) -> bool:
@@ -56,41 +64,45 @@ class Verdict:
     @property
     def remaining(self) -> int:
         """Whole tokens."""
-        left = self.limit.burst_units - self.debt
+        left = self.terms.burst_units - self.debt
         return left // self.interval if left > 0 else 0
 
     @property
     def retry_units(self) -> int:
         """Units that must come back until this charge fits; 0 if it was admitted."""
-        limit = self.limit
-        return 0 if self.is_admitted else max(0, self.debt + limit.cost_units - limit.burst_units)
+        terms = self.terms
+        return 0 if self.is_admitted else max(0, self.debt + terms.cost_units - terms.burst_units)
 
     @property
     def next_units(self) -> int:
         """Units that must come back until there is one token more; 0 if the bucket is full."""
-        return gcra.next_token(self.debt, self.limit.burst_units, self.interval)
+        return gcra.next_token(self.debt, self.terms.burst_units, self.interval)
 
     @property
     def retry_after(self) -> float:
         """Seconds until this charge fits; 0.0 if it was admitted."""
-        return self.retry_units / self.limit.scale / gcra.US
+        return self.retry_units / self.terms.scale / gcra.US
 
     @property
     def next_token(self) -> float:
         """Seconds until there is one token more; 0.0 if the bucket is full."""
-        return self.next_units / self.limit.scale / gcra.US
+        return self.next_units / self.terms.scale / gcra.US
 
     @property
-    def urgency(self) -> tuple[bool, float]:
+    def is_refusal(self) -> bool:
+        """It stands in the way."""
+        return not self.is_admitted and not self.terms.is_shadow
+
+    @property
+    def urgency(self) -> tuple[bool, bool, float]:
         """Grows with the wait of a refusal, else with the part of the burst that is spent."""
-        limit = self.limit
-        if not self.is_admitted:
-            return True, self.retry_units / limit.scale
-        return False, self.debt / limit.burst_units
+        terms = self.terms
+        amount = self.debt / terms.burst_units if self.is_admitted else self.retry_units / terms.scale
+        return self.is_refusal, not self.is_admitted, amount
 
     def __repr__(self) -> str:
         word = "admitted" if self.is_admitted else f"refused for {self.retry_after:.6f} s"
-        return f"Verdict({self.limit.name}, {word}, {self.remaining} of {self.limit.burst} left)"
+        return f"Verdict({self.terms.name}, {word}, {self.remaining} of {self.terms.burst} left)"
 
 
 class Decision:
@@ -113,9 +125,7 @@ class Decision:
     @property
     def refusals(self) -> list[Verdict]:
         """The verdicts that stood in the way."""
-        return [
-            verdict for verdict in self.verdicts if not verdict.is_admitted and not verdict.limit.is_shadow
-        ]
+        return [verdict for verdict in self.verdicts if verdict.is_refusal]
 
     @property
     def told(self) -> list[Verdict]:
@@ -139,24 +149,23 @@ def has_neighbours(verdicts: list[Verdict]) -> bool:
     return any(one.limit is other.limit for one, other in pairwise(verdicts))
 
 
-def spared(charges: Sequence[Charge], decision: Decision) -> list[Charge]:
+def spared(decision: Decision) -> list[Charge]:
     """What a request that was admitted gets back, since its answer is a 304; the verdicts tell of it."""
-    return _returned(charges, decision, is_304=True)
+    return _returned(decision, is_304=True)
 
 
-def unspent(charges: Sequence[Charge], decision: Decision) -> list[Charge]:
+def unspent(decision: Decision) -> list[Charge]:
     """What one gets back that no server could be had for: all; the verdicts tell of it."""
-    return _returned(charges, decision, is_304=False)
+    return _returned(decision, is_304=False)
 
 
-def _returned(charges: Sequence[Charge], decision: Decision, *, is_304: bool) -> list[Charge]:
+def _returned(decision: Decision, *, is_304: bool) -> list[Charge]:
     """Nothing of what was decided without the store: those tokens are counted elsewhere."""
     back: list[Charge] = []
     if decision.via == LOCAL:
         return back
-    for charge, verdict in zip(charges, decision.verdicts, strict=True):
-        limit = charge.limit
-        if verdict.is_admitted and (limit.is_free_304 or not is_304):
-            verdict.debt = max(verdict.debt - limit.cost_units, 0)
-            back.append(charge)
+    for verdict in decision.verdicts:
+        if verdict.is_admitted and (verdict.limit.is_free_304 or not is_304):
+            verdict.debt = max(verdict.debt - verdict.terms.cost_units, 0)
+            back.append(verdict.charge)
     return back

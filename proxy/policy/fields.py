@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from proxy.policy.decision import Decision, Verdict
-    from proxy.policy.limits import Limit
+    from proxy.policy.terms import Terms
 
 DRAFT10 = "draft10"
 LEGACY = "legacy"
@@ -40,8 +40,8 @@ def fields(decision: Decision, dialect: str) -> bytes:
     if decision.via == LOCAL:
         shown = [verdict for verdict in shown if verdict.is_known]
     for verdict in shown:
-        if verdict.limit.is_shadow:
-            shown = [verdict for verdict in shown if not verdict.limit.is_shadow]
+        if verdict.terms.is_shadow:
+            shown = [verdict for verdict in shown if not verdict.terms.is_shadow]
             break
     if not shown:
         return b""
@@ -50,12 +50,12 @@ def fields(decision: Decision, dialect: str) -> bytes:
     if len(shown) == 1:
         return _draft10_lines(*_shown(shown[0]))
     members = b", ".join([_member(*_shown(verdict)) for verdict in shown])
-    return b"%bRateLimit: %b\r\n" % (policy_lines([verdict.limit for verdict in shown]), members)
+    return b"%bRateLimit: %b\r\n" % (policy_lines([verdict.terms for verdict in shown]), members)
 
 
-def policy_lines(limits: Iterable[Limit]) -> bytes:
-    """The RateLimit-Policy line of these limits."""
-    members = b", ".join([_policy(limit) for limit in limits if not limit.is_shadow])
+def policy_lines(shown: Iterable[Terms]) -> bytes:
+    """The RateLimit-Policy line of what applies."""
+    members = b", ".join([_policy(terms) for terms in shown if not terms.is_shadow])
     return b"RateLimit-Policy: %b\r\n" % members if members else b""
 
 
@@ -63,7 +63,7 @@ def retry_after(decision: Decision) -> int:
     """Whole seconds until the request would be admitted, at least 1."""
     seconds = 1
     for verdict in decision.refusals:
-        seconds = max(seconds, whole_seconds(verdict.retry_units, verdict.limit.scale))
+        seconds = max(seconds, whole_seconds(verdict.retry_units, verdict.terms.scale))
     return seconds
 
 
@@ -72,54 +72,54 @@ def refusal(decision: Decision, dialect: str) -> tuple[bytes, tuple[str, ...]]:
     verdicts = decision.verdicts
     if len(verdicts) == 1 and decision.via != LOCAL:
         verdict = verdicts[0]
-        limit = verdict.limit
-        wait = whole_seconds(verdict.debt + limit.cost_units - limit.burst_units, limit.scale)
-        return _refused_by(limit, max(1, wait), dialect)
+        terms = verdict.terms
+        wait = whole_seconds(verdict.debt + terms.cost_units - terms.burst_units, terms.scale)
+        return _refused_by(terms, max(1, wait), dialect)
     lines = fields(decision, dialect) + b"Retry-After: %d\r\n" % retry_after(decision)
-    refusals = [verdict.limit.name for verdict in decision.refusals if verdict.is_known]
+    refusals = [verdict.terms.name for verdict in decision.refusals if verdict.is_known]
     return lines, tuple(dict.fromkeys(refusals))
 
 
 @lru_cache(TEXTS_KNOWN)
-def _refused_by(limit: Limit, wait: int, dialect: str) -> tuple[bytes, tuple[str, ...]]:
+def _refused_by(terms: Terms, wait: int, dialect: str) -> tuple[bytes, tuple[str, ...]]:
     """Of a single limit: nearly all refusals are the same few texts."""
     lines = {DRAFT10: _draft10_lines, LEGACY: _legacy_lines}
-    told = lines[dialect](limit, 0, wait) if dialect in lines else b""
-    return told + b"Retry-After: %d\r\n" % wait, (limit.name,)
+    told = lines[dialect](terms, 0, wait) if dialect in lines else b""
+    return told + b"Retry-After: %d\r\n" % wait, (terms.name,)
 
 
-def _shown(verdict: Verdict) -> tuple[Limit, int, int]:
+def _shown(verdict: Verdict) -> tuple[Terms, int, int]:
     """Tokens, and seconds to one more. A refused client has none, and waits until its charge fits."""
-    limit = verdict.limit
+    terms = verdict.terms
     if not verdict.is_admitted:
-        return limit, 0, max(1, whole_seconds(verdict.retry_units, limit.scale))
-    interval, free = verdict.interval, limit.burst_units - verdict.debt
+        return terms, 0, max(1, whole_seconds(verdict.retry_units, terms.scale))
+    interval, free = verdict.interval, terms.burst_units - verdict.debt
     if verdict.debt <= 0:
-        return limit, free // interval, 1
+        return terms, free // interval, 1
     units = interval - free % interval if free >= 0 else interval - free  # until there is one more
-    return limit, (free // interval if free > 0 else 0), -(-units // (limit.scale * US))
+    return terms, (free // interval if free > 0 else 0), -(-units // (terms.scale * US))
 
 
 @lru_cache(TEXTS_KNOWN)
-def _draft10_lines(limit: Limit, left: int, wait: int) -> bytes:
-    return b"%bRateLimit: %b\r\n" % (policy_lines((limit,)), _member(limit, left, wait))
+def _draft10_lines(terms: Terms, left: int, wait: int) -> bytes:
+    return b"%bRateLimit: %b\r\n" % (policy_lines((terms,)), _member(terms, left, wait))
 
 
 @lru_cache(TEXTS_KNOWN)
-def _legacy_lines(limit: Limit, left: int, wait: int) -> bytes:
+def _legacy_lines(terms: Terms, left: int, wait: int) -> bytes:
     names = b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
-    return names % (limit.burst, left, wait)
+    return names % (terms.burst, left, wait)
 
 
 @lru_cache(TEXTS_KNOWN)
-def _member(limit: Limit, left: int, wait: int) -> bytes:
-    return b'"%b";r=%d;t=%d' % (limit.name.encode(), left, wait)
+def _member(terms: Terms, left: int, wait: int) -> bytes:
+    return b'"%b";r=%d;t=%d' % (terms.name.encode(), left, wait)
 
 
-def _policy(limit: Limit) -> bytes:
+def _policy(terms: Terms) -> bytes:
     """The burst, and the seconds in which the rate fills it: what is left never exceeds the quota shown."""
-    window = whole_seconds(limit.burst_units, limit.scale)
-    return b'"%b";q=%d;w=%d' % (limit.name.encode(), limit.burst, window)
+    window = whole_seconds(terms.burst_units, terms.scale)
+    return b'"%b";q=%d;w=%d' % (terms.name.encode(), terms.burst, window)
 
 
 def _nearest_exhaustion(verdicts: list[Verdict]) -> Verdict:

@@ -13,7 +13,15 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.clients.networks import IPV6_PREFIX
-from proxy.policy.readings import credential_field, field_of, is_of_section, judge_of, named_value, reader
+from proxy.policy.readings import (
+    credential_field,
+    field_of,
+    is_of_section,
+    judge_of,
+    named_value,
+    reader,
+    texts_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,6 +67,15 @@ class KeyEntry:
         hashed.update(value)
         return hashed.digest()
 
+    def texts(self, head: RequestHead, client: str) -> list[bytes]:
+        """Of each of its parts."""
+        values = [read(head, client) or b"" for read in self._readers]
+        return [
+            text
+            for part, value in zip(self._parts, values, strict=True)
+            for text in texts_of(part, value, client, self._ipv6_prefix)
+        ]
+
     def key_of(self, named: Mapping[str, str]) -> bytes | None:
         """Of whom an operator names by a text for each part; None if these are others, or nobody's."""
         if set(named) != set(map(str, self._parts)):
@@ -72,7 +89,15 @@ class KeyEntry:
 class Partition:
     """A limit's list of key entries, ready to be asked."""
 
-    __slots__ = ("_addresses", "_credentials", "_none", "credential_names", "entries", "is_static")
+    __slots__ = (
+        "_addresses",
+        "_credentials",
+        "_has_addresses",
+        "_none",
+        "credential_names",
+        "entries",
+        "is_static",
+    )
 
     def __init__(
         self,
@@ -94,6 +119,7 @@ class Partition:
         parts = [part for spec in specs for part in spec.parts]
         self.credential_names = frozenset(filter(None, map(credential_field, parts)))
         self.is_static = all(map(is_of_section, parts))
+        self._has_addresses = any(part.kind == "client-ip" for part in parts)
 
     def keys(self, head: RequestHead, client: str) -> list[bytes] | None:
         """Of all buckets that the request is charged to; None where services could read two credentials."""
@@ -129,6 +155,18 @@ class Partition:
             if value := entry.read(head, client):
                 entries[entry.hashed(value)] = str(entry.spec)
         return [(entries.get(key, "none"), key) for key in self.keys(head, client) or ()]
+
+    def texts(self, head: RequestHead, client: str, key: bytes) -> list[bytes]:
+        """What this key of the request was hashed from, in the words of whom plans are given to."""
+        for entry in self.entries:
+            value = entry.read(head, client)
+            if value and entry.hashed(value) == key:
+                return entry.texts(head, client)
+        return []
+
+    def is_by_network(self, client: str) -> bool:
+        """Several addresses share its key."""
+        return self._has_addresses and ":" in client
 
     def key_of(self, named: Mapping[str, str]) -> bytes | None:
         """The key of who has these values, such as `{"client-ip": ...}`; None if nobody has."""

@@ -10,18 +10,20 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from proxy.clients.networks import IPV6_PREFIX
-from proxy.config.units import EMPTIED_MAX_US
+from proxy.config.plan_keys import PlanKeys
+from proxy.config.sections.limits import Match as MatchSettings
 from proxy.faults import UNCLEAR_CREDENTIAL
-from proxy.policy import gcra
 from proxy.policy.decision import Charge
 from proxy.policy.keys import Partition
 from proxy.policy.matching import Exemption, Matcher
+from proxy.policy.terms import Tariff, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from proxy.config.key_names import KeySpec
     from proxy.config.sections.limits import LimitSettings
+    from proxy.config.sections.plans import PlanSettings
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead
 
@@ -29,52 +31,47 @@ if TYPE_CHECKING:
 
 
 UNCHARGED: Final[Due] = [], []
+KEYS_OF_ALL: Final = 1 << 16  # parts that all keys of a limit are in, for the share that it is enforced for
+PLANS_KNOWN: Final = 16 * 1024  # keys whose plans are remembered: 2 MB
 
 
 class Limit:
     __slots__ = (
-        "burst",
-        "burst_units",
-        "cost",
-        "cost_units",
-        "count",
+        "_costs",
+        "_enforced",
+        "_plans",
+        "_terms",
         "empties",
         "exemption",
-        "interval",
+        "has_plans",
         "is_free_304",
         "is_shadow",
         "is_static",
+        "is_uniform",
         "is_universal",
         "key_spec",
         "lease",
         "match",
-        "most_units",
         "name",
         "on_store_error",
         "partition",
-        "period_us",
-        "refill_rate",
-        "scale",
+        "terms",
     )
 
-    def __init__(self, settings: LimitSettings, secret: bytes = b"", ipv6_prefix: int = IPV6_PREFIX) -> None:
+    def __init__(
+        self,
+        settings: LimitSettings,
+        secret: bytes = b"",
+        ipv6_prefix: int = IPV6_PREFIX,
+        plans: PlanKeys | None = None,
+    ) -> None:
         self.name = settings.name
-        self.is_shadow = settings.mode == "shadow"
+        self.is_shadow = settings.mode == "shadow" or settings.enforce == 0
         self.on_store_error = settings.on_store_error
-
-        self.count = settings.rate.count
-        self.period_us = settings.rate.period_us
-        self.burst = settings.burst
-        self.cost = settings.cost
         self.is_free_304 = settings.cost_304 == 0
         self.lease = settings.lease
-        self.interval, self.scale = gcra.reduced(self.count, self.period_us)
-        self.refill_rate = gcra.RefillRate(self.interval, self.scale)
-        self.burst_units = self.burst * self.interval
-        self.cost_units = self.cost * self.interval
         # A 429 of the service empties its buckets; one of a limit that only watches stays as it is.
         self.empties = settings.on_upstream_429 == "drain" and not self.is_shadow
-        self.most_units = self.burst_units + (EMPTIED_MAX_US * self.scale if self.empties else 0)  # of a debt
 
         self.key_spec: tuple[KeySpec, ...] = tuple(settings.key)
         self.partition = Partition(
@@ -82,31 +79,100 @@ class Limit:
         )
         self.match = Matcher(settings.match)
         self.exemption = Exemption(settings.exempt)
+
+        self._enforced = 0 if self.is_shadow else round(settings.enforce * KEYS_OF_ALL)
+        self._costs = _costs(settings)
+        named = [plans.named(name) for name in settings.plans] if plans is not None else []
+        self._plans = [(bit, number) for number, (bit, _) in enumerate(named)]
+        self._terms = self._all_terms(settings, [plan for _, plan in named])
+        self.has_plans = bool(named)
+        self.terms = self._terms[-1][-1][self.is_shadow]  # of nearly all requests, as a rule
+        self.is_uniform = not named and len(self._costs) == 1 and self._enforced in (0, KEYS_OF_ALL)
         # Whether it applies, and to whom, depends on the client and the header fields only ...
         self.is_static = (
-            self.match.is_of_section and self.exemption.is_of_section and self.partition.is_static
+            self.match.is_of_section
+            and self.exemption.is_of_section
+            and self.partition.is_static
+            and all(match.is_of_section for match, _ in self._costs)
         )
         # ... or it applies to everybody.
         self.is_universal = self.match.is_universal and self.exemption.is_never
 
+    def _all_terms(self, settings: LimitSettings, plans: Sequence[PlanSettings]) -> list[list[list[Terms]]]:
+        """By the plan, the limit's own rate last; by the cost; and by whether it is in shadow."""
+        tariffs = [Tariff(plan.rate, plan.burst, plan.name) for plan in plans]
+        tariffs.append(Tariff(settings.rate, settings.burst))
+        return [[self._both(tariff, cost) for _, cost in self._costs] for tariff in tariffs]
+
+    def _both(self, tariff: Tariff, cost: int) -> list[Terms]:
+        """Enforced and in shadow; the same ones where all keys are alike."""
+        both = [Terms(self, tariff, cost, is_shadow=is_shadow) for is_shadow in (False, True)]
+        if self._enforced in (0, KEYS_OF_ALL):
+            return [both[self.is_shadow]] * 2
+        return both
+
+    def terms_of(self, head: RequestHead, key: bytes, plans: int) -> Terms:
+        """By which a request is charged to one of its keys; `plans` are those that name it, as bits."""
+        terms = self._terms[-1]
+        if plans:
+            for bit, number in self._plans:
+                if bit & plans:
+                    terms = self._terms[number]
+                    break
+        of_cost = terms[0]
+        if len(terms) > 1:
+            for number, (match, _) in enumerate(self._costs):
+                if match.holds(head):
+                    of_cost = terms[number]
+                    break
+        if self._enforced == KEYS_OF_ALL:
+            return of_cost[0]
+        return of_cost[(key[-2] << 8 | key[-1]) >= self._enforced]
+
+    def __iter__(self) -> Iterator[Terms]:
+        """All terms that a request may be charged by."""
+        every = (terms for of_rate in self._terms for of_cost in of_rate for terms in of_cost)
+        return iter(dict.fromkeys(every))
+
     def __repr__(self) -> str:
-        return f"Limit({self.name}, {self.count} in {self.period_us / gcra.US:g} s, burst {self.burst})"
+        return f"Limit({self.name}, {self.terms})"
+
+
+def _costs(settings: LimitSettings) -> list[tuple[Matcher, int]]:
+    """In order; the last one matches every request."""
+    if isinstance(settings.cost, int):
+        return [(Matcher(MatchSettings()), settings.cost)]
+    costs = [(Matcher(entry.match), entry.cost) for entry in settings.cost]
+    return costs if costs[-1][0].is_universal else [*costs, (Matcher(MatchSettings()), 1)]
 
 
 class Limits:
     """All limits of one config, in its order."""
 
-    __slots__ = ("_all", "_only", "credential_names", "empties", "fingerprint", "gives_back", "is_static")
+    __slots__ = (
+        "_all",
+        "_only",
+        "_plans",
+        "_plans_known",
+        "credential_names",
+        "empties",
+        "fingerprint",
+        "gives_back",
+        "is_static",
+    )
 
-    def __init__(self, limits: Sequence[Limit]) -> None:
+    def __init__(self, limits: Sequence[Limit], plans: PlanKeys | None = None) -> None:
         self._all = tuple(limits)
+        self._plans = plans or PlanKeys()
+        self._plans_known: dict[bytes, int] = {}  # by key
         # The usual config, one limit for everything, takes a short way (measured: 0.35 us of 1.0 us).
-        self._only = self._all[0] if len(self._all) == 1 and self._all[0].is_universal else None
+        only = self._all[0] if len(self._all) == 1 else None
+        self._only = only if only is not None and only.is_universal and only.is_uniform else None
         # The same client with the same header fields is charged the same, whatever it asks for.
         self.is_static = all(limit.is_static for limit in self._all)
         self.gives_back = any(limit.is_free_304 for limit in self._all)  # some requests' tokens, afterwards
         self.empties = any(limit.empties for limit in self._all)
-        self.fingerprint = _fingerprint(self._all)  # equal where buckets are counted alike
+        self.fingerprint = _fingerprint(self._all, self._plans)  # equal where buckets are counted alike
         self.credential_names: frozenset[bytes] = frozenset().union(
             *(limit.partition.credential_names for limit in self._all)
         )  # lower-case names of the fields that keys are read from
@@ -115,10 +181,11 @@ class Limits:
         """What the request is to be charged, and limits that match but exempt it; or why it is refused."""
         limit = self._only
         if limit is not None:
+            terms = limit.terms
             keys = limit.partition.keys(head, client)
             if keys is None:
                 return UNCLEAR_CREDENTIAL
-            return [Charge(limit, keys[0])] if len(keys) == 1 else [Charge(limit, key) for key in keys], []
+            return [Charge(terms, keys[0])] if len(keys) == 1 else [Charge(terms, key) for key in keys], []
         charges: list[Charge] = []
         exempt: list[Limit] = []
         partition: Partition | None = None
@@ -136,8 +203,27 @@ class Limits:
                 if keys is None:
                     return UNCLEAR_CREDENTIAL
             for key in keys:
-                charges.append(Charge(limit, key))  # noqa: PERF401 - nearly always one: a comprehension costs more
+                terms = limit.terms if limit.is_uniform else self._terms(limit, head, client, key)
+                charges.append(Charge(terms, key))
         return charges, exempt
+
+    def _terms(self, limit: Limit, head: RequestHead, client: str, key: bytes) -> Terms:
+        plans = 0
+        if limit.has_plans:
+            known = self._plans_known.get(key)
+            plans = self._find_plans(limit.partition, head, client, key) if known is None else known
+        return limit.terms_of(head, key, plans)
+
+    def _find_plans(self, partition: Partition, head: RequestHead, client: str, key: bytes) -> int:
+        """By the values that the key was hashed from."""
+        plans = 0
+        for text in partition.texts(head, client, key):
+            plans |= self._plans.bits_of(text)
+        if len(self._plans_known) >= PLANS_KNOWN:
+            self._plans_known.clear()
+        if not partition.is_by_network(client):
+            self._plans_known[key] = plans
+        return plans
 
     def __iter__(self) -> Iterator[Limit]:
         return iter(self._all)
@@ -146,18 +232,22 @@ class Limits:
         return len(self._all)
 
 
-def _fingerprint(limits: Iterable[Limit]) -> bytes:
+def _fingerprint(limits: Iterable[Limit], plans: PlanKeys) -> bytes:
     """A few letters of what makes a difference to a bucket."""
-    counted = sorted((limit.name, limit.count, limit.period_us, limit.most_units) for limit in limits)
-    return blake2b(repr(counted).encode(), digest_size=6).hexdigest().encode()
+    terms = (each for limit in limits for each in limit)
+    counted = sorted({(each.name, each.plan, each.count, each.period_us, each.most_units) for each in terms})
+    return blake2b(repr(counted).encode() + plans.fingerprint, digest_size=6).hexdigest().encode()
 
 
 def compile_limits(
-    settings: Sequence[LimitSettings], secret: bytes, ipv6_prefix: int = IPV6_PREFIX
+    settings: Sequence[LimitSettings],
+    secret: bytes,
+    ipv6_prefix: int = IPV6_PREFIX,
+    plans: PlanKeys | None = None,
 ) -> Limits:
     """`secret` keys the hashes of partition keys; empty takes a built-in one."""
-    limits = [Limit(each, secret, ipv6_prefix) for each in settings]
+    limits = [Limit(each, secret, ipv6_prefix, plans) for each in settings]
     partitions: dict[tuple[tuple[KeySpec, ...], str], Partition] = {}
     for limit, each in zip(limits, settings, strict=True):
         limit.partition = partitions.setdefault((limit.key_spec, each.when_absent), limit.partition)
-    return Limits(limits)
+    return Limits(limits, plans)

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from proxy.clients.networks import parsed, partition_of
+from proxy.clients.networks import address_texts, parsed, partition_of
 from proxy.http1.path import folded, segment
-from proxy.policy.authorization import claim_of, credential_of
+from proxy.policy.authorization import ALONE, claim_of, credential_of
 from proxy.policy.spelling import escaped, plain, sole_member, word
 
 if TYPE_CHECKING:
@@ -81,6 +81,19 @@ def named_value(part: KeyPart, text: str, ipv6_prefix: int) -> bytes | None:
     if part.kind == "const":
         return _ANYBODY
     return folded(value) if part.kind == "path" else plain(value)
+
+
+def texts_of(part: KeyPart, value: bytes, client: str, ipv6_prefix: int) -> list[bytes]:
+    """How plans name who has a value: as itself, of Authorization what follows the scheme, or an address."""
+    if part.kind == "client-ip":
+        return address_texts(client, ipv6_prefix)
+    if part.kind == "const":
+        return []
+    if field_of(part) == AUTHORIZATION and part.kind == "header":
+        token = value.removeprefix(ALONE)
+        padding = b"=" * (-len(token) % 4)  # of Base64, which is no part of the value
+        return [token, token + padding] if padding else [token]
+    return [value]
 
 
 def credential_field(part: KeyPart) -> bytes | None:

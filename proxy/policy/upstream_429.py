@@ -14,7 +14,7 @@ from proxy.config.units import EMPTIED_MAX_US
 from proxy.policy.gcra import US
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from proxy.policy.decision import Charge, Decision
 
@@ -51,14 +51,14 @@ def _moment(text: bytes) -> float | None:
         return None
 
 
-def emptied(charges: Sequence[Charge], decision: Decision, wait_us: int | None) -> list[Debt]:
+def emptied(decision: Decision, wait_us: int | None) -> list[Debt]:
     """The buckets to empty; the verdicts tell of it. Without a time to wait it is a period of the rate."""
     debts: list[Debt] = []
-    for charge, verdict in zip(charges, decision.verdicts, strict=True):
-        limit = charge.limit
-        if limit.empties and verdict.is_admitted:
-            wait = min(limit.period_us, EMPTIED_MAX_US) if wait_us is None else wait_us
-            debt = limit.burst_units - limit.cost_units + wait * limit.scale
+    for verdict in decision.verdicts:
+        terms = verdict.terms
+        if terms.limit.empties and verdict.is_admitted and not terms.is_shadow:
+            wait = min(terms.period_us, EMPTIED_MAX_US) if wait_us is None else wait_us
+            debt = terms.burst_units - terms.cost_units + wait * terms.scale
             verdict.debt = max(verdict.debt, debt)
-            debts.append((charge, debt))
+            debts.append((verdict.charge, debt))
     return debts

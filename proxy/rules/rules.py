@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.clients.networks import Networks
+from proxy.config.plan_keys import DIGEST_BYTES
 from proxy.contract.cors import Cors
 from proxy.policy.edge import Edge
 from proxy.policy.fields import FIELD_NAMES
@@ -18,6 +19,7 @@ from proxy.rules.judgement import Judgement
 from proxy.rules.pages import Pages
 
 if TYPE_CHECKING:
+    from proxy.config.sections.plans import PlanSettings
     from proxy.config.settings import Settings
 
 
@@ -31,7 +33,9 @@ class Rules:
             settings.limits,
             secret.get_secret_value().encode() if secret else b"",
             settings.forwarded.ipv6_prefix,
+            settings.plan_keys,
         )
+        self.plans = [_told(plan) for plan in settings.plans]  # for /status
         self.edge = Edge(settings.contract, self.limits.credential_names, settings.downstream.limits.body)
         self.heads = Heads(settings, self.limits, trust)
         self.judgement = Judgement(settings, self.limits)
@@ -39,6 +43,12 @@ class Rules:
         self.cors = Cors(settings.cors, exposed, self.limits.credential_names)
         self.pages = Pages(settings, self.edge, self.cors)
         self.connections = ConnectionSettings(settings, trust)
+
+
+def _told(plan: PlanSettings) -> dict[str, object]:
+    """As text, since the figures of several workers would add up."""
+    keys = len(plan.digests) // DIGEST_BYTES
+    return {"name": plan.name, "rate": str(plan.rate), "burst": str(plan.burst), "keys": str(keys)}
 
 
 class ConnectionSettings:

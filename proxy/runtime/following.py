@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from proxy.config.files import STDIN
 from proxy.config.loader import Config, name_of, read_text
 from proxy.config.mistakes import ConfigError
+from proxy.config.plan_files import BYTES_MAX
 from proxy.config.watcher import fingerprint, watch
 from proxy.telemetry.log import event
 
@@ -119,7 +120,10 @@ class Follower:
             self._watches[file] = asyncio.create_task(self._tell_changes(file, since))
 
     async def _tell_changes(self, file: Path, since: str | None) -> None:
-        async for _ in watch(file, since=since if file == Path(self._path) else None):
+        is_config = file == Path(self._path)
+        async for _ in watch(
+            file, since=since if is_config else None, most=BYTES_MAX, is_needed=not is_config
+        ):
             self._asked.set()
 
     async def _reread(self) -> None:
@@ -128,6 +132,7 @@ class Follower:
             self._service.reload(reading.settings, text)
         except ConfigError as error:
             self._service.refuse_reload(str(error))
+            self._files |= frozenset(error.files)
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the following, nor go unseen
             event(_log, logging.ERROR, "reload_failed", error=error)
         else:

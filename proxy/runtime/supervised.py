@@ -16,6 +16,7 @@ import uvloop
 
 from proxy.admin.buckets import KeyVerbs, NotAppliedError
 from proxy.config.loader import loads
+from proxy.config.mistakes import ConfigError
 from proxy.runtime import channel as words
 from proxy.runtime.channel import orders
 from proxy.runtime.exits import EXIT_OK, EXIT_START
@@ -47,7 +48,12 @@ async def _serve(sock: socket.socket) -> int:
     start = await channel.hear()
     if not isinstance(start, words.Start):
         return EXIT_OK  # the supervisor ended first
-    settings = loads(start.text, start.file)
+    try:
+        settings = loads(start.text, start.file)
+    except ConfigError as error:  # a file that it refers to has changed since
+        channel.say(words.Failed(str(error)))
+        await channel.close()
+        return EXIT_START
     log.configure(settings.log.level, settings.log.program, worker=start.number)
     own = WorkerSockets([[_adopted(fd) for fd in fds] for fds in start.listeners], admin=None)
     try:
@@ -104,8 +110,7 @@ class SupervisedWorker:
             case words.Halt():
                 await self._halt()
             case words.Reload():
-                text, file = order.text, worker.config_path
-                worker.reload(await beside_the_loop(lambda: loads(text, file)))
+                await self._reload(order.text)
             case words.RefuseReload():
                 worker.note_refusal(order.error)
             case words.Reopen():
@@ -114,6 +119,16 @@ class SupervisedWorker:
                 await self._apply(order)
             case words.Tell():
                 self._answer(order)
+
+    async def _reload(self, text: str) -> None:
+        """The supervisor has found it good; a file that it refers to may have changed since."""
+        worker = self._worker
+        try:
+            settings = await beside_the_loop(lambda: loads(text, worker.config_path))
+        except ConfigError as error:
+            worker.refuse_reload(str(error))
+        else:
+            worker.reload(settings)
 
     def _end(self) -> None:
         if self._ending is None:

@@ -222,6 +222,7 @@ class Worker:
                 "last_reload": self._last_reload,
             },
             "limits": self.parts.metrics.limit_counts([limit.name for limit in self.settings.limits]),
+            "plans": self.parts.shared.rules.plans,
             "upstream": self.parts.shared.pool.status(),
             "connections": {f"{side}_{state}": n for (side, state), n in self._connections().items()},
             "store": self.parts.store.status(),

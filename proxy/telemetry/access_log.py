@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.config.settings import LogSettings
+    from proxy.policy.decision import Charge
     from proxy.record import Record
     from proxy.telemetry.metrics import Metrics
 
 CHUNK_BYTES: Final = 128 * 1024  # handed to the thread without waiting for the next flush
+KEY_BYTES = 8  # of a partition key: enough to tell clients apart, too little to name them elsewhere
 VERDICTS_MAX = 1024  # combinations of limits and verdicts that are remembered as text
 STDOUT = 1
 SLOW_PER_SECOND, SLOW_BURST = 10, 100  # lines of slow requests
@@ -138,6 +140,14 @@ class AccessLog:
         method = exchange.method
         decision = exchange.decision
         limits = self._verdicts(exchange) if decision is not None or exchange.exempt else None
+        charges = exchange.charges
+        keys = plan = None
+        if len(charges) == 1:  # written out: 0.3 us; JSON needs no escape for what names hold
+            terms = charges[0].terms
+            keys = msgspec.Raw(f'{{"{terms.name}":"{charges[0].key[:KEY_BYTES].hex()}"}}')
+            plan = terms.plan or None
+        elif charges:
+            keys, plan = _payers(charges)
         fault = exchange.fault
         upstream_seconds = exchange.upstream_seconds
         line = AccessLine(
@@ -154,6 +164,8 @@ class AccessLog:
             exchange.bytes_out,
             int((exchange.finished - started) * 1e6) / 1e3,
             limits,
+            keys,
+            plan,
             decision.via if decision is not None else None,
             exchange.server or None,
             int(upstream_seconds * 1e6) / 1e3 if upstream_seconds else None,
@@ -192,7 +204,7 @@ class AccessLog:
         decision = exchange.decision
         if decision is not None:
             for verdict in decision.verdicts if len(decision.verdicts) == 1 else decision.told:
-                key += (ADMITTED if verdict.is_admitted else word_of(verdict), verdict.limit.name)
+                key += (ADMITTED if verdict.is_admitted else word_of(verdict), verdict.terms.name)
         for limit in exchange.exempt:
             key += (EXEMPT, limit.name)
         text = self._limits.get(key)
@@ -206,6 +218,16 @@ class AccessLog:
             names.setdefault(word, []).append(name)
         text = self._limits[key] = msgspec.Raw(self._encoder.encode(names))
         return text
+
+
+def _payers(charges: Sequence[Charge]) -> tuple[msgspec.Raw, str | None]:
+    """Keys by the limits' names, a list where a limit has several; and the first plan there is."""
+    keys: dict[str, list[str]] = {}
+    for charge in charges:
+        keys.setdefault(charge.terms.name, []).append(charge.key[:KEY_BYTES].hex())
+    told = {name: several if several[1:] else several[0] for name, several in keys.items()}
+    plan = next((charge.terms.plan for charge in charges if charge.terms.plan), None)
+    return msgspec.Raw(msgspec.json.encode(told)), plan
 
 
 def _went_well(exchange: Record) -> bool:

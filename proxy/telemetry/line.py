@@ -24,6 +24,8 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     bytes_out: int
     duration_ms: float
     limits: msgspec.Raw | None = None
+    keys: msgspec.Raw | None = None
+    plan: str | None = None
     via: str | None = None
     server: str | None = None
     upstream_ms: float | None = None

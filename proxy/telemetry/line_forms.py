@@ -29,7 +29,12 @@ def text(line: AccessLine) -> bytes:
     if line.limits is not None:
         said: dict[str, list[str]] = msgspec.json.decode(line.limits)
         parts += [f"{word}={','.join(names)}" for word, names in said.items() if word != "admitted"]
-    named: dict[str, Any] = {"fault": line.fault, "redacted": line.redacted_status, "server": line.server}
+    named: dict[str, Any] = {
+        "plan": line.plan,
+        "fault": line.fault,
+        "redacted": line.redacted_status,
+        "server": line.server,
+    }
     named |= {"id": line.request_id, "trace": line.trace_id, "host": line.host, "agent": line.user_agent}
     parts += [f"{name}={value}" for name, value in named.items() if value]
     return " ".join(parts).encode("ascii", "backslashreplace")
@@ -75,6 +80,8 @@ def ecs(line: AccessLine) -> bytes:
         "source": line.source,
         "outcome": line.outcome,
         "limits": line.limits,
+        "keys": line.keys,
+        "plan": line.plan,
         "via": line.via,
     }
     ours |= {"server": line.server, "upstream_ms": line.upstream_ms, "fault": line.fault}

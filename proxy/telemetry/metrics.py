@@ -181,16 +181,16 @@ class Metrics:
         via = decision.via
         is_near = False
         for verdict in verdicts if len(verdicts) == 1 else decision.told:
-            limit = verdict.limit
-            key = (limit.name, ADMITTED if verdict.is_admitted else word_of(verdict), via)
+            terms = verdict.terms
+            key = (terms.name, ADMITTED if verdict.is_admitted else word_of(verdict), via)
             try:
                 decisions[key] += 1
             except KeyError:
                 decisions[key] = 1
-            if not verdict.is_admitted or verdict.debt * NEAR_OF >= limit.burst_units * NEAR_PARTS:
+            if not verdict.is_admitted or verdict.debt * NEAR_OF >= terms.burst_units * NEAR_PARTS:
                 is_near = True
         if is_near:
-            self.top_keys.saw(exchange.charges, decision.verdicts, exchange.finished)
+            self.top_keys.saw(decision.verdicts, exchange.finished)
 
     def _count_seconds(self) -> None:
         for histogram in (self.request_seconds, self.own_seconds, self.upstream_seconds):
@@ -309,4 +309,4 @@ def word_of(verdict: Verdict) -> str:
     """The decision word of one limit's verdict."""
     if verdict.is_admitted:
         return ADMITTED
-    return SHADOW_REFUSED if verdict.limit.is_shadow else REFUSED
+    return SHADOW_REFUSED if verdict.terms.is_shadow else REFUSED

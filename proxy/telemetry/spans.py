@@ -222,9 +222,9 @@ class _Maker:
         decision = exchange.decision
         attributes: dict[str, Any] = {}
         if decision is not None:
-            refusals = [verdict.limit.name for verdict in decision.verdicts if not verdict.is_admitted]
+            refusals = [verdict.terms.name for verdict in decision.verdicts if not verdict.is_admitted]
             attributes = {"weir.via": decision.via, "weir.is_admitted": decision.is_admitted}
-            attributes["weir.limits"] = list(dict.fromkeys(each.limit.name for each in decision.verdicts))
+            attributes["weir.limits"] = list(dict.fromkeys(each.terms.name for each in decision.verdicts))
             attributes |= {"weir.refused_by": list(dict.fromkeys(refusals))} if refusals else {}
         return self._below("weir.decision", (exchange.started, self._trace.decided), attributes)
 

@@ -17,7 +17,7 @@ from proxy.telemetry.sights import KEYS_SHOWN, SeenKey, SeenKeys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from proxy.policy.decision import Charge, Verdict
+    from proxy.policy.decision import Verdict
     from proxy.policy.limits import Limit
 
 WINDOW_SECONDS: Final = 30.0
@@ -128,15 +128,15 @@ class TopKeys:
             for gone in sketches.keys() - set(names):
                 del sketches[gone]
 
-    def saw(self, charges: Sequence[Charge], verdicts: Sequence[Verdict], now: float) -> None:
+    def saw(self, verdicts: Sequence[Verdict], now: float) -> None:
         """An exchange that is over one of its limits, or near it."""
-        for charge, verdict in zip(charges, verdicts, strict=False):
-            limit = verdict.limit
+        for verdict in verdicts:
+            terms, key = verdict.terms, verdict.charge.key
             if not verdict.is_admitted:
-                self._sketch(self._over, limit.name).saw(charge.key, 1.0, now)
-            elif verdict.debt * NEAR_OF >= limit.burst_units * NEAR_PARTS:
-                spent = verdict.debt / limit.burst_units
-                self._sketch(self._near, limit.name).saw(charge.key, spent, now)
+                self._sketch(self._over, terms.name).saw(key, 1.0, now)
+            elif verdict.debt * NEAR_OF >= terms.burst_units * NEAR_PARTS:
+                spent = verdict.debt / terms.burst_units
+                self._sketch(self._near, terms.name).saw(key, spent, now)
 
     def _sketch(self, of: dict[str, Sketch], name: str) -> Sketch:
         sketch = of.get(name)
@@ -170,7 +170,7 @@ class TopKeys:
             for key in self._over[limit.name].sightings():
                 sightings.pop(key, None)
         most = nlargest(KEYS_SHOWN, sightings.items(), key=lambda item: item[1].count)
-        full_seconds = limit.burst_units / limit.scale / US
+        full_seconds = limit.terms.burst_units / limit.terms.scale / US
         return SeenKeys(
             limit.name,
             state,

@@ -117,7 +117,8 @@ class _Way:
         why_not = limit.match.misfit(self._head)
         if why_not is None and limit.exemption.holds(self._head, self._facts.client):
             why_not = EXEMPT
-        charged = {charge.key for charge in charges if charge.limit is limit}
+        charged = {charge.key: charge.terms for charge in charges if charge.limit is limit}
+        terms = next(iter(charged.values()), limit.terms)
         sources = limit.partition.sources(self._head, self._facts.client)
         keys = [KeyFound(source, key.hex()[:16]) for source, key in sources if key in charged]
         return LimitExplained(
@@ -125,11 +126,11 @@ class _Way:
             matches=why_not is None,
             why_not=why_not,
             key=keys[0] if keys else None,
-            plan=None,
-            rate=str(Rate(limit.count, limit.period_us)),
-            burst=limit.burst,
-            cost=limit.cost,
-            mode="shadow" if limit.is_shadow else "enforce",
+            plan=terms.plan or None,
+            rate=str(Rate(terms.count, terms.period_us)),
+            burst=terms.burst,
+            cost=terms.cost,
+            mode="shadow" if terms.is_shadow else "enforce",
             keys=keys,
         )
 

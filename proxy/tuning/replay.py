@@ -102,11 +102,10 @@ class Replay:
     def _do_what_is_due(self, now: int) -> None:
         while self._answers and self._answers[0][0] <= now:
             self.now_us, _, answered, decision = heappop(self._answers)
-            charges = answered.due.charges
             if answered.effect == GIVES_BACK:
-                self._store.give_back(spared(charges, decision))
+                self._store.give_back(spared(decision))
             else:
-                self._store.empty(emptied(charges, decision, None))
+                self._store.empty(emptied(decision, None))
         self.now_us = now
         if now >= self._sweep_at:
             self._store.sweep()

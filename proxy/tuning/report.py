@@ -137,8 +137,8 @@ def _limit(tally: Tally) -> LimitReport:
         limited=[KeyReport(*each) for each in limited[:LIMITED_MAX]],
         refuses_nobody=nobody,
         refuses_one_in_thousand=one_in_thousand,
-        rate=str(Rate(limit.count, limit.period_us)),
-        burst=limit.burst,
+        rate=str(Rate(limit.terms.count, limit.terms.period_us)),
+        burst=limit.terms.burst,
         mode="shadow" if limit.is_shadow else "enforce",
         exempt=tally.exempt,
         keys_are_estimated=tally.is_estimate,
@@ -157,8 +157,8 @@ def _allowances(tally: Tally) -> tuple[Allowance | None, Allowance | None]:
 
 
 def shape_of(tally: Tally) -> Shape:
-    limit = tally.limit
-    return Shape(limit.count, limit.period_us, limit.burst, limit.cost)
+    terms = tally.limit.terms
+    return Shape(terms.count, terms.period_us, terms.burst, terms.cost)
 
 
 def _allowance(bucket: Bucket, shape: Shape) -> Allowance:
@@ -166,7 +166,7 @@ def _allowance(bucket: Bucket, shape: Shape) -> Allowance:
 
 
 def _plots(tally: Tally, limit: LimitReport) -> Plots:
-    burst_units = tally.limit.burst_units
+    burst_units = tally.limit.terms.burst_units
     return Plots(
         step_s=tally.load.step_us / 1e6,
         steps=[(step.requests, step.refused, round(step.debt / burst_units, 4)) for step in tally.load.steps],

@@ -11,7 +11,6 @@ from proxy import faults
 from proxy.admin.snapshots import Snapshots
 from proxy.admin.terminal import Screen, span, spark
 from proxy.config.sections.limits import LimitSettings
-from proxy.policy.decision import Charge
 from proxy.record import FAULTED, REFUSED, WEIR
 from proxy.telemetry.families import reading
 from proxy.telemetry.metrics import Metrics
@@ -58,8 +57,7 @@ def refused():
         source=WEIR,
         outcome=REFUSED,
         fault=faults.LIMITED,
-        decision=decision(verdict(limit(), is_admitted=False)),
-        charges=[Charge(limit(), bytes(range(16)))],
+        decision=decision(verdict(limit(), is_admitted=False, key=bytes(range(16)))),
     )
 
 

@@ -178,6 +178,27 @@ MISTAKES = [
     ("store: {url: 'redis://h', tls: {ca: a.pem}}", "1:32: store.tls: is used with rediss:// only, and store.url is none"),
     ("limits: [{name: a, rate: 1/s, cost: 2}]", "1:37: limits[0].cost: 2 is above the burst of 1: no request would ever pass"),
     ("limits: [{name: a, rate: 9/s, cost: 2, lease: 5}]", "1:47: limits[0].lease: 5 requests take more than the burst of 9: never granted"),
+    ("limits: [{name: a, rate: 9/s, cost: []}]", "1:37: limits[0].cost: is empty; at least one is needed"),
+    ("limits: [{name: a, rate: 9/s, cost: all}]", "1:37: limits[0].cost: must be a whole number, not 'all'"),
+    ("limits: [{name: a, rate: 9/s, cost: {cost: 2}}]", "1:37: limits[0].cost: must be a whole number, not a block of settings"),
+    ("limits: [{name: a, rate: 9/s, cost: [{match: {method: [GET]}, cost: 2}]}]", "1:47: limits[0].cost[0].match.method: unknown setting; did you mean methods?"),
+    ("limits: [{name: a, rate: 9/s, cost: [{match: {paths: [/a]}}]}]", "1:38: limits[0].cost[0].cost: is required. Tokens that each of them takes."),
+    ("limits: [{name: a, rate: 9/s, cost: [{match: {paths: [/a]}, cost: 10}]}]", "1:67: limits[0].cost[0].cost: 10 is above the burst of 9: no such request would ever pass"),
+    ("limits: [{name: a, rate: 9/s, cost: [{cost: 2}, {cost: 1}]}]", "1:49: limits[0].cost[1]: is never reached: the entry before it matches every request"),
+    ("limits: [{name: a, rate: 1/s, enforce: 25}]", "1:40: limits[0].enforce: 25 needs a percent sign: write 25%"),
+    ("limits: [{name: a, rate: 1/s, enforce: 101%}]", "1:40: limits[0].enforce: must be a share such as 100%, 1% or 0.5%, not '101%'"),
+    ("limits: [{name: a, rate: 1/s, plans: big}]", "1:38: limits[0].plans: must be a list, not text; put [ ] around it"),
+    ("limits: [{name: a, rate: 1/s, plans: [bigg]}]\nplans: [{name: big, rate: 9/s}]", "1:39: limits[0].plans[0]: there is no plan 'bigg'; did you mean big?"),
+    ("limits: [{name: a, rate: 1/s, plans: [x]}]", "1:39: limits[0].plans[0]: there is no plan 'x'; plans stand in the list `plans` beside `limits`"),
+    ("limits: [{name: a, rate: 1/s, plans: [big, big]}]\nplans: [{name: big, rate: 9/s}]", "1:44: limits[0].plans[1]: the plan big is there twice"),
+    ("limits: [{name: a, rate: 9/s, cost: 3, plans: [low]}]\nplans: [{name: low, rate: 2/s}]", "2:9: plans[0].burst: 2 is below the cost of 3 in the limit a: no such request would ever pass"),
+    ("limits: [{name: a, rate: 9/s, plans: [odd]}]\nplans: [{name: odd, rate: 999983/d}]", "2:27: plans[0].rate: 999983/d with a burst of 999983 cannot be counted exactly: use a rounder rate"),
+    ("plans: [{name: a, rate: 9/s}, {name: a, rate: 8/s}]", "1:38: plans[1].name: the name a is there twice"),
+    ("plans: [{name: a b, rate: 9/s}]", "1:16: plans[0].name: a plan's name has 1 to 64 letters, digits, _ . or -, not 'a b'"),
+    ("plans: [{name: a}]", "1:9: plans[0].rate: is required. Requests in a second, minute, hour or day: 30/s, 90/m, 1000/h, 5000/d."),
+    ("plans: [{name: a, rate: 9/s, keys: [s3cret]}]", "1:37: plans[0].keys[0]: must be sha256: and 64 hex digits, as `weir hash` prints them for a credential"),
+    (f"plans: [{{name: a, rate: 9/s, keys: ['sha256:{'0' * 64}', 'sha256:{'0' * 64}']}}]", "1:112: plans[0].keys[1]: is there twice"),
+    ("plans: [{name: a, rate: 9/s, keys_file: no-such-file}]", "1:41: plans[0].keys_file: no-such-file: no such file"),
     ("limits: [{name: a, rate: 999983/d}]", "1:26: limits[0].rate: 999983/d with a burst of 999983 cannot be counted exactly: use a rounder rate"),
     ("limits: [{name: a, rate: 1/s}, {name: a, rate: 2/s}]", "1:39: limits[1].name: the name a is there twice"),
     ("limits: [" + ", ".join(f"{{name: l{n}, rate: 1/s}}" for n in range(33)) + "]", "1:9: limits: holds 33 limits, at most 32 are possible"),
@@ -584,7 +605,9 @@ def test_mistake_hides_no_other(text, paths):
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
-        st.sampled_from([text for text, *_ in MISTAKES if re.match("[a-z]+: ", text)]),
+        st.sampled_from(
+            [text for text, *_ in MISTAKES if re.match("[a-z]+: ", text) and "\nplans" not in text]
+        ),
         min_size=2,
         max_size=4,
         unique_by=lambda text: text.partition(":")[0],

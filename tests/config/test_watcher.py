@@ -127,7 +127,7 @@ async def changed(file, seen):
 async def rechecks(count=3):
     """Until the watcher has looked at the file this many times more."""
     looked = asyncio.Event()
-    original, left = watcher.fingerprint, count * 2
+    original, left = watcher._looks, count
     loop = asyncio.get_running_loop()
 
     def counting(path):
@@ -137,11 +137,11 @@ async def rechecks(count=3):
             loop.call_soon_threadsafe(looked.set)
         return original(path)
 
-    watcher.fingerprint = counting
+    watcher._looks = counting
     try:
         await asyncio.wait_for(looked.wait(), PATIENCE)
     finally:
-        watcher.fingerprint = original
+        watcher._looks = original
 
 
 async def test_touch_and_equal_content_are_no_change(file, tmp_path):
@@ -276,3 +276,42 @@ def test_what_is_no_regular_file_has_no_fingerprint(tmp_path, make):
     make(tmp_path / "x")
 
     assert fingerprint(tmp_path / "x") is None
+
+
+async def test_large_file_is_read_only_when_it_looks_different(file, monkeypatch):
+    """Its fingerprint takes long; what it looks like does not."""
+    reads = []
+    original = watcher.fingerprint
+
+    def counted(*args):
+        reads.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(watcher, "fingerprint", counted)
+    async with watching(file, recheck=0.05) as seen:
+        await changed(file, seen)
+        await rechecks(2)
+        before = len(reads)
+        await rechecks(5)
+
+        assert len(reads) == before
+
+
+async def test_change_behind_the_bound_is_none(file):
+    async with watching(file, recheck=0.1, most=8) as seen:
+        file.write_text("changed!!" + "x")
+        await seen.wait_for(1)
+        file.write_text("changed!!" + "y")
+        await rechecks()
+
+        assert seen.count == 1
+
+
+async def test_file_that_is_needed_tells_that_it_is_gone(file):
+    """And that it is back."""
+    async with watching(file, recheck=0.1, is_needed=True) as seen:
+        await changed(file, seen)
+        file.unlink()
+        await seen.wait_for(2)
+        file.write_text("back")
+        await seen.wait_for(3)

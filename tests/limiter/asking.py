@@ -35,7 +35,7 @@ def bucket(name: object) -> bytes:
 
 
 def charge(limit: Limit, name: object = "ada") -> Charge:
-    return Charge(limit, bucket(name))
+    return Charge(limit.terms, bucket(name))
 
 
 PATIENCE = 1.0  # seconds for a store where the machine's own pauses are not the subject

@@ -19,9 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.config.settings import Settings
 from proxy.limiter.store import Store
 from proxy.policy.decision import Charge, Decision
-from proxy.policy.limits import Limit, Limits
+from proxy.policy.limits import Limit, Limits, compile_limits
 from tests.policy.heads import limits
 from tests.policy.model import Model, as_told
 
@@ -72,7 +73,7 @@ async def take(store: Store, *charges: Charge) -> Decision:
 
 def debt_for(limit: Limit, seconds: float) -> int:
     """With which one more request fits in so many seconds."""
-    return limit.burst_units - limit.cost_units + int(seconds * 1e6) * limit.scale
+    return limit.terms.burst_units - limit.terms.cost_units + int(seconds * 1e6) * limit.terms.scale
 
 
 def new_user() -> bytes:
@@ -86,9 +87,24 @@ def configured(bench: Bench, *each) -> Limits:
     return compiled
 
 
+def with_plan(bench: Bench, own: dict, plan: dict) -> Limit:
+    """A limit with the terms of the plan, and its own."""
+    settings = Settings.model_validate(
+        {
+            "upstream": {"servers": ["http://a"]},
+            "limits": [{"name": "planned", "plans": ["big"], **own}],
+            "plans": [{"name": "big", **plan}],
+        }
+    )
+    compiled = compile_limits(settings.limits, b"", plans=settings.plan_keys)
+    bench.store.configure(compiled)
+    (limit,) = compiled
+    return limit
+
+
 @st.composite
 def limit_settings(draw: st.DrawFn, rates: st.SearchStrategy[str]) -> list[dict]:
-    """One to three limits, some in shadow."""
+    """One to three limits, some in shadow or partly, some with several costs."""
     made = []
     for number in range(draw(st.integers(1, 3))):
         burst = draw(st.integers(1, 12))
@@ -97,15 +113,25 @@ def limit_settings(draw: st.DrawFn, rates: st.SearchStrategy[str]) -> list[dict]
                 "name": f"random-{number}",
                 "rate": draw(rates),
                 "burst": burst,
-                "cost": draw(st.integers(1, burst)),
+                "cost": draw(costs(burst)),
                 "mode": draw(st.sampled_from(["enforce", "enforce", "shadow"])),
+                "enforce": draw(st.sampled_from(["100%", "50%"])),
             }
         )
     return made
 
 
-# Which of the limits a request is charged to, and which of three users it comes from.
-REQUESTS = st.tuples(st.sets(st.integers(0, 2), min_size=1), st.integers(0, 2))
+def costs(burst: int) -> st.SearchStrategy[object]:
+    """One for all requests, or some by path."""
+    one = st.integers(1, burst)
+    by_path = st.builds(
+        lambda number, cost: {"match": {"paths": [f"/{number}"]}, "cost": cost}, st.integers(0, 9), one
+    )
+    return st.one_of(one, st.lists(by_path, min_size=1, max_size=3))
+
+
+# Which of the limits a request is charged to, by which terms, and which of three users it comes from.
+REQUESTS = st.tuples(st.sets(st.integers(0, 11), min_size=1, max_size=4), st.integers(0, 2))
 
 
 class StoreContract:
@@ -119,7 +145,7 @@ class StoreContract:
         """And the next is refused: no drift within a batch."""
         (limit,) = configured(bench, {"rate": "15/h", "burst": 15})
         user = new_user()
-        decisions = await take_together(bench.store, [[Charge(limit, user)] for _ in range(16)])
+        decisions = await take_together(bench.store, [[Charge(limit.terms, user)] for _ in range(16)])
 
         assert [decision.is_admitted for decision in decisions] == [True] * 15 + [False]
         assert [decision.verdicts[0].remaining for decision in decisions] == [*range(14, -1, -1), 0]
@@ -128,7 +154,7 @@ class StoreContract:
         """The default limit, whose token costs 66 666.6 microseconds."""
         (limit,) = configured(bench, {"rate": "15/s"})
         user = new_user()
-        decisions = await take_together(bench.store, [[Charge(limit, user)] for _ in range(16)])
+        decisions = await take_together(bench.store, [[Charge(limit.terms, user)] for _ in range(16)])
 
         assert [decision.is_admitted for decision in decisions] == [True] * 15 + [False]
 
@@ -136,32 +162,32 @@ class StoreContract:
         """However often it is tried, the token comes back when it was due."""
         (limit,) = configured(bench, {"rate": "2/s", "burst": 1})
         user = new_user()
-        await take(bench.store, Charge(limit, user))
-        refused = [await take(bench.store, Charge(limit, user)) for _ in range(20)]
+        await take(bench.store, Charge(limit.terms, user))
+        refused = [await take(bench.store, Charge(limit.terms, user)) for _ in range(20)]
         await bench.advance(0.5)
 
         assert not any(decision.is_admitted for decision in refused)
-        assert (await take(bench.store, Charge(limit, user))).is_admitted
+        assert (await take(bench.store, Charge(limit.terms, user))).is_admitted
 
     async def test_after_retry_after_the_request_passes_and_only_once(self, bench):
         (limit,) = configured(bench, {"rate": "2/s", "burst": 4, "cost": 3})
         user = new_user()
-        await take(bench.store, Charge(limit, user))
-        refused = await take(bench.store, Charge(limit, user))
+        await take(bench.store, Charge(limit.terms, user))
+        refused = await take(bench.store, Charge(limit.terms, user))
         (verdict,) = refused.refusals
         await bench.advance(verdict.retry_after)
 
         assert 0.5 < verdict.retry_after <= 1.0
-        assert (await take(bench.store, Charge(limit, user))).is_admitted
-        assert not (await take(bench.store, Charge(limit, user))).is_admitted
+        assert (await take(bench.store, Charge(limit.terms, user))).is_admitted
+        assert not (await take(bench.store, Charge(limit.terms, user))).is_admitted
 
     async def test_bucket_never_holds_more_than_its_burst(self, bench):
         """Who waits long is not paid for it."""
         (limit,) = configured(bench, {"rate": "10/s", "burst": 2})
         user = new_user()
-        await take(bench.store, Charge(limit, user))
+        await take(bench.store, Charge(limit.terms, user))
         await bench.advance(1.0)
-        decisions = await take_together(bench.store, [[Charge(limit, user)] for _ in range(3)])
+        decisions = await take_together(bench.store, [[Charge(limit.terms, user)] for _ in range(3)])
 
         assert [decision.is_admitted for decision in decisions] == [True, True, False]
 
@@ -169,7 +195,7 @@ class StoreContract:
         """What is too little for it stays."""
         (limit,) = configured(bench, {"rate": "1/h", "burst": 10, "cost": 4})
         user = new_user()
-        decisions = [await take(bench.store, Charge(limit, user)) for _ in range(4)]
+        decisions = [await take(bench.store, Charge(limit.terms, user)) for _ in range(4)]
 
         assert [decision.is_admitted for decision in decisions] == [True, True, False, False]
         assert [decision.verdicts[0].remaining for decision in decisions] == [6, 2, 2, 2]
@@ -177,16 +203,16 @@ class StoreContract:
     async def test_users_have_buckets_of_their_own(self, bench):
         (limit,) = configured(bench, {"rate": "1/h"})
         alice, bob = new_user(), new_user()
-        await take(bench.store, Charge(limit, alice))
+        await take(bench.store, Charge(limit.terms, alice))
 
-        assert not (await take(bench.store, Charge(limit, alice))).is_admitted
-        assert (await take(bench.store, Charge(limit, bob))).is_admitted
+        assert not (await take(bench.store, Charge(limit.terms, alice))).is_admitted
+        assert (await take(bench.store, Charge(limit.terms, bob))).is_admitted
 
     async def test_decision_is_told_once(self, bench):
         """At once or later, never both."""
         (limit,) = configured(bench, {"rate": "1/h"})
         waiter = Waiting()
-        decision = bench.store.take([Charge(limit, new_user())], waiter)
+        decision = bench.store.take([Charge(limit.terms, new_user())], waiter)
         if decision is None:
             decision = await waiter.decision()
             assert waiter.told == [decision]
@@ -202,12 +228,12 @@ class StoreContract:
         """Also for the same key."""
         narrow, wide = configured(bench, {"rate": "1/h"}, {"rate": "1/h", "burst": 3})
         user = new_user()
-        both = await take(bench.store, Charge(narrow, user), Charge(wide, user))
+        both = await take(bench.store, Charge(narrow.terms, user), Charge(wide.terms, user))
 
         assert both.is_admitted
         assert [verdict.remaining for verdict in both.verdicts] == [0, 2]
-        assert not (await take(bench.store, Charge(narrow, user))).is_admitted
-        assert (await take(bench.store, Charge(wide, user))).is_admitted
+        assert not (await take(bench.store, Charge(narrow.terms, user))).is_admitted
+        assert (await take(bench.store, Charge(wide.terms, user))).is_admitted
 
     @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
     async def test_refusal_of_one_limit_takes_nothing_from_the_others(self, bench, order):
@@ -215,10 +241,10 @@ class StoreContract:
         compiled = list(configured(bench, {"rate": "1/h"}, {"rate": "1/h", "burst": 3}))
         user = new_user()
         narrow, wide = compiled
-        charges = [Charge(compiled[number], user) for number in order]
-        await take(bench.store, Charge(narrow, user))
+        charges = [Charge(compiled[number].terms, user) for number in order]
+        await take(bench.store, Charge(narrow.terms, user))
         refused = [await take(bench.store, *charges) for _ in range(5)]
-        after = await take(bench.store, Charge(wide, user))
+        after = await take(bench.store, Charge(wide.terms, user))
 
         assert not any(decision.is_admitted for decision in refused)
         assert [[verdict.limit for verdict in decision.refusals] for decision in refused] == [[narrow]] * 5
@@ -228,8 +254,8 @@ class StoreContract:
         """Requests with other limits in the same batch share the bucket they have in common."""
         narrow, wide = configured(bench, {"rate": "1/h", "burst": 2}, {"rate": "1/h", "burst": 9})
         user = new_user()
-        one, both = [Charge(narrow, user)], [Charge(narrow, user), Charge(wide, user)]
-        decisions = await take_together(bench.store, [one, both, one, both, [Charge(wide, user)]])
+        one, both = [Charge(narrow.terms, user)], [Charge(narrow.terms, user), Charge(wide.terms, user)]
+        decisions = await take_together(bench.store, [one, both, one, both, [Charge(wide.terms, user)]])
 
         assert [decision.is_admitted for decision in decisions] == [True, True, False, False, True]
         assert decisions[-1].verdicts[0].remaining == 7
@@ -240,9 +266,9 @@ class StoreContract:
         """A request with two credentials pays with both."""
         (limit,) = configured(bench, {"rate": "1/h", "burst": 3})
         ada, bob = new_user(), new_user()
-        await take(bench.store, Charge(limit, ada))
-        both = [await take(bench.store, Charge(limit, ada), Charge(limit, bob)) for _ in range(3)]
-        alone = await take(bench.store, Charge(limit, bob))
+        await take(bench.store, Charge(limit.terms, ada))
+        both = [await take(bench.store, Charge(limit.terms, ada), Charge(limit.terms, bob)) for _ in range(3)]
+        alone = await take(bench.store, Charge(limit.terms, bob))
 
         assert [decision.is_admitted for decision in both] == [True, True, False]
         assert [[verdict.remaining for verdict in decision.verdicts] for decision in both] == [
@@ -255,7 +281,7 @@ class StoreContract:
 
     async def test_requests_of_one_moment_see_each_other_whatever_the_order_of_their_charges(self, bench):
         (limit,) = configured(bench, {"rate": "1/h", "burst": 3})
-        ada, bob = Charge(limit, new_user()), Charge(limit, new_user())
+        ada, bob = Charge(limit.terms, new_user()), Charge(limit.terms, new_user())
         decisions = await take_together(bench.store, [[ada, bob], [bob, ada]] * 2)
 
         assert [decision.is_admitted for decision in decisions] == [True, True, True, False]
@@ -267,7 +293,7 @@ class StoreContract:
         """It says that it would; what does not fit takes nothing from it."""
         (shadow,) = configured(bench, {"rate": "1/h", "burst": 3, "cost": 2, "mode": "shadow"})
         user = new_user()
-        decisions = [await take(bench.store, Charge(shadow, user)) for _ in range(3)]
+        decisions = [await take(bench.store, Charge(shadow.terms, user)) for _ in range(3)]
 
         assert all(decision.is_admitted for decision in decisions)
         assert [decision.verdicts[0].is_admitted for decision in decisions] == [True, False, False]
@@ -277,7 +303,10 @@ class StoreContract:
     async def test_shadow_refusal_lets_the_enforced_limits_count(self, bench):
         shadow, enforced = configured(bench, {"rate": "1/h", "mode": "shadow"}, {"rate": "1/h", "burst": 5})
         user = new_user()
-        decisions = [await take(bench.store, Charge(shadow, user), Charge(enforced, user)) for _ in range(3)]
+        decisions = [
+            await take(bench.store, Charge(shadow.terms, user), Charge(enforced.terms, user))
+            for _ in range(3)
+        ]
 
         assert [decision.verdicts[1].remaining for decision in decisions] == [4, 3, 2]
 
@@ -285,7 +314,10 @@ class StoreContract:
         """A shadow limit counts what passed, as it would if it were enforced."""
         shadow, enforced = configured(bench, {"rate": "1/h", "burst": 5, "mode": "shadow"}, {"rate": "1/h"})
         user = new_user()
-        decisions = [await take(bench.store, Charge(shadow, user), Charge(enforced, user)) for _ in range(3)]
+        decisions = [
+            await take(bench.store, Charge(shadow.terms, user), Charge(enforced.terms, user))
+            for _ in range(3)
+        ]
 
         assert [decision.is_admitted for decision in decisions] == [True, False, False]
         assert [decision.verdicts[0].remaining for decision in decisions] == [4, 4, 4]
@@ -296,10 +328,10 @@ class StoreContract:
         """Also for who was refused a moment ago."""
         (limit,) = configured(bench, {"rate": "2/h", "burst": 2, "cost_304": 0})
         user, other = new_user(), new_user()
-        before = [(await take(bench.store, Charge(limit, user))).is_admitted for _ in range(3)]
-        bench.store.give_back([Charge(limit, user)])
-        after = [(await take(bench.store, Charge(limit, user))).is_admitted for _ in range(2)]
-        others = (await take(bench.store, Charge(limit, other))).verdicts[0].remaining
+        before = [(await take(bench.store, Charge(limit.terms, user))).is_admitted for _ in range(3)]
+        bench.store.give_back([Charge(limit.terms, user)])
+        after = [(await take(bench.store, Charge(limit.terms, user))).is_admitted for _ in range(2)]
+        others = (await take(bench.store, Charge(limit.terms, other))).verdicts[0].remaining
 
         assert (before, after, others) == ([True, True, False], [True, False], 1)
 
@@ -308,11 +340,11 @@ class StoreContract:
         (limit,) = configured(bench, {"rate": "9/h", "burst": 3, "cost": 2, "cost_304": 0})
         user = new_user()
         for _ in range(3):
-            bench.store.give_back([Charge(limit, user)])
-        await take(bench.store, Charge(limit, user))
+            bench.store.give_back([Charge(limit.terms, user)])
+        await take(bench.store, Charge(limit.terms, user))
         for _ in range(3):
-            bench.store.give_back([Charge(limit, user)])
-        decisions = [await take(bench.store, Charge(limit, user)) for _ in range(2)]
+            bench.store.give_back([Charge(limit.terms, user)])
+        decisions = [await take(bench.store, Charge(limit.terms, user)) for _ in range(2)]
 
         assert [decision.is_admitted for decision in decisions] == [True, False]
         assert decisions[0].verdicts[0].remaining == 1
@@ -320,7 +352,7 @@ class StoreContract:
     async def test_what_one_limit_gives_back_is_not_the_others(self, bench):
         each = {"rate": "5/h", "cost_304": 0}
         one, two, three = configured(bench, each, each, {**each, "mode": "shadow"})
-        charges = [Charge(limit, new_user()) for limit in (one, two, three)]
+        charges = [Charge(limit.terms, new_user()) for limit in (one, two, three)]
         await take(bench.store, *charges)
         bench.store.give_back([charges[0], charges[2]])
         decision = await take(bench.store, *charges)
@@ -331,7 +363,7 @@ class StoreContract:
         (limit,) = configured(bench, {"name": "gone", "rate": "5/h", "cost_304": 0})
         configured(bench, {"name": "other"})
 
-        bench.store.give_back([Charge(limit, new_user())])
+        bench.store.give_back([Charge(limit.terms, new_user())])
 
     async def test_any_history_of_taking_and_giving_back(self, bench):
         """At one moment, as it were: whole tokens, counted."""
@@ -348,12 +380,12 @@ class StoreContract:
             user, left, told, expected = new_user(), 5, [], []
             for takes in history:
                 if takes:
-                    decision = await take(bench.store, Charge(limit, user))
+                    decision = await take(bench.store, Charge(limit.terms, user))
                     left -= cost if left >= cost else 0
                     told.append((decision.is_admitted, decision.verdicts[0].remaining))
                     expected.append((told[-1][0], left))
                 else:
-                    bench.store.give_back([Charge(limit, user)])
+                    bench.store.give_back([Charge(limit.terms, user)])
                     left = min(5, left + cost)
             assert told == expected
 
@@ -363,12 +395,12 @@ class StoreContract:
         """However full it was; and the refusal tells the time that is left."""
         (limit,) = configured(bench, {"rate": "100/s", "burst": 10, "on_upstream_429": "drain"})
         user, other = new_user(), new_user()
-        await take(bench.store, Charge(limit, user))
-        bench.store.empty([(Charge(limit, user), debt_for(limit, 0.5))])
-        refused = await take(bench.store, Charge(limit, user))
-        others = await take(bench.store, Charge(limit, other))
+        await take(bench.store, Charge(limit.terms, user))
+        bench.store.empty([(Charge(limit.terms, user), debt_for(limit, 0.5))])
+        refused = await take(bench.store, Charge(limit.terms, user))
+        others = await take(bench.store, Charge(limit.terms, other))
         await bench.advance(refused.verdicts[0].retry_after)
-        after = await take(bench.store, Charge(limit, user))
+        after = await take(bench.store, Charge(limit.terms, user))
 
         assert not refused.is_admitted
         assert 0.3 < refused.verdicts[0].retry_after <= 0.5
@@ -380,15 +412,15 @@ class StoreContract:
         (limit,) = configured(bench, {"rate": "1/s", "burst": 10, "on_upstream_429": "drain"})
         user = new_user()
         for seconds in (50, 2, 0):
-            bench.store.empty([(Charge(limit, user), debt_for(limit, seconds))])
-        decision = await take(bench.store, Charge(limit, user))
+            bench.store.empty([(Charge(limit.terms, user), debt_for(limit, seconds))])
+        decision = await take(bench.store, Charge(limit.terms, user))
 
         assert 49 < decision.verdicts[0].retry_after <= 50
 
     async def test_emptied_bucket_is_refused_beside_other_limits_too(self, bench):
         """And takes nothing from them."""
         empties, other = configured(bench, {"rate": "5/s", "on_upstream_429": "drain"}, {"rate": "5/h"})
-        charges = [Charge(empties, new_user()), Charge(other, new_user())]
+        charges = [Charge(empties.terms, new_user()), Charge(other.terms, new_user())]
         await take(bench.store, *charges)
         bench.store.empty([(charges[0], debt_for(empties, 30))])
         refused = [await take(bench.store, *charges) for _ in range(3)]
@@ -399,12 +431,12 @@ class StoreContract:
 
     async def test_reload_keeps_a_emptied_bucket_empty(self, bench):
         (limit,) = configured(bench, {"name": "a", "rate": "5/s", "on_upstream_429": "drain"})
-        charge = Charge(limit, new_user())
+        charge = Charge(limit.terms, new_user())
         bench.store.empty([(charge, debt_for(limit, 30))])
         (again,) = configured(bench, {"name": "a", "rate": "9/s", "on_upstream_429": "drain"})
-        kept = await take(bench.store, Charge(again, charge.key))
+        kept = await take(bench.store, Charge(again.terms, charge.key))
         (off,) = configured(bench, {"name": "a", "rate": "9/s"})
-        let_go = await take(bench.store, Charge(off, charge.key))
+        let_go = await take(bench.store, Charge(off.terms, charge.key))
 
         assert 29 < kept.verdicts[0].retry_after <= 30
         assert let_go.verdicts[0].retry_after <= 1 / 9
@@ -413,7 +445,7 @@ class StoreContract:
         (limit,) = configured(bench, {"name": "gone", "on_upstream_429": "drain"})
         configured(bench, {"name": "other"})
 
-        bench.store.empty([(Charge(limit, new_user()), limit.burst_units)])
+        bench.store.empty([(Charge(limit.terms, new_user()), limit.terms.burst_units)])
 
     # --- reset ---
 
@@ -422,9 +454,11 @@ class StoreContract:
         (limit,) = configured(bench, {"rate": "1/h", "burst": 2})
         ada, bob = new_user(), new_user()
         for user in (ada, ada, ada, bob):
-            await take(bench.store, Charge(limit, user))
+            await take(bench.store, Charge(limit.terms, user))
         counts = [await bench.store.reset(limit, ada) for _ in range(2)]
-        after = [(await take(bench.store, Charge(limit, user))).verdicts[0].remaining for user in (ada, bob)]
+        after = [
+            (await take(bench.store, Charge(limit.terms, user))).verdicts[0].remaining for user in (ada, bob)
+        ]
 
         assert counts == [1, 0]
         assert after == [1, 0]
@@ -436,10 +470,12 @@ class StoreContract:
         users = [new_user() for _ in range(20)]
         for user in users:
             for _ in range(3):
-                await take(bench.store, Charge(per, user))
-            await take(bench.store, Charge(per_user, user))
+                await take(bench.store, Charge(per.terms, user))
+            await take(bench.store, Charge(per_user.terms, user))
         count = await bench.store.reset(per, b"")
-        after = [await take(bench.store, Charge(per, user), Charge(per_user, user)) for user in users]
+        after = [
+            await take(bench.store, Charge(per.terms, user), Charge(per_user.terms, user)) for user in users
+        ]
 
         assert count >= 20
         assert [[each.remaining for each in decision.verdicts] for decision in after] == [[1, 0]] * 20
@@ -450,19 +486,19 @@ class StoreContract:
         """Also when another limit is put in front."""
         (limit,) = configured(bench, {"name": "kept", "rate": "1/h", "burst": 3})
         user = new_user()
-        await take(bench.store, Charge(limit, user))
+        await take(bench.store, Charge(limit.terms, user))
         _, limit = configured(bench, {"name": "new"}, {"name": "kept", "rate": "1/h", "burst": 3})
 
-        assert (await take(bench.store, Charge(limit, user))).verdicts[0].remaining == 1
+        assert (await take(bench.store, Charge(limit.terms, user))).verdicts[0].remaining == 1
 
     async def test_reload_of_the_rate_keeps_the_tokens_that_are_owed(self, bench):
         """Four of four taken; of ten there are six left."""
         (limit,) = configured(bench, {"name": "changed", "rate": "60/h", "burst": 4})
         user = new_user()
         for _ in range(4):
-            await take(bench.store, Charge(limit, user))
+            await take(bench.store, Charge(limit.terms, user))
         (limit,) = configured(bench, {"name": "changed", "rate": "120/h", "burst": 10})
-        decisions = [await take(bench.store, Charge(limit, user)) for _ in range(7)]
+        decisions = [await take(bench.store, Charge(limit.terms, user)) for _ in range(7)]
 
         assert [decision.is_admitted for decision in decisions] == [True] * 6 + [False]
 
@@ -474,11 +510,11 @@ class StoreContract:
         (limit,) = configured(bench, {"name": "raised", "rate": old, "burst": 20})
         user = new_user()
         for _ in range(20):
-            await take(bench.store, Charge(limit, user))
+            await take(bench.store, Charge(limit.terms, user))
         await bench.advance(0.25)
         (limit,) = configured(bench, {"name": "raised", "rate": new, "burst": 20})
         await bench.advance(0.25)
-        decisions = [await take(bench.store, Charge(limit, user)) for _ in range(10)]
+        decisions = [await take(bench.store, Charge(limit.terms, user)) for _ in range(10)]
 
         assert left <= sum(decision.is_admitted for decision in decisions) <= left + 2
 
@@ -497,13 +533,14 @@ class StoreContract:
         (limit,) = configured(bench, {"name": "raised", **old})
         user = new_user()
         decisions = [
-            await take(bench.store, Charge(limit, user)) for _ in range(limit.burst // limit.cost + 1)
+            await take(bench.store, Charge(limit.terms, user))
+            for _ in range(limit.terms.burst // limit.terms.cost + 1)
         ]
         (limit,) = configured(bench, {"name": "raised", **new})
         await bench.advance(0.3)
 
         assert [decision.is_admitted for decision in decisions[-2:]] == [True, False]
-        assert (await take(bench.store, Charge(limit, user))).is_admitted
+        assert (await take(bench.store, Charge(limit.terms, user))).is_admitted
 
     @pytest.mark.parametrize("rate", ["60/h", "1/d"])
     async def test_lowered_limit_waits_for_no_more_than_an_empty_bucket(self, bench, rate):
@@ -511,22 +548,22 @@ class StoreContract:
         (limit,) = configured(bench, {"name": "lowered", "rate": "1000/s"})
         user = new_user()
         for _ in range(1000):
-            await take(bench.store, Charge(limit, user))
+            await take(bench.store, Charge(limit.terms, user))
         (limit,) = configured(bench, {"name": "lowered", "rate": rate})
-        decision = await take(bench.store, Charge(limit, user))
+        decision = await take(bench.store, Charge(limit.terms, user))
         wait = max(verdict.retry_after for verdict in decision.verdicts)
         await bench.advance(wait)
 
         assert wait < 0.1
-        assert decision.is_admitted or (await take(bench.store, Charge(limit, user))).is_admitted
+        assert decision.is_admitted or (await take(bench.store, Charge(limit.terms, user))).is_admitted
 
     async def test_reload_to_a_smaller_burst_gives_nothing(self, bench):
         (limit,) = configured(bench, {"name": "smaller", "rate": "60/h", "burst": 10})
         user = new_user()
         for _ in range(8):
-            await take(bench.store, Charge(limit, user))
+            await take(bench.store, Charge(limit.terms, user))
         (limit,) = configured(bench, {"name": "smaller", "rate": "60/h", "burst": 5})
-        refused = await take(bench.store, Charge(limit, user))
+        refused = await take(bench.store, Charge(limit.terms, user))
 
         assert not refused.is_admitted
         assert refused.verdicts[0].remaining == 0
@@ -535,21 +572,83 @@ class StoreContract:
     async def test_sweep_forgets_nothing_that_counts(self, bench):
         (limit,) = configured(bench, {"rate": "1/h", "burst": 2})
         user = new_user()
-        await take(bench.store, Charge(limit, user))
+        await take(bench.store, Charge(limit.terms, user))
         for _ in range(5):
             bench.store.sweep()
 
-        assert (await take(bench.store, Charge(limit, user))).verdicts[0].remaining == 0
+        assert (await take(bench.store, Charge(limit.terms, user))).verdicts[0].remaining == 0
 
     async def test_status_shows_no_key(self, bench):
         (limit,) = configured(bench, {"rate": "1/h"})
         user = new_user()
-        await take(bench.store, Charge(limit, user))
+        await take(bench.store, Charge(limit.terms, user))
         status = repr(bench.store.status())
 
         assert bench.store.is_up
         assert user.decode() not in status
         assert user.hex() not in status
+
+    # --- plans, costs, and limits that are enforced for some ---
+
+    async def test_bucket_keeps_its_debt_when_its_plan_changes(self, bench):
+        """In tokens, in both directions; a smaller bucket is empty at most."""
+        limit = with_plan(bench, {"rate": "3/d"}, {"rate": "10/d"})
+        plan, own = limit
+        user = new_user()
+        decisions = [await take(bench.store, Charge(own, user)) for _ in range(4)]
+        decisions += [await take(bench.store, Charge(plan, user)) for _ in range(8)]
+        back = await take(bench.store, Charge(own, user))
+
+        assert [decision.is_admitted for decision in decisions] == [True] * 3 + [False] + [True] * 7 + [False]
+        assert decisions[4].verdicts[0].remaining == 6
+        assert not back.is_admitted
+        assert back.verdicts[0].retry_after <= 86400 / 3
+
+    async def test_plan_has_a_rate_of_its_own(self, bench):
+        limit = with_plan(bench, {"rate": "1/h"}, {"rate": "10/s", "burst": 1})
+        plan, _ = limit
+        user = new_user()
+        first = await take(bench.store, Charge(plan, user))
+        await bench.advance(0.11)
+        second = await take(bench.store, Charge(plan, user))
+
+        assert first.is_admitted
+        assert second.is_admitted
+
+    async def test_costs_are_taken_from_one_bucket(self, bench):
+        """What does not fit at one cost may at another, whatever was refused before."""
+        (limit,) = configured(
+            bench, {"rate": "7/d", "cost": [{"match": {"methods": ["POST"]}, "cost": 5}, {"cost": 1}]}
+        )
+        dear, cheap = limit
+        user = new_user()
+        decisions = [
+            await take(bench.store, Charge(terms, user)) for terms in (dear, dear, cheap, cheap, cheap)
+        ]
+
+        assert [decision.is_admitted for decision in decisions] == [True, False, True, True, False]
+        assert [decision.verdicts[0].remaining for decision in decisions] == [2, 2, 1, 0, 0]
+
+    async def test_cost_comes_back_as_it_was_taken(self, bench):
+        (limit,) = configured(
+            bench, {"rate": "7/d", "cost_304": 0, "cost": [{"match": {"methods": ["PUT"]}, "cost": 5}]}
+        )
+        dear, cheap = limit
+        user = new_user()
+        await take(bench.store, Charge(dear, user))
+        bench.store.give_back([Charge(dear, user)])
+
+        assert (await take(bench.store, Charge(cheap, user))).verdicts[0].remaining == 6
+
+    async def test_limit_in_shadow_for_some_refuses_only_the_others(self, bench):
+        (limit,) = configured(bench, {"rate": "1/d", "enforce": "50%"})
+        enforced, shadow = limit
+        one, other = new_user(), new_user()
+        decisions = [await take(bench.store, Charge(enforced, one)) for _ in range(2)]
+        decisions += [await take(bench.store, Charge(shadow, other)) for _ in range(2)]
+
+        assert [decision.is_admitted for decision in decisions] == [True, False, True, True]
+        assert [decision.verdicts[0].is_admitted for decision in decisions] == [True, False, True, False]
 
     # --- any history ---
 
@@ -570,7 +669,12 @@ class StoreContract:
 
 
 def charges_of(compiled, users, numbers, user):
-    return [Charge(compiled[number], users[user]) for number in sorted({n % len(compiled) for n in numbers})]
+    chosen = {number % len(compiled): number // len(compiled) for number in sorted(numbers)}
+    every = {number: [*compiled[number]] for number in chosen}
+    return [
+        Charge(every[number][which % len(every[number])], users[user])
+        for number, which in sorted(chosen.items())
+    ]
 
 
 def short(told):

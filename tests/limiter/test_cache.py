@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.limiter.cache import LimitCache
+from proxy.limiter.book import Book
+from proxy.limiter.cache import TermsCache
 from proxy.limiter.outage import Outage, give_back
 from proxy.limiter.outage import decide as decide_without_redis
 from proxy.limiter.records import Names, packer
@@ -17,21 +18,22 @@ INTERVAL = 200_000  # of 15/s, at 3 units a microsecond
 ADA = bucket("ada")
 
 
-def cache_of(rate: str = "15/s", **settings) -> LimitCache:
-    return LimitCache(limit_of(rate, **settings), Names("weir"), 1000)
+def cache_of(rate: str = "15/s", **settings) -> TermsCache:
+    terms = limit_of(rate, **settings).terms
+    return TermsCache(terms, Book(terms, Names("weir"), 1000))
 
 
-def decide(cache: LimitCache, now_us: int = NOW_US, replicas: int = 1):
+def decide(cache: TermsCache, now_us: int = NOW_US, replicas: int = 1):
     return decide_without_redis([cache], [charge(cache.limit)], Outage(now_us, replicas))
 
 
-def spend(cache: LimitCache, count: int, now_us: int = NOW_US, replicas: int = 1) -> int:
+def spend(cache: TermsCache, count: int, now_us: int = NOW_US, replicas: int = 1) -> int:
     return sum(decide(cache, now_us, replicas).is_admitted for _ in range(count))
 
 
-def settled(cache: LimitCache, now_us: int = NOW_US, replicas: int = 1) -> tuple[float, float]:
+def settled(cache: TermsCache, now_us: int = NOW_US, replicas: int = 1) -> tuple[float, float]:
     """What settle.lua is told: the debt that is known, and what was spent."""
-    _, _, _, _, known, spent, *_ = packer("SETTLED").unpack(cache.settle(ADA, now_us, replicas))
+    _, _, _, _, known, spent, *_ = packer("SETTLED").unpack(cache.book.settle(ADA, now_us, replicas))
     return known, spent
 
 
@@ -43,17 +45,17 @@ def about(units: int) -> object:
 def test_answer_is_known_from_the_moment_the_question_was_sent() -> None:
     """Redis took it later, so the bucket is full later: a denial never outlives Redis's own."""
     cache = cache_of()
-    verdict = cache.verdict(ADA, 15 * INTERVAL, NOW_US)
+    verdict = cache.verdict(charge(cache.limit), 15 * INTERVAL, NOW_US)
 
     assert verdict.is_admitted
     assert cache.known.get(ADA) == NOW_US + 1_000_000
-    assert not cache.known_verdict(ADA, NOW_US).is_admitted
-    assert not cache.known_verdict(ADA, NOW_US + 66_666).is_admitted
-    assert cache.known_verdict(ADA, NOW_US + 66_667).is_admitted
+    assert not cache.known_verdict(charge(cache.limit), NOW_US).is_admitted
+    assert not cache.known_verdict(charge(cache.limit), NOW_US + 66_666).is_admitted
+    assert cache.known_verdict(charge(cache.limit), NOW_US + 66_667).is_admitted
 
 
 def test_refusal_carries_the_debt_as_it_stands() -> None:
-    verdict = cache_of().verdict(ADA, -1 - 15 * INTERVAL, NOW_US)
+    verdict = cache_of().verdict(charge(limit_of()), -1 - 15 * INTERVAL, NOW_US)
 
     assert (verdict.is_admitted, verdict.remaining, round(verdict.retry_after, 4)) == (False, 0, 0.0667)
 
@@ -61,7 +63,7 @@ def test_refusal_carries_the_debt_as_it_stands() -> None:
 def test_local_bucket_goes_on_from_what_is_known() -> None:
     """No new burst for an outage."""
     cache = cache_of()
-    cache.verdict(ADA, 12 * INTERVAL, NOW_US)
+    cache.verdict(charge(cache.limit), 12 * INTERVAL, NOW_US)
 
     assert spend(cache, 10) == 3
 
@@ -110,7 +112,7 @@ def test_given_back_locally_is_there_again() -> None:
 def test_what_was_spent_is_told_apart_from_what_was_known() -> None:
     """The one is added to what Redis has, the other is what it must have at least."""
     cache = cache_of()
-    cache.verdict(ADA, 4 * INTERVAL, NOW_US)
+    cache.verdict(charge(cache.limit), 4 * INTERVAL, NOW_US)
     spend(cache, 3)
 
     assert settled(cache) == (about(4 * INTERVAL), 3 * INTERVAL)
@@ -128,7 +130,7 @@ def test_settled_bucket_is_known_with_what_was_spent() -> None:
     """If Redis goes again before it has heard, nothing is given away."""
     cache = cache_of()
     spend(cache, 10)
-    cache.settle(ADA, NOW_US, 1)
+    cache.book.settle(ADA, NOW_US, 1)
 
     assert spend(cache, 10) == 5
     assert settled(cache) == (about(10 * INTERVAL), 5 * INTERVAL)
@@ -138,7 +140,7 @@ def test_full_bucket_need_not_be_told() -> None:
     cache = cache_of()
     spend(cache, 5)
 
-    assert cache.settle(ADA, NOW_US + 400_000, 1) == b""
+    assert cache.book.settle(ADA, NOW_US + 400_000, 1) == b""
 
 
 @given(st.lists(st.tuples(st.integers(0, 100_000), st.booleans()), max_size=60), st.integers(1, 4))
@@ -150,7 +152,7 @@ def test_flapping_gives_nothing_away(steps, replicas) -> None:
         now += pause
         passed += decide(cache, now, replicas).is_admitted
         if goes_back:
-            cache.settle(ADA, now, replicas)
+            cache.book.settle(ADA, now, replicas)
 
     assert passed <= 15 + (now - NOW_US) * 15 / 1e6
 
@@ -159,7 +161,7 @@ def test_rate_that_changes_keeps_the_tokens_that_are_owed() -> None:
     """A reload in an outage: fifteen of fifteen spent, of thirty there are fifteen left."""
     old, new = cache_of(), cache_of("30/s")
     spend(old, 15)
-    new.inherit(old, NOW_US)
+    new.book.inherit(old.book, NOW_US)
 
     assert spend(new, 99, NOW_US) == 15
     assert spend(new, 99, NOW_US + 500_000) == 15
@@ -170,7 +172,7 @@ def test_raised_rate_helps_in_an_outage_too() -> None:
     old, new, narrow = cache_of("5/d"), cache_of("10/s"), cache_of("10/s", burst=1)
     spend(old, 5)
     for cache in (new, narrow):
-        cache.inherit(old, NOW_US)
+        cache.book.inherit(old.book, NOW_US)
 
     assert spend(new, 99, NOW_US) == 5
     assert spend(narrow, 99, NOW_US + 100_000) == 1
@@ -179,7 +181,9 @@ def test_raised_rate_helps_in_an_outage_too() -> None:
 def test_closed_bucket_stays_closed_for_as_long_after_a_reload() -> None:
     old, new = (cache_of(rate, on_upstream_429="drain") for rate in ("15/s", "60/s"))
     limit = old.limit
-    old.empty(ADA, limit.burst_units - limit.cost_units + 30_000_000 * limit.scale, NOW_US)
-    new.inherit(old, NOW_US)
+    old.book.empty(
+        ADA, limit.terms.burst_units - limit.terms.cost_units + 30_000_000 * limit.terms.scale, NOW_US
+    )
+    new.book.inherit(old.book, NOW_US)
 
     assert 29.9 < decide(new).verdicts[0].retry_after <= 30

@@ -76,7 +76,7 @@ def asked(counter: Counter, shadow: str = "") -> Decision:
     )
     places = {"a": b"\1", "b": b"\2", "c": b"\1", "d": b"\3"}
     client = Client()
-    request = CrossSlot(counter, [Charge(limit, places[limit.name] * 16) for limit in limits], client)
+    request = CrossSlot(counter, [Charge(limit.terms, places[limit.name] * 16) for limit in limits], client)
     decision = request.begin()
     while decision is None and not client.told:
         counter.answer()

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.limiter.batch import Batch
-from proxy.limiter.cache import LimitCache
+from proxy.limiter.book import Book
+from proxy.limiter.cache import TermsCache
 from proxy.limiter.leases import LEASE_SECONDS, LEASE_US
 from proxy.limiter.operations import NOBODY
 from proxy.limiter.records import Names
@@ -125,24 +126,26 @@ async def test_reset_gives_leased_tokens_back(redis: Redis) -> None:
 # --- without Redis ---
 
 
-def granted(limit, sent_us: int = 0) -> LimitCache:
+def granted(limit, sent_us: int = 0) -> TermsCache:
     """The bucket `ada` was given a lease."""
     cache = cache_of(limit)
     cache.take_lease.decision([charge(limit)], [0], 0, sent_us)
     return cache
 
 
-def cache_of(limit) -> LimitCache:
-    return LimitCache(limit, Names("weir"), 100)
+def cache_of(limit) -> TermsCache:
+    return TermsCache(limit.terms, Book(limit.terms, Names("weir"), 100))
 
 
 def test_lease_ends_when_it_is_spent_or_too_old() -> None:
     limit = limit_of("100/s", lease=5)
 
-    assert [granted(limit).leases.spend(ADA, LEASE_US - 1) is not None for _ in range(2)] == [True] * 2
-    assert granted(limit).leases.spend(ADA, LEASE_US) is None
+    assert [granted(limit).leases.spend(charge(limit), LEASE_US - 1) is not None for _ in range(2)] == [
+        True
+    ] * 2
+    assert granted(limit).leases.spend(charge(limit), LEASE_US) is None
     cache = granted(limit)
-    assert [cache.leases.spend(ADA, 1) is not None for _ in range(6)] == [True] * 4 + [False] * 2
+    assert [cache.leases.spend(charge(limit), 1) is not None for _ in range(6)] == [True] * 4 + [False] * 2
 
 
 @given(st.lists(st.integers(0, LEASE_US), max_size=60), st.integers(2, 20))
@@ -173,7 +176,7 @@ def test_lease_that_was_split_off_a_batch_costs_as_much() -> None:
 def test_what_is_held_no_longer_is_swept() -> None:
     cache = granted(limit_of("100/s", lease=5))
     cache.leases.is_wanted(bucket("bob"), 1)
-    cache.sweep(LEASE_US * 3)
+    cache.leases.sweep(LEASE_US * 3)
 
     assert (cache.leases._held, cache.leases._asked) == ({}, {})
 

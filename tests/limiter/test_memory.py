@@ -29,7 +29,7 @@ class MemoryBench:
         return self.store.take(charges, None)
 
     def admits(self, limit, key):
-        return self.take(Charge(limit, key)).is_admitted
+        return self.take(Charge(limit.terms, key)).is_admitted
 
 
 class TestMemoryStore(StoreContract):
@@ -114,7 +114,7 @@ def test_clock_that_goes_back_gives_nothing():
     bench.store.sweep()
 
     assert not bench.admits(limit, b"k")
-    assert bench.take(Charge(limit, b"k")).verdicts[0].remaining == 0
+    assert bench.take(Charge(limit.terms, b"k")).verdicts[0].remaining == 0
     assert [bench.admits(limit, b"new") for _ in range(16)] == [True] * 15 + [False]
     bench.now_us = 3600 * US
     bench.store.sweep()
@@ -163,7 +163,7 @@ def test_flood_of_keys_stays_within_bounds_and_is_counted():
     bench = MemoryBench(max_keys=1000)
     (limit,) = configured(bench, {"name": "a", "rate": "1/h"})
     for number in range(100_000):
-        bench.take(Charge(limit, b"%d" % number))
+        bench.take(Charge(limit.terms, b"%d" % number))
         assert bench.store.status()["keys"]["a"] <= 1000 if number % 100 == 0 else True
     status = bench.store.status()
 
@@ -177,8 +177,8 @@ def test_flood_over_several_limits_stays_within_bounds():
     first, second = configured(bench, {"name": "a", "rate": "1/h"}, {"name": "b", "rate": "1/h"})
     for number in range(5000):
         key = b"%d" % (number // 2)
-        bench.take(Charge(first, key), Charge(second, key))
-        bench.take(Charge(first, b"%d" % (number % 70)))
+        bench.take(Charge(first.terms, key), Charge(second.terms, key))
+        bench.take(Charge(first.terms, b"%d" % (number % 70)))
         keys = bench.store.status()["keys"]
         assert isinstance(keys, dict) and max(keys.values()) <= 100
 
@@ -189,7 +189,7 @@ def test_request_that_one_limit_refuses_leaves_no_trace_in_another():
     address, user = configured(bench, {"name": "address", "rate": "1/h"}, {"name": "user"})
     bench.admits(address, b"k")
     for number in range(100):
-        bench.take(Charge(address, b"k"), Charge(user, b"%d" % number))
+        bench.take(Charge(address.terms, b"k"), Charge(user.terms, b"%d" % number))
 
     assert bench.store.status()["keys"] == {"address": 1, "user": 0}
 

@@ -94,7 +94,7 @@ async def test_raised_limit_helps_within_two_seconds(
     old, new = limits_of({"name": "shared", **before}), limits_of({"name": "shared", **after})
     (limit,), (raised,) = old, new
     async with store_at(redis.url, old) as one, store_at(redis.url, old) as other:
-        await ask_all(one, [[charge(limit)]] * limit.burst)
+        await ask_all(one, [[charge(limit)]] * limit.terms.burst)
         refused = await ask(other, charge(limit))
         one.configure(new)
         await asyncio.sleep(0.1)
@@ -182,7 +182,7 @@ async def test_it_may_also_be_given_back_emptied_settled_and_reset(kind: str, re
             redis.ask(command, name_of(user), *values)
         await until(lambda: store.is_up, within=3.0)
         store.give_back([charge(limit, "given back")])
-        store.empty([(charge(limit, "emptied"), limit.burst_units)])
+        store.empty([(charge(limit, "emptied"), limit.terms.burst_units)])
         await store.reset(limit, charge(limit, "reset").key)
         left = [(await ask(store, charge(limit, user))).verdicts[0].remaining for user in users]
 

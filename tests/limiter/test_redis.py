@@ -268,7 +268,7 @@ async def test_token_of_a_lease_comes_back_too(redis: Redis) -> None:
         decisions = [await ask(store, charge(limit)) for _ in range(20)]
         for _ in decisions:
             store.give_back([charge(limit)])
-        store._caches.of(limit).leases.forget(b"")
+        store._caches.of(limit.terms).leases.forget(b"")
         left = (await ask(store, charge(limit))).verdicts[0].remaining
 
         assert "lease" in {decision.via for decision in decisions}

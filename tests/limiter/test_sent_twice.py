@@ -163,9 +163,9 @@ async def test_reply_that_was_lost_costs_no_token(kind: str, redis: Redis, relay
 
         assert (decision.is_admitted, decision.via) == (True, "store")
         for before, after in zip(decision.verdicts, left.verdicts, strict=True):
-            assert before.remaining == before.limit.burst - before.limit.cost
+            assert before.remaining == before.limit.terms.burst - before.limit.terms.cost
             assert after.remaining == max(
-                before.remaining - (before.limit.cost if left.is_admitted else 0), 0
+                before.remaining - (before.limit.terms.cost if left.is_admitted else 0), 0
             )
 
 

@@ -81,7 +81,7 @@ class Script:
 
 def operation_of(charges: list[Charge], *, give_back: bool = False) -> Operation:
     caches = Caches(Names("weir"))
-    return caches.of(charges[0].limit).give_back if give_back else caches.take(charges)
+    return caches.of(charges[0].terms).give_back if give_back else caches.take(charges)
 
 
 def keys_of(requests: list[list[Charge]]) -> list[bytes]:

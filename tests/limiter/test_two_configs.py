@@ -95,7 +95,7 @@ def test_refusal_of_a_lowered_rate_is_told_as_it_will_be(script: Script) -> None
     assert decisions
     (refused,) = decisions
     (verdict,) = refused.verdicts
-    wait_us = -(-verdict.retry_units // new.scale)
+    wait_us = -(-verdict.retry_units // new.terms.scale)
 
     assert not refused.is_admitted
     assert wait_us == 500_000 - 1000
@@ -119,8 +119,10 @@ def test_no_more_is_admitted_than_the_larger_of_both_allows(
         limit = (one, other)[which]
         passed += [now] * admitted(script, limit, now, times)
     burst, rate = (
-        max(one.burst, other.burst),
-        max(Fraction(one.count, one.period_us), Fraction(other.count, other.period_us)),
+        max(one.terms.burst, other.terms.burst),
+        max(
+            Fraction(one.terms.count, one.terms.period_us), Fraction(other.terms.count, other.terms.period_us)
+        ),
     )
 
     for first, begin in enumerate(passed):
@@ -150,7 +152,9 @@ def test_any_reloads_mean_the_same_in_memory(
 
         assert [decision.is_admitted for decision in in_redis] == [each.is_admitted for each in in_memory]
         for told, right in zip(in_redis, in_memory, strict=True):
-            assert abs(told.verdicts[0].debt - right.verdicts[0].debt) <= max(limit.interval // 10**6, 1)
+            assert abs(told.verdicts[0].debt - right.verdicts[0].debt) <= max(
+                limit.terms.interval // 10**6, 1
+            )
 
 
 @given(st.integers(0, UNITS_MAX), st.sampled_from(RATES), st.sampled_from(RATES))
@@ -163,7 +167,13 @@ def test_no_debt_grows_beyond_what_can_be_counted(shared_redis: Redis, debt: int
     script = Script(shared_redis)
     record = b"".join(
         number.to_bytes(size, "little")
-        for number, size in ((NOW_US, 7), (debt, 7), (writer.interval, 5), (writer.scale, 4), (0, 5))
+        for number, size in (
+            (NOW_US, 7),
+            (debt, 7),
+            (writer.terms.interval, 5),
+            (writer.terms.scale, 4),
+            (0, 5),
+        )
     )
     shared_redis.client().set(name, record)
     mixed, alike = (script.take([[charge(reader)]], NOW_US, are_alike=each) for each in (False, True))
@@ -172,4 +182,4 @@ def test_no_debt_grows_beyond_what_can_be_counted(shared_redis: Redis, debt: int
 
     for decision in (*mixed, *alike):
         assert 0 <= decision.verdicts[0].debt <= UNITS_MAX
-    assert alike[0].verdicts[0].retry_after <= reader.period_us / US / reader.count + 0.001
+    assert alike[0].verdicts[0].retry_after <= reader.terms.period_us / US / reader.terms.count + 0.001

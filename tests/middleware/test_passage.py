@@ -286,11 +286,11 @@ def test_config_of_a_proxy_is_one_of_a_service(tmp_path):
     path = tmp_path / "weir.yaml"
     path.write_text("limits: [{name: a, rate: 7/s}]\n")
 
-    assert [limit.count for limit in Limiter.from_file(path).rules.limits] == [7]
+    assert [limit.terms.count for limit in Limiter.from_file(path).rules.limits] == [7]
     path.write_text(
         "limits: [{name: a, rate: 8/s}]\nupstream: {servers: ['http://a']}\nlisten: 127.0.0.1:1\n"
     )
-    assert [limit.count for limit in Limiter.from_file(path).rules.limits] == [8]
+    assert [limit.terms.count for limit in Limiter.from_file(path).rules.limits] == [8]
 
 
 def test_import_pulls_in_neither_the_gateway_nor_its_sockets():

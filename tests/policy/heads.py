@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.config.sections.limits import LimitSettings
 from proxy.http1.head import HeaderSection, RequestHead
+from proxy.policy.decision import Charge, Verdict
 from proxy.policy.limits import Limit, compile_limits
 
 
@@ -29,3 +30,8 @@ def limits(*settings, secret=b""):
         [LimitSettings(**({"name": f"limit-{n}", "rate": "15/s"} | each)) for n, each in enumerate(settings)],
         secret,
     )
+
+
+def verdict_of(limit, is_admitted, debt):
+    """Of some bucket of the limit."""
+    return Verdict(Charge(limit.terms, b"k" * 16), is_admitted, debt)

@@ -18,38 +18,38 @@ class Model:
     def take(self, charges, now_us):
         """(is admitted, [(limit's name, fits, tokens left, seconds until the cost fits, seconds to a token more)])."""
         asked = [(charge, self._tokens(charge, now_us)) for charge in charges]
-        fits = [tokens >= charge.limit.cost for charge, tokens in asked]
-        is_admitted = all(fit or charge.limit.is_shadow for (charge, _), fit in zip(asked, fits, strict=True))
+        fits = [tokens >= charge.terms.cost for charge, tokens in asked]
+        is_admitted = all(fit or charge.terms.is_shadow for (charge, _), fit in zip(asked, fits, strict=True))
         verdicts = []
         for (charge, tokens), fit in zip(asked, fits, strict=True):
-            left = tokens - charge.limit.cost if is_admitted and fit else tokens
-            self._buckets[charge.limit.name, charge.key] = left, now_us
-            verdicts.append(_verdict(charge.limit, left, fits=fit))
+            left = tokens - charge.terms.cost if is_admitted and fit else tokens
+            self._buckets[charge.terms.name, charge.key] = left, now_us
+            verdicts.append(_verdict(charge.terms, left, fits=fit))
         return is_admitted, verdicts
 
     def _tokens(self, charge, now_us):
-        limit = charge.limit
-        tokens, before = self._buckets.get((limit.name, charge.key), (Fraction(limit.burst), now_us))
-        return min(Fraction(limit.burst), tokens + Fraction((now_us - before) * limit.count, limit.period_us))
+        terms = charge.terms
+        tokens, before = self._buckets.get((terms.name, charge.key), (Fraction(terms.burst), now_us))
+        return min(Fraction(terms.burst), tokens + Fraction((now_us - before) * terms.count, terms.period_us))
 
 
-def _verdict(limit, tokens, *, fits):
-    seconds_a_token = Fraction(limit.period_us, limit.count * US)
+def _verdict(terms, tokens, *, fits):
+    seconds_a_token = Fraction(terms.period_us, terms.count * US)
     whole = tokens.numerator // tokens.denominator
-    retry_after = Fraction(0) if fits else (limit.cost - tokens) * seconds_a_token
-    next_token = Fraction(0) if tokens == limit.burst else (whole + 1 - tokens) * seconds_a_token
-    return limit.name, fits, whole, retry_after, next_token
+    retry_after = Fraction(0) if fits else (terms.cost - tokens) * seconds_a_token
+    next_token = Fraction(0) if tokens == terms.burst else (whole + 1 - tokens) * seconds_a_token
+    return terms.name, fits, whole, retry_after, next_token
 
 
 def as_told(decision):
     """A decision of a store in the model's words, without rounding."""
     return decision.is_admitted, [
         (
-            verdict.limit.name,
+            verdict.terms.name,
             verdict.is_admitted,
             verdict.remaining,
-            Fraction(verdict.retry_units, verdict.limit.scale * US),
-            Fraction(verdict.next_units, verdict.limit.scale * US),
+            Fraction(verdict.retry_units, verdict.terms.scale * US),
+            Fraction(verdict.next_units, verdict.terms.scale * US),
         )
         for verdict in decision.verdicts
     ]

@@ -4,12 +4,12 @@ import pytest
 
 from proxy import faults
 from proxy.policy.decision import Charge, Decision, Verdict, spared
-from tests.policy.heads import limit, limits
+from tests.policy.heads import limit, limits, verdict_of
 
 
 def test_admitted_verdict_says_what_is_left():
     """After 11 of 15 tokens: 4 left, a fifteenth of a second until the next."""
-    verdict = Verdict(limit(), True, 11 * 200_000)
+    verdict = verdict_of(limit(), True, 11 * 200_000)
 
     assert (verdict.remaining, verdict.retry_after) == (4, 0.0)
     assert verdict.next_token == pytest.approx(1 / 15)
@@ -18,7 +18,7 @@ def test_admitted_verdict_says_what_is_left():
 
 def test_refused_verdict_says_when_its_cost_fits():
     """A cost of 5, 3 tokens and a half there: a tenth of a second for one and a half more."""
-    verdict = Verdict(limit(cost=5), False, 23 * 100_000)
+    verdict = verdict_of(limit(cost=5), False, 23 * 100_000)
 
     assert verdict.remaining == 3
     assert verdict.retry_after == pytest.approx(0.1)
@@ -27,16 +27,16 @@ def test_refused_verdict_says_when_its_cost_fits():
 
 
 def test_full_bucket_has_no_next_token():
-    verdict = Verdict(limit(), True, 0)
+    verdict = verdict_of(limit(), True, 0)
 
     assert (verdict.remaining, verdict.next_token) == (15, 0.0)
 
 
 def test_refusals_are_those_of_enforced_limits():
     """A shadow limit never stands in the way."""
-    shadow = Verdict(limit("shadow", mode="shadow"), False, 3_000_000)
-    refused = Verdict(limit("a"), False, 3_000_000)
-    admitted = Verdict(limit("b"), True, 0)
+    shadow = verdict_of(limit("shadow", mode="shadow"), False, 3_000_000)
+    refused = verdict_of(limit("a"), False, 3_000_000)
+    admitted = verdict_of(limit("b"), True, 0)
     decision = Decision(False, [shadow, refused, admitted])
 
     assert decision.refusals == [refused]
@@ -52,8 +52,10 @@ def test_refusals_are_those_of_enforced_limits():
 
 def decided(*settings, via="store"):
     made = limits(*settings)
-    charges = [Charge(limit, b"k" * 16) for limit in made]
-    verdicts = [Verdict(limit, not limit.is_shadow, 2 * limit.cost_units) for limit in made]
+    charges = [Charge(limit.terms, b"k" * 16) for limit in made]
+    verdicts = [
+        Verdict(charge, not charge.terms.is_shadow, 2 * charge.terms.cost_units) for charge in charges
+    ]
     return charges, Decision(True, verdicts, via)
 
 
@@ -64,14 +66,14 @@ def test_charges_of_limits_that_say_so_are_spared():
         {"name": "a", **free}, {"name": "b", "rate": "9/h"}, {"name": "c", **free, "mode": "shadow"}
     )
 
-    assert spared(charges, decision) == [charges[0]]
+    assert spared(decision) == [charges[0]]
     assert [verdict.remaining for verdict in decision.verdicts] == [8, 7, 7]
 
 
 def test_debt_of_a_spared_charge_is_never_below_nothing():
     charges, decision = decided({"name": "a", "rate": "9/h", "cost_304": 0})
     for _ in range(3):
-        spared(charges, decision)
+        spared(decision)
 
     assert decision.verdicts[0].debt == 0
 
@@ -79,5 +81,5 @@ def test_debt_of_a_spared_charge_is_never_below_nothing():
 def test_what_was_decided_without_the_store_is_not_spared():
     charges, decision = decided({"name": "a", "rate": "9/h", "cost_304": 0}, via="local")
 
-    assert spared(charges, decision) == []
+    assert spared(decision) == []
     assert decision.verdicts[0].remaining == 7

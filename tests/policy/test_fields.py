@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from proxy.policy import fields as limit_fields
-from proxy.policy.decision import Decision, Verdict
+from proxy.policy.decision import Decision
 from proxy.policy.fields import fields, policy_lines, retry_after
-from tests.policy.heads import limit
+from tests.policy.heads import limit, verdict_of
 
 TOKEN = 200_000  # units of a token at 15/s
 
@@ -18,14 +18,14 @@ def decision(*verdicts):
 
 def test_admitted_request_is_told_what_is_left():
     """IETF draft 10: quota and window, tokens left, seconds to the next."""
-    told = fields(decision(Verdict(limit(), True, TOKEN)), "draft10")
+    told = fields(decision(verdict_of(limit(), True, TOKEN)), "draft10")
 
     assert told == b'RateLimit-Policy: "per-user";q=15;w=1\r\nRateLimit: "per-user";r=14;t=1\r\n'
 
 
 def test_refused_request_has_nothing_left_and_is_told_when_to_come_back():
     """Also with some tokens left, when they are too few for its cost. `t` is Retry-After."""
-    refused = decision(Verdict(limit(rate="15/m", cost=5), False, 12 * 4_000_000))
+    refused = decision(verdict_of(limit(rate="15/m", cost=5), False, 12 * 4_000_000))
 
     assert (
         fields(refused, "draft10")
@@ -36,9 +36,9 @@ def test_refused_request_has_nothing_left_and_is_told_when_to_come_back():
 
 def test_all_enforced_limits_are_shown():
     """Shadow limits are nobody's business."""
-    shadow = Verdict(limit("shadow", mode="shadow"), False, 15 * TOKEN)
-    hourly = Verdict(limit("hourly", rate="1000/h"), True, 0)
-    told = fields(decision(Verdict(limit(), True, TOKEN), shadow, hourly), "draft10")
+    shadow = verdict_of(limit("shadow", mode="shadow"), False, 15 * TOKEN)
+    hourly = verdict_of(limit("hourly", rate="1000/h"), True, 0)
+    told = fields(decision(verdict_of(limit(), True, TOKEN), shadow, hourly), "draft10")
 
     assert told == (
         b'RateLimit-Policy: "per-user";q=15;w=1, "hourly";q=1000;w=3600\r\n'
@@ -48,11 +48,11 @@ def test_all_enforced_limits_are_shown():
 
 @pytest.mark.parametrize("dialect", ["draft10", "legacy", "off"])
 def test_shadow_limits_alone_show_nothing(dialect):
-    assert fields(decision(Verdict(limit(mode="shadow"), True, 0)), dialect) == b""
+    assert fields(decision(verdict_of(limit(mode="shadow"), True, 0)), dialect) == b""
 
 
 def test_dialect_off_shows_nothing():
-    assert fields(decision(Verdict(limit(), True, TOKEN)), "off") == b""
+    assert fields(decision(verdict_of(limit(), True, TOKEN)), "off") == b""
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,13 @@ def test_dialect_off_shows_nothing():
 def test_policy_is_the_burst_and_the_time_that_fills_it(rate, burst, policy):
     """So that what is left is never more than the quota shown."""
     assert (
-        policy_lines([limit(rate=rate, burst=burst)]) == b'RateLimit-Policy: "per-user";' + policy + b"\r\n"
+        policy_lines([limit(rate=rate, burst=burst).terms])
+        == b'RateLimit-Policy: "per-user";' + policy + b"\r\n"
     )
 
 
 def test_policy_of_no_limit_is_no_line():
-    assert policy_lines([]) == policy_lines([limit(mode="shadow")]) == b""
+    assert policy_lines([]) == policy_lines([limit(mode="shadow").terms]) == b""
 
 
 @pytest.mark.parametrize(
@@ -85,12 +86,14 @@ def test_retry_after_is_whole_seconds_rounded_up(rate, debt_tokens, seconds):
     """8.57 s are 9; never 0."""
     one = limit(rate=rate)
 
-    assert retry_after(decision(Verdict(one, False, debt_tokens * one.interval))) == seconds
+    assert retry_after(decision(verdict_of(one, False, debt_tokens * one.terms.interval))) == seconds
 
 
 def test_longest_wait_counts():
     slow, quick = limit("slow", rate="1/m"), limit("quick", rate="1/s")
-    refused = decision(Verdict(quick, False, quick.burst_units), Verdict(slow, False, slow.burst_units))
+    refused = decision(
+        verdict_of(quick, False, quick.terms.burst_units), verdict_of(slow, False, slow.terms.burst_units)
+    )
 
     assert retry_after(refused) == 60
 
@@ -98,7 +101,9 @@ def test_longest_wait_counts():
 def test_shadow_refusal_makes_nobody_wait():
     slow = limit("slow", rate="1/d", mode="shadow")
     quick = limit("quick", rate="1/s")
-    refused = decision(Verdict(slow, False, slow.burst_units), Verdict(quick, False, quick.burst_units))
+    refused = decision(
+        verdict_of(slow, False, slow.terms.burst_units), verdict_of(quick, False, quick.terms.burst_units)
+    )
 
     assert retry_after(refused) == 1
 
@@ -106,14 +111,15 @@ def test_shadow_refusal_makes_nobody_wait():
 def test_refusal_that_no_bucket_explains_asks_for_a_second():
     """A store that is down refuses without a debt."""
     assert retry_after(Decision(False, [])) == 1
-    assert retry_after(decision(Verdict(limit(), False, 0))) == 1
+    assert retry_after(decision(verdict_of(limit(), False, 0))) == 1
 
 
 def test_legacy_shows_the_limit_nearest_exhaustion():
     """By the part of its burst that is spent; seconds from now."""
     day = limit("day", rate="1000/d")
     told = fields(
-        decision(Verdict(limit(), True, 5 * TOKEN), Verdict(day, True, 900 * day.interval)), "legacy"
+        decision(verdict_of(limit(), True, 5 * TOKEN), verdict_of(day, True, 900 * day.terms.interval)),
+        "legacy",
     )
 
     assert told == b"X-RateLimit-Limit: 1000\r\nX-RateLimit-Remaining: 100\r\nX-RateLimit-Reset: 87\r\n"
@@ -121,10 +127,10 @@ def test_legacy_shows_the_limit_nearest_exhaustion():
 
 def test_legacy_shows_a_refusal_first():
     """The one that takes longest."""
-    spent = Verdict(limit("spent"), True, 15 * TOKEN)
-    quick = Verdict(limit("quick"), False, 15 * TOKEN)
+    spent = verdict_of(limit("spent"), True, 15 * TOKEN)
+    quick = verdict_of(limit("quick"), False, 15 * TOKEN)
     day = limit("day", rate="24/d")
-    told = fields(decision(spent, quick, Verdict(day, False, 24 * day.interval)), "legacy")
+    told = fields(decision(spent, quick, verdict_of(day, False, 24 * day.terms.interval)), "legacy")
 
     assert told == b"X-RateLimit-Limit: 24\r\nX-RateLimit-Remaining: 0\r\nX-RateLimit-Reset: 3600\r\n"
 
@@ -133,15 +139,15 @@ def test_remembered_texts_are_bounded():
     """A burst of a million has a million texts."""
     big = limit(rate="1000000/s")
     for number in range(2 * limit_fields.TEXTS_KNOWN):
-        fields(decision(Verdict(big, True, number)), "draft10")
+        fields(decision(verdict_of(big, True, number)), "draft10")
 
     assert limit_fields._draft10_lines.cache_info().currsize <= limit_fields.TEXTS_KNOWN
 
 
 def test_text_of_another_limit_of_the_same_name_is_not_remembered():
     """After a reload with another rate."""
-    before = fields(decision(Verdict(limit(rate="15/s"), True, 0)), "draft10")
-    after = fields(decision(Verdict(limit(rate="15/m"), True, 0)), "draft10")
+    before = fields(decision(verdict_of(limit(rate="15/s"), True, 0)), "draft10")
+    after = fields(decision(verdict_of(limit(rate="15/m"), True, 0)), "draft10")
 
     assert b"w=1\r\n" in before
     assert b"w=60\r\n" in after

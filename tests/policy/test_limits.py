@@ -11,8 +11,13 @@ from tests.policy.heads import head, limit, limits
 def test_limit_counts_in_whole_numbers():
     one = limit(rate="15/s", burst=30, cost=2, mode="shadow", on_store_error="deny")
 
-    assert (one.interval, one.scale, one.burst_units, one.cost_units) == (200_000, 3, 6_000_000, 400_000)
-    assert (one.count, one.period_us, one.burst, one.cost) == (15, 1_000_000, 30, 2)
+    assert (one.terms.interval, one.terms.scale, one.terms.burst_units, one.terms.cost_units) == (
+        200_000,
+        3,
+        6_000_000,
+        400_000,
+    )
+    assert (one.terms.count, one.terms.period_us, one.terms.burst, one.terms.cost) == (15, 1_000_000, 30, 2)
     assert one.is_shadow
     assert one.on_store_error == "deny"
     assert [str(spec) for spec in one.key_spec] == [
@@ -20,7 +25,7 @@ def test_limit_counts_in_whole_numbers():
         "header:Authorization",
         "client-ip",
     ]
-    assert repr(one) == "Limit(per-user, 15 in 1 s, burst 30)"
+    assert repr(one) == "Limit(per-user, Terms(per-user, 15 in 1 s, burst 30, cost 2, shadow))"
 
 
 # --- what matches ---

@@ -56,9 +56,9 @@ def test_date_counts_from_that_of_the_answer():
 
 
 def of(*each, admits=True):
-    charges = [Charge(limit, b"x" * 16) for limit in limits(*each)]
+    charges = [Charge(limit.terms, b"x" * 16) for limit in limits(*each)]
     return charges, Decision(
-        True, [Verdict(charge.limit, admits, charge.limit.cost_units) for charge in charges]
+        True, [Verdict(charge, admits, charge.limit.terms.cost_units) for charge in charges]
     )
 
 
@@ -77,18 +77,20 @@ def of(*each, admits=True):
 def test_same_request_fits_when_the_time_is_over(each, wait_us, seconds):
     """Without a time, after a period of the rate, a minute at most; a bucket that is emptier stays so."""
     charges, decision = of(each)
-    ((charge, debt),) = emptied(charges, decision, wait_us)
+    ((charge, debt),) = emptied(decision, wait_us)
     limit = charge.limit
 
-    assert (debt + limit.cost_units - limit.burst_units) / limit.scale / 1e6 == pytest.approx(seconds)
-    assert debt <= limit.most_units
-    assert decision.verdicts[0].debt == max(debt, limit.cost_units)
+    assert (
+        debt + limit.terms.cost_units - limit.terms.burst_units
+    ) / limit.terms.scale / 1e6 == pytest.approx(seconds)
+    assert debt <= limit.terms.most_units
+    assert decision.verdicts[0].debt == max(debt, limit.terms.cost_units)
 
 
 def test_only_buckets_that_admitted_are_emptied():
     """No limit that ignores, none that only watches."""
     charges, decision = of(EMPTIES, EMPTIES | {"on_upstream_429": "ignore"}, EMPTIES | {"mode": "shadow"})
 
-    assert [charge for charge, _ in emptied(charges, decision, 0)] == charges[:1]
+    assert [charge for charge, _ in emptied(decision, 0)] == charges[:1]
     charges, decision = of(EMPTIES, admits=False)
-    assert emptied(charges, decision, 0) == []
+    assert emptied(decision, 0) == []

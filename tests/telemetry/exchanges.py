@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.config.sections.limits import LimitSettings
-from proxy.policy.decision import Decision, Verdict
+from proxy.policy.decision import Charge, Decision, Verdict
 from proxy.policy.limits import Limit
 from proxy.record import SERVED, UPSTREAM, Record
 
@@ -12,8 +12,10 @@ def limit(name="per-user", *, is_shadow=False):
     return Limit(LimitSettings(name=name, rate="15/s", mode="shadow" if is_shadow else "enforce"), b"secret")
 
 
-def verdict(of, *, is_admitted=True):
-    return Verdict(of, is_admitted, of.cost_units if is_admitted else of.burst_units)
+def verdict(of, *, is_admitted=True, key=bytes(16)):
+    terms = of.terms
+    debt = terms.cost_units if is_admitted else terms.burst_units
+    return Verdict(Charge(terms, key), is_admitted, debt)
 
 
 def decision(*verdicts, via="store"):

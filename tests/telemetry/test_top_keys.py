@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.policy.decision import Charge
 from proxy.telemetry.sights import Sights, merged
 from proxy.telemetry.top_keys import KEYS_KEPT, KEYS_LEAST, NEAR, OVER, WINDOW_SECONDS, Sketch, TopKeys
 from tests.telemetry.exchanges import limit, verdict
@@ -20,10 +19,10 @@ def key(number):
 
 def meets(top, number, now, *, is_admitted=False, spent=None, of=PER_USER):
     """One exchange of one key."""
-    found = verdict(of, is_admitted=is_admitted)
+    found = verdict(of, is_admitted=is_admitted, key=key(number))
     if spent is not None:
-        found.debt = int(of.burst_units * spent)
-    top.saw([Charge(of, key(number))], [found], now)
+        found.debt = int(of.terms.burst_units * spent)
+    top.saw([found], now)
 
 
 def shown(top, now, state, limits=(PER_USER,)):

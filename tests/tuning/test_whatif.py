@@ -99,10 +99,10 @@ def test_what_would_be_refused_is_what_the_store_refuses(pairs, rate, burst, cos
     count = 0
     for number, at in sorted(pairs, key=lambda pair: pair[1]):
         now = at
-        count += not store.take([Charge(limit, bytes([number]) * 16)], None).is_admitted
+        count += not store.take([Charge(limit.terms, bytes([number]) * 16)], None).is_admitted
 
-    shape = Shape(limit.count, limit.period_us, limit.burst, limit.cost)
-    assert refused(arrivals_of(pairs), shape, Bucket(limit.count, limit.burst)) == count
+    shape = Shape(limit.terms.count, limit.terms.period_us, limit.terms.burst, limit.terms.cost)
+    assert refused(arrivals_of(pairs), shape, Bucket(limit.terms.count, limit.terms.burst)) == count
 
 
 def test_arrivals_beyond_memory_are_the_same(monkeypatch):

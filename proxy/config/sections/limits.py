@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from proxy.config import checks
+from proxy.config import checks, limit_checks
 from proxy.config.kinds import (
     Count,
     Flag,
@@ -17,12 +17,12 @@ from proxy.config.kinds import (
     Network,
     Nought,
     PathGlob,
+    PlanName,
     Rated,
+    Share,
     wrapped,
 )
-from proxy.config.sections.section import Section, setting
-from proxy.config.units import Rate
-from proxy.config.unknown import UNKNOWN, Unknown
+from proxy.config.sections.section import Section, count_of_rate, setting
 
 
 class Match(Section):
@@ -41,13 +41,23 @@ class Exempt(Section):
     headers: Headers = setting("Headers and globs of their values, any of which exempts.", {})
 
 
-def _count_of_rate(so_far: dict[str, Any]) -> int | Unknown:
-    rate = so_far.get("rate")
-    return rate.count if isinstance(rate, Rate) else UNKNOWN  # a wrong rate is a mistake of its own
+class CostSettings(Section):
+    match: Match = setting("Which requests cost so much.", {})
+    cost: Count = setting("Tokens that each of them takes.")
+
+
+def _form_of_cost(value: object) -> str:
+    return "<list>" if isinstance(value, list | tuple) else "<number>"
 
 
 class LimitSettings(Section):
-    fits = (checks.cost, checks.lease, checks.rate, checks.of("key", checks.key_order))
+    fits = (
+        limit_checks.cost,
+        limit_checks.lease,
+        limit_checks.rate,
+        checks.of("key", limit_checks.key_order),
+        checks.of("plans", limit_checks.plan_order),
+    )
 
     name: LimitName = setting("Its name in headers, metrics and logs; unique.")
     match: Match = setting("Which requests it counts.", {})
@@ -60,8 +70,17 @@ class LimitSettings(Section):
         "Requests that carry nothing of `key`: share one bucket for all of them, or are not counted.", "share"
     )
     rate: Rated = setting("Requests in a second, minute, hour or day: 15/s, 90/m, 1000/h, 5000/d.")
-    burst: Count = setting("Most requests at once.", _count_of_rate, says="the count of `rate`")
-    cost: Count = setting("Tokens that one request takes.", 1)
+    burst: Count = setting("Most requests at once.", count_of_rate, says="the count of `rate`")
+    plans: tuple[PlanName, ...] = setting(
+        "Plans whose rate and burst stand in for these; the first that names the key counts.", []
+    )
+    cost: Annotated[
+        Annotated[Count, Tag("<number>")]
+        | Annotated[tuple[CostSettings, ...], Field(min_length=1), Tag("<list>")],
+        Discriminator(_form_of_cost),
+    ] = setting(
+        "Tokens that one request takes; or a list, of which the first that matches counts, else 1.", 1
+    )
     cost_304: Nought | None = setting(
         "0 gives the tokens of a request back whose answer is a 304; null keeps them.", None
     )
@@ -72,6 +91,10 @@ class LimitSettings(Section):
     lease: Count = setting("Requests' tokens that a busy client's replica takes from Redis at once.", 1)
     mode: Literal["enforce", "shadow"] = setting(
         "enforce refuses; shadow only counts what it would refuse.", "enforce"
+    )
+    enforce: Share = setting(
+        "Share of the keys, always the same ones, that it is enforced for; for the rest it is in shadow.",
+        "100%",
     )
     on_store_error: Literal["local", "allow", "deny"] = setting(
         "When the store does not answer: count in this process, admit, or refuse.", "local"

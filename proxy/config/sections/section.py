@@ -18,6 +18,8 @@ from pydantic import (
 
 from proxy.config import checks
 from proxy.config.look import Check, Look
+from proxy.config.units import Rate
+from proxy.config.unknown import UNKNOWN, Unknown
 
 
 def setting(help_: str, default: object = ..., *, says: str = "", restart: bool = False) -> Any:
@@ -28,6 +30,12 @@ def setting(help_: str, default: object = ..., *, says: str = "", restart: bool 
     if callable(default):
         return Field(default_factory=default, description=help_, json_schema_extra=extra)
     return Field(default, description=help_, validate_default=True, json_schema_extra=extra)
+
+
+def count_of_rate(so_far: dict[str, Any]) -> int | Unknown:
+    """The default of a burst."""
+    rate = so_far.get("rate")
+    return rate.count if isinstance(rate, Rate) else UNKNOWN  # a wrong rate is a mistake of its own
 
 
 class Section(BaseModel):

@@ -1,0 +1,143 @@
+"""What the settings of limits and plans must be among each other: checks for these blocks."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import TYPE_CHECKING
+
+from proxy.config.checks import repeated
+from proxy.config.units import EMPTIED_MAX_US
+from proxy.config.unknown import UNKNOWN, Unknown, ask, known
+from proxy.config.wording import nearest, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+    from proxy.config.checks import AddressValue
+    from proxy.config.key_names import KeySpec
+    from proxy.config.sections.limits import LimitSettings
+    from proxy.config.sections.plans import PlanSettings
+    from proxy.config.settings import Settings
+    from proxy.config.units import Rate
+
+LIMITS_MAX = 32  # each limit that matches costs a bucket and a field's member in every response
+EXACT_MAX = 2**53  # integers that a double holds without loss: Redis counts buckets in doubles
+
+
+def key_order(key: Sequence[KeySpec | Unknown]) -> Iterator[AddressValue]:
+    """No entry is there twice; an address, charged only for want of anything else, stands last."""
+    yield from repeated((_folded(spec) for spec in key), "the key")
+    for index, spec in enumerate(key):
+        if isinstance(spec, Unknown):
+            continue
+        above = [each for each in key[:index] if not isinstance(each, Unknown)]
+        before = next((each for each in above if each.is_always_present), None)
+        if spec.is_address and before is not None and spec != before:
+            yield (index,), f"is never reached: {before} is always present"
+        address = next((each for each in above if each.is_address), None)
+        if address is not None and not spec.is_address:
+            yield (
+                (index,),
+                f"is charged before {address}, for who has nothing else: put that last",
+            )
+
+
+def _folded(spec: KeySpec | Unknown) -> Hashable:
+    """Names of header fields are compared without regard to case, and the order of parts says nothing."""
+    if isinstance(spec, Unknown):
+        return spec
+    words = (str(part).lower() if part.kind == "header" else str(part) for part in spec.parts)
+    return "+".join(sorted(words))
+
+
+def costs(settings: LimitSettings) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    """What a request may cost, and where that stands."""
+    if not isinstance(settings.cost, tuple):
+        yield ("cost",), settings.cost
+        return
+    for index, entry in known(settings.cost):
+        if ask(entry, "cost") is not UNKNOWN:
+            yield ("cost", index, "cost"), entry.cost
+
+
+def cost(settings: LimitSettings) -> Iterator[AddressValue]:
+    for place, tokens in costs(settings):
+        if tokens > settings.burst:
+            which = "request" if place == ("cost",) else "such request"
+            yield place, f"{tokens} is above the burst of {settings.burst}: no {which} would ever pass"
+    if isinstance(settings.cost, tuple):
+        for index, entry in list(known(settings.cost))[:-1]:
+            if ask(entry, "match") is not UNKNOWN and entry.match == type(entry.match)():
+                yield ("cost", index + 1), "is never reached: the entry before it matches every request"
+                return
+
+
+def lease(settings: LimitSettings) -> Iterator[AddressValue]:
+    least = min((tokens for _, tokens in costs(settings)), default=1)
+    if settings.lease > 1 and settings.lease * least > settings.burst:
+        yield (
+            ("lease",),
+            f"{settings.lease} requests take more than the burst of {settings.burst}: never granted",
+        )
+
+
+def rate(settings: LimitSettings) -> Iterator[AddressValue]:
+    if not _is_countable(settings.rate, settings.burst, settings.on_upstream_429):
+        yield ("rate",), _uncountable(settings.rate, settings.burst)
+
+
+def _is_countable(rate: Rate, burst: int, on_upstream_429: str) -> bool:
+    divisor = gcd(rate.count, rate.period_us)
+    emptied = rate.count // divisor * EMPTIED_MAX_US if on_upstream_429 == "drain" else 0
+    return burst * (rate.period_us // divisor) + emptied <= EXACT_MAX
+
+
+def _uncountable(rate: Rate, burst: int) -> str:
+    return f"{rate} with a burst of {burst} cannot be counted exactly: use a rounder rate"
+
+
+def plan_order(plans: Sequence[str]) -> Iterator[AddressValue]:
+    yield from repeated(plans, "the plan")
+
+
+def plan_keys(keys: Sequence[str]) -> Iterator[AddressValue]:
+    seen: dict[str, int] = {}
+    for index, key in known(keys):
+        if seen.setdefault(key, index) != index:  # is not shown: it is long, and tells nothing
+            yield (index,), "is there twice"
+
+
+def plan_names(plans: Sequence[PlanSettings]) -> Iterator[AddressValue]:
+    for place, message in repeated((ask(each, "name") for each in plans), "the name"):
+        yield (*place, "name"), message
+
+
+def plans_of_limits(settings: Settings) -> Iterator[AddressValue]:
+    """Each plan that a limit names exists, and can be counted and spent there."""
+    by_name = {plan.name: (index, plan) for index, plan in known(settings.plans)}
+    for at, limit in known(settings.limits):
+        for place, name in known(limit.plans):
+            if name not in by_name:
+                hint = _known_plans(name, by_name)
+                yield ("limits", at, "plans", place), f"there is no plan {shown(name)}{hint}"
+                continue
+            index, plan = by_name[name]
+            most = max((tokens for _, tokens in costs(limit)), default=1)
+            if most > plan.burst:
+                why = f"{plan.burst} is below the cost of {most} in the limit {limit.name}"
+                yield ("plans", index, "burst"), f"{why}: no such request would ever pass"
+            if not _is_countable(plan.rate, plan.burst, limit.on_upstream_429):
+                yield ("plans", index, "rate"), _uncountable(plan.rate, plan.burst)
+
+
+def _known_plans(name: str, by_name: Iterable[str]) -> str:
+    if meant := nearest(name, by_name):
+        return f"; did you mean {meant}?"
+    return "; plans stand in the list `plans` beside `limits`"
+
+
+def limit_names(limits: Sequence[LimitSettings]) -> Iterator[AddressValue]:
+    if len(limits) > LIMITS_MAX:
+        yield (), f"holds {len(limits)} limits, at most {LIMITS_MAX} are possible"
+    for place, message in repeated((ask(each, "name") for each in limits), "the name"):
+        yield (*place, "name"), message

@@ -1,0 +1,74 @@
+"""What a limit charges a request by: its own rate and burst or those of a plan, what the request costs, and
+whether a refusal counts.
+
+Few in number and made once, so that charges share them: a store groups by them. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.config.units import EMPTIED_MAX_US
+from proxy.policy import gcra
+
+if TYPE_CHECKING:
+    from proxy.config.units import Rate
+    from proxy.policy.limits import Limit
+
+
+class Tariff:
+    """A rate and a burst: a limit's own, or those of a plan."""
+
+    __slots__ = ("burst", "count", "period_us", "plan", "refill_rate")
+
+    def __init__(self, rate: Rate, burst: int, plan: str = "") -> None:
+        self.count = rate.count
+        self.period_us = rate.period_us
+        self.burst = burst
+        self.plan = plan  # its name; empty for the limit's own
+        self.refill_rate = gcra.RefillRate(*gcra.reduced(rate.count, rate.period_us))
+
+
+class Terms:
+    __slots__ = (
+        "burst",
+        "burst_units",
+        "cost",
+        "cost_units",
+        "count",
+        "interval",
+        "is_shadow",
+        "limit",
+        "most_units",
+        "name",
+        "period_us",
+        "plan",
+        "refill_rate",
+        "scale",
+    )
+
+    def __init__(self, limit: Limit, tariff: Tariff, cost: int, *, is_shadow: bool = False) -> None:
+        self.limit = limit
+        self.name = limit.name
+        self.plan = tariff.plan
+        self.is_shadow = is_shadow  # it refuses nobody
+        self.count = tariff.count
+        self.period_us = tariff.period_us
+        self.burst = tariff.burst
+        self.cost = cost
+        self.refill_rate = tariff.refill_rate  # one object for all terms of a limit with this tariff
+        self.interval, self.scale = self.refill_rate.interval, self.refill_rate.scale
+        self.burst_units = self.burst * self.interval
+        self.cost_units = cost * self.interval
+        # Of a debt, where a 429 of the service may empty a bucket beyond empty.
+        self.most_units = self.burst_units + (EMPTIED_MAX_US * self.scale if limit.empties else 0)
+
+    def __repr__(self) -> str:
+        words = [
+            f"{self.count} in {self.period_us / gcra.US:g} s",
+            f"burst {self.burst}",
+            f"cost {self.cost}",
+        ]
+        words += [f"plan {self.plan}"] if self.plan else []
+        words += ["shadow"] if self.is_shadow else []
+        return f"Terms({self.name}, {', '.join(words)})"
