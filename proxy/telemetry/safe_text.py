@@ -1,7 +1,8 @@
 """A request's method and target as text that is safe in a log: no secret, no control character, never long.
 
 Values of query parameters whose names sound like a secret are masked, rather once too often than once too
-seldom. Knows nothing of the log's format.
+seldom. What is looked at is bounded, so that no target makes its line dear. Knows nothing of the log's
+format.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Final
-from urllib.parse import unquote_plus
 
 # RFC 9110 section 9, PATCH (RFC 5789), WebDAV (RFC 4918, 3253, 5323) and QUERY (its draft).
 METHODS = frozenset(
@@ -22,6 +22,8 @@ METHOD_CHARS = 32
 HEADER_CHARS = 512
 MASK = "***"
 CUT = "~"  # ends a target that was longer
+PARAMETERS_MAX = 64  # that are judged and shown
+ESCAPES_MAX = 96  # of ASCII, that are read and shown
 QUERIES_KNOWN = 1024  # paths differ, but the same few queries come again and again
 QUERY_CHARS = 128  # of those that are remembered
 NAMES_MAX = 1024  # parameter names whose judgement is remembered
@@ -32,22 +34,29 @@ _SECRET_NAME = re.compile(
     r"|auth(?!or(?!i[sz]))|keys?$|(?:^|[^a-z])(?:key|sig|sid|otp|pin|pass|ticket)(?:$|[^a-z])|^code$",
     re.IGNORECASE,
 )
-_SEPARATORS = re.compile(r"([&;?])")
-_UNSAFE = re.compile(r"[^\x20-\x7e]")
+# What each of them holds: a text without any is looked at once.
+_HINT = re.compile(
+    "key|sig|sess|auth|pass|pwd|token|secret|credential|code|sid|otp|pin|ticket|jwt|saml|bearer|cookie"
+    "|assertion|hmac"
+)
+_ESCAPE = re.compile("%([2-7][0-9a-fA-F])")  # of ASCII: no other is a part of a word of a secret
+_ASCII = {f"{code:02{form}}": chr(code) for code in range(0x20, 0x80) for form in "xX"}
+_SEPARATORS = re.compile(r"([&;?])")  # of parameters, old ones too, and of URLs in URLs
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
 _known_queries: Final[dict[str, str]] = {}
 METHOD_TEXTS: Final = {method: method.decode("ascii") for method in METHODS}
 
 
 def target_text(target: bytes) -> str:
     """The target without secrets. It is cut before it is masked: what is left of a value is still masked."""
-    text = target.decode("latin-1")
-    if len(text) > TARGET_CHARS:
+    text = target[:TARGET_CHARS].decode("latin-1")
+    if len(target) > TARGET_CHARS:
         text = text[: TARGET_CHARS - 1] + CUT
     path, mark, query = text.partition("?")
     if mark:
         masked = _known_queries.get(query) or _remembered(query)
         text = f"{path}?{masked}"[:TARGET_CHARS]
-    return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escaped, text)
+    return text if text.isascii() and text.isprintable() else _escaped(text)
 
 
 def header_text(value: bytes) -> str:
@@ -57,7 +66,7 @@ def header_text(value: bytes) -> str:
 
 def method_text(method: bytes) -> str:
     known = METHOD_TEXTS.get(method)
-    return known if known is not None else _UNSAFE.sub(_escaped, method[:METHOD_CHARS].decode("latin-1"))
+    return known if known is not None else _escaped(method[:METHOD_CHARS].decode("latin-1"))
 
 
 def _remembered(query: str) -> str:
@@ -71,9 +80,19 @@ def _remembered(query: str) -> str:
 
 
 def _masked(query: str) -> str:
-    if ";" in query or "?" in query:  # old separators, and URLs in URLs
-        return "".join(map(_parameter, _SEPARATORS.split(query)))
-    return "&".join(map(_parameter, query.split("&")))
+    """Bounded first. Where no word of a secret stands, not even escaped, nothing is taken apart."""
+    parts = _SEPARATORS.split(query, PARAMETERS_MAX)
+    if len(parts) > 2 * PARAMETERS_MAX:
+        parts[-1] = CUT
+        query = "".join(parts)
+    told = query
+    if "%" in query:
+        pieces = _ESCAPE.split(query, ESCAPES_MAX)
+        if len(pieces) > 2 * ESCAPES_MAX:
+            query = query[: -len(pieces[-1])] + CUT
+            pieces[-1], parts = "", _SEPARATORS.split(query)
+        told = _joined(pieces)
+    return "".join(map(_parameter, parts)) if _HINT.search(told.lower()) is not None else query
 
 
 def _parameter(text: str) -> str:
@@ -85,14 +104,26 @@ def _parameter(text: str) -> str:
 
 @lru_cache(NAMES_MAX)
 def _is_secret(name: str) -> bool:
-    return _SECRET_NAME.search(unquote_plus(name)) is not None
+    return _SECRET_NAME.search(_unescaped(name)) is not None
 
 
 def _holds_secret(value: str) -> bool:
     """A URL as a value, escaped, with a secret among its own parameters."""
-    parameters = _SEPARATORS.split(unquote_plus(value))
+    parameters = _SEPARATORS.split(_unescaped(value))
     return any("=" in parameter and _is_secret(parameter.partition("=")[0]) for parameter in parameters)
 
 
-def _escaped(character: re.Match[str]) -> str:
-    return f"\\x{ord(character[0]):02x}"
+def _unescaped(text: str) -> str:
+    return _joined(_ESCAPE.split(text)) if "%" in text else text
+
+
+def _joined(pieces: list[str]) -> str:
+    """What `_ESCAPE` has split, without escapes."""
+    pieces[1::2] = [_ASCII[digits] for digits in pieces[1::2]]
+    return "".join(pieces)
+
+
+def _escaped(text: str) -> str:
+    """In plain ASCII, cut again: an escape takes four characters."""
+    plain = text.encode("ascii", "backslashreplace").decode("ascii").translate(_CONTROLS)
+    return plain if len(plain) <= TARGET_CHARS else plain[: TARGET_CHARS - 1] + CUT

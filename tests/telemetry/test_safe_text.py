@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from time import perf_counter
 from urllib.parse import quote
 
 import msgspec
@@ -8,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.telemetry.safe_text import METHOD_CHARS, TARGET_CHARS, method_text, target_text
+from proxy.telemetry.safe_text import (
+    ESCAPES_MAX,
+    METHOD_CHARS,
+    PARAMETERS_MAX,
+    TARGET_CHARS,
+    _known_queries,
+    method_text,
+    target_text,
+)
 
 SECRETS = (
     "token", "access_token", "refresh-token", "X-Amz-Security-Token", "X-Amz-Signature", "X-Amz-Credential", "key",
@@ -106,3 +115,55 @@ def test_shows_bytes_that_are_no_text():
     """Escaped, so that they can be told."""
     assert target_text(b"/caf\xe9\n\x1b[31m") == r"/caf\xe9\x0a\x1b[31m"
     assert method_text(b"G\xc3T") == r"G\xc3T"
+
+
+def many(count, parameter):
+    return b"/p?" + b"&".join([parameter % number for number in range(count)])
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        many(250, b"p%d=v"),
+        many(200, b"token%d=S3CR3T"),
+        many(250, b"p%d=%%41"),
+        many(120, b"p%d=a%%3Ftoken%%3DS3CR3T"),
+        many(120, b"p%d=%%E6%%97%%A5"),
+        b"/p?" + b";" * 2000,
+        b"/p?a=" + b"%3D" * 680,
+        b"/p?" + b"a" * 1_000_000 + b"=1",
+        b"/" + b"\xff" * 1_000_000,
+        b"/" + b"\x00" * 8000,
+        b"/p?" + b"%" * 8000,
+    ],
+)
+def test_no_target_is_dear(target):
+    """Neither in time nor in the length of its line, however long it is and whatever is repeated."""
+    _known_queries.clear()
+    began = perf_counter()
+    shown = target_text(target)
+
+    assert perf_counter() - began < 0.01
+    assert len(shown) <= TARGET_CHARS
+    assert b"S3CR3T" not in shown.encode()
+
+
+def test_shows_parameters_up_to_a_count():
+    """And no secret behind it."""
+    target = many(PARAMETERS_MAX + 3, b"p%d=v") + b"&token=S3CR3T"
+
+    assert target_text(target) == many(PARAMETERS_MAX, b"p%d=v").decode() + "&~"
+
+
+def test_shows_letters_of_other_scripts_whole():
+    """Only escapes of ASCII could hide the name of a secret."""
+    target = "/p?q=" + quote("日本語" * 60)
+
+    assert target_text(target.encode()) == target
+
+
+def test_masks_behind_many_escapes():
+    """They are cut where they are too many to be read."""
+    shown = target_text(b"/p?" + b"%41" * (ESCAPES_MAX - 6) + b"=1&%74%6f%6b%65n=S3CR3T&b=" + b"%41" * 99)
+
+    assert shown == "/p?" + "%41" * (ESCAPES_MAX - 6) + "=1&%74%6f%6b%65n=***&b=" + "%41" * 2 + "~"
