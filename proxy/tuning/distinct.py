@@ -28,7 +28,9 @@ class Distinct:
 
     def estimate(self) -> int:
         registers = self._registers
-        raw = _ALPHA * REGISTERS**2 / sum(2.0**-rank for rank in registers)
+        raw = (
+            _ALPHA * REGISTERS**2 / sum(2.0**-rank for rank in bytes(registers))
+        )  # mypyc knows no bytearray here
         empty = registers.count(0)
         if raw <= 2.5 * REGISTERS and empty:  # few: counted by the registers that none has met
             return round(REGISTERS * log(REGISTERS / empty))
