@@ -22,17 +22,19 @@ class BodyReader:
         "left",
         "rest",
         "trailers",
+        "unread",
     )
 
-    def __init__(self, length: int) -> None:
-        """`length` in bytes, or CHUNKED, or UNTIL_CLOSE."""
-        self._decoder = ChunkedDecoder() if length == CHUNKED else None
+    def __init__(self, length: int, *, is_lenient: bool = False) -> None:
+        """`length` in bytes, or CHUNKED, or UNTIL_CLOSE. `is_lenient`: takes what has one reading only."""
+        self._decoder = ChunkedDecoder(is_lenient=is_lenient) if length == CHUNKED else None
         self.ends_with_connection = length == UNTIL_CLOSE
         self.has_length = length >= 0
         self.left = max(length, 0)  # bytes of a stated length that are still to come
         self.is_over = length == 0
         self.is_malformed = False
         self.rest = b""  # what came behind its end
+        self.unread = b""  # what is left for the next turn
         self.trailers: list[tuple[bytes, bytes]] = []
 
     def read(self, data: bytes) -> bytes:
@@ -41,6 +43,7 @@ class BodyReader:
         if decoder is not None:
             content = decoder.decode(data)
             self.is_malformed = decoder.is_malformed
+            self.unread = decoder.unread
             if decoder.is_done:
                 self.is_over = True
                 self.rest, self.trailers = decoder.rest, decoder.trailers

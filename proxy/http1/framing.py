@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from proxy import faults
-from proxy.http1.lines import CONNECTS, TABBED
+from proxy.http1.lines import CONNECTS, FRAMES, TABBED
 
 if TYPE_CHECKING:
     from proxy.faults import Fault
@@ -21,6 +21,7 @@ CHUNKED: Final = -1  # body_length of a chunked message
 UNTIL_CLOSE: Final = -2  # body_length of a response that ends with its connection
 
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+_DIGITS = re.compile(rb"[0-9]+")
 
 
 def ends_connection(options: bytes | None, minor: int) -> bool:
@@ -76,13 +77,12 @@ def framed_response(head: ResponseHead, request_method: bytes) -> ResponseHead |
     """Where the response's body ends."""
     line, minor, status = head.framed_by, head.minor, head.status
     if line is not None:
-        if head.is_ambiguous:
-            return faults.MALFORMED_RESPONSE
         if line.name == b"content-length":
-            if line.length < 0:
+            length = line.length if not head.is_ambiguous else -1
+            if length < 0 and (length := _agreed_length(head)) < 0:
                 return faults.MALFORMED_RESPONSE
-            head.body_length = line.length
-        elif minor == 0 or line.value.lower() != b"chunked":
+            head.body_length = length
+        elif head.is_ambiguous or minor == 0 or line.value.lower() != b"chunked":
             return faults.MALFORMED_RESPONSE
         else:
             head.body_length = CHUNKED
@@ -97,6 +97,23 @@ def framed_response(head: ResponseHead, request_method: bytes) -> ResponseHead |
             head.wants_close = True
         head.body_length = 0
     return head
+
+
+def _agreed_length(head: ResponseHead) -> int:
+    """Of Content-Length lines or members that all say the same (RFC 9110 section 8.6), which then become one.
+
+    -1 if they do not, or if anything else frames the answer too.
+    """
+    lines = [line for line in head.lines if line.marks & FRAMES]
+    members = {member.strip(b" \t") for line in lines for member in line.value.split(b",")}
+    if any(line.name != b"content-length" for line in lines) or not all(map(_DIGITS.fullmatch, members)):
+        return -1
+    lengths = {member.lstrip(b"0") or b"0" for member in members}
+    only = lengths.pop()
+    if lengths or _LENGTH.fullmatch(only) is None:
+        return -1
+    head.replace(b"Content-Length", only)
+    return int(only)
 
 
 def _switches(fields: dict[bytes, bytes]) -> bool:

@@ -43,7 +43,7 @@ _USUAL_STATUS_LINES: Final = {
     for status in HTTPStatus
 }
 
-_UNBOUNDED: Final = -2  # lines of a response, whose head is bounded in bytes
+RESPONSE_LINES_MAX: Final = 1000  # 64 KiB of the shortest lines would take 20 ms to read
 _HTTP11: Final = b"HTTP/1.1"
 _HTTP10: Final = b"HTTP/1.0"
 # Of a target, for `translate`: what it may not hold becomes NUL.
@@ -210,7 +210,7 @@ class ResponseHead:
 
     def __init__(self, status: int, reason: bytes, minor: int, section: bytes) -> None:
         """`section` are the lines behind the first one."""
-        lines = RESPONSE_LINES.read(section, _UNBOUNDED)
+        lines = RESPONSE_LINES.read(section, RESPONSE_LINES_MAX)
         self.status = status
         self.reason = reason
         self.minor = minor
@@ -258,6 +258,13 @@ class ResponseHead:
         if self._lowered is None:
             self._lowered = {name: value.lower() for name, value in self.fields.items()}
         return self._lowered
+
+    def replace(self, name: bytes, value: bytes) -> None:
+        """One field in the place of all that have the name, in lower case, already."""
+        lowered = name.lower()
+        self.lines = [line for line in self.lines if line.name != lowered]
+        self.passing = b"".join([line.data for line in self.lines if not line.marks & STAYS])
+        self.add(name, value)
 
     def add(self, name: bytes, value: bytes) -> None:
         """A further field, behind those that came."""

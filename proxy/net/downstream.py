@@ -33,7 +33,6 @@ UPLOAD_SECONDS: Final = (
     30.0  # once it has ended, what still comes is read and dropped (nginx: lingering_time)
 )
 TURN: Final = 32  # heads and pieces of bodies until others have their turn: about 1 ms at 25 us each
-CHUNKED_BYTES = 32 * 1024  # of a chunked body, a turn: 10 ms if its chunks are of one byte
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 
 # States of the connection.
@@ -323,7 +322,7 @@ class DownstreamConnection(Connection):
         if body.has_length:
             content, self._buffer = body.read(data), body.rest
         else:
-            content, self._buffer = body.read(data[:CHUNKED_BYTES]), body.rest + data[CHUNKED_BYTES:]
+            content, self._buffer = body.read(data), body.unread or body.rest
             if (fault := body.fault(len(content), self._frontend.limits.body_bytes)) is not None:
                 self._fail(fault)
                 return 0
@@ -331,7 +330,7 @@ class DownstreamConnection(Connection):
             body.receiver = None
         self._wait()
         body.pass_on(receiver, content)
-        return TURN if len(data) > CHUNKED_BYTES and not body.has_length else 1
+        return TURN if body.unread else 1
 
     def _discard(self, body: RequestBody, data: bytes) -> int:
         body.read(data)

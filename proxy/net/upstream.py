@@ -7,6 +7,7 @@ answer means.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from proxy import faults
@@ -20,8 +21,6 @@ from proxy.net.kernel import LastWords, watch_server
 from proxy.net.sweep import NEVER
 
 if TYPE_CHECKING:
-    import asyncio
-
     from proxy.http1.head import ResponseHead
     from proxy.net.interfaces import ExchangeEvents, Trailers
     from proxy.net.server_address import ServerAddress
@@ -47,6 +46,7 @@ class Attempt:
     """One request on a connection, and the answer to it as far as it has come."""
 
     __slots__ = (
+        "backlog",
         "body",
         "buffer",
         "deadline_kind",
@@ -54,6 +54,7 @@ class Attempt:
         "has_answered",
         "interims",
         "is_chunked",
+        "is_client_slow",
         "is_over",
         "is_request_sent",
         "last_words",
@@ -77,6 +78,8 @@ class Attempt:
         self.has_answered = False  # a byte has come
         self.interims = 0
         self.body: BodyReader | None = None  # of an answer that did not come in one piece
+        self.backlog = b""  # came, and waits for its turn
+        self.is_client_slow = False
         self.is_over = False  # the answer is whole
         self.rest = b""  # what came behind it
         self.trailers: Trailers = []
@@ -85,6 +88,7 @@ class Attempt:
     def read(self, body: BodyReader, data: bytes) -> bytes:
         """The content within `data`."""
         content = body.read(data)
+        self.backlog = body.unread
         if body.is_over:
             self.is_over = True
             self.rest, self.trailers = body.rest, body.trailers
@@ -130,14 +134,21 @@ class UpstreamConnection(Connection):
 
     def pause_reading(self) -> None:
         super().pause_reading()
-        if self._attempt is not None:
-            self._wait(self._attempt)
+        attempt = self._attempt
+        if attempt is not None:
+            attempt.is_client_slow = True
+            self._wait(attempt)
 
     def resume_reading(self) -> None:
+        attempt = self._attempt
         if self._is_read_paused:
-            super().resume_reading()
-            if self._attempt is not None:
-                self._wait(self._attempt)
+            if attempt is not None and attempt.backlog:
+                asyncio.get_running_loop().call_soon(self._take_turn, attempt)
+            else:
+                super().resume_reading()
+            if attempt is not None:
+                attempt.is_client_slow = False
+                self._wait(attempt)
 
     def expect_within(self, seconds: float, *, is_final: bool) -> None:
         """Bounds the wait for the rest of the answer, however it comes: then it fails, or its exchange
@@ -228,6 +239,8 @@ class UpstreamConnection(Connection):
             said, is_clean = (attempt.last_words or LastWords(self.transport)).read(exc)
             if said:
                 self.data_received(said)
+        while attempt is not None and attempt.backlog and self._attempt is attempt:
+            self.data_received(b"")
         self.address.closed(self)
         self._ended(is_clean=is_clean)
 
@@ -313,7 +326,7 @@ class UpstreamConnection(Connection):
                 self._go_on(attempt)
         else:
             attempt.buffer = b""
-            body = attempt.body = BodyReader(length)
+            body = attempt.body = BodyReader(length, is_lenient=True)
             attempt.exchange.response_head(self, head, attempt.read(body, data) if data else b"")
             self._go_on(attempt)
         return False
@@ -327,7 +340,7 @@ class UpstreamConnection(Connection):
         return bool(attempt.buffer)
 
     def _body(self, attempt: Attempt, body: BodyReader, data: bytes) -> None:
-        content = attempt.read(body, data)
+        content = attempt.read(body, attempt.backlog + data if attempt.backlog else data)
         if content:
             attempt.exchange.response_data(content)
         self._go_on(attempt)
@@ -344,8 +357,18 @@ class UpstreamConnection(Connection):
             self._end(attempt)
         elif attempt.body is not None and attempt.body.is_malformed:
             self._fail(attempt, faults.MALFORMED_RESPONSE_BODY)
+        elif attempt.backlog:
+            super().pause_reading()
+            asyncio.get_running_loop().call_soon(self._take_turn, attempt)
         else:
             self._wait(attempt)
+
+    def _take_turn(self, attempt: Attempt) -> None:
+        """Others have had theirs; a client that is slow lets it wait."""
+        if self._attempt is attempt and not attempt.is_client_slow and attempt.backlog:
+            self.data_received(b"")
+            if self._attempt is attempt and not attempt.is_client_slow and not attempt.backlog:
+                self.resume_reading()
 
     def _end(self, attempt: Attempt) -> None:
         """The answer is whole: the connection goes back to its pool, if nothing speaks against it."""

@@ -8,6 +8,7 @@ from proxy.http1.chunked import (
     LAST_CHUNK,
     SIZE_LINE_BYTES,
     TRAILERS_BYTES,
+    TURN,
     ChunkedDecoder,
     chunk,
     last_chunk,
@@ -71,12 +72,14 @@ MALFORMED = [
 ]
 
 
-def decode(*pieces):
+def decode(*pieces, is_lenient=False):
     """What a decoder makes of pieces of a body: data, trailers, rest, and how it ended."""
-    decoder = ChunkedDecoder()
+    decoder = ChunkedDecoder(is_lenient=is_lenient)
     data = b""
     for number, piece in enumerate(pieces):
         data += decoder.decode(piece)
+        while decoder.unread:
+            data += decoder.decode(decoder.unread)
         if decoder.is_done or decoder.is_malformed:
             rest = decoder.rest + b"".join(pieces[number + 1 :])
             return (
@@ -106,6 +109,59 @@ def test_body_is_decoded_however_it_is_cut(raw, data, trailers, rest):
     """Whole, byte by byte and at every split; what follows the body is left to whoever comes next."""
     for pieces in every_cut(raw + rest):
         assert decode(*pieces) == (data, trailers, rest, True, False), pieces
+
+
+# Of services: what has one reading only, and what peers of ours read so too.
+LOOSE = [
+    (b"3 \r\nabc\r\n0\r\n\r\n", b"abc", []),
+    (b"3   \t\r\nabc\r\n0  \r\n\r\n", b"abc", []),
+    (b"3 ;a=b\r\nabc\r\n0 ; last\r\n\r\n", b"abc", []),
+    (b"3\t;a\r\nabc\r\n0\r\n\r\n", b"abc", []),
+    (b"0000000000000003\r\nabc\r\n0000000000000000\r\n\r\n", b"abc", []),
+    (b"0" * 40 + b"A\r\n0123456789\r\n0\r\n\r\n", b"0123456789", []),
+    (b"3\r\nabc\r\n0\r\nContent-Length: 9\r\n\r\n", b"abc", []),
+    (b"3\r\nabc\r\n0\r\nX: y\r\nTransfer-Encoding: gzip\r\n\r\n", b"abc", []),
+    (b"0\r\nX : y\r\n\r\n", b"", []),
+    (b"0\r\nX: y\r\n folded\r\n\r\n", b"", []),
+    (b"0\r\nno colon\r\n\r\n", b"", []),
+    (b"0\r\nX: a\0b\r\n\r\n", b"", []),
+]
+STILL_MALFORMED = [
+    (b" 3\r\nabc\r\n", b""),
+    (b"3 3\r\nabc\r\n", b""),
+    (b"0x3\r\nabc\r\n", b""),
+    (b"+3\r\nabc\r\n", b""),
+    (b"-3\r\nabc\r\n", b""),
+    (b"3_0\r\nabc\r\n", b""),
+    (b";a\r\n", b""),
+    (b"3,\r\n", b""),
+    (b"3\nabc\r\n", b""),
+    (b"3 \rabc\r\n", b""),
+    (b"3;a\nb\r\nabc\r\n", b""),
+    (b"8000000000000000\r\n", b""),
+    (b"fffffffffffffffff\r\n", b""),
+    (b"3\r\nabc\n0\r\n\r\n", b"abc"),
+    (b"0\r\nX: a\nY: b\r\n\r\n", b""),
+    (b"0\r\nX: a\rY: b\r\n\r\n", b""),
+]
+
+
+@pytest.mark.parametrize(("raw", "data", "trailers"), WHOLE + LOOSE)
+def test_body_of_a_service_is_read_in_its_one_reading(raw, data, trailers):
+    """What frames or cannot be read among trailers takes all of them along; the body is whole all the same."""
+    for pieces in every_cut(raw + b"rest"):
+        assert decode(*pieces, is_lenient=True) == (data, trailers, b"rest", True, False), pieces
+
+
+@pytest.mark.parametrize(("raw", "data"), STILL_MALFORMED)
+def test_body_of_a_service_with_two_readings_is_refused(raw, data):
+    for pieces in every_cut(raw):
+        assert decode(*pieces, is_lenient=True) == (data, [], b"", False, True), pieces
+
+
+@pytest.mark.parametrize("raw", [raw for raw, _, _ in LOOSE])
+def test_what_is_read_of_a_service_is_refused_of_a_client(raw):
+    assert decode(raw)[4]
 
 
 @pytest.mark.parametrize(("raw", "data", "trailers"), WHOLE)
@@ -141,6 +197,19 @@ def test_large_chunk_passes_through_uncopied():
     assert decoder.decode(piece) is piece
     assert decoder.decode(b"x\r\n0\r\n\r\n") == b"x"
     assert decoder.is_done
+
+
+@pytest.mark.parametrize("one", [b"1\r\nx\r\n", b"1;a=b\r\nx\r\n", b"01\r\nx\r\n"])
+def test_one_call_does_one_turn_of_work(one):
+    """However small the chunks are: the rest waits, so that others have their turn."""
+    decoder = ChunkedDecoder()
+    given, left = [], one * 10_000 + b"0\r\n\r\n"
+    while not decoder.is_done:
+        given.append(len(decoder.decode(left)))
+        left = decoder.unread
+
+    assert sum(given) == 10_000
+    assert max(given) <= TURN
 
 
 # --- what is refused ---

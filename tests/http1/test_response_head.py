@@ -56,8 +56,11 @@ def test_status_and_reason_are_read(raw, status, reason):
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3, 4\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3,\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3 3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999999999999\r\n\r\n",
@@ -69,9 +72,27 @@ def test_status_and_reason_are_read(raw, status, reason):
     ],
 )
 def test_response_that_others_may_read_otherwise_is_refused(raw):
-    """Also equal lengths, which may be collapsed or refused (RFC 9110 section 8.6), and statuses of no class, which
-    clients take for 5xx."""
+    """Also statuses of no class, which clients take for 5xx."""
     assert answer(raw) is faults.MALFORMED_RESPONSE
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        b"Content-Length: 3\r\nContent-Length: 3\r\n",
+        b"Content-Length: 3\r\nX: y\r\ncontent-length: 03\r\n",
+        b"Content-Length: 3, 3\r\n",
+        b"Content-Length: 00000000000000000000000000000003\r\n",
+    ],
+)
+def test_lengths_of_a_service_that_agree_become_one(lengths):
+    """RFC 9110 section 8.6. The client gets one, in its usual spelling."""
+    head = answer(b"HTTP/1.1 200 X\r\nA: b\r\n%b\r\n" % lengths)
+
+    assert head.body_length == 3
+    assert head.passing.lower().count(b"content-length") == 1
+    assert head.passing.endswith(b"Content-Length: 3\r\n")
+    assert head.passing.startswith(b"A: b\r\n")
 
 
 @pytest.mark.parametrize(

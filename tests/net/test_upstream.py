@@ -266,6 +266,33 @@ async def test_broken_answer_without_a_length_is_a_reset_to_an_old_client(
     assert wire.end == RESET
 
 
+# --- answers of services that are less strict than we are ---
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ("Transfer-Encoding: chunked", b"5  \r\nhello\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", b"5 ;a=b\r\nhello\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", b"0000000000000005\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n"),
+        ("Content-Length: 5, 5", b"hello"),
+    ],
+)
+async def test_answer_with_one_reading_reaches_the_client_strictly_framed(
+    start_bench, start_origin, connect, fields, body
+):
+    """On a connection that goes on."""
+    said = answer(200, body, fields, length=False)
+    bench = await start_bench(await start_origin(answering(said)))
+    wire = await connect(bench)
+    for _ in range(2):
+        await wire.send(get())
+        assert (await wire.response()).body == b"hello"
+
+    expected = b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n" if "chunked" in fields else b"\r\nContent-Length: 5\r\n"
+    assert bytes(wire.received).count(expected) == 2
+
+
 # --- tunnels ---
 
 

@@ -1,0 +1,51 @@
+"""An innocent client beside an attack: how long it would have waited for its turn, by the processor's clock.
+
+Whoever is served by a loop waits for what the loop does in between. The clock of the processor counts that alone, not
+how busy the machine is with others; so the bound holds anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MOST_SECONDS = 0.02
+
+
+class Innocent:
+    """Comes again in every turn of the loop."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0  # seconds between two of its turns
+        self._last = time.thread_time()
+        self._loop = asyncio.get_running_loop()
+        self._turn = self._loop.call_soon(self._come)
+
+    def _come(self) -> None:
+        now = time.thread_time()
+        self.longest = max(self.longest, now - self._last)
+        self._last = now
+        self._turn = self._loop.call_soon(self._come)
+
+    def leave(self) -> None:
+        self._turn.cancel()
+
+
+@asynccontextmanager
+async def innocent() -> AsyncIterator[Innocent]:
+    """Beside whatever happens within; at the end it has never waited long."""
+    gc.collect()
+    gc.disable()  # the collector's pauses grow with what the tests have kept, not with the attack
+    client = Innocent()
+    try:
+        yield client
+    finally:
+        client.leave()
+        gc.enable()
+    assert client.longest < MOST_SECONDS, f"an innocent client waited {client.longest * 1000:.0f} ms"
