@@ -21,7 +21,7 @@ from proxy.http1.framing import (
     why_unframed,
 )
 from proxy.http1.headers import REQUEST_LINES, RESPONSE_LINES
-from proxy.http1.lines import CONNECTS, FRAMES, STAYS, HeaderLine
+from proxy.http1.lines import CONNECTS, FRAMES, RESTS, STAYS, HeaderLine
 from proxy.http1.path import folded, readings
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ class ResponseHead:
         "minor",
         "passing",
         "reason",
+        "rest_seconds",
         "status",
         "wants_close",
     )
@@ -220,6 +221,7 @@ class ResponseHead:
         self.is_ambiguous = False  # framed by more than one line
         self.body_length = UNTIL_CLOSE  # bytes, or CHUNKED, or UNTIL_CLOSE
         self.wants_close = False  # the connection carries no other exchange
+        self.rest_seconds = -1  # that the connection may be idle, as the server says; -1: it does not
         self._fields: dict[bytes, bytes] | None = None
         self._lowered: dict[bytes, bytes] | None = None
         marks = 0
@@ -230,6 +232,8 @@ class ResponseHead:
                 if line.marks & FRAMES:
                     self.is_ambiguous = self.framed_by is not None
                     self.framed_by = line
+                if line.marks & RESTS:
+                    self.rest_seconds = line.length
                 if line.marks & STAYS:
                     continue
             passing.append(line.data)

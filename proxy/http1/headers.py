@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.config.names import CLAIM_PREFIX, CLAIMS
 from proxy.http1.framing import listed
-from proxy.http1.lines import CONNECTS, DATED, FRAMES, STAYS, TRACES, LineMemory
+from proxy.http1.lines import CONNECTS, DATED, FRAMES, RESTS, STAYS, TRACES, LineMemory
 
 if TYPE_CHECKING:
     from proxy.http1.head import RequestHead, ResponseHead
@@ -47,7 +47,7 @@ RESPONSE_DROPS_LIMITED = RESPONSE_DROPS | _LIMIT_FIELDS
 def _marks(drops: frozenset[bytes]) -> dict[bytes, int]:
     """What lines of a name are to be looked at for (`lines`); most for nothing."""
     said_of_all = {b"content-length": FRAMES, b"transfer-encoding": FRAMES}
-    said_of_all |= {b"connection": CONNECTS, b"te": CONNECTS, b"date": DATED}
+    said_of_all |= {b"connection": CONNECTS, b"te": CONNECTS, b"date": DATED, b"keep-alive": RESTS}
     return {
         name: (STAYS if name in drops else 0) | said_of_all.get(name, TRACES if name in _TRACE else 0)
         for name in drops.union(said_of_all, _TRACE)

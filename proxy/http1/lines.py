@@ -21,6 +21,7 @@ CONNECTS: Final = 2  # of this connection: TE, and Connection where it says more
 STAYS: Final = 4  # does not go on to the other side
 TRACES: Final = 8  # W3C Trace Context
 DATED: Final = 32  # Date
+RESTS: Final = 64  # Keep-Alive: how long the connection may rest (RFC 2068 section 19.7.1.1)
 TABBED: Final = 16  # FRAMES, with a tab behind the value: some parsers take it for a part of it
 
 LINES_MAX: Final = 1024  # of a generation, of which there are two: with their lines at most 2 MiB
@@ -37,6 +38,7 @@ _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQR
 _NAME: Final = bytes([byte if byte in _TOKEN else _NUL for byte in range(256)]).lower()
 _TEXT: Final = bytes([byte if byte == 9 or (byte >= 0x20 and byte != 0x7F) else _NUL for byte in range(256)])
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")  # as many digits as surely fit into anybody's 64 bits
+_TIMEOUT: Final = re.compile(rb"(?:^|[,\s])timeout\s*=\s*\"?([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 _SPACE: Final = 0x20
 _UNDERSCORE: Final = 0x5F  # looked for by its number: that costs a tenth of `b"_" in name`
 
@@ -52,7 +54,7 @@ class HeaderLine:
         self.value = value  # without the white space around it
         self.data = data  # as it goes on: name as it came, colon, space, value, CRLF
         self.marks = marks
-        self.length = length  # of a body, as Content-Length has it; -1 if it has none
+        self.length = length  # of a body, as Content-Length has it; of a rest, in seconds; -1 if it has none
 
     @property
     def header(self) -> tuple[bytes, bytes]:
@@ -119,6 +121,9 @@ class LineMemory:
 def _marked(name: bytes, value: bytes, bare: bytes, data: bytes, marks: int) -> HeaderLine:
     if marks & CONNECTS and bare.lower() == b"keep-alive":
         return HeaderLine(name, bare, data, marks ^ CONNECTS)  # what nearly everybody says, and means nothing
+    if marks & RESTS:
+        timeout = _TIMEOUT.search(bare)
+        return HeaderLine(name, bare, data, marks, int(timeout[1]) if timeout is not None else -1)
     if not marks & FRAMES:
         return HeaderLine(name, bare, data, marks)
     is_length = name == b"content-length" and _LENGTH.fullmatch(bare) is not None

@@ -14,6 +14,8 @@ import ssl
 from typing import TYPE_CHECKING
 
 from proxy import faults
+from proxy.contract.ration import Ration
+from proxy.net.sweep import NEVER
 from proxy.net.tls import ServerFront
 from proxy.net.upstream import UpstreamConnection
 from proxy.policy.standing import Standing
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from proxy.net.pool import Pool, Server
 
 SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # ours, not the server's
+MARGIN_SECONDS = 1.0  # a connection that the server is about to close is not used any more
+STALE_SECONDS = 3600.0  # between two lines of them: the metric counts
 IDLE_MAX = 1024  # connections at rest a server: as many as are used at once, seldom more
 
 _log = logging.getLogger("weir.upstream")
@@ -57,6 +61,7 @@ class ServerAddress:
         self.is_retired = False  # no longer in the settings: connections close as they become idle
         self.ssl = ServerFront.of(pool.tls) if pool.tls and self.url.scheme == "https" else None
         self.tls_name = pool.tls.name_for(self.url.host) if pool.tls and self.ssl else None
+        self._stale_lines = Ration(1 / STALE_SECONDS, 1)
         self._pool = pool
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -73,7 +78,9 @@ class ServerAddress:
     def take_idle(self) -> UpstreamConnection | None:
         while self.idle:
             upstream, _ = self.idle.popitem()
-            if not upstream.transport.is_closing():
+            if upstream.rest_seconds < NEVER and upstream.deadline <= asyncio.get_running_loop().time():
+                upstream.close()  # the sweep is not as punctual as a server may be
+            elif not upstream.transport.is_closing():
                 upstream.is_reused = True
                 return upstream
         return None
@@ -144,10 +151,29 @@ class ServerAddress:
         if self.is_retired or len(self.idle) >= IDLE_MAX:
             upstream.close()
             return
-        upstream.deadline = self.sweeper.now + self.idle_timeout
+        now = upstream.rested_at = self.sweeper.now
+        upstream.deadline = now + min(self.idle_timeout, upstream.rest_seconds - MARGIN_SECONDS)
+        if upstream.deadline <= now:
+            upstream.close()
+            return
         self.idle[upstream] = None
         if self._pool.waiting:
             self._pool.has_room()
+
+    def met_stale(self, upstream: UpstreamConnection) -> None:
+        """The server has closed a connection at rest as a request came: one line an hour says what to set."""
+        if self._stale_lines.admits(self.sweeper.now):
+            said = upstream.rest_seconds
+            event(
+                _log,
+                logging.WARNING,
+                "stale_connection",
+                server=self.label,
+                rested=round(self.sweeper.now - upstream.rested_at, 1),
+                keep_alive=said if said < NEVER else None,
+                idle_timeout=self.idle_timeout,
+                passed_over=self._stale_lines.take_passed_over(),
+            )
 
     def failed(self) -> None:
         """A failure of this server's own doing; several in a row, and it is left out for a while."""

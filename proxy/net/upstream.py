@@ -98,12 +98,14 @@ class Attempt:
 class UpstreamConnection(Connection):
     """One connection to one server address."""
 
-    __slots__ = ("_attempt", "_state", "address", "heard", "is_reused")
+    __slots__ = ("_attempt", "_state", "address", "heard", "is_reused", "rest_seconds", "rested_at")
 
     def __init__(self, address: ServerAddress) -> None:
         super().__init__(address.outbox, address.sweeper)
         self.address = address
         self.is_reused = False  # it has carried an exchange before
+        self.rest_seconds = NEVER  # that the server lets it be idle, as far as it has said
+        self.rested_at = 0.0  # since when it is idle, or was before it was used again
         self.heard = 0.0  # the last moment at which a byte came, in a tunnel
         self._state = _IDLE
         self._attempt: Attempt | None = None  # while an exchange uses it
@@ -252,6 +254,7 @@ class UpstreamConnection(Connection):
             return
         exchange = attempt.exchange
         if state == _HEAD and self.is_reused and not attempt.has_answered:
+            self.address.met_stale(self)
             exchange.upstream_failed(self, faults.STALE_CONNECTION)
         elif state == _HEAD:
             self.address.failed()
@@ -314,6 +317,8 @@ class UpstreamConnection(Connection):
             return self._interim(attempt, head)
         length = head.body_length
         attempt.will_close = head.wants_close
+        if head.rest_seconds >= 0:
+            self.rest_seconds = float(head.rest_seconds)
         self._state = _BODY
         if 0 <= length <= len(data):  # nearly every answer of an API: it is whole already
             attempt.buffer = b""

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import time
+from operator import attrgetter
 
 import pytest
 from hypothesis import given, settings
@@ -223,7 +224,7 @@ MISTAKES = [
     ("upstream: {servers: ['https://a'], tls: {server_name: a b}}", "1:55: upstream.tls.server_name: must be a name or an IP address, without a port"),
     ("upstream: {servers: ['https://a'], tls: {min_version: 1.1}}", "1:55: upstream.tls.min_version: must be 1.2 or 1.3, not '1.1'; did you mean 1.3?"),
     ("upstream: {servers: ['http://a'], health: {timeout: 6s}}", "1:53: upstream.health.timeout: 6s is above the interval of 5s: checks would pile up"),
-    ("upstream: {servers: ['http://a'], ejection: {first: 10m}}", "1:35: upstream.ejection.longest: 5m is below first, 10m"),
+    ("upstream: {servers: ['http://a'], ejection: {first: 10m, longest: 5m}}", "1:67: upstream.ejection.longest: 5m is below first, 10m"),
     ("upstream: {servers: ['http://a'], health: {path: health}}", "1:50: upstream.health.path: must be a path such as /healthz in ASCII, not 'health'"),
     ("upstream: {servers: [{url: 'http://a', weight: 0}]}", "1:48: upstream.servers[0].weight: must be at least 1, not 0"),
     ("upstream: {servers: ['http://a', 'http://a:80']}", "1:34: upstream.servers[1]: the server http://a is there twice"),
@@ -657,3 +658,24 @@ def _places(text):
 def test_odd_letters_are_shown_escaped(text, line):
     """They look like others, or like nothing."""
     assert mistakes(text if "&" in text else f"{text}\n{SERVERS}") == [f"weir.yaml:{line}"]
+
+
+@pytest.mark.parametrize(
+    ("written", "where", "values"),
+    [
+        ("upstream: {health: {interval: 500ms}}", "upstream.health.timeout", 0.5),
+        ("upstream: {health: {interval: 500ms, timeout: 100ms}}", "upstream.health.timeout", 0.1),
+        ("upstream: {health: {interval: 1h}}", "upstream.health.timeout", 2.0),
+        ("upstream: {ejection: {first: 10m}}", "upstream.ejection.longest", 600.0),
+        ("upstream: {ejection: {longest: 5s}}", "upstream.ejection.first", 5.0),
+        ("downstream: {limits: {head: 4KiB}}", "downstream.limits.request_line", 4096),
+    ],
+)
+def test_default_gives_way_to_what_is_written(written, where, values):
+    """What is written alone is a good config."""
+    text = written.replace("upstream: {", "upstream: {servers: ['http://a'], ", 1)
+    if not text.startswith("upstream"):
+        text += "\nupstream: {servers: ['http://a']}"
+    found = loads(text, "weir.yaml", {})
+
+    assert attrgetter(where)(found) == values

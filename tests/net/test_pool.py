@@ -11,7 +11,7 @@ import pytest
 from proxy import faults
 from proxy.net.server_address import fault_of
 from tests.net.bench import settings
-from tests.support.messages import answer, get
+from tests.support.messages import answer, get, post
 from tests.support.origin import answering
 from tests.support.patience import until
 from tests.support.ports import free_port
@@ -45,6 +45,63 @@ async def test_last_connection_used_is_the_next_one_used(start_bench, start_orig
     assert bench.address.take_idle() is last
     bench.address.release(last)
     await until(lambda: bench.address.idle == {})
+
+
+def lasting(keep_alive):
+    return answering(answer(200, b"", f"Keep-Alive: {keep_alive}"))
+
+
+@pytest.mark.parametrize(
+    ("keep_alive", "connections"),
+    [("timeout=1", 3), ("timeout=0, max=100", 3), ("timeout=30, max=100", 1), ("max=5", 1), ("timeout=x", 1)],
+)
+async def test_server_says_how_long_connections_rest(
+    start_bench, start_origin, connect, keep_alive, connections
+):
+    """Less a second, so that the end that it announces meets no request; what says nothing changes nothing."""
+    origin = await start_origin(lasting(keep_alive))
+    bench = await start_bench(origin)
+    wire = await connect(bench)
+    for _ in range(3):
+        await wire.send(post(b"body"))
+        assert (await wire.response()).status == 200
+    assert len(origin.visits) == connections
+
+
+async def test_connection_is_let_go_of_before_the_server_does(start_bench, start_origin, connect):
+    """A second before, which the sweep may not keep to the tenth."""
+    origin = await start_origin(lasting("timeout=2"))
+    bench = await start_bench(origin)
+    bench.sweeper.interval = 60.0
+    bench.sweeper.sweep(asyncio.get_running_loop().time())
+    wire = await connect(bench)
+    await wire.send(get())
+    await wire.response()
+    assert len(bench.address.idle) == 1
+    await asyncio.sleep(1.05)
+
+    assert bench.address.take_idle() is None
+
+
+async def test_stale_connection_is_told_of_with_what_the_server_said(
+    start_bench, start_origin, connect, caplog
+):
+    """Once an hour, with how long it rested: what to set `upstream.timeouts.idle` to."""
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(answer(200, b"", "Keep-Alive: timeout=7"))
+        await visit.request()
+
+    bench = await start_bench(await start_origin(script))
+    wire = await connect(bench)
+    for _ in range(4):
+        await wire.send(get())
+        assert (await wire.response()).status == 200
+    (told,) = [record.fields for record in caplog.records if record.message == "stale_connection"]
+
+    assert (told["server"], told["keep_alive"], told["idle_timeout"]) == (bench.address.name, 7.0, 55.0)
+    assert 0 <= told["rested"] < 5
 
 
 async def test_one_request_at_a_time_needs_one_connection(start_bench, start_origin, connect):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from proxy.config import checks
+from proxy.config import adapting, checks
 from proxy.config.addresses import split_address
 from proxy.config.kinds import (
     AddressText,
@@ -117,6 +117,7 @@ class DownstreamTimeouts(Section):
 
 class DownstreamLimits(Section):
     fits = (checks.downstream_limits,)
+    adapts = adapting.downstream_limits
 
     request_line: Size = setting("Longest request line; beyond it 414.", "8KiB")
     head: Size = setting("Largest head, request line included; beyond it 431.", "32KiB")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
-from typing import Any, ClassVar, Self, get_args, get_origin
+from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -19,7 +21,7 @@ from pydantic import (
 from proxy.config import checks
 from proxy.config.look import Check, Look
 from proxy.config.units import Rate
-from proxy.config.unknown import UNKNOWN, Unknown
+from proxy.config.unknown import UNKNOWN, Unknown, UnknownError
 
 
 def setting(help_: str, default: object = ..., *, says: str = "", restart: bool = False) -> Any:
@@ -38,15 +40,21 @@ def count_of_rate(so_far: dict[str, Any]) -> int | Unknown:
     return rate.count if isinstance(rate, Rate) else UNKNOWN  # a wrong rate is a mistake of its own
 
 
+_Block = TypeVar("_Block", bound="Section")
+Adapt = Callable[[Any], Mapping[str, Any]]
+
+
 class Section(BaseModel):
     """A block of settings. An empty block, all of it commented out, is a block of defaults.
 
-    `fits` are the checks between its settings: each takes the block and yields places and messages. `alone`
-    is the setting that a value stands for where there is no block.
+    `fits` are the checks between its settings: each takes the block and yields places and messages. `adapts`
+    says of the block what its settings are that are not written. `alone` is the setting that a value stands
+    for where there is no block.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     fits: ClassVar[tuple[Check, ...]] = ()
+    adapts: ClassVar[Adapt | None] = None
     alone: ClassVar[str | None] = None
 
     @field_validator("*", mode="wrap")
@@ -64,10 +72,23 @@ class Section(BaseModel):
             value = {cls.alone: value}
         value = {} if value is None else value
         if isinstance(info.context, Look):
-            return info.context.section(value, judge, _names(cls), cls.fits)
-        section = judge(value)
+            adapted = lambda value: _adapted(judge(value))  # noqa: E731 - mypy types no function of Self here
+            return info.context.section(value, adapted, _names(cls), cls.fits)
+        section = _adapted(judge(value))
         checks.require(place for check in cls.fits for place in check(section))
         return section
+
+
+def _adapted(section: _Block) -> _Block:
+    adapts = type(section).adapts
+    if adapts is None:
+        return section
+    with suppress(UnknownError):
+        said = adapts(section)
+        return section.model_copy(
+            update={name: said[name] for name in said.keys() - section.model_fields_set}
+        )
+    return section
 
 
 @cache

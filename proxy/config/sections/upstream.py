@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from proxy.config import checks
+from proxy.config import adapting, checks
 from proxy.config.kinds import (
     Count,
     HostName,
@@ -60,19 +60,21 @@ class UpstreamTls(Section):
 
 class HealthChecks(Section):
     fits = (checks.health,)
+    adapts = adapting.health
 
     path: Target | None = setting(
         "What servers are asked for at intervals; those that answer 2xx or 3xx are well. null asks nothing.",
         None,
     )
     interval: Timeout = setting("Between two checks of a server.", "5s")
-    timeout: Timeout = setting("For an answer.", "2s")
+    timeout: Timeout = setting("For an answer; no longer than `interval`.", "2s")
     rise: Count = setting("Checks in a row that must pass until a server is used again.", 2)
     fall: Count = setting("Checks in a row that must fail until a server is left out.", 3)
 
 
 class Ejection(Section):
     fits = (checks.ejection,)
+    adapts = adapting.ejection
 
     failures: Count | None = setting(
         "In a row, then a server is left out for a while, but never more than half of them; null: never.",
