@@ -33,15 +33,18 @@ class Load:
     bytes: int
 
 
-def requests(path: str, users: int, body_bytes: int = 0) -> bytes:
-    """One request for each user, as the generator reads them; in any order."""
-    names = [f"benchmark-user-{number:05d}-0123456789abcdef" for number in range(users)]
+def requests(path: str, users: int, body_bytes: int = 0, more: bytes = b"", first: int = 0) -> bytes:
+    """One request for each user, as the generator reads them; in any order.
+
+    `more` are header lines; the numbers of the users begin with `first`.
+    """
+    names = [f"benchmark-user-{number:05d}-0123456789abcdef" for number in range(first, first + users)]
     random.Random(1).shuffle(names)
-    return b"".join(_framed(_request(path, name, body_bytes)) for name in names)
+    return b"".join(_framed(_request(path, name, body_bytes, more)) for name in names)
 
 
-def _request(path: str, user: str, body_bytes: int) -> bytes:
-    lines = b"Host: api.example.com\r\n%bX-Auth-Token: %b\r\n" % (HEADERS, user.encode())
+def _request(path: str, user: str, body_bytes: int, more: bytes) -> bytes:
+    lines = b"Host: api.example.com\r\n%b%bX-Auth-Token: %b\r\n" % (HEADERS, more, user.encode())
     if not body_bytes:
         return b"GET %b HTTP/1.1\r\n%b\r\n" % (path.encode(), lines)
     lines += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % body_bytes

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from proxy.http1.head import RequestHead
     from proxy.net.downstream import DownstreamConnection
     from proxy.net.server_address import ServerAddress
+    from proxy.rules.pages import Frame
     from proxy.shared import Shared
 
 
@@ -38,13 +39,15 @@ class Front:
 
 
 class Question(Exchange):
-    __slots__ = ("front",)
+    __slots__ = ("asked_by", "front", "refuse_with")
 
     def __init__(
         self, shared: Shared, front: Front, downstream: DownstreamConnection, head: RequestHead
     ) -> None:
         super().__init__(shared, downstream, head)
         self.front = front
+        self.asked_by = head
+        self.refuse_with = 0  # the status of a refusal, where the front knows no other
 
     def begin(self) -> None:
         rules, head = self.rules, self.head
@@ -54,30 +57,32 @@ class Question(Exchange):
             return
         about = question.asked(head, connections.line_bytes, front=self.front.kind)
         if not isinstance(about, Fault):
-            self._study(about, self.front.refuse_with)
+            self._study(about)
+            self.refuse_with = self.front.refuse_with
             super().begin()
         elif about is faults.BAD_FRONT and self.front.is_open:
             self.phase = NEXT[self.phase][ASK]
-            self._study(head, 0)
+            self._study(head)
             self.request_id = self.facts.request_id or new_request_id()
             self.fault = about  # told and counted all the same
             self._let_pass()
         else:
             self._turn_away(about)
 
-    def _study(self, about: RequestHead, refuse_with: int) -> None:
-        """From here on it is about this request; only the form of answers is the question's own."""
-        own, self.head = self.head, about
+    def _study(self, about: RequestHead) -> None:
+        """From here on it is about this request; only how it is answered is the question's own."""
+        self.head = about
         self.method, self.target = about.method, about.target
-        facts = self.facts = self.rules.heads.facts(about, self.downstream.peer, self.downstream.scheme)
-        if facts.frame is None:
-            frame = self.rules.pages.frame(own, facts.request_id or new_request_id())
-            facts.frame = frame._replace(refuse_with=refuse_with)
+        self.facts = self.rules.heads.judged(about, self.downstream.peer)
+
+    def new_frame(self) -> Frame:
+        frame = self.rules.pages.frame(self.asked_by, self.request_id)
+        return frame._replace(refuse_with=self.refuse_with)
 
     def _turn_away(self, fault: Fault) -> None:
         """What is wrong is not the client's request, or makes it one that nobody would serve."""
         self.phase = NEXT[self.phase][ASK]
-        self._study(self.head, 0)
+        self._study(self.head)
         self.request_id = self.facts.request_id or new_request_id()
         refuse(self, fault)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from proxy.net.server_address import ServerAddress
     from proxy.net.upstream import UpstreamConnection
     from proxy.policy.decision import Decision
+    from proxy.rules.pages import Frame
     from proxy.shared import Shared
 
 ATTEMPTS_MAX = 3  # one request on so many connections: one that proved stale, and two that broke
@@ -395,6 +396,9 @@ class Exchange(Record):
             downstream.linger()
 
     # --- what the steps ask ---
+
+    def new_frame(self) -> Frame:
+        return self.rules.pages.frame(self.head, self.request_id)
 
     def _may_repeat(self, upstream: UpstreamConnection, fault: Fault) -> bool:
         shared, head = self.shared, self.head

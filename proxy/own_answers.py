@@ -63,7 +63,7 @@ def _frame(exchange: Exchange) -> Frame:
     facts = exchange.facts
     frame = facts.frame
     if frame is None:
-        frame = facts.frame = exchange.rules.pages.frame(exchange.head, exchange.request_id)
+        frame = facts.frame = exchange.new_frame()
     return frame
 
 

@@ -54,6 +54,7 @@ def hops(head: RequestHead, told_by: bytes) -> list[str]:
     return [hop.strip() for hop in value.decode("latin-1").split(",")]
 
 
+@lru_cache(CLIENTS_KNOWN)
 def bare_address(hop: str) -> str:
     """The address within `1.2.3.4:567` or `[2001:db8::1]:567`, in its one spelling; empty if it is none."""
     if hop.startswith("["):

@@ -30,7 +30,7 @@ LINE_BYTES: Final = 256  # what is longer will hardly come again
 # What is a secret, or another one each time: not remembered.
 _PASSING: Final = frozenset(
     b"authorization cookie proxy-authorization set-cookie x-api-key x-auth-token etag if-match if-none-match "
-    b"last-modified traceparent x-request-id".split()
+    b"last-modified traceparent x-request-id x-original-uri x-forwarded-uri".split()
 )
 # Tables for `translate`, a quarter of the cost of a pattern: what may not be there becomes NUL.
 _NUL: Final = 0

@@ -91,7 +91,7 @@ class Passage:
     def _due(self) -> Due | Fault:
         request, rules = self._request, self.limiter.rules
         head = self._head = head_of(request.method, request.target, request.headers)
-        facts = self._facts = rules.heads.facts(head, request.peer, request.scheme.encode())
+        facts = self._facts = rules.heads.judged(head, request.peer)
         record = self.record
         record.client = facts.client
         record.request_id = facts.request_id or new_request_id()

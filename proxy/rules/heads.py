@@ -47,14 +47,16 @@ class Facts:
         "has_host",
         "has_trace",
         "heads",
+        "is_trusted",
         "lines",
         "request_id",
         "upgrade",
     )
 
-    def __init__(self, heads: Heads, client: str) -> None:
+    def __init__(self, heads: Heads, client: str, is_trusted: bool = False) -> None:  # noqa: FBT001, FBT002 - hot: keywords cost
         self.heads = heads  # by which it was worked out
         self.client = client  # the address that is charged
+        self.is_trusted = is_trusted  # who says so
         self.fields: dict[bytes, bytes] | None = None  # that are read; None: all
         # And the exempt limits; None if they depend on method or target.
         self.charges: Due | Fault | None = None
@@ -94,23 +96,41 @@ class Heads:
             head.fields = facts.fields
         return facts
 
-    def _study(self, head: RequestHead, peer: str, scheme: bytes) -> Facts:
+    def judged(self, head: RequestHead, peer: str) -> Facts:
+        """The same of a request that is not forwarded from here."""
+        facts = head.section.facts
+        if not isinstance(facts, Facts) or facts.heads is not self:
+            facts = head.section.facts = self._study(head, peer, None)
+        if facts.fields is not None:
+            head.fields = facts.fields
+        return facts
+
+    def _study(self, head: RequestHead, peer: str, scheme: bytes | None) -> Facts:
+        """Who it is, what goes on if it came by a scheme, and what it is charged."""
         section, fields = head.section, head.fields
         is_trusted = self._has_trust and self._trust.covers(peer)
-        client = client_address(head, peer, self._trust, self._told_by) if is_trusted else peer
-        facts = Facts(self, client)
+        facts = Facts(
+            self, client_address(head, peer, self._trust, self._told_by) if is_trusted else peer, is_trusted
+        )
         if self.read.has_claims and not is_trusted:
             head.fields = facts.fields = without_claims(fields)
-        facts.has_host = self._keeps_host and b"host" in fields
-        facts.has_trace = b"traceparent" in fields and has_trace(fields)
-        facts.upgrade = asks_upgrade(head) if b"upgrade" in fields else b""
         if b"x-request-id" in fields:
             facts.request_id = given_id(fields)
+        if scheme is not None:
+            self._put_onward(facts, head, peer, scheme)
         read = self.read
         if read.underscored and read.has_twins(section):
             facts.charges = REPEATED_CREDENTIAL
         elif self._limits.is_static:
-            facts.charges = self._limits.charges(head, client)
+            facts.charges = self._limits.charges(head, facts.client)
+        return facts
+
+    def _put_onward(self, facts: Facts, head: RequestHead, peer: str, scheme: bytes) -> None:
+        section, fields, read = head.section, head.section.fields, self.read
+        is_trusted = facts.is_trusted
+        facts.has_host = self._keeps_host and b"host" in fields
+        facts.has_trace = b"traceparent" in fields and has_trace(fields)
+        facts.upgrade = asks_upgrade(head) if b"upgrade" in fields else b""
         if is_trusted or self._told_by == FORWARDED or b"via" in fields or head.minor == 0:
             way = way_lines(head, peer, scheme, self._told_by, is_trusted=is_trusted)
         else:  # nothing of it is the request's own but its Host
@@ -128,7 +148,6 @@ class Heads:
             b"Expect: 100-continue\r\n" if b"expect" in fields and head.minor == 1 else b"",
             b"Connection: Upgrade\r\nUpgrade: %b\r\n" % facts.upgrade if facts.upgrade else b"",
         )
-        return facts
 
     def request(self, head: RequestHead, facts: Facts, request_id: str, authority: bytes) -> bytes:
         """The head of the request to the server."""

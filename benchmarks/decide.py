@@ -1,0 +1,133 @@
+"""python -m benchmarks.decide: what a decision for another proxy costs, beside a request that Weir forwards.
+
+One Weir, which forwards on one port and decides on others. CPU time is that of its process, from /proc; each
+round measures every row, and the middle of the rounds counts. Then each kind of question at half of what it
+can take: its 99th percentile is what a proxy that asks adds to its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks import accounting, field, load, programs
+
+CONNECTIONS = 32
+USERS = 5000  # and URIs, where no two requests shall be alike
+
+
+class Row(NamedTuple):
+    """One kind of request: the port it goes to, and what is in it."""
+
+    name: str
+    port: int
+    data: bytes
+    mixed: bool = False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.decide")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2, help="of one run")
+    parser.add_argument("--compiled", action="store_true", help="the build that users get")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="weir-decide-") as folder:
+        place = field.Field(Path(folder))
+        try:
+            upstream, store = field.origin(place), field.redis(place)
+            for url in ("memory", f"redis://127.0.0.1:{store.port}"):
+                print(f"\n| limits in {url.partition(':')[0]} | CPU us | ratio | p99 ms at half load |")
+                print("| --- | ---: | ---: | ---: |")
+                measure(place, upstream, url, options)
+        finally:
+            place.stop_all()
+
+
+def measure(place: field.Field, upstream: field.Server, url: str, options: argparse.Namespace) -> None:
+    server, rows = start(place, upstream, url, is_compiled=options.compiled)
+    costs: dict[str, list[float]] = {row.name: [] for row in rows}
+    speeds: dict[str, list[float]] = {row.name: [] for row in rows}
+    for _ in range(options.rounds):
+        for row in rows:
+            cost, done = one_run(place, server, row, options.seconds)
+            costs[row.name].append(cost)
+            speeds[row.name].append(done.per_second)
+    base = {row.mixed: median(costs[row.name]) for row in rows if row.name.startswith("forwarded")}
+    for row in rows:
+        half = median(speeds[row.name]) / 2
+        waits = [one_run(place, server, row, options.seconds, half)[1].p99_ms for _ in range(options.rounds)]
+        cost = median(costs[row.name])
+        print(f"| {row.name} | {cost:.1f} | {cost / base[row.mixed]:.2f} | {median(waits):.2f} |", flush=True)
+    place.stop(server)
+
+
+def start(
+    place: field.Field, upstream: field.Server, url: str, *, is_compiled: bool
+) -> tuple[field.Server, list[Row]]:
+    forward, nginx, envoy = (field.free_port() for _ in range(3))
+    config = place.folder / f"{url[:5]}.yaml"
+    config.write_text(f"""
+listen:
+  - 127.0.0.1:{forward}
+  - {{address: 127.0.0.1:{nginx}, mode: decide, front: nginx}}
+  - {{address: 127.0.0.1:{envoy}, mode: decide, front: envoy}}
+admin: {{listen: 127.0.0.1:{field.free_port()}}}
+upstream: {{servers: ["{upstream.url}"]}}
+forwarded: {{trust: [127.0.0.1]}}
+store: {{url: "{url}", timeout: 1s}}
+limits:
+  - {{name: per-user, key: ["header:X-Auth-Token"], rate: 1000000/s, burst: 1000000}}
+drain: {{delay: 0s, timeout: 1s}}
+log: {{access: {place.folder}/{url[:5]}.access.log, level: warning}}
+""")
+    weir = [str(programs.weir(is_compiled=True))] if is_compiled else [sys.executable, "-m", "proxy"]
+    environ = {"PYTHONPATH": str(field.HERE.parent)}
+    command = [*weir, "run", "--config", str(config)]
+    server = place.start(f"weir-{url[:5]}", command, forward, place.proxy_core, environ)
+    path = "/api/entities/10657"
+    paths = [f"{path}?page={number}" for number in range(USERS)]
+    plain = load.requests(path, CONNECTIONS)
+    many = b"".join(load.requests(each, 1, first=number) for number, each in enumerate(paths))
+    return server, [
+        Row("forwarded", forward, plain),
+        Row("asked by Envoy", envoy, plain),
+        Row("asked by nginx", nginx, asked_by_nginx([path], CONNECTIONS)),
+        Row("forwarded, each of another user", forward, many, mixed=True),
+        Row("asked by Envoy, each of another user", envoy, many, mixed=True),
+        Row("asked by nginx, each of another user", nginx, asked_by_nginx(paths, 1), mixed=True),
+    ]
+
+
+def asked_by_nginx(paths: list[str], users: int) -> bytes:
+    more = "X-Original-Method: GET\r\nX-Original-URI: {}\r\nX-Forwarded-For: 192.0.2.1\r\n"
+    return b"".join(
+        load.requests("/_weir", users, more=more.format(path).encode(), first=number)
+        for number, path in enumerate(paths)
+    )
+
+
+def one_run(
+    place: field.Field, server: field.Server, row: Row, seconds: float, rate: float = 0
+) -> tuple[float, load.Load]:
+    """CPU time of one request in microseconds."""
+    before = accounting.cpu_seconds(server.process.pid)
+    done = load.run(
+        row.port,
+        row.data,
+        connections=CONNECTIONS,
+        seconds=seconds,
+        core=place.load_core,
+        mixed=row.mixed,
+        rate=rate,
+    )
+    if done.refused or done.errors:
+        raise RuntimeError(f"{row.name}: {done}")
+    return (accounting.cpu_seconds(server.process.pid) - before) / done.requests * 1e6, done
+
+
+if __name__ == "__main__":
+    sys.exit(main())
