@@ -42,6 +42,8 @@ def test_every_fault_of_a_head_has_a_case():
         faults.HEAD_TOO_LARGE,
         faults.REPEATED_CREDENTIAL,
         faults.UNCLEAR_CREDENTIAL,
+        faults.STRANGE_FRONT,
+        faults.BAD_FRONT,
     }
     judged = {
         f for f in faults.FAULTS.values() if f.side == faults.DOWNSTREAM and f.phase == "head"
