@@ -41,17 +41,19 @@ async def test_buckets_are_shared_to_the_token(new_weir, start_origin, connect, 
     forwarding.start()
     deciding.start()
     limiter = Limiter([LIMIT], shared["store"])
-    found = await asyncio.gather(
-        statuses(connect, forwarding.port, 20),
-        statuses(connect, deciding.port, 20),
-        of_service(limiter, 20),
-    )
+    found = []
+    for _ in range(4):  # the first of which takes half of what there is
+        found += await asyncio.gather(
+            statuses(connect, forwarding.port, 5),
+            statuses(connect, deciding.port, 5),
+            of_service(limiter, 5),
+        )
     last = await of_service(limiter, 1)
     await limiter.close()
 
     assert sum(each.count(200) for each in found) == BURST
     assert sum(each.count(429) for each in found) == 60 - BURST
-    assert all(each.count(200) for each in found)
+    assert found[:3] == [[200] * 5] * 3
     assert last == [429]
 
 
