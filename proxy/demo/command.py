@@ -50,7 +50,7 @@ log: {{access: {access}}}
 
 
 def run_demo(*, once: bool, port: int | None) -> int:
-    """0 if the tour came as it should, 1 if not or if the demo cannot start."""
+    """0 if the tour came as it should or was stopped, 1 if not or if the demo cannot start."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no ticks gets question marks
     console = Terminal(highlight=False)
@@ -136,7 +136,9 @@ async def _serve(
     await asyncio.wait((touring, stop), return_when=asyncio.FIRST_COMPLETED)
     if not touring.done():
         touring.cancel()
-        return 1
+        await asyncio.wait((touring,))
+        console.print("\nStopped, before the tour had ended.")
+        return 0
     result = touring.result()
     _conclude(console, result)
     if not once:

@@ -46,12 +46,20 @@ class InheritedSockets:
     """Sockets that systemd has opened; each is used by the setting that has its port or path."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
+        """Raises StartError, with all closed."""
         self._sockets: list[socket.socket] = []
-        if environ.get("LISTEN_PID") == str(os.getpid()):
-            count = int(environ.get("LISTEN_FDS", "0"))
-            self._sockets = [_inherited(fd) for fd in range(FIRST_FD, FIRST_FD + count)]
-        for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-            environ.pop(name, None)  # not for our children
+        # Taken out: they are not for our children.
+        pid, count, _ = [environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")]
+        if pid != str(os.getpid()):
+            return
+        if not (count.isascii() and count.isdigit()):
+            raise StartError(f"LISTEN_FDS: must be a number, not {count!r}")
+        try:
+            for fd in range(FIRST_FD, FIRST_FD + int(count)):
+                self._sockets.append(_inherited(fd))
+        except StartError:
+            close_sockets([self._sockets])
+            raise
 
     def take(self, address: ListenAddress) -> list[socket.socket]:
         found = [sock for sock in self._sockets if _place(sock) == (address.unix_path or address.port)]
@@ -68,8 +76,16 @@ class InheritedSockets:
 
 
 def _inherited(fd: int) -> socket.socket:
-    os.set_inheritable(fd, False)  # noqa: FBT003 - a positional-only argument
-    sock = socket.socket(fileno=fd)
+    """Raises StartError."""
+    wrong = StartError(f"LISTEN_FDS: descriptor {fd} is no socket that listens")
+    try:
+        os.set_inheritable(fd, False)  # noqa: FBT003 - a positional-only argument
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        raise wrong from None
+    if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.close()
+        raise wrong
     sock.settimeout(0)
     return sock
 

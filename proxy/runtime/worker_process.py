@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import sys
 import time
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from proxy.runtime.sockets import ListenSockets
     from proxy.telemetry.sights import Sights
 
+ENDED_AS_ASKED = (0, -signal.SIGTERM)  # by an operator, perhaps before it could listen to signals
 STEADY_SECONDS = 10.0  # who lived this long is started again without a pause
 PAUSES = (0.0, 0.5, 1.0, 2.0)  # the last one is as long as a client may have to wait for its connection
 SILENCE_SECONDS = 30.0  # figures come every second
@@ -86,11 +88,12 @@ class WorkerProcess:
                 self.started.set_exception(StartError(f"worker {self.number} ended at once, with {code}"))
             if self._has_never_started() or self.is_ending:
                 return
-            is_steady = code == 0 or time.monotonic() - begun > STEADY_SECONDS
+            is_steady = code in ENDED_AS_ASKED or time.monotonic() - begun > STEADY_SECONDS
             failures = 0 if is_steady else failures + 1
             pause = PAUSES[min(failures, len(PAUSES) - 1)]
             self.restarts += 1
-            event(_log, logging.ERROR, "worker_ended", number=self.number, code=code, again_in=pause)
+            level = logging.INFO if code in ENDED_AS_ASKED else logging.ERROR
+            event(_log, level, "worker_ended", number=self.number, code=code, again_in=pause)
             await asyncio.sleep(pause)
 
     def _has_never_started(self) -> bool:

@@ -122,6 +122,20 @@ def test_given_socket_that_no_setting_has_is_an_error(new_weir, given, workers):
     )
 
 
+@pytest.mark.parametrize("kind", ["file", "datagram", "not listening"])
+def test_descriptor_that_does_not_listen_is_one_line(new_weir, kind):
+    """No traceback: whoever starts Weir reads what was handed over."""
+    types = {"datagram": socket.SOCK_DGRAM, "not listening": socket.SOCK_STREAM}
+    with open(os.devnull, "rb") if kind == "file" else socket.socket(type=types[kind]) as given:
+        weir = new_weir()
+        weir.launch(given)
+
+        assert weir.wait() == 1
+    lines = weir.log_text().splitlines()
+    assert len(lines) == 1
+    assert "LISTEN_FDS: descriptor 3 is no socket that listens" in lines[0]
+
+
 # --- the service manager ---
 
 

@@ -152,6 +152,8 @@ async def test_worker_can_be_drained_alone(weir, origin, connect):
 
     assert wires[2].end == CLEAN
     await until(lambda: workers(weir)[1]["pid"] != victim["pid"], "another worker")
+    ended = await weir.logged(lambda line: line["event"] == "worker_ended" and line["code"] == 0)
+    assert ended["level"] == "info"
     await until(lambda: weir.metrics().total("weir_workers") == 2, "it is ready")
 
 
