@@ -27,6 +27,7 @@ import uvloop
 
 from proxy.config.addresses import parse_store
 from proxy.config.sections.limits import LimitSettings
+from proxy.limiter.dialler import Dialler
 from proxy.limiter.redis import RedisStore
 from proxy.policy.decision import Charge
 from proxy.policy.limits import Limits, compile_limits
@@ -81,7 +82,7 @@ def user(number: object) -> bytes:
 
 
 async def started(port: int, limits: Limits, **options: Any) -> RedisStore:
-    store = RedisStore(parse_store(f"redis://127.0.0.1:{port}"), 0.5, **options)
+    store = RedisStore(Dialler(parse_store(f"redis://127.0.0.1:{port}")), 0.5, **options)
     store.configure(limits)
     await store.start()
     return store

@@ -21,7 +21,15 @@ UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path: 108 with the closing NUL
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):(?://)?(.*)", re.DOTALL)
 _HTTP_PORTS = {"http": 80, "https": 443}
-_STORE_SCHEMES = ("redis", "rediss", "redis+unix", "redis+sentinel", "redis+cluster")
+_STORE_SCHEMES = (
+    "redis",
+    "rediss",
+    "redis+unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
 _REDIS_PORT = 6379
 _SENTINEL_PORT = 26379
 
@@ -186,7 +194,9 @@ class StoreUrl:
     def __str__(self) -> str:
         if self.kind == "memory":
             return "memory"
-        scheme = {"redis": "rediss" if self.tls else "redis"}.get(self.kind, f"redis+{self.kind}")
+        scheme = "rediss" if self.tls else "redis"
+        if self.kind != "redis":
+            scheme += f"+{self.kind}"
         user = (
             f"{self.username or ''}:***@" if self.password else f"{self.username}@" if self.username else ""
         )
@@ -211,7 +221,10 @@ def parse_store(value: object) -> StoreUrl:
         raise ValueError("must be memory or a URL such as redis://127.0.0.1:6379")
     scheme = match[1].lower()
     if scheme not in _STORE_SCHEMES:
-        known = "memory, redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster://"
+        known = (
+            "memory, redis://, redis+unix://, redis+sentinel:// or redis+cluster://, with TLS rediss://,"
+            " rediss+sentinel:// or rediss+cluster://"
+        )
         raise ValueError(f"must be {known}{_meant(scheme, _STORE_SCHEMES)}")
     userinfo, at, rest = match[2].rpartition("@")
     username, password = _credentials(userinfo) if at else (None, None)
@@ -226,7 +239,8 @@ def parse_store(value: object) -> StoreUrl:
 
 
 def _network_store(scheme: str, rest: str, username: str | None, password: SecretStr | None) -> StoreUrl:
-    kind = {"redis+sentinel": "sentinel", "redis+cluster": "cluster"}.get(scheme, "redis")
+    family, _, kind = scheme.partition("+")
+    kind = kind or "redis"
     if "?" in rest or "#" in rest:
         raise ValueError(
             "a store's URL has no query and no fragment; escape ? as %3F and # as %23 in a password"
@@ -237,13 +251,13 @@ def _network_store(scheme: str, rest: str, username: str | None, password: Secre
     if kind == "sentinel":
         service, _, database = path.partition("/")
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", service):
-            raise ValueError(
-                "needs the service that the sentinels watch: redis+sentinel://host:26379/mymaster"
-            )
+            raise ValueError(f"needs the service that the sentinels watch: {scheme}://host:26379/mymaster")
     if kind == "cluster" and path:
         raise ValueError("a cluster has no databases: end the URL after the last host")
     if kind == "redis" and "," in hosts:
-        raise ValueError("names several hosts: write redis+cluster:// or redis+sentinel://, or keep one host")
+        raise ValueError(
+            f"names several hosts: write {family}+cluster:// or {family}+sentinel://, or keep one host"
+        )
     if database and not re.fullmatch("[0-9]{1,4}", database):
         raise ValueError(
             "the number of the database at the end of the URL must be a whole number, such as /0"
@@ -251,7 +265,7 @@ def _network_store(scheme: str, rest: str, username: str | None, password: Secre
     default_port = _SENTINEL_PORT if kind == "sentinel" else _REDIS_PORT
     addresses = tuple(_split_authority(host, default_port) for host in hosts.split(","))
     return StoreUrl(
-        kind, scheme == "rediss", addresses, None, service, int(database or 0), username, password
+        kind, family == "rediss", addresses, None, service, int(database or 0), username, password
     )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Listen,
         ListenTls,
     )
-    from proxy.config.sections.store import StoreTls
+    from proxy.config.sections.store import SentinelSettings, StoreTls
     from proxy.config.sections.upstream import (
         Ejection,
         HealthChecks,
@@ -147,6 +147,11 @@ def cert_with_key(settings: StoreTls | UpstreamTls | ListenTls) -> Iterator[Addr
         yield (missing,), f"is required with {given}"
 
 
+def sentinel_login(settings: SentinelSettings) -> Iterator[AddressValue]:
+    if settings.username is not None and settings.password is None:
+        yield ("password",), "is required with username"
+
+
 def downstream_limits(settings: DownstreamLimits) -> Iterator[AddressValue]:
     if settings.request_line > settings.head:
         line, head = format_size(settings.request_line), format_size(settings.head)
@@ -216,7 +221,12 @@ def store_timeout(settings: Settings) -> Iterator[AddressValue]:
 def store_tls(settings: Settings) -> Iterator[AddressValue]:
     files = settings.store.tls
     if (files.ca or files.cert) and not settings.store.url.tls:
-        yield ("store", "tls"), "is used with rediss:// only, and store.url is none"
+        yield ("store", "tls"), "is used with rediss:// and its kin only, and store.url is none"
+
+
+def store_sentinel(settings: Settings) -> Iterator[AddressValue]:
+    if settings.store.sentinel != type(settings.store.sentinel)() and settings.store.url.kind != "sentinel":
+        yield ("store", "sentinel"), "is used with redis+sentinel:// only, and store.url is none"
 
 
 def upstream_tls(settings: Settings) -> Iterator[AddressValue]:
@@ -263,7 +273,7 @@ def probes_address(settings: Settings) -> Iterator[AddressValue]:
         yield ("admin", "probes"), f"{probes} is taken by {taken[_spot(probes)]}"
 
 
-WHOLE = (store_timeout, store_tls, upstream_tls, workers, own_addresses, probes_address)
+WHOLE = (store_timeout, store_tls, store_sentinel, upstream_tls, workers, own_addresses, probes_address)
 
 
 def _spot(address: Address | Listen) -> tuple[str, int, str | None]:

@@ -131,15 +131,22 @@ class Settings(Section):
         return PlanKeys(self.plans)
 
 
-def restart_differences(old: Section, new: Section, at: str = "", *, waits: bool = False) -> tuple[str, ...]:
+def restart_differences(old: Settings, new: Settings) -> tuple[str, ...]:
     """Settings that differ and that only a restart can change."""
+    found = _waiting(old, new, "", waits=False)
+    if (old.store.url.kind == "memory") is not (new.store.url.kind == "memory"):
+        found += ("store.url",)
+    return found
+
+
+def _waiting(old: Section, new: Section, at: str, *, waits: bool) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
     for name, field in type(old).model_fields.items():
         before, after = getattr(old, name), getattr(new, name)
         extra = field.json_schema_extra
         restarts = waits or (isinstance(extra, dict) and bool(extra.get("x-restart")))
         if isinstance(before, Section) and isinstance(after, Section) and type(before) is type(after):
-            found += restart_differences(before, after, f"{at}{name}.", waits=restarts)
+            found += _waiting(before, after, f"{at}{name}.", waits=restarts)
         elif restarts and before != after:
             found += (f"{at}{name}",)
     return found

@@ -7,7 +7,7 @@ buckets.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from redis._parsers.hiredis import _AsyncHiredisParser
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from proxy.config.addresses import StoreUrl
+    from proxy.config.sections.store import StoreSettings
     from proxy.limiter.discovery import Address
 
 STEP_TIMEOUT = 1.0  # seconds for each step of making a connection
@@ -59,6 +60,7 @@ class Dialler:
     def __init__(self, url: StoreUrl, tls: TlsFiles | None = None, sentinel: Login | None = None) -> None:
         """Without a login of their own, sentinels are asked with none, then with that of the servers."""
         self.url = url
+        self._way = (url, tls or TlsFiles(), sentinel)
         self.name = str(url).partition("://")[2].rpartition("@")[2]  # for messages: no user, no password
         self.login = Login(url.username, url.password)
         self.sentinel_logins = [Login(), self.login] if sentinel is None else [sentinel]
@@ -72,6 +74,16 @@ class Dialler:
                 "ssl_keyfile": key,
                 "ssl_check_hostname": True,
             }
+
+    @classmethod
+    def of(cls, settings: StoreSettings) -> Self:
+        files, theirs = settings.tls, settings.sentinel
+        sentinel = Login(theirs.username, theirs.password) if theirs.password is not None else None
+        return cls(settings.url, TlsFiles(files.ca, files.cert, files.key), sentinel)
+
+    def is_like(self, other: Dialler) -> bool:
+        """It leads to the same place in the same way."""
+        return self._way == other._way
 
     async def connect(self, address: Address) -> Opened:
         return opened(await self.connected(address, self.login, self.url.database))
@@ -87,6 +99,9 @@ class Dialler:
     async def primaries(self, seeds: Sequence[Address]) -> list[Address]:
         """Of each shard, by what one of these nodes of the cluster says. Raises TroubleError."""
         return await discovery.primaries(self, seeds)
+
+    async def hang_up(self, connection: AbstractConnection) -> None:
+        await hang_up(connection)
 
     async def connected(self, address: Address, login: Login, database: int = 0) -> AbstractConnection:
         """One of redis-py's, for commands before there is any need for speed."""
@@ -111,9 +126,17 @@ async def _connected(connection: AbstractConnection) -> AbstractConnection:
     try:
         await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
     except BaseException:
-        await connection.disconnect(nowait=True)
+        await hang_up(connection)
         raise
     return connection
+
+
+async def hang_up(connection: AbstractConnection) -> None:
+    """At once: TLS would wait for the goodbye of the other side, for 30 s."""
+    writer = connection._writer  # noqa: SLF001 - there is no public way to it
+    if writer is not None:
+        writer.transport.abort()
+    await connection.disconnect(nowait=True)
 
 
 def opened(connection: AbstractConnection) -> Opened:

@@ -33,6 +33,12 @@ async def master(dialler: Dialler) -> Address:
     for sentinel in url.addresses:
         try:
             return await _master_by(dialler, sentinel)
+        except AuthenticationError:
+            trouble = TroubleError(
+                "auth",
+                f"store.url: the sentinel {shown(sentinel)} does not accept the user name and password of"
+                " store.sentinel, or of store.url without it",
+            )
         except (RedisError, OSError) as error:
             trouble = connect_trouble(error, shown(sentinel))
         except TroubleError as its:
@@ -134,6 +140,6 @@ async def _asked(dialler: Dialler, address: Address, login: Login, *command: str
             await connection.send_command(*command)
             return await connection.read_response()
         finally:
-            await connection.disconnect(nowait=True)
+            await dialler.hang_up(connection)
     except RuntimeError:  # uvloop's, when the server closes early; redis-py's, when it only ever pushes
         raise ConnectionError("it broke off") from None

@@ -93,6 +93,13 @@ class Dispatcher:
         for place, batch in batches:
             self.links[place].submit(batch)
 
+    def use(self, topology: Topology) -> None:
+        """From now on; what this tick has asked goes the old way."""
+        self._flush()
+        self._topology = topology
+        self.links = topology.links
+        self.mask = topology.mask
+
     def next_tag(self) -> int:
         """For a call of this process; of two in a place, the one that is sent later has the later tag."""
         return self._tags + next(self._calls) % TAG_CALLS

@@ -158,6 +158,15 @@ class Link:
         assert self._wire is not None
         self._wire.calls.appendleft(message)
 
+    async def take_leave(self) -> None:
+        """The last words. Raises TroubleError."""
+        await self._session.close(self)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is on its way."""
+        return not self._held and (self._wire is None or not self._wire.calls)
+
     @property
     def seconds(self) -> float:
         """How long it has been in this state."""

@@ -15,15 +15,14 @@ if TYPE_CHECKING:
 def open_store(store: StoreSettings, figures: StoreFigures) -> Store:
     if store.url.kind == "memory":
         return MemoryStore(max_keys=store.max_keys)
-    from proxy.limiter.dialler import TlsFiles  # noqa: PLC0415 - with it
+    from proxy.limiter.dialler import Dialler  # noqa: PLC0415 - with it
     from proxy.limiter.redis import RedisStore  # noqa: PLC0415 - a start without it is a sixth faster
 
     return RedisStore(
-        store.url,
+        Dialler.of(store),
         store.timeout,
         prefix=store.prefix,
         max_keys=store.max_keys,
         caches_denials=store.denial_cache,
-        tls=TlsFiles(store.tls.ca, store.tls.cert, store.tls.key),
         figures=figures,
     )

@@ -10,16 +10,16 @@ docs/limits.md.
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.limiter import resets
 from proxy.limiter.cache import Caches
 from proxy.limiter.cross_slot import CrossSlot
-from proxy.limiter.dialler import Dialler, TlsFiles
+from proxy.limiter.dialler import Dialler
 from proxy.limiter.dispatcher import Dispatcher
 from proxy.limiter.link import DOWN, UP
+from proxy.limiter.moves import Moves, leave
 from proxy.limiter.operations import NOBODY, Empty
 from proxy.limiter.outage import Outage, decide
 from proxy.limiter.records import Names, shard_of
@@ -35,10 +35,10 @@ from proxy.telemetry.metrics import StoreFigures
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from proxy.config.addresses import StoreUrl
     from proxy.config.sections.store import StoreSettings
     from proxy.limiter.leases import Leases
     from proxy.limiter.link import Link
+    from proxy.limiter.moves import Move
     from proxy.limiter.store import Waiter
     from proxy.limiter.topology import Topology
     from proxy.policy.decision import Charge
@@ -53,33 +53,30 @@ class RedisStore:
 
     def __init__(  # noqa: PLR0913 - the settings of a store
         self,
-        url: StoreUrl,
+        dialler: Dialler,
         timeout: float,
         *,
         prefix: str = "weir",
         max_keys: int = MAX_KEYS,
         caches_denials: bool = True,
-        tls: TlsFiles | None = None,
         figures: StoreFigures | None = None,
         now: Callable[[], float] = monotonic,
-        dialler: Dialler | None = None,
     ) -> None:
         self.max_keys = max_keys
         self.caches_denials = caches_denials
         self.figures = figures or StoreFigures()
-        self._url = url
+        self._dialler = dialler
         self._now = now
         self._names = Names(prefix)
         self._caches = Caches(self._names)
         self._by_terms = self._caches.by_terms
         self.replicas = Replicas(secrets.token_hex(8).encode(), self._names, now)
         self._session = Session(self._caches, self.replicas, self._names, timeout)
-        dialler = dialler or Dialler(url, tls or TlsFiles())
-        kind = Cluster if url.kind == "cluster" else Single
-        self._topology: Topology = kind(dialler, self._session, self.figures, now)
+        self._topology = self._topology_by(dialler)
         self._links, self._mask = self._topology.links, self._topology.mask
         self._dispatcher = Dispatcher(self._topology, self.replicas, self.figures, timeout, now)
         self._batches = self._dispatcher.batches
+        self._moves = Moves(self._arrived, self._left)
 
     # --- every request ---
 
@@ -175,13 +172,44 @@ class RedisStore:
     # --- life ---
 
     def adopt(self, settings: StoreSettings) -> None:
+        """Buckets live on: another place or password is gone over to when it has been reached."""
         self.max_keys = settings.max_keys
         self.timeout = settings.timeout
         self.caches_denials = settings.denial_cache
+        if settings.url.kind != "memory":
+            self._go_over_to(Dialler.of(settings))
+
+    def _go_over_to(self, dialler: Dialler) -> None:
+        goal = self._moves.next.dialler if self._moves.next is not None else self._dialler
+        if goal.is_like(dialler):
+            return
+        if self._dialler.is_like(dialler):
+            self._moves.give_up()
+        else:
+            self._moves.begin(dialler, self._topology_by(dialler))
+
+    def _arrived(self, move: Move) -> Topology:
+        """All that is asked from now on goes there. Answers with what is to be left."""
+        left, self._topology = self._topology, move.topology
+        self._dialler = move.dialler
+        self._dispatcher.use(self._topology)
+        self._links, self._mask = self._topology.links, self._topology.mask
+        return left
+
+    def _left(self) -> None:
+        """It may have been the same server, where we are no longer counted now: say that we live."""
+        self.replicas.forget_all_but([link.name for link in self._topology.all()])
+        for link in self._topology.all():
+            link.beat_now()
+
+    def _topology_by(self, dialler: Dialler) -> Topology:
+        kind = Cluster if dialler.url.kind == "cluster" else Single
+        return kind(dialler, self._session, self.figures, self._now)
 
     def configure(self, limits: Limits) -> None:
-        """Buckets live in Redis by the limit's name. What is cached goes, unless it is all there is."""
-        self._caches.configure(limits, self.max_keys, None if self.is_up else self._now_us())
+        """Buckets live in Redis by the limit's name. What is cached goes, unless the next Redis needs it."""
+        is_enough = self.is_up and self._moves.next is None
+        self._caches.configure(limits, self.max_keys, None if is_enough else self._now_us())
         if self.replicas.count_by(limits.fingerprint):
             for link in self._topology.all():
                 link.beat_now()
@@ -213,11 +241,8 @@ class RedisStore:
         await self._topology.start()
 
     async def close(self) -> None:
-        for link in self._topology.all():
-            if link.state is UP:
-                with suppress(TroubleError):
-                    await self._session.close(link)
-        await self._topology.close()
+        await self._moves.end()
+        await leave(self._topology)
 
     def sweep(self) -> None:
         self._dispatcher.sweep()
@@ -244,13 +269,24 @@ class RedisStore:
 
     def status(self) -> dict[str, object]:
         return {
-            "kind": self._url.kind,
-            "url": str(self._url),
+            "kind": self._dialler.url.kind,
+            "url": str(self._dialler.url),
             "up": self.is_up,
             "replicas": self.replicas.count,
-            "servers": {link.name: _link_status(link) for link in self._topology.all()},
+            "servers": _servers(self._topology),
             "keys": self._caches.known_keys(),
-        }
+        } | _next(self._moves.next)
+
+
+def _next(move: Move | None) -> dict[str, object]:
+    """Where the last reload wants to go, and why it is not there yet."""
+    if move is None:
+        return {}
+    return {"next": {"url": str(move.dialler.url), "servers": _servers(move.topology)}}
+
+
+def _servers(topology: Topology) -> dict[str, object]:
+    return {link.name: _link_status(link) for link in topology.all()}
 
 
 def _link_status(link: Link) -> dict[str, object]:

@@ -14,7 +14,7 @@ from proxy.limiter.replies import REPLICAS_MAX, blobs, misunderstood, numbers
 from proxy.limiter.scripts import Script, key_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from proxy.limiter.link import Link
     from proxy.limiter.records import Names
@@ -90,6 +90,12 @@ class Replicas:
         """It leads nowhere any more."""
         for table in (self._counts, self._alike, self._heard_us):
             table.pop(link.name, None)
+
+    def forget_all_but(self, names: Sequence[str]) -> None:
+        """The other servers are no longer asked."""
+        for table in (self._counts, self._alike, self._heard_us):
+            for name in [name for name in table if name not in names]:
+                del table[name]
 
     def _call(self, link: Link, lifetime_us: int, since_us: int) -> bytes:
         shard = link.shards[0]

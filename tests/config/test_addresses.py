@@ -146,6 +146,8 @@ def test_server_that_is_none_says_what_to_write(value, message):
         ("rediss://[::1]:6380", "redis", True, (("::1", 6380),), 0),
         ("redis+cluster://a:1,b:2,c", "cluster", False, (("a", 1), ("b", 2), ("c", 6379)), 0),
         ("redis+sentinel://a,b:2/main/4", "sentinel", False, (("a", 26379), ("b", 2)), 4),
+        ("rediss+sentinel://a/main", "sentinel", True, (("a", 26379),), 0),
+        ("rediss+cluster://a,b:2", "cluster", True, (("a", 6379), ("b", 2)), 0),
     ],
 )
 def test_store_is_taken_apart(text, kind, tls, addresses, database):
@@ -178,7 +180,8 @@ def test_store_hides_its_password_wherever_it_is_shown():
         ("ram", "must be memory or a URL such as redis://127.0.0.1:6379"),
         (
             "reddis://localhost",
-            "must be memory, redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster://; did you mean redis://?",
+            "must be memory, redis://, redis+unix://, redis+sentinel:// or redis+cluster://, with TLS rediss://,"
+            " rediss+sentinel:// or rediss+cluster://; did you mean redis://?",
         ),
         (
             "redis://a:1,b:2",
@@ -218,7 +221,7 @@ JUNK = st.text(alphabet="ab:/@?#%[],. \n'\"\\", max_size=8)
 
 @given(
     st.sampled_from(
-        ["redis", "rediss", "redis+unix", "redis+sentinel", "redis+cluster", "http", "https", "reds", ""]
+        ["redis", "rediss", "redis+unix", "redis+sentinel", "rediss+cluster", "http", "https", "reds", ""]
     ),
     st.sampled_from(["://", ":", "//", ""]),
     JUNK,

@@ -176,7 +176,9 @@ MISTAKES = [
     # what does not fit together
     ("store: {url: 'rediss://h', tls: {cert: a.pem}}", "1:28: store.tls.key: is required with cert"),
     ("store: {url: 'rediss://h', tls: {key: a.pem}}", "1:28: store.tls.cert: is required with key"),
-    ("store: {url: 'redis://h', tls: {ca: a.pem}}", "1:32: store.tls: is used with rediss:// only, and store.url is none"),
+    ("store: {url: 'redis://h', tls: {ca: a.pem}}", "1:32: store.tls: is used with rediss:// and its kin only, and store.url is none"),
+    ("store: {url: 'redis://h', sentinel: {password: p}}", "1:37: store.sentinel: is used with redis+sentinel:// only, and store.url is none"),
+    ("store: {url: 'redis+sentinel://h/m', sentinel: {username: u}}", "1:38: store.sentinel.password: is required with username"),
     ("limits: [{name: a, rate: 1/s, cost: 2}]", "1:37: limits[0].cost: 2 is above the burst of 1: no request would ever pass"),
     ("limits: [{name: a, rate: 9/s, cost: 2, lease: 5}]", "1:47: limits[0].lease: 5 requests take more than the burst of 9: never granted"),
     ("limits: [{name: a, rate: 9/s, cost: []}]", "1:37: limits[0].cost: is empty; at least one is needed"),
@@ -547,8 +549,8 @@ def test_changes_that_wait_for_a_restart_are_named():
         "listen",
         "admin.listen",
         "workers",
-        "store.url",
         "log.access",
+        "store.url",
     )
     assert restart_differences(new, new) == ()
 

@@ -41,8 +41,8 @@ def test_weir_yaml_has_every_setting():
 
 def test_weir_yaml_marks_what_waits_for_a_restart():
     assert (
-        WEIR_YAML.read_text().count("(restart)") == 12
-    )  # itself, listen, admin.listen, admin.probes, workers, url, prefix, tls, key_secret, program, access, traces
+        WEIR_YAML.read_text().count("(restart)") == 10
+    )  # itself, listen, admin.listen, admin.probes, workers, prefix, key_secret, program, access, traces
 
 
 def row(entry):

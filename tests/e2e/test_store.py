@@ -173,6 +173,33 @@ async def test_mistake_resets_nothing(start_weir, start_origin, ask, path, body,
     assert await statuses(ask, weir, ADA, count=1) == [429]
 
 
+async def test_password_is_rotated_without_a_restart(new_weir, start_origin, ask, tmp_path):
+    """`file:` in `store.url`: the new one is taken when its file changes, and the bucket is the same."""
+    server = Redis(tmp_path, requirepass="first")
+    with running(server):
+        weir = new_weir(
+            settings("redis://:${file:password}@" + server.address), upstream=await start_origin()
+        )
+        (weir.folder / "password").write_text("first")
+        weir.write_config()
+        weir.launch()
+        await weir.logged(lambda line: line["event"] == "serving")
+        before = await statuses(ask, weir, ADA, count=1)
+        server.ask("CONFIG", "SET", "requirepass", "second")
+        server.log_in(password="second")
+        (weir.folder / "password").write_text("second")
+        await until(lambda: [line["event"] for line in weir.log()].count("store up") == 2, "it has gone over")
+        server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        after = await statuses(ask, weir, ADA, count=2)
+        is_up, errors = (
+            weir.metrics().total("weir_store_up"),
+            weir.metrics().total("weir_store_outages_total"),
+        )
+
+    assert before + after == [200, 200, 429]
+    assert (is_up, errors) == (1, 0)
+
+
 async def test_reset_wants_the_token(start_weir, start_origin, ask):
     """Also where nothing else does, since a page in a browser could ask for it."""
     origin = await start_origin()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.config.addresses import parse_store
 from proxy.config.sections.limits import LimitSettings
+from proxy.limiter.dialler import Dialler
 from proxy.limiter.redis import RedisStore
 from proxy.policy.decision import Charge
 from proxy.policy.limits import Limit, compile_limits
@@ -71,7 +72,8 @@ async def store_at(
     url: str, limits: Limits, timeout: float = PATIENCE, **options: Any
 ) -> AsyncIterator[RedisStore]:
     """Started, and closed at the end."""
-    store = RedisStore(parse_store(url), timeout, **options)
+    ways = {name: options.pop(name) for name in ("tls", "sentinel") if name in options}
+    store = RedisStore(Dialler(parse_store(url), **ways), timeout, **options)
     store.configure(limits)
     await store.start()
     try:

@@ -38,6 +38,8 @@ class Redis:
             self._options = {"save": "", "appendonly": "no", **self._options}
         self._process: subprocess.Popen[bytes] | None = None
         self._client: dict[str, Any] = {"socket_timeout": 5, "protocol": 2}
+        if "requirepass" in options:
+            self.log_in(password=str(options["requirepass"]))
 
     @property
     def url(self) -> str:
@@ -46,6 +48,12 @@ class Redis:
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def tls_port(self) -> int:
+        port = self._options["tls_port"]
+        assert isinstance(port, int)
+        return port
 
     def start(self) -> Redis:
         config = self.folder / "redis.conf"
@@ -128,22 +136,34 @@ def running(*servers: Redis) -> Iterator[None]:
             server.stop()
 
 
+def tls_options(cert: Path, key: Path, ca: Path) -> dict[str, object]:
+    """Of a server that speaks TLS on a second port and wants no certificate of clients."""
+    return {"tls_cert_file": cert, "tls_key_file": key, "tls_ca_cert_file": ca, "tls_auth_clients": "no"}
+
+
 @contextmanager
-def cluster(folder: Path, primaries: int = 3, replicas: int = 0) -> Iterator[list[Redis]]:
-    """Primaries that share the slots evenly, then their replicas, one each."""
+def cluster(
+    folder: Path, primaries: int = 3, replicas: int = 0, tls: dict[str, object] | None = None
+) -> Iterator[list[Redis]]:
+    """Primaries that share the slots evenly, then their replicas, one each. `tls`: as `tls_options` has it."""
     options = {"cluster_enabled": "yes", "cluster_node_timeout": 1000, "cluster_require_full_coverage": "no",
                "cluster_replica_validity_factor": 0}  # fmt: skip
     ports = []
     while len(ports) < primaries + replicas:
         ports.append(free_port())
+    if tls is not None:
+        options |= {**tls, "tls_cluster": "yes"}
     nodes = [Redis(folder, port=port, cluster_port=free_port(), **options) for port in ports]
+    for node in nodes if tls is not None else []:
+        node._options["tls_port"] = free_port()
     with running(*nodes):
         for number, node in enumerate(nodes[:primaries]):
             first, last = SLOTS * number // primaries, SLOTS * (number + 1) // primaries - 1
             node.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in nodes[1:]:
-            node.ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, nodes[0]._options["cluster_port"])
+            port = nodes[0].port if tls is None else nodes[0].tls_port
+            node.ask("CLUSTER", "MEET", "127.0.0.1", port, nodes[0]._options["cluster_port"])
         until_now(lambda: all(_knows(node, len(nodes)) for node in nodes), "the cluster has met")
         for number, node in enumerate(nodes[primaries:]):
             node.ask("CLUSTER", "REPLICATE", nodes[number].ask("CLUSTER", "MYID").decode())
@@ -164,26 +184,38 @@ def _is_whole(node: Redis, primaries: int) -> bool:
 
 
 @contextmanager
-def watched(folder: Path, **options: object) -> Iterator[tuple[Redis, Redis, Redis]]:
-    """A master, its replica and a sentinel that watches the group `mymaster`."""
-    master = Redis(folder, **options)
-    replica = Redis(folder, replicaof=f"127.0.0.1 {master.port}", repl_diskless_sync_delay=0, **options)
+def watched(
+    folder: Path,
+    tls: dict[str, object] | None = None,
+    of_sentinel: dict[str, object] | None = None,
+    **options: object,
+) -> Iterator[tuple[Redis, Redis, Redis]]:
+    """A master, its replica and a sentinel that watches the group `mymaster`. `tls`: as `tls_options` has it."""
+    safe = [{**tls, "tls_replication": "yes", "tls_port": free_port()} if tls else {} for _ in range(3)]
+    options |= {"repl_diskless_sync_delay": 0}
+    master = Redis(folder, **options, **safe[0])
+    port = master.tls_port if tls else master.port
+    replica = Redis(folder, replicaof=f"127.0.0.1 {port}", **options, **safe[1])
     sentinel = Redis(
         folder,
         sentinel=True,
-        sentinel_monitor=f"mymaster 127.0.0.1 {master.port} 1",
+        sentinel_monitor=f"mymaster 127.0.0.1 {port} 1",
+        **safe[2],
+        **(of_sentinel or {}),
         sentinel_down_after_milliseconds="mymaster 500",
         sentinel_failover_timeout="mymaster 2000",
     )
     sentinel._options = {
         (name.replace("sentinel_", "sentinel ", 1)): value for name, value in sentinel._options.items()
     }
-    with running(master, replica, sentinel):
+    with running(master, replica):
         until_now(
             lambda: replica.client().info("replication")["master_link_status"] == "up", "the replica follows"
         )
-        until_now(lambda: sentinel.ask("SENTINEL", "REPLICAS", "mymaster"), "the sentinel knows the replica")
-        yield master, replica, sentinel
+        with running(sentinel):  # later, since it looks for replicas at once, and then only after 10 s
+            known = lambda: sentinel.ask("SENTINEL", "REPLICAS", "mymaster")  # noqa: E731 - short
+            until_now(known, "the sentinel knows the replica")
+            yield master, replica, sentinel
 
 
 class Relay:

@@ -17,19 +17,28 @@ class StoreTls(Section):
     key: Text | None = setting("Path of its private key, PEM.", None)
 
 
+class SentinelSettings(Section):
+    fits = (checks.sentinel_login,)
+
+    username: Text | None = setting("User at the sentinels, where it is another than at Redis.", None)
+    password: Secret | None = setting(
+        "Password at the sentinels; null asks them with none, then with what store.url has.", None
+    )
+
+
 class StoreSettings(Section):
     url: Store = setting(
-        "Where buckets live: memory, redis://, rediss://, redis+unix:///path, redis+sentinel://h:p,h:p/service"
-        " or redis+cluster://h:p,h:p.",
+        "memory, or redis://, redis+unix:///path, redis+sentinel://h:p,h:p/service, redis+cluster://h:p,h:p;"
+        " with TLS rediss:// and so on.",
         "memory",
-        restart=True,
     )
     prefix: Prefix = setting(
         "First word of every key in Redis: services with the same one share buckets and replica counts.",
         "weir",
         restart=True,
     )
-    tls: StoreTls = setting("Certificates for rediss://.", {}, restart=True)
+    tls: StoreTls = setting("Certificates for rediss:// and its kin.", {})
+    sentinel: SentinelSettings = setting("Who Weir is to sentinels.", {})
     timeout: Timeout = setting("For an answer of Redis; after it the limit's on_store_error decides.", "50ms")
     key_secret: Secret | None = setting(
         "Keys the hashes of partition keys, the same in all replicas; null takes a built-in one.",

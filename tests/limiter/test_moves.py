@@ -1,0 +1,137 @@
+"""To another Redis or another password at a reload: buckets live on, and nobody is decided without Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxy.config.sections.store import StoreSettings
+from tests.limiter.asking import ask, charge, limits_of, store_at
+from tests.support.patience import until
+from tests.support.redis_servers import Redis, cluster, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from proxy.limiter.redis import RedisStore
+
+pytestmark = pytest.mark.real
+
+LIMITS = limits_of({"name": "per-user", "rate": "2/m"})
+(LIMIT,) = LIMITS
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Redis]:
+    server = Redis(tmp_path, requirepass="first")
+    with running(server):
+        yield server
+
+
+def adopt(store: RedisStore, url: str) -> None:
+    """What a reload does."""
+    store.adopt(StoreSettings(url=url, timeout="2s"))
+    store.configure(LIMITS)
+
+
+def by(server: Redis, password: str) -> str:
+    return f"redis://:{password}@{server.address}"
+
+
+def is_moving(store: RedisStore) -> bool:
+    return "next" in store.status()
+
+
+async def outcomes(store: RedisStore, count: int) -> list[tuple[bool, str]]:
+    decisions = [await ask(store, charge(LIMIT)) for _ in range(count)]
+    return [(decision.is_admitted, decision.via) for decision in decisions]
+
+
+async def test_new_password_is_gone_over_to_when_redis_knows_it(guarded: Redis) -> None:
+    """Until then the connection that is there serves, and /status says why the next one is not up."""
+    async with store_at(by(guarded, "first"), LIMITS) as store:
+        before = await outcomes(store, 1)
+        adopt(store, by(guarded, "sesame-2"))
+        await until(lambda: "does not accept" in str(store.status().get("next")), "the trouble is told")
+        is_up = store.is_up
+        guarded.ask("CONFIG", "SET", "requirepass", "sesame-2")
+        guarded.log_in(password="sesame-2")
+        await until(lambda: not is_moving(store), "moved")
+        after = await outcomes(store, 2)
+        await until(lambda: len(connections(guarded)) == 1, "the old connection is closed")
+        await until(lambda: members(guarded) == 1, "it is still counted as a replica")
+
+    assert is_up
+    assert before + after == [(True, "store"), (True, "store"), (False, "denial_cache")]
+    assert "sesame-2" not in str(store.status())
+
+
+def connections(server: Redis) -> list[Any]:
+    """But for the one that asks."""
+    return [each for each in server.client().client_list() if each["cmd"] != "client|list"]
+
+
+def members(server: Redis) -> int:
+    (key,) = [key for key in server.ask("KEYS", "weir:*") if key.endswith(b":replicas")]
+    return int(server.ask("ZCARD", key))
+
+
+async def test_debts_go_along_to_another_server(redis: Redis, tmp_path: Path) -> None:
+    """Also to a cluster: what is known of buckets is restored there before the first request."""
+    with cluster(tmp_path) as nodes:
+        async with store_at(redis.url, LIMITS) as store:
+            assert await outcomes(store, 2) == [(True, "store")] * 2
+            adopt(store, f"redis+cluster://{nodes[0].address}")
+            await until(lambda: not is_moving(store), "moved")
+            store.configure(LIMITS)  # forgets what was refused
+            refused = await outcomes(store, 1)
+            status: Any = store.status()
+
+    assert refused == [(False, "store")]
+    assert (status["kind"], status["up"], status["replicas"]) == ("cluster", True, 1)
+    assert set(status["servers"]) == {node.address for node in nodes}
+
+
+async def test_requests_go_on_while_it_moves(redis: Redis) -> None:
+    """Back and forth between two ways to one server: every request is decided, by Redis, and once."""
+    ample = limits_of({"name": "ample", "rate": "24/d", "burst": 2000})
+    (limit,) = ample
+    other = redis.url.replace("127.0.0.1", "localhost")
+    async with store_at(redis.url, ample) as store:
+        asked: list[asyncio.Task[Any]] = []
+        for number in range(200):
+            if number % 20 == 0:
+                store.adopt(StoreSettings(url=other if number % 40 == 0 else redis.url, timeout="2s"))
+            asked += [asyncio.create_task(ask(store, charge(limit))) for _ in range(5)]
+            await asyncio.sleep(0.002)
+        decisions = await asyncio.gather(*asked)
+        await until(lambda: not is_moving(store), "moved")
+        last = await ask(store, charge(limit))
+
+    assert {(decision.is_admitted, decision.via) for decision in decisions} == {(True, "store")}
+    assert last.verdicts[0].remaining == 2000 - 1001
+
+
+async def test_later_reload_gives_an_earlier_one_up(redis: Redis) -> None:
+    """Back to where it is: the connection there is stays."""
+    async with store_at(redis.url, LIMITS) as store:
+        adopt(store, "redis://127.0.0.1:1")
+        await until(lambda: "next" in store.status())
+        adopt(store, redis.url)
+        kept = await outcomes(store, 1)
+
+        assert not is_moving(store)
+        assert kept == [(True, "store")]
+        assert len(connections(redis)) == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_store_can_be_closed_while_it_moves(redis: Redis) -> None:
+    async with store_at(redis.url, LIMITS) as store:
+        adopt(store, "redis://127.0.0.1:1")
+
+    await until(lambda: not connections(redis), "all are closed")
+    assert asyncio.all_tasks() == {asyncio.current_task()}
