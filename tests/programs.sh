@@ -17,6 +17,7 @@ nginx nginx
 haproxy haproxy
 caddy caddy
 chromedriver chromium-driver
+mmdebstrap mmdebstrap
 PROGRAMS
 for program in "$@"; do
     need "$program" "$program"

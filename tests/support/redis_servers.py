@@ -19,20 +19,32 @@ from tests.support.ports import free_port
 from tests.support.programs import program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 SLOTS = 16384
 
 
 class Redis:
-    """One redis-server without persistence. `options` are those of redis.conf; underscores stand for dashes."""
+    """One server without persistence. `options` are those of redis.conf; underscores stand for dashes.
 
-    def __init__(self, folder: Path, *, sentinel: bool = False, port: int = 0, **options: object) -> None:
+    `command` starts another than redis-server.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sentinel: bool = False,
+        port: int = 0,
+        command: Sequence[str] = (),
+        **options: object,
+    ) -> None:
         self.port = port or free_port()
         self.folder = folder / f"redis-{self.port}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sentinel = sentinel
+        self._command = command
         self._options = {"port": self.port, "bind": "127.0.0.1", "dir": str(self.folder), **options}
         if not sentinel:
             self._options = {"save": "", "appendonly": "no", **self._options}
@@ -62,7 +74,11 @@ class Redis:
             values = value if isinstance(value, list) else [value]
             lines += [f"{name.replace('_', '-')} {each if each != '' else chr(34) * 2}" for each in values]
         config.write_text("\n".join(lines) + "\n")
-        command = [program("redis-server"), str(config), *(["--sentinel"] if self._sentinel else [])]
+        command = [
+            *(self._command or [program("redis-server")]),
+            str(config),
+            *(["--sentinel"] if self._sentinel else []),
+        ]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         until_now(self._answers, f"redis-server {self.folder.name} answers")
@@ -143,7 +159,11 @@ def tls_options(cert: Path, key: Path, ca: Path) -> dict[str, object]:
 
 @contextmanager
 def cluster(
-    folder: Path, primaries: int = 3, replicas: int = 0, tls: dict[str, object] | None = None
+    folder: Path,
+    primaries: int = 3,
+    replicas: int = 0,
+    tls: dict[str, object] | None = None,
+    command: Sequence[str] = (),
 ) -> Iterator[list[Redis]]:
     """Primaries that share the slots evenly, then their replicas, one each. `tls`: as `tls_options` has it."""
     options = {"cluster_enabled": "yes", "cluster_node_timeout": 1000, "cluster_require_full_coverage": "no",
@@ -153,7 +173,7 @@ def cluster(
         ports.append(free_port())
     if tls is not None:
         options |= {**tls, "tls_cluster": "yes"}
-    nodes = [Redis(folder, port=port, cluster_port=free_port(), **options) for port in ports]
+    nodes = [Redis(folder, port=port, command=command, cluster_port=free_port(), **options) for port in ports]
     for node in nodes if tls is not None else []:
         node._options["tls_port"] = free_port()
     with running(*nodes):
