@@ -138,6 +138,7 @@ class Assembly:
         shared.date_line = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
         shared.retries.refill(now, shared.answered)
         shared.pool.sweep(now)
+        self.frontend.vigil.look()
         shared.evidence.sweep()
         self.store.sweep()
         self.metrics.watch_store()

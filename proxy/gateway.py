@@ -345,6 +345,10 @@ class Exchange(Record):
             self.fault = faults.INTERNAL
             self.fail(faults.INTERNAL)
 
+    def server_ended(self) -> bool:
+        """In a tunnel; whether it goes on the other way."""
+        return self.downstream.end_sending()
+
     # --- 5. Flow: whoever is slower sets the pace ---
 
     def client_paused(self) -> None:

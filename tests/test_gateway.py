@@ -200,7 +200,7 @@ async def test_server_that_leaves_in_any_phase_is_recorded_once(
         if is_reset:
             visit.abort()
 
-    bench = await start_bench(await start_origin(script))
+    bench = await start_bench(await start_origin(script), downstream={"timeouts": {"body": "300ms"}})
     wire = await connect(bench)
     await wire.send(request_)
     exchange = await bench.recorded()

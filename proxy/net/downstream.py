@@ -50,8 +50,11 @@ class DownstreamConnection(Connection):
     __slots__ = (
         "_buffer",
         "_fault",
+        "_fd",
         "_frontend",
         "_is_advancing",
+        "_is_end_sent",
+        "_is_half_closed",
         "_is_head_begun",
         "_last",
         "_linger_until",
@@ -85,6 +88,9 @@ class DownstreamConnection(Connection):
         self._last: RequestHead | None = None  # what the next head may repeat
         self._unread: Held | None = None  # of the answer before, if the client has not taken it all
         self._linger_until = 0.0
+        self._is_half_closed = False  # the client sends no more, but takes its answer
+        self._is_end_sent = False  # in a tunnel: the server sends no more
+        self._fd = -1  # while it is not read, and looked after
         # request
         self.exchange: ExchangeEvents | None = None
         self.body: RequestBody | None = None  # of the request; None if it has none
@@ -113,7 +119,7 @@ class DownstreamConnection(Connection):
         state = self._state
         if state == _TUNNEL:
             if not self.is_write_paused:
-                self.deadline = self._sweeper.now + self._frontend.limits.tunnel_timeout
+                self._wait()
             if self.body is not None and self.body.receiver is not None:
                 self.body.pass_on(self.body.receiver, data)
         elif state == _LINGERING:
@@ -129,16 +135,74 @@ class DownstreamConnection(Connection):
             self.deadline = max(self.deadline, now + LINGER_SECONDS)
 
     def eof_received(self) -> bool:
-        """A client that stops sending has left (docs/supported-http.md)."""
+        """The client sends no more. It may still wait for its answer; TLS knows no half of an end."""
+        if self._is_half_closed:
+            return True
+        if self.scheme == b"http" and self._may_be_answered(0):
+            self._is_half_closed = True
+            self._watch()
+            if self._state == _TUNNEL and self.body is not None and self.body.receiver is not None:
+                self.body.receiver.end_sending()
+            else:
+                self._advance()
+            return not self.transport.is_closing()
         self._leave()
         self.linger()
         return False
+
+    def _may_be_answered(self, unread: int) -> bool:
+        """Whether what has come, and what lies unread, can be all that a client wants answered."""
+        state, body = self._state, self.body
+        if state == _TUNNEL:
+            receiver = body.receiver if body is not None else None
+            return receiver is not None and receiver.can_half_close and not self._is_end_sent
+        if self._frontend.limits.aborts_half_closed or self._state not in (_HEADS, _BUSY):
+            return False
+        if state == _HEADS:
+            return b"\r\n\r\n" in self._buffer
+        return body is None or not body.has_length or body.left <= len(self._buffer) + unread
+
+    def end_sending(self) -> bool:
+        """The server of a tunnel sends no more, the client may; false if it must end as a whole."""
+        if self.scheme != b"http" or self._is_half_closed or self.transport.is_closing():
+            return False
+        self.flush()
+        self.transport.write_eof()
+        self._is_end_sent = True
+        self._wait()
+        return True
+
+    # --- while it is not read ---
+
+    def pause_reading(self) -> None:
+        super().pause_reading()
+        self._watch()
+
+    def resume_reading(self) -> None:
+        if self._fd >= 0 and not self._is_half_closed:
+            self._frontend.vigil.discard(self, self._fd)
+            self._fd = -1
+        super().resume_reading()
+
+    def _watch(self) -> None:
+        if self._fd < 0:
+            self._fd = self._frontend.vigil.add(self, is_ended=self._is_half_closed)
+
+    def lost(self) -> None:
+        self._leave()
+        self.abort()
+
+    def ended(self, unread: int) -> None:
+        if self.scheme != b"http" or not self._may_be_answered(unread):
+            self.lost()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
         self._state = _CLOSED
         self._buffer = b""
         self._frontend.left(self)
         self._sweeper.discard(self)
+        if self._fd >= 0:
+            self._frontend.vigil.discard(self, self._fd)
         self._leave()
 
     def _leave(self) -> None:
@@ -199,7 +263,7 @@ class DownstreamConnection(Connection):
         """The client has said nothing for long; perhaps the server has."""
         body, now, patience = self.body, self._sweeper.now, self._frontend.limits.tunnel_timeout
         heard = body.receiver.heard if body is not None and body.receiver is not None else now - patience
-        if heard + patience > now:
+        if heard + patience > now and not self._is_end_sent:
             self.deadline = heard + patience
         else:
             self._fail(faults.TUNNEL_TIMEOUT)
@@ -215,7 +279,7 @@ class DownstreamConnection(Connection):
         elif state == _DISCARDING or (state == _BUSY and body is not None and body.receiver is not None):
             patience = limits.body_timeout
         elif state == _TUNNEL:
-            patience = limits.tunnel_timeout
+            patience = limits.body_timeout if self._is_end_sent else limits.tunnel_timeout
         self.deadline = self._sweeper.now + patience
 
     # --- cutting the stream ---
@@ -232,6 +296,8 @@ class DownstreamConnection(Connection):
                 step = self._head() if self._state == _HEADS else self._body()
                 if not step:
                     self._is_advancing = False
+                    if self._is_half_closed:
+                        self._end_half()
                     break
                 taken += step
             else:
@@ -241,6 +307,16 @@ class DownstreamConnection(Connection):
             self._exchange().crashed(error)
         if self._is_read_paused or len(self._buffer) > READ_AHEAD_BYTES:
             self._bound_read_ahead()
+
+    def _end_half(self) -> None:
+        """What the client has sent is not enough for anything more."""
+        state, body = self._state, self.body
+        is_starved = state == _DISCARDING or (
+            body is not None and body.receiver is not None and not self._buffer
+        )
+        if (state == _HEADS and not self.is_write_paused) or (state in (_BUSY, _DISCARDING) and is_starved):
+            self._leave()
+            self.linger()
 
     def _take_turn(self) -> None:
         self._is_advancing = False
@@ -393,7 +469,7 @@ class DownstreamConnection(Connection):
             self.body = None
             if not self.is_write_paused:
                 self.deadline = self._sweeper.now + self._frontend.limits.idle_timeout
-        if self._buffer and not self._is_advancing:
+        if (self._buffer or self._is_half_closed) and not self._is_advancing:
             self._advance()
 
     def linger(self) -> None:
@@ -405,6 +481,8 @@ class DownstreamConnection(Connection):
         self._linger_until = self._sweeper.now + UPLOAD_SECONDS
         self._buffer = b""
         self._end_output(self._frontend.limits.body_timeout)
+        if self._is_half_closed:  # nothing more will come that would have to be read
+            self.transport.close()
 
     def close(self) -> None:
         """Nothing is under way, so nothing can be lost but what was written just now."""

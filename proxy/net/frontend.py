@@ -15,6 +15,7 @@ from aiohttp import web
 
 from proxy.clients.networks import partition_of
 from proxy.net.downstream import DownstreamConnection
+from proxy.net.kernel import Vigil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,7 @@ class Frontend:
         self.sweeper = sweeper
         self.outbox = outbox
         self.limits = limits  # replaced at a reload
+        self.vigil = Vigil()
         self.room: float = inf  # connections that there are descriptors for
         self.new_exchange = new_exchange
         self.connections: dict[DownstreamConnection, bytes] = {}  # and whose each is

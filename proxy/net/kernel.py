@@ -5,10 +5,13 @@ A transport without a socket, as tests have it, knows of nothing. Knows nothing 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import socket
 import ssl
+import sys
+import termios
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -50,13 +53,66 @@ def watch_server(transport: asyncio.Transport, patience: float) -> None:
 
 def has_input(transport: asyncio.Transport) -> bool:
     """Bytes, or an end, have come that the loop has not read yet."""
-    sock = transport.get_extra_info("socket")
-    fd = sock.fileno() if sock is not None else -1
-    if fd < 0 or transport.is_closing():
+    fd = _fd(transport)
+    if fd < 0:
         return False
     look = select.poll()
     look.register(fd, select.POLLIN)
     return bool(look.poll(0))
+
+
+class Deaf(Protocol):
+    """A connection that is not read now, and so would not hear of its end."""
+
+    transport: asyncio.Transport
+
+    def lost(self) -> None:
+        """It was reset."""
+
+    def ended(self, unread: int) -> None:
+        """The other side sends no more than the bytes that lie unread."""
+
+
+class Vigil:
+    """Looks after connections that are not read: one call for all of them."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._deaf: dict[int, Deaf] = {}
+
+    def add(self, connection: Deaf, *, is_ended: bool) -> int:
+        """`is_ended`: that it sends no more is known. The descriptor, to let go of it again."""
+        fd = _fd(connection.transport)
+        if fd >= 0:
+            self._deaf[fd] = connection
+            self._poll.register(fd, 0 if is_ended else select.POLLRDHUP)
+        return fd
+
+    def discard(self, connection: Deaf, fd: int) -> None:
+        if self._deaf.get(fd) is connection:
+            del self._deaf[fd]
+            self._poll.unregister(fd)
+
+    def look(self) -> None:
+        for fd, events in self._poll.poll(0) if self._deaf else ():
+            connection = self._deaf[fd]
+            if events & select.POLLNVAL:  # closed, which it will be told
+                self.discard(connection, fd)
+            elif events & (select.POLLERR | select.POLLHUP):
+                self.discard(connection, fd)
+                connection.lost()
+            else:
+                self._poll.modify(fd, 0)
+                connection.ended(_bytes_unread(fd))
+
+
+def _fd(transport: asyncio.Transport) -> int:
+    sock = transport.get_extra_info("socket")
+    return sock.fileno() if sock is not None and not transport.is_closing() else -1
+
+
+def _bytes_unread(fd: int) -> int:
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 class Secured(ssl.SSLObject):

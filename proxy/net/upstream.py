@@ -98,7 +98,16 @@ class Attempt:
 class UpstreamConnection(Connection):
     """One connection to one server address."""
 
-    __slots__ = ("_attempt", "_state", "address", "heard", "is_reused", "rest_seconds", "rested_at")
+    __slots__ = (
+        "_attempt",
+        "_state",
+        "address",
+        "has_ended",
+        "heard",
+        "is_reused",
+        "rest_seconds",
+        "rested_at",
+    )
 
     def __init__(self, address: ServerAddress) -> None:
         super().__init__(address.outbox, address.sweeper)
@@ -106,6 +115,7 @@ class UpstreamConnection(Connection):
         self.is_reused = False  # it has carried an exchange before
         self.rest_seconds = NEVER  # that the server lets it be idle, as far as it has said
         self.rested_at = 0.0  # since when it is idle, or was before it was used again
+        self.has_ended = False  # in a tunnel: the server sends no more
         self.heard = 0.0  # the last moment at which a byte came, in a tunnel
         self._state = _IDLE
         self._attempt: Attempt | None = None  # while an exchange uses it
@@ -183,11 +193,23 @@ class UpstreamConnection(Connection):
                 self._attempt.last_words = LastWords(self.transport)
             self._wait(self._attempt)
 
+    @property
+    def can_half_close(self) -> bool:
+        """TLS knows no half of an end."""
+        return self.address.ssl is None and not self.transport.is_closing()
+
+    def end_sending(self) -> None:
+        """The client of a tunnel sends no more; the server may."""
+        self.flush()
+        self.transport.write_eof()
+
     def linger(self) -> None:
         """Nothing more will be sent, but what was sent must arrive: the end of a tunnel."""
         self._forget_attempt()
         self._state = _LINGERING
         self._end_output(self.address.response_timeout)
+        if self.has_ended:  # nothing more will come that would have to be read
+            self.transport.close()
 
     def close(self) -> None:
         """Of no more use, whatever may still come."""
@@ -229,6 +251,15 @@ class UpstreamConnection(Connection):
             attempt.exchange.crashed(error)
 
     def eof_received(self) -> bool:
+        attempt = self._attempt
+        if (
+            self._state == _TUNNEL
+            and attempt is not None
+            and self.can_half_close
+            and attempt.exchange.server_ended()
+        ):
+            self.has_ended = True
+            return True
         if self._state != _LINGERING:
             self._ended(is_clean=True)
         return False

@@ -64,6 +64,7 @@ class ConnectionSettings:
         self.body_timeout = timeouts.body
         self.idle_timeout = timeouts.idle
         self.tunnel_timeout = timeouts.tunnel
+        self.aborts_half_closed = settings.downstream.half_close == "abort"
         self.connections_max = limits.connections
         self.connections_per_address = limits.connections_per_address
         self.ipv6_prefix = settings.forwarded.ipv6_prefix

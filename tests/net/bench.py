@@ -24,7 +24,12 @@ SWEEP = 0.02
 
 
 def settings(changes=None, *, servers=("http://127.0.0.1:1",)):
-    base = {"listen": "127.0.0.1:0", "upstream": {"servers": list(servers)}, "limits": []}
+    base = {
+        "listen": "127.0.0.1:0",
+        "downstream": {"half_close": "abort"},  # a test's client that closes has left at once
+        "upstream": {"servers": list(servers)},
+        "limits": [],
+    }
     return loads(yaml.safe_dump(overlaid(base, changes or {})), "bench.yaml", {})
 
 

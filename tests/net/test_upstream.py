@@ -426,12 +426,12 @@ async def test_last_words_of_a_client_reach_the_server(start_bench, start_origin
         size += 32768
         await asyncio.sleep(0.002)
     wire.finish_sending()
-    await bench.recorded()
     is_listening.set()
     visit = await origin.visit()
     await asyncio.wait_for(visit.is_over.wait(), 5)
 
     assert (len(heard), visit.end) == (size, CLEAN)
+    await bench.recorded()
     assert bench.ledger.outcomes == ["tunnelled"]
 
 
@@ -445,9 +445,10 @@ async def test_last_words_of_a_server_reach_the_client(start_bench, start_origin
     wire = await connect(bench, receive_bytes=4096)
     await wire.send(UPGRADE)
     await wire.response()
-    await bench.recorded()
 
     assert (len(await wire.rest()), wire.end) == (300_000, CLEAN)
+    wire.close()
+    await bench.recorded()
     assert bench.ledger.outcomes == ["tunnelled"]
 
 

@@ -96,6 +96,7 @@ class Weir:
         self.settings: Settings = {
             "listen": f"127.0.0.1:{self.port}",
             "admin": {"listen": f"127.0.0.1:{self.admin_port}"},
+            "downstream": {"half_close": "abort"},  # a test's client that closes has left at once
             "upstream": {"servers": [upstream or f"http://127.0.0.1:{free_port()}"]},
             "limits": [],
             "drain": {"delay": "0s", "timeout": "5s"},

@@ -136,6 +136,10 @@ class DownstreamLimits(Section):
 class DownstreamSettings(Section):
     timeouts: DownstreamTimeouts = setting("How long a client may take.", {})
     limits: DownstreamLimits = setting("How much a client may send.", {})
+    half_close: Literal["answer", "abort"] = setting(
+        "A client that ends its side behind a whole request: answer it, or abort as if it had left.",
+        "answer",
+    )
 
 
 class ForwardedSettings(Section):

@@ -1,0 +1,209 @@
+"""Ends of one side: a client that sends no more but waits, tunnels that go on one way, clients that are not heard."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.messages import answer, chunked, get, post
+from tests.support.origin import answering
+from tests.support.patience import until
+from tests.support.wire import CLEAN
+
+ANSWER = {"downstream": {"half_close": "answer"}}
+UPGRADE = get("Connection: Upgrade", "Upgrade: chat")
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
+
+
+async def slow(request):
+    await asyncio.sleep(0.05)
+    return answer(200, b"%d" % len(request.body))
+
+
+# --- a client that ends its side behind its request ---
+
+
+@pytest.mark.parametrize(
+    ("sent", "bodies"),
+    [
+        (get(), [b"0"]),
+        (post(b"x" * 300_000), [b"300000"]),
+        (get("Transfer-Encoding: chunked", method="POST") + chunked(b"abc"), [b"3"]),
+        (get() * 3, [b"0"] * 3),
+        (get() + get()[:-2], [b"0"]),
+    ],
+    ids=["a request", "an upload", "chunks", "three requests", "one and a half"],
+)
+async def test_half_closed_client_is_answered(start_bench, start_origin, connect, sent, bodies):
+    """All that it has sent whole, in order; then the connection ends, at once."""
+    bench = await start_bench(await start_origin(answering(slow)), **ANSWER)
+    wire = await connect(bench)
+    await wire.send(sent)
+    wire.finish_sending()
+    answers = [await wire.response() for _ in bodies]
+
+    assert [told.body for told in answers] == bodies
+    assert (await wire.rest(within=1), wire.end) == (b"", CLEAN)
+    assert bench.ledger.outcomes == ["served"] * len(bodies)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        post(b"hello")[:-1],
+        get("Transfer-Encoding: chunked", method="POST") + b"5\r\nhello\r\n",
+    ],
+    ids=["length", "chunked"],
+)
+async def test_half_a_request_is_no_request(start_bench, start_origin, connect, sent):
+    """Whoever ends within it has left."""
+    origin = await start_origin(answering(slow))
+    bench = await start_bench(origin, **ANSWER)
+    wire = await connect(bench)
+    await wire.send(sent)
+    wire.finish_sending()
+    await bench.recorded()
+
+    assert (bench.ledger.outcomes, origin.requests) == (["abandoned"], [])
+
+
+async def test_half_closed_client_that_leaves_is_noticed(start_bench, start_origin, connect):
+    """By its reset, although nothing of it is read any more."""
+    gone = asyncio.Event()
+
+    async def silent(visit):
+        await visit.request()
+        await visit.left()
+        gone.set()
+
+    bench = await start_bench(await start_origin(silent), **ANSWER)
+    wire = await connect(bench)
+    await wire.send(get())
+    wire.finish_sending()
+    await until(lambda: [c for c in bench.frontend.connections if c._is_half_closed])
+    assert bench.exchanges == []
+    wire.abort()
+    await asyncio.wait_for(gone.wait(), 5)
+
+    assert (await bench.recorded()).outcome == "abandoned"
+
+
+# --- tunnels ---
+
+
+async def test_tunnel_goes_on_when_its_client_sends_no_more(start_bench, start_origin, connect):
+    async def talk(visit):
+        await visit.request()
+        await visit.send(SWITCH)
+        said = await visit.rest()
+        for _ in range(3):
+            await asyncio.sleep(0.02)
+            await visit.send(said)
+
+    bench = await start_bench(await start_origin(talk))
+    wire = await connect(bench)
+    await wire.send(UPGRADE)
+    await wire.response()
+    await wire.send(b"question ")
+    wire.finish_sending()
+
+    assert (await wire.rest(within=5), wire.end) == (b"question " * 3, CLEAN)
+    assert (await bench.recorded()).outcome == "tunnelled"
+
+
+async def test_tunnel_goes_on_when_its_server_sends_no_more(start_bench, start_origin, connect):
+    heard = asyncio.get_running_loop().create_future()
+
+    async def talk(visit):
+        await visit.request()
+        await visit.send(SWITCH + b"that is all")
+        visit.finish_sending()
+        heard.set_result(await visit.rest())
+
+    bench = await start_bench(await start_origin(talk))
+    wire = await connect(bench)
+    await wire.send(UPGRADE)
+    await wire.response()
+    assert (await wire.rest(within=5), wire.end) == (b"that is all", CLEAN)
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+        await wire.send(b"answer ")
+    wire.close()
+
+    assert await asyncio.wait_for(heard, 5) == b"answer " * 3
+    assert (await bench.recorded()).outcome == "tunnelled"
+
+
+async def test_tunnel_whose_server_is_gone_does_not_wait_for_a_silent_client(
+    start_bench, start_origin, connect
+):
+    async def talk(visit):
+        await visit.request()
+        await visit.send(SWITCH)
+
+    bench = await start_bench(await start_origin(talk), downstream={"timeouts": {"body": "200ms"}})
+    wire = await connect(bench)
+    await wire.send(UPGRADE)
+    await wire.response()
+
+    assert (await bench.recorded()).outcome == "tunnelled"
+
+
+# --- clients that are not read, and so not heard ---
+
+
+LEAVING = {
+    "upload, resets": (get("Content-Length: 900000", method="POST") + b"x" * 100_000, True, "answer"),
+    "upload, ends its side": (get("Content-Length: 900000", method="POST") + b"x" * 100_000, False, "answer"),
+    "pipelined, resets": (get() * 2500, True, "answer"),
+    "pipelined, ends its side": (get() * 2500, False, "abort"),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("what", LEAVING)
+async def test_client_that_leaves_while_it_is_not_read_is_noticed(start_bench, start_origin, connect, what):
+    """More than 64 KiB of it lie here, and its request waits for a server."""
+    sent, is_reset, mode = LEAVING[what]
+
+    async def silent(visit):
+        await visit.request()
+        await visit.left()
+
+    upstream = {"limits": {"connections": 1, "wait": "30s"}}
+    bench = await start_bench(await start_origin(silent), upstream=upstream, downstream={"half_close": mode})
+    first = await connect(bench)
+    await first.send(get())
+    await until(lambda: bench.address.load == 1)
+    second = await connect(bench)
+    await second.send(sent)
+    await until(lambda: [c for c in bench.frontend.connections if c._is_read_paused])
+    second.abort() if is_reset else second.finish_sending()
+
+    assert (await bench.recorded()).outcome == "abandoned"
+    first.abort()
+
+
+@pytest.mark.real
+async def test_client_that_resets_while_its_server_does_not_read_is_noticed(
+    start_bench, start_origin, connect
+):
+    """The server's connection is closed with it."""
+    is_over = asyncio.Event()
+
+    async def deaf(visit):
+        await is_over.wait()
+
+    bench = await start_bench(await start_origin(deaf))
+    wire = await connect(bench)
+    await wire.send(get("Content-Length: 90000000", method="POST"))
+    sending = asyncio.create_task(wire.send(b"x" * 40_000_000))
+    await until(lambda: [c for c in bench.frontend.connections if c._is_read_paused])
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    wire.abort()
+
+    assert (await bench.recorded()).outcome == "abandoned"
+    await bench.is_empty()
+    is_over.set()
