@@ -19,7 +19,7 @@ from proxy.limiter import discovery
 from proxy.limiter.reply_bounds import Bounds
 
 if TYPE_CHECKING:
-    import asyncio
+    from asyncio import StreamReader, Transport
     from collections.abc import Callable, Sequence
 
     from pydantic import SecretStr
@@ -50,7 +50,7 @@ class Login(NamedTuple):
 class Opened(NamedTuple):
     """A connection that is made and may be used by whoever sets its transport's protocol."""
 
-    transport: asyncio.Transport
+    transport: Transport
     close: Callable[[], None]  # for good; kept, since what made the connection closes it when it goes
 
 
@@ -144,13 +144,13 @@ def opened(connection: AbstractConnection) -> Opened:
     writer = connection._writer  # noqa: SLF001 - there is no public way to it
     assert writer is not None
     close = connection._close  # noqa: SLF001 - the only one that needs no task
-    return Opened(cast("asyncio.Transport", writer.transport), close)
+    return Opened(cast("Transport", writer.transport), close)
 
 
 class _BoundedStream:
     """What redis-py reads from: a server may say so much and no more."""
 
-    def __init__(self, stream: asyncio.StreamReader) -> None:
+    def __init__(self, stream: StreamReader) -> None:
         self._stream = stream
         self._bounds = Bounds()
 
