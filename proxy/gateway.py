@@ -23,9 +23,10 @@ from proxy.http1.serialise import connection_line, interim_head, switching_head
 from proxy.own_answers import refuse, replace
 from proxy.phases import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, RETRY, SWITCH
 from proxy.policy.limits import UNCHARGED
+from proxy.policy.vouching import UNAUTHORIZED, with_newcomers
 from proxy.record import ABANDONED, FAULTED, SERVED, TUNNELLED, UPSTREAM, WEIR, Record
 from proxy.rules.request_ids import drawn, new_request_id
-from proxy.settlement import give_back_all, settle
+from proxy.settlement import give_back_all, settle, vouch
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class Exchange(Record):
             refuse(self, due)
             return
         self.charges, self.exempt = due
+        if rules.limits.vouches:
+            self.charges = with_newcomers(self.charges, head, self.client, self.shared.store.proven)
         if not self.charges:
             self._forward(ADMIT)
             return
@@ -191,6 +194,8 @@ class Exchange(Record):
         shared, judgement = self.shared, self.rules.judgement
         self.upstream_seconds = shared.clock() - self.upstream_started
         shared.answered += 1
+        if self.rules.limits.vouches and (len(self.charges) > 1 or head.status == UNAUTHORIZED):
+            vouch(self, head)
         if judgement.passes(head.status) or judgement.keeps_promise(head):
             self.answer(head, data)
         elif head.status == 101:

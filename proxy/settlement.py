@@ -8,8 +8,10 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
+from proxy.limiter.store import obey
 from proxy.policy.decision import spared, unspent
 from proxy.policy.upstream_429 import emptied, retry_after_us
+from proxy.policy.vouching import heard
 
 if TYPE_CHECKING:
     from proxy.gateway import Exchange
@@ -21,6 +23,14 @@ def settle(exchange: Exchange, head: ResponseHead) -> None:
         give_back(exchange)
     elif head.status == 429:
         empty(exchange, head)
+
+
+def vouch(exchange: Exchange, head: ResponseHead) -> None:
+    """What it says of the request's credentials (`unproven`, `on_upstream_401`)."""
+    decision, store = exchange.decision, exchange.shared.store
+    if decision is None:
+        return
+    obey(store, heard(decision, head.status, exchange.head, exchange.client))
 
 
 def give_back(exchange: Exchange) -> None:

@@ -96,6 +96,23 @@ def _uncountable(rate: Rate, burst: int) -> str:
     return f"{rate} with a burst of {burst} cannot be counted exactly: use a rounder rate"
 
 
+def unproven(settings: LimitSettings) -> Iterator[AddressValue]:
+    found = settings.unproven
+    if found is None:
+        return
+    if ask(found, "burst") is not UNKNOWN:
+        for _, tokens in costs(settings):
+            if tokens > found.burst:
+                why = f"{found.burst} is below the cost of {tokens}"
+                yield ("unproven", "burst"), f"{why}: nobody who is new would ever pass"
+                break
+    is_whole = all(ask(found, name) is not UNKNOWN for name in ("rate", "burst"))
+    if is_whole and not _is_countable(found.rate, found.burst, "ignore"):
+        yield ("unproven", "rate"), _uncountable(found.rate, found.burst)
+    if all(not isinstance(spec, Unknown) and spec.is_address for spec in settings.key):
+        yield ("unproven",), "has nothing to prove: no entry of key is a credential"
+
+
 def plan_order(plans: Sequence[str]) -> Iterator[AddressValue]:
     yield from repeated(plans, "the plan")
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from proxy.policy.limits import Limits
     from proxy.policy.terms import Terms
 
+BookName = tuple[str, str, bool]  # of the limit and of the plan; whether new credentials share it
+
 NEVER_US: Final = 1 << 60  # later than any moment
 SEVERAL_MAX: Final = 4096  # combinations of terms that requests had together
 
@@ -115,7 +117,7 @@ class Caches:
     def __init__(self, names: Names) -> None:
         self._names = names
         self._max_keys = 1
-        self._books: dict[tuple[str, str], Book] = {}  # by the names of limit and plan
+        self._books: dict[BookName, Book] = {}  # one for each rate of a limit
         self.by_terms: dict[Terms, TermsCache] = {}  # always the same dict: hot code holds on to it
         self._several: dict[tuple[Terms, ...], TakeAll] = {}
 
@@ -129,8 +131,8 @@ class Caches:
         for terms in (terms for limit in limits for terms in limit):
             self.by_terms[terms] = TermsCache(terms, self._book(terms, before, kept_at_us))
 
-    def _book(self, terms: Terms, before: dict[tuple[str, str], Book], kept_at_us: int | None) -> Book:
-        name = terms.name, terms.plan
+    def _book(self, terms: Terms, before: dict[BookName, Book], kept_at_us: int | None) -> Book:
+        name = terms.name, terms.plan, terms.is_newcomer
         book = self._books.get(name)
         if book is None:
             book = self._books[name] = Book(terms, self._names, self._max_keys)

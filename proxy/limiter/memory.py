@@ -13,6 +13,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from proxy.config.units import EMPTIED_MAX_US
+from proxy.limiter.proven import Proven
 from proxy.policy.decision import Decision, Verdict
 from proxy.policy.gcra import TokenBucket
 
@@ -110,6 +111,7 @@ class Table:
 class MemoryStore:
     def __init__(self, clock_us: Callable[[], int] = monotonic_us, max_keys: int = MAX_KEYS) -> None:
         self.max_keys = max_keys  # of each limit; a change counts from the next `configure` on
+        self.proven = Proven(max_keys)  # until this process ends
         self._clock_us = clock_us
         self._tables: dict[Limit, Table] = {}
         self._by_terms: dict[Terms, Table] = {}
@@ -194,6 +196,7 @@ class MemoryStore:
         self.max_keys = settings.max_keys
 
     def configure(self, limits: Limits) -> None:
+        self.proven.most = self.max_keys
         before = {limit.name: table for limit, table in self._tables.items()}
         self._tables = {}
         for limit in limits:
@@ -227,6 +230,7 @@ class MemoryStore:
             "kind": "memory",
             "keys": {limit.name: len(table) for limit, table in self._tables.items()},
             "evictions": {limit.name: table.evictions for limit, table in self._tables.items()},
+            "proven": len(self.proven),
         }
 
 

@@ -7,7 +7,7 @@ record are packed as one run. Several limits are taken from together, or one by 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.limiter.outage import decide
 from proxy.limiter.records import EMPTY, GIVE_BACK, MAY_CLOSE, SHADOW, TAKE, pack_charge, pack_operation
@@ -36,16 +36,6 @@ class Operation(Protocol):
 
     def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:
         """When there is no answer in time; None if nobody waits for one."""
-
-
-class Nobody:
-    """Waits for tokens that are given back, for buckets that are emptied and for leases."""
-
-    def decided(self, decision: Decision) -> None:
-        """Nobody minds."""
-
-
-NOBODY: Final = Nobody()
 
 
 class Take:

@@ -47,6 +47,7 @@ _LETTERS: Final = {"I1": "B", "I2": "H"}  # Python's, where they differ
 
 VERSION: Final = 2  # of what is kept in Redis; to be raised with every change of a bucket, a set or a name
 NOTES_MAX: Final = 500  # of resets that are told at once
+PROVEN_MAX: Final = 500  # keys of proven credentials that are told at once
 NOTE_BYTES: Final = 64 + 1 + 16  # the longest: a limit's name, a colon, a key
 SHARDS: Final = 16  # hash tags of keys: enough for any cluster one service needs, few enough for full batches
 LAST_SHARD: Final = SHARDS - 1
@@ -91,6 +92,8 @@ def lua_constants() -> str:
         "MEMBERS_MAX": 1000,
         "NOTES_MAX": NOTES_MAX,
         "NOTE_BYTES": NOTE_BYTES,
+        "KEY_BYTES": KEY_BYTES,
+        "PROVEN_MAX": PROVEN_MAX,
     }
     words = [f"{name} = {number}" for name, number in numbers.items()]
     words += [f"{name} = '{text}'" for name, text in _FORMATS.items()]
@@ -128,6 +131,10 @@ class Names:
     def resets(self, shard: int) -> bytes:
         """The set of notes on buckets that were reset."""
         return b"%b:%b:resets" % (self._prefix, shard_tag(shard))
+
+    def proven(self, shard: int) -> bytes:
+        """The set of credentials that the service has vouched for."""
+        return b"%b:%b:proven" % (self._prefix, shard_tag(shard))
 
     def rehearsal(self, shard: int) -> bytes:
         """A bucket that is no client's."""

@@ -20,13 +20,14 @@ from proxy.limiter.dialler import Dialler
 from proxy.limiter.dispatcher import Dispatcher
 from proxy.limiter.link import DOWN, UP
 from proxy.limiter.moves import Moves, leave
-from proxy.limiter.operations import NOBODY, Empty
+from proxy.limiter.operations import Empty
 from proxy.limiter.outage import Outage, decide
+from proxy.limiter.proven import Proven, Sharing
 from proxy.limiter.records import Names, shard_of
 from proxy.limiter.replicas import Replicas
 from proxy.limiter.scripts import CALL_KEYS
 from proxy.limiter.session import Session
-from proxy.limiter.store import ResetError
+from proxy.limiter.store import NOBODY, ResetError
 from proxy.limiter.topology import Cluster, Single
 from proxy.limiter.trouble import TroubleError
 from proxy.policy.decision import DENIAL_CACHE, Decision
@@ -71,7 +72,9 @@ class RedisStore:
         self._caches = Caches(self._names)
         self._by_terms = self._caches.by_terms
         self.replicas = Replicas(secrets.token_hex(8).encode(), self._names, now)
-        self._session = Session(self._caches, self.replicas, self._names, timeout)
+        self.proven = Proven(max_keys)
+        self._sharing = Sharing(self.proven, self._names)
+        self._session = Session(self._caches, self.replicas, self._sharing, self._names, timeout)
         self._topology = self._topology_by(dialler)
         self._links, self._mask = self._topology.links, self._topology.mask
         self._dispatcher = Dispatcher(self._topology, self.replicas, self.figures, timeout, now)
@@ -210,6 +213,8 @@ class RedisStore:
         """Buckets live in Redis by the limit's name. What is cached goes, unless the next Redis needs it."""
         is_enough = self.is_up and self._moves.next is None
         self._caches.configure(limits, self.max_keys, None if is_enough else self._now_us())
+        self.proven.most = self.max_keys
+        self._sharing.is_wanted = limits.vouches
         if self.replicas.count_by(limits.fingerprint):
             for link in self._topology.all():
                 link.beat_now()
@@ -275,6 +280,7 @@ class RedisStore:
             "replicas": self.replicas.count,
             "servers": _servers(self._topology),
             "keys": self._caches.known_keys(),
+            "proven": len(self.proven),
         } | _next(self._moves.next)
 
 

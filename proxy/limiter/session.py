@@ -17,6 +17,7 @@ from proxy.limiter.settling import settle, settle_spent
 if TYPE_CHECKING:
     from proxy.limiter.cache import Caches
     from proxy.limiter.link import Link
+    from proxy.limiter.proven import Sharing
     from proxy.limiter.records import Names
     from proxy.limiter.replicas import Replicas
 
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
 class Session:
     """The same for all links of a store; `Link` is its counterpart."""
 
-    def __init__(self, caches: Caches, replicas: Replicas, names: Names, timeout: float) -> None:
+    def __init__(
+        self, caches: Caches, replicas: Replicas, sharing: Sharing, names: Names, timeout: float
+    ) -> None:
         self.timeout = timeout  # seconds for a call; may be changed at any time
         self._caches = caches
         self._replicas = replicas
+        self._sharing = sharing
         self._names = names
 
     async def open(self, link: Link) -> None:
@@ -38,6 +42,7 @@ class Session:
         if link.shards:
             await link.ask(self._rehearsal)
         await settle(link, self._caches.books, self._replicas)
+        await self._sharing.share(link)
 
     async def beat(self, link: Link) -> None:
         """Every second while the link is up. Raises TroubleError."""
@@ -45,6 +50,7 @@ class Session:
             await self._announce(link)
             # Of shards that have come to this server from one that was down.
             await settle_spent(link, self._caches.books, self._replicas)
+            await self._sharing.share(link)
 
     async def close(self, link: Link) -> None:
         """Raises TroubleError."""
@@ -54,6 +60,7 @@ class Session:
     def gone(self, link: Link) -> None:
         """It leads nowhere any more."""
         self._replicas.forget(link)
+        self._sharing.forget(link)
 
     async def _announce(self, link: Link) -> None:
         for note in await self._replicas.announce(link):

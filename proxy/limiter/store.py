@@ -6,15 +6,17 @@ differs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.config.sections.store import StoreSettings
+    from proxy.limiter.proven import Proven
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit, Limits
     from proxy.policy.upstream_429 import Debt
+    from proxy.policy.vouching import Word
 
 
 class Waiter(Protocol):
@@ -24,11 +26,32 @@ class Waiter(Protocol):
         """Is called once, later, from the loop; never within `take`. Never raises."""
 
 
+class Nobody:
+    """Waits for tokens that are given back, for buckets that are emptied and for leases."""
+
+    def decided(self, decision: Decision) -> None:
+        """Nobody minds."""
+
+
+NOBODY: Final = Nobody()
+
+
+def obey(store: Store, word: Word) -> None:
+    """Does what an answer of the service says of the credentials of its request."""
+    for key in word.proven:
+        store.proven.add(key)
+    if word.back:
+        store.give_back(word.back)
+    for charge in word.taken:
+        store.take([charge], NOBODY)
+
+
 class ResetError(Exception):
     """Nothing can be reset now; the message says why."""
 
 
 class Store(Protocol):
+    proven: Proven  # credentials that the service has vouched for
     max_keys: int  # buckets of a limit that are held in memory; a change counts from the next `configure` on
 
     @property

@@ -12,11 +12,13 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.faults import Fault
+from proxy.limiter.store import obey
 from proxy.middleware.request import head_of
 from proxy.policy.decision import LOCAL, Decision, spared
 from proxy.policy.fields import fields
 from proxy.policy.limits import UNCHARGED
 from proxy.policy.upstream_429 import emptied, retry_after_us
+from proxy.policy.vouching import heard, with_newcomers
 from proxy.record import ABANDONED, FAULTED, REFUSED, SERVED, UPSTREAM, Record
 from proxy.rules.request_ids import new_request_id
 from proxy.telemetry.log import event
@@ -75,7 +77,12 @@ class Passage:
         due = self._due() if route is None else self._route_due(route)
         if isinstance(due, Fault):
             return self._refuse(due)
-        charges, exempt = due
+        exempt = due[1]
+        charges: Sequence[Charge] = due[0]
+        limits = self.limiter.rules.limits if route is None else route
+        store = self.limiter.store
+        if limits.vouches and store is not None and self._head is not None and self._facts is not None:
+            charges = with_newcomers(charges, self._head, self._facts.client, store.proven)
         record = self.record
         record.exempt = [*record.exempt, *exempt]
         if not charges:
@@ -148,12 +155,14 @@ class Passage:
     def _settle(self, status: int, headers: Iterable[tuple[bytes, bytes]], decision: Decision) -> None:
         """As the gateway does (`proxy.settlement`)."""
         store = self.limiter.store
-        if store is None or status not in (304, 429):
+        if store is None:
             return
+        if self._head is not None and self._facts is not None:
+            obey(store, heard(decision, status, self._head, self._facts.client))
         if status == 304:
             if back := spared(decision):
                 store.give_back(back)
-        elif debts := emptied(decision, retry_after_us(dict(headers), time())):
+        elif status == 429 and (debts := emptied(decision, retry_after_us(dict(headers), time()))):
             store.empty(debts)
 
     # --- 4. Out ---

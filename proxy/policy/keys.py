@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.clients.networks import IPV6_PREFIX
+from proxy.config.key_names import KeyPart, KeySpec
 from proxy.policy.readings import (
     credential_field,
     field_of,
@@ -26,7 +27,6 @@ from proxy.policy.readings import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from proxy.config.key_names import KeyPart, KeySpec
     from proxy.http1.head import RequestHead
     from proxy.policy.readings import Reader
 
@@ -90,9 +90,11 @@ class Partition:
     """A limit's list of key entries, ready to be asked."""
 
     __slots__ = (
+        "_address",
         "_addresses",
         "_credentials",
         "_has_addresses",
+        "_newcomers",
         "_none",
         "credential_names",
         "entries",
@@ -119,6 +121,9 @@ class Partition:
         parts = [part for spec in specs for part in spec.parts]
         self.credential_names = frozenset(filter(None, map(credential_field, parts)))
         self.is_static = all(map(is_of_section, parts))
+        # Of an address: that of an entry `client-ip`, and the one that its new credentials share.
+        self._address = KeyEntry(KeySpec((KeyPart("client-ip"),)), secret, ipv6_prefix)
+        self._newcomers = hasher(secret, "unproven")
         self._has_addresses = any(part.kind == "client-ip" for part in parts)
 
     def keys(self, head: RequestHead, client: str) -> list[bytes] | None:
@@ -147,6 +152,20 @@ class Partition:
             if value is None:
                 return None
         return self._none
+
+    def fallbacks(self, head: RequestHead, client: str) -> list[bytes]:
+        """What a request is charged to that carries no credential."""
+        values = [(entry, entry.read(head, client)) for entry in self._addresses]
+        return [entry.hashed(value) for entry, value in values if value] + self._none
+
+    def address_key(self, head: RequestHead, client: str) -> bytes:
+        return self._address.hashed(self._address.read(head, client) or b"")
+
+    def newcomers_key(self, head: RequestHead, client: str) -> bytes:
+        """Of the bucket that all new credentials of one address share."""
+        hashed = self._newcomers.copy()
+        hashed.update(self._address.read(head, client) or b"")
+        return hashed.digest()
 
     def sources(self, head: RequestHead, client: str) -> list[tuple[str, bytes]]:
         """Each of `keys`, with the entry that it was read from: for people who ask."""

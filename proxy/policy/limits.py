@@ -52,10 +52,12 @@ class Limit:
         "key_spec",
         "lease",
         "match",
+        "moves_401s",
         "name",
         "on_store_error",
         "partition",
         "terms",
+        "vouches",
     )
 
     def __init__(
@@ -86,6 +88,8 @@ class Limit:
         self._plans = [(bit, number) for number, (bit, _) in enumerate(named)]
         self._terms = self._all_terms(settings, [plan for _, plan in named])
         self.has_plans = bool(named)
+        self.moves_401s = settings.on_upstream_401 == "address"
+        self.vouches = settings.unproven is not None
         self.terms = self._terms[-1][-1][self.is_shadow]  # of nearly all requests, as a rule
         self.is_uniform = not named and len(self._costs) == 1 and self._enforced in (0, KEYS_OF_ALL)
         # Whether it applies, and to whom, depends on the client and the header fields only ...
@@ -102,7 +106,23 @@ class Limit:
         """By the plan, the limit's own rate last; by the cost; and by whether it is in shadow."""
         tariffs = [Tariff(plan.rate, plan.burst, plan.name) for plan in plans]
         tariffs.append(Tariff(settings.rate, settings.burst))
-        return [[self._both(tariff, cost) for _, cost in self._costs] for tariff in tariffs]
+        made = [[self._both(tariff, cost) for _, cost in self._costs] for tariff in tariffs]
+        for of_rate in made:
+            for of_cost, own in zip(of_rate, made[-1], strict=True):
+                for terms, twin in zip(of_cost, own, strict=True):
+                    terms.own = twin
+        if settings.unproven is not None:
+            self._add_newcomers(made, Tariff(settings.unproven.rate, settings.unproven.burst))
+        return made
+
+    def _add_newcomers(self, made: list[list[list[Terms]]], tariff: Tariff) -> None:
+        """Of all that cost the same and are in shadow or not, whatever their plan."""
+        newcomers: dict[tuple[int, bool], Terms] = {}
+        for terms in (terms for of_rate in made for of_cost in of_rate for terms in of_cost):
+            kind = terms.cost, terms.is_shadow
+            if kind not in newcomers:
+                newcomers[kind] = Terms(self, tariff, terms.cost, is_shadow=terms.is_shadow, is_newcomer=True)
+            terms.newcomer = newcomers[kind]
 
     def _both(self, tariff: Tariff, cost: int) -> list[Terms]:
         """Enforced and in shadow; the same ones where all keys are alike."""
@@ -131,8 +151,9 @@ class Limit:
 
     def __iter__(self) -> Iterator[Terms]:
         """All terms that a request may be charged by."""
-        every = (terms for of_rate in self._terms for of_cost in of_rate for terms in of_cost)
-        return iter(dict.fromkeys(every))
+        every = [terms for of_rate in self._terms for of_cost in of_rate for terms in of_cost]
+        newcomers = [terms.newcomer for terms in every if terms.newcomer is not None]
+        return iter(dict.fromkeys([*every, *newcomers]))
 
     def __repr__(self) -> str:
         return f"Limit({self.name}, {self.terms})"
@@ -159,6 +180,7 @@ class Limits:
         "fingerprint",
         "gives_back",
         "is_static",
+        "vouches",
     )
 
     def __init__(self, limits: Sequence[Limit], plans: PlanKeys | None = None) -> None:
@@ -172,6 +194,8 @@ class Limits:
         self.is_static = all(limit.is_static for limit in self._all)
         self.gives_back = any(limit.is_free_304 for limit in self._all)  # some requests' tokens, afterwards
         self.empties = any(limit.empties for limit in self._all)
+        # The service's answers say something of credentials.
+        self.vouches = any(limit.vouches or limit.moves_401s for limit in self._all)
         self.fingerprint = _fingerprint(self._all, self._plans)  # equal where buckets are counted alike
         self.credential_names: frozenset[bytes] = frozenset().union(
             *(limit.partition.credential_names for limit in self._all)

@@ -37,21 +37,29 @@ class Terms:
         "cost_units",
         "count",
         "interval",
+        "is_newcomer",
         "is_shadow",
         "limit",
         "most_units",
         "name",
+        "newcomer",
+        "own",
         "period_us",
         "plan",
         "refill_rate",
         "scale",
     )
 
-    def __init__(self, limit: Limit, tariff: Tariff, cost: int, *, is_shadow: bool = False) -> None:
+    def __init__(
+        self, limit: Limit, tariff: Tariff, cost: int, *, is_shadow: bool = False, is_newcomer: bool = False
+    ) -> None:
         self.limit = limit
         self.name = limit.name
         self.plan = tariff.plan
         self.is_shadow = is_shadow  # it refuses nobody
+        self.is_newcomer = is_newcomer  # of the bucket that the new credentials of an address share
+        self.own = self  # the same at the limit's own rate
+        self.newcomer: Terms | None = None  # by which a credential that is not proven is charged too
         self.count = tariff.count
         self.period_us = tariff.period_us
         self.burst = tariff.burst

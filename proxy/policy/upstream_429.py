@@ -56,7 +56,7 @@ def emptied(decision: Decision, wait_us: int | None) -> list[Debt]:
     debts: list[Debt] = []
     for verdict in decision.verdicts:
         terms = verdict.terms
-        if terms.limit.empties and verdict.is_admitted and not terms.is_shadow:
+        if terms.limit.empties and verdict.is_admitted and not terms.is_shadow and not terms.is_newcomer:
             wait = min(terms.period_us, EMPTIED_MAX_US) if wait_us is None else wait_us
             debt = terms.burst_units - terms.cost_units + wait * terms.scale
             verdict.debt = max(verdict.debt, debt)

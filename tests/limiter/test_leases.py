@@ -14,8 +14,8 @@ from proxy.limiter.batch import Batch
 from proxy.limiter.book import Book
 from proxy.limiter.cache import TermsCache
 from proxy.limiter.leases import LEASE_SECONDS, LEASE_US
-from proxy.limiter.operations import NOBODY
 from proxy.limiter.records import Names
+from proxy.limiter.store import NOBODY
 from tests.limiter.asking import admitted, ask, ask_all, bucket, charge, limit_of, limits_of, store_at
 from tests.limiter.test_redis import commands
 

@@ -50,6 +50,11 @@ def _form_of_cost(value: object) -> str:
     return "<list>" if isinstance(value, list | tuple) else "<number>"
 
 
+class UnprovenSettings(Section):
+    rate: Rated = setting("Requests in a second, minute, hour or day: 60/s, 90/m, 1000/h, 5000/d.")
+    burst: Count = setting("Most requests at once.", count_of_rate, says="the count of `rate`")
+
+
 class LimitSettings(Section):
     fits = (
         limit_checks.cost,
@@ -57,6 +62,7 @@ class LimitSettings(Section):
         limit_checks.rate,
         checks.of("key", limit_checks.key_order),
         checks.of("plans", limit_checks.plan_order),
+        limit_checks.unproven,
     )
 
     name: LimitName = setting("Its name in headers, metrics and logs; unique.")
@@ -87,6 +93,14 @@ class LimitSettings(Section):
     on_upstream_429: Literal["ignore", "drain"] = setting(
         "drain: a 429 of the service empties the buckets of its request for its Retry-After, 60 s at most.",
         "ignore",
+    )
+    on_upstream_401: Literal["keep", "address"] = setting(
+        "address: the tokens of a request whose answer is a 401 go back to its key, and client-ip pays.",
+        "keep",
+    )
+    unproven: UnprovenSettings | None = setting(
+        "What credentials of one address may do together that the service has answered with nothing but 401.",
+        None,
     )
     lease: Count = setting("Requests' tokens that a busy client's replica takes from Redis at once.", 1)
     mode: Literal["enforce", "shadow"] = setting(
