@@ -28,6 +28,12 @@ test-compiled: .venv/tested
 	@sh tests/programs.sh gcc
 	JOBS=$(JOBS) sh tests/compiled.sh $(BIN)/python
 
+# Everything at once for ten minutes: mixed traffic, hostile clients, reloads, Redis and servers that die.
+MINUTES ?= 10
+.PHONY: soak
+soak: .venv/tested programs
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
 lint: .venv/tested
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

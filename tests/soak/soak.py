@@ -1,0 +1,212 @@
+"""The soak: starts what is needed, lets it all happen, and judges what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.soak.crowd import People, hostile
+from tests.support.patience import until
+from tests.support.ports import free_port
+from tests.support.programs import RedisServer
+from tests.support.weir import ROOT, Weir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FORGIVEN_SECONDS = 1.0  # after a server was killed: what it was answering is broken off
+MEMORY_BYTES = 16 * 1024 * 1024  # growth that is none: buffers of what is under way differ by so much
+WAIT_SECONDS = 0.02  # for an innocent client; on a machine that others use too, nearly always
+
+
+@dataclass
+class Plan:
+    seconds: float
+    clients: int = 12
+    hostiles: int = 6
+    every: float = (
+        10.0  # seconds between two restarts of a server; reloads and deaths of Redis follow from it
+    )
+    share_in_time: float = 0.99  # of an innocent client's requests
+
+
+@dataclass
+class Verdict:
+    faults: list[str] = field(default_factory=list)
+    told: dict[str, object] = field(default_factory=dict)
+
+
+class Soak:
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan = plan
+        self.ports = [free_port(), free_port()]
+        self.services: list[subprocess.Popen[bytes]] = []
+        self.redis = RedisServer(folder, free_port())
+        self.weir = Weir(folder)
+        self._killed_at = -FORGIVEN_SECONDS
+        self._counts: dict[str, int] = {"restarts": 0, "kills": 0, "reloads": 0, "outages": 0}
+        self._is_over = False
+
+    async def run(self) -> Verdict:
+        self.redis.start()
+        self.services = [_program("service", port) for port in self.ports]
+        try:
+            await until(lambda: all(map(_answers, self.ports)), "both servers answer")
+            self._write(burst=20)
+            await asyncio.to_thread(self.weir.start)
+            return await self._watch()
+        finally:
+            with contextlib.suppress(AttributeError):
+                await asyncio.to_thread(self.weir.stop)
+            for service in self.services:
+                service.kill()
+                service.wait()
+            self.redis.stop()
+
+    async def _watch(self) -> Verdict:
+        people = People(self.weir.port, self._is_forgiven)
+        asking = [people.client(number) for number in range(self.plan.clients)]
+        asking += [people.refused()]
+        evil = [
+            hostile(self.weir.port, lambda: self._is_over, number) for number in range(self.plan.hostiles)
+        ]
+        evil += [hostile(self.weir.admin_port, lambda: self._is_over, 99)]
+        tasks = [asyncio.create_task(each) for each in (*asking, *evil)]
+        innocent = _program("innocent", self.weir.port)
+        happening = [asyncio.create_task(each) for each in (self._restart(), self._reload(), self._outages())]
+        await asyncio.sleep(self.plan.seconds / 5)
+        before = self._sizes()
+        await asyncio.sleep(self.plan.seconds * 4 / 5)
+        after = self._sizes()
+        innocent.terminate()
+        told, _ = await asyncio.to_thread(innocent.communicate)
+        await self._end(people, tasks, happening)
+        return await self._judge(people, json.loads(told), before, after)
+
+    async def _end(
+        self, people: People, tasks: list[asyncio.Task[None]], happening: list[asyncio.Task[None]]
+    ) -> None:
+        for task in happening:
+            task.cancel()
+        await asyncio.gather(*happening, return_exceptions=True)
+        people.is_over = self._is_over = True
+        await asyncio.wait_for(asyncio.gather(*tasks), 60)
+
+    # --- what happens meanwhile ---
+
+    async def _restart(self) -> None:
+        """One server after the other: the second goes while Weir still leaves out the first."""
+        for number, is_kill in cycle(((0, False), (1, True), (0, False), (1, False))):
+            await asyncio.sleep(self.plan.every * 0.7)
+            service = self.services[number]
+            if is_kill:
+                self._killed_at = time.monotonic()
+            service.send_signal(signal.SIGKILL if is_kill else signal.SIGTERM)
+            await asyncio.to_thread(service.wait)
+            self._counts["kills" if is_kill else "restarts"] += 1
+            await asyncio.sleep(min(1.0, self.plan.every * 0.3))
+            self.services[number] = _program("service", self.ports[number])
+            await until(partial(_answers, self.ports[number]), "the server is back")
+
+    async def _reload(self) -> None:
+        for burst in cycle((30, 20)):
+            await asyncio.sleep(self.plan.every / 3)
+            self._write(burst)
+            self.weir.signal(signal.SIGHUP)
+            self._counts["reloads"] += 1
+
+    async def _outages(self) -> None:
+        while True:
+            await asyncio.sleep(self.plan.every * 0.9)
+            await asyncio.to_thread(self.redis.stop)
+            await asyncio.sleep(min(2.0, self.plan.every / 3))
+            await asyncio.to_thread(self.redis.start)
+            self._counts["outages"] += 1
+
+    def _is_forgiven(self) -> bool:
+        return time.monotonic() - self._killed_at < FORGIVEN_SECONDS
+
+    def _write(self, burst: int) -> None:
+        self.weir.write_config(
+            {
+                "upstream": {"servers": [f"http://127.0.0.1:{port}" for port in self.ports]},
+                "store": {"url": self.redis.url},
+                "downstream": {"timeouts": {"head": "2s", "body": "2s", "idle": "20s"}},
+                "contract": {"known_paths": ["/api/**", "/*"]},
+                "limits": [
+                    {"name": "greedy", "key": ["header:X-Auth-Token"], "rate": "20/s", "burst": burst}
+                    | {"match": {"paths": ["/limited"]}},
+                    {"name": "all", "key": ["header:X-Auth-Token"], "rate": "100000/s"},
+                ],
+            }
+        )
+
+    # --- what it came to ---
+
+    def _sizes(self) -> tuple[int, int]:
+        """Memory and descriptors of Weir."""
+        pages = int(Path(f"/proc/{self.weir.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir(f"/proc/{self.weir.pid}/fd"))
+
+    async def _judge(
+        self, people: People, innocent: dict[str, Any], before: tuple[int, int], after: tuple[int, int]
+    ) -> Verdict:
+        verdict = Verdict(faults=people.wrong[:20])
+        claim = _claims(verdict)
+        waits = innocent["waits"]
+        late = sum(wait > WAIT_SECONDS for wait in waits)
+        claim(bool(waits) and late <= len(waits) * (1 - self.plan.share_in_time), f"{late} innocent waits")
+        claim(innocent["statuses"].keys() == {"404"}, f"innocent: {innocent['statuses']}")
+        claim(after[0] - before[0] <= max(MEMORY_BYTES, before[0] / 5), f"memory grew: {before} {after}")
+        with contextlib.suppress(AssertionError):
+            await until(lambda: self._rests() <= 2, within=15)
+        claim(self._rests() <= 2, f"{self._rests()} connections of clients are left")
+        claim(all(self._counts.values()), f"something never happened: {self._counts}")
+        claim(self.weir.is_running, "weir ended")
+        crashes = [line for line in self.weir.log() if line["event"] in ("crashed", "reload_refused")]
+        claim(not crashes, f"crashes: {crashes[:2]}")
+        verdict.told = {
+            "statuses": dict(sorted(people.statuses.items())),
+            "forgiven": dict(people.forgiven),
+            "unexpected": len(people.wrong),
+            **self._counts,
+            "memory_mib": [round(size[0] / 2**20, 1) for size in (before, after)],
+            "descriptors": [before[1], after[1]],
+            "innocent_ms": [round(waits[int(len(waits) * share)] * 1e3, 1) for share in (0.5, 0.99, 0.9999)],
+        }
+        return verdict
+
+    def _rests(self) -> float:
+        metrics = self.weir.metrics()
+        return metrics.total("weir_connections", side="downstream")
+
+
+def _claims(verdict: Verdict) -> Callable[[bool, str], None]:
+    def claim(is_so: bool, otherwise: str) -> None:
+        if not is_so:
+            verdict.faults.append(otherwise)
+
+    return claim
+
+
+def _program(name: str, port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", f"tests.soak.{name}", str(port)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE if name == "innocent" else None)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
