@@ -33,6 +33,7 @@ METHODS: Final = frozenset(
     b"UNLOCK BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE "
     b"PURGE MKCALENDAR LINK UNLINK SOURCE QUERY".split()
 )
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 _OTHER_TARGET: Final = re.compile(rb"\*|[A-Za-z]+://")
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
@@ -282,7 +283,11 @@ class ResponseHead:
 
 
 def request_head(
-    data: bytes, line_bytes: int, headers_max: int, last: RequestHead | None = None
+    data: bytes,
+    line_bytes: int,
+    headers_max: int,
+    last: RequestHead | None = None,
+    methods: frozenset[bytes] = METHODS,
 ) -> RequestHead | Fault:
     """The head in `data`, which ends with the first empty line, or why it is refused.
 
@@ -293,8 +298,8 @@ def request_head(
     if line_end > line_bytes:
         return faults.LINE_TOO_LONG
     line = data[:line_end].split(b" ")
-    if not _is_request_line(line):
-        return _why_malformed(data)
+    if not _is_request_line(line, methods):
+        return _why_malformed(data, line)
     method, target, version = line
     minor = 1 if version == _HTTP11 else 0
     rest = data[line_end + 2 :]
@@ -315,9 +320,9 @@ def request_head(
     return head
 
 
-def _is_request_line(parts: list[bytes]) -> bool:
-    """As everybody will read it: two spaces, a method that HTTP knows, no byte that a URI has not."""
-    if len(parts) != 3 or parts[0] not in METHODS or parts[2] not in (_HTTP11, _HTTP10):
+def _is_request_line(parts: list[bytes], methods: frozenset[bytes]) -> bool:
+    """As everybody will read it: two spaces, a method that is known, no byte that a URI has not."""
+    if len(parts) != 3 or parts[0] not in methods or parts[2] not in (_HTTP11, _HTTP10):
         return False
     target = parts[1]
     if not target or _NUL in target.translate(_VISIBLE):
@@ -366,15 +371,18 @@ def _reduce_target(head: RequestHead, host: bytes | None) -> Fault | None:
     return None
 
 
-def _why_malformed(data: bytes) -> Fault:
-    """The most telling fault for a head whose grammar is refused."""
+def _why_malformed(data: bytes, parts: list[bytes]) -> Fault:
+    """The most telling fault for a head whose grammar is refused; `parts` are those of its first line."""
     line, _, section = data.partition(b"\r\n")
     version = re.fullmatch(rb"[!-~]+ [!-~]+ HTTP/([0-9]+(?:\.[0-9]+)?)", line)
     if version is None:
         return faults.MALFORMED_HEAD
     if version[1] not in (b"1.1", b"1.0"):
         return faults.UNSUPPORTED_VERSION
-    return why_unframed(b"\r\n" + section.lower(), is_http10=version[1] == b"1.0")
+    fault = why_unframed(b"\r\n" + section.lower(), is_http10=version[1] == b"1.0")
+    method = parts[0]
+    is_strange = _TOKEN.fullmatch(method) is not None and _is_request_line(parts, frozenset((method,)))
+    return faults.UNKNOWN_METHOD if is_strange and fault is faults.MALFORMED_HEAD else fault
 
 
 # --- responses ---

@@ -342,7 +342,7 @@ class DownstreamConnection(Connection):
             return self._unusual_head(data, end)
         self._buffer = data[end:]
         self._is_head_begun = False
-        head = request_head(data[:end], limits.line_bytes, limits.headers_max, self._last)
+        head = request_head(data[:end], limits.line_bytes, limits.headers_max, self._last, limits.methods)
         if isinstance(head, Fault):
             self._refuse(head, data)
             return 0

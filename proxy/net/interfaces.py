@@ -75,6 +75,7 @@ class ConnectionRules(Protocol):
     idle_timeout: float
     tunnel_timeout: float
     aborts_half_closed: bool
+    methods: frozenset[bytes]
     connections_max: int
     connections_per_address: int | None
     ipv6_prefix: int

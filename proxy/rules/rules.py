@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from proxy.clients.networks import Networks
 from proxy.config.plan_keys import DIGEST_BYTES
 from proxy.contract.cors import Cors
+from proxy.http1.head import METHODS
 from proxy.policy.edge import Edge
 from proxy.policy.fields import FIELD_NAMES
 from proxy.policy.limits import compile_limits
@@ -64,6 +65,7 @@ class ConnectionSettings:
         self.body_timeout = timeouts.body
         self.idle_timeout = timeouts.idle
         self.tunnel_timeout = timeouts.tunnel
+        self.methods = METHODS.union(method.encode() for method in settings.downstream.methods)
         self.aborts_half_closed = settings.downstream.half_close == "abort"
         self.connections_max = limits.connections
         self.connections_per_address = limits.connections_per_address

@@ -76,7 +76,7 @@ def explained(settings: Settings, head: bytes, peer: str, scheme: str) -> Explan
     """`head` as it came from `peer`."""
     rules = Rules(settings)
     bounds = rules.connections
-    request = request_head(head, bounds.line_bytes, bounds.headers_max)
+    request = request_head(head, bounds.line_bytes, bounds.headers_max, None, bounds.methods)
     if isinstance(request, Fault):
         method, target, *_ = head.split(b" ", 2)
         request_id = new_request_id()

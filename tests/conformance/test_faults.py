@@ -53,6 +53,7 @@ WAYS = {
     "unsupported_version": door(get(version="HTTP/2.0")),
     "ambiguous_length": door(get("Content-Length: 1", CHUNKED)),
     "chunked_in_http10": door(get(CHUNKED, version="HTTP/1.0")),
+    "unknown_method": door(get(method="LIST")),
     "unknown_coding": door(get("Transfer-Encoding: gzip")),
     "bad_host": door(get("Host: b")),
     "bad_target": door(get(target="/a#b")),

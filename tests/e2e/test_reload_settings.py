@@ -58,6 +58,7 @@ def limited(**more: object) -> dict[str, Any]:
 
 
 ROWS = (
+    Row("downstream.methods", {"downstream": {"methods": ["LIST"]}}, 200, sent=(get(method="LIST"),)),
     Row("downstream.timeouts.head", {"downstream": {"timeouts": {"head": "100ms"}}}, 408, sent=(get()[:-2],), base={"downstream": {"timeouts": {"head": "1h"}}}),
     Row("downstream.timeouts.body", {"downstream": {"timeouts": {"body": "100ms"}}}, 408, sent=(post()[:-2],), base={"downstream": {"timeouts": {"body": "1h"}}}),
     Row("downstream.limits.request_line", {"downstream": {"limits": {"request_line": "64B"}}}, 414, sent=(get(target="/" + "x" * 100),)),

@@ -13,6 +13,7 @@ from proxy.config.kinds import (
     Count,
     Flag,
     HostName,
+    Method,
     PrefixBits,
     Secret,
     Size,
@@ -136,6 +137,9 @@ class DownstreamLimits(Section):
 class DownstreamSettings(Section):
     timeouts: DownstreamTimeouts = setting("How long a client may take.", {})
     limits: DownstreamLimits = setting("How much a client may send.", {})
+    methods: tuple[Method, ...] = setting(
+        "More methods that pass, beside those of HTTP and WebDAV; any other is answered 501.", []
+    )
     half_close: Literal["answer", "abort"] = setting(
         "A client that ends its side behind a whole request: answer it, or abort as if it had left.",
         "answer",
