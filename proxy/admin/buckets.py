@@ -1,4 +1,5 @@
-"""An operator gives tokens back: to all clients of a limit, or to one, named as the limit's `key` names it.
+"""What an operator does to one key of a limit, live: look at its bucket, grant it another rate, block it,
+release it from either, or give its tokens back. Who is meant is named as the limit's `key` names them.
 
 Knows nothing of HTTP but the statuses of what can be wrong, and nothing of where buckets live.
 """
@@ -6,22 +7,30 @@ Knows nothing of HTTP but the statuses of what can be wrong, and nothing of wher
 from __future__ import annotations
 
 import logging
+import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from proxy.limiter.store import ResetError
+from proxy.admin.amounts import AMOUNTS, UnclearError, override_of
+from proxy.config.units import Rate
+from proxy.limiter.overrides import OVERRIDES_MAX
+from proxy.limiter.store import CrowdedError, UnreachableError
+from proxy.policy.gcra import US, remaining
 from proxy.policy.keys import KEY_BYTES
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.limiter.overrides import Place
     from proxy.limiter.store import Store
     from proxy.policy.limits import Limit, Limits
+    from proxy.policy.terms import Terms
 
 KEY = "key"  # instead of an entry: the hash itself
+AUDIT_HEX = 16  # of a key, as in the access log
 
 _log = logging.getLogger("weir.admin")
 
@@ -34,10 +43,23 @@ class NotAppliedError(Exception):
         self.code = code
 
 
+class Asked(NamedTuple):
+    """Whose bucket is meant, and what else the body says."""
+
+    limit: Limit
+    key: bytes  # empty: all of the limit's
+    texts: list[bytes]  # what plans may name the client by, as far as it is known
+    amounts: dict[str, object]
+
+    @property
+    def place(self) -> Place:
+        return self.limit.name, self.key
+
+
 class KeyVerbs:
     """Each verb is a method of its name; docs/limits.md tells what they do."""
 
-    verbs: tuple[str, ...] = ("reset",)
+    verbs: tuple[str, ...] = ("look", "reset", "grant", "block", "release")
 
     def __init__(self, store: Store, limits: Callable[[], Limits]) -> None:
         """`limits` are asked for anew each time, since a reload changes them."""
@@ -47,33 +69,85 @@ class KeyVerbs:
     async def apply(self, verb: str, limit: str, body: bytes) -> dict[str, object]:
         """What is told of it. Raises NotAppliedError."""
         assert verb in self.verbs, verb
-        told: dict[str, object] = await getattr(self, verb)(limit, body)
-        return told
+        asked = self._asked(verb, limit, body)
+        try:
+            told: dict[str, object] = await getattr(self, verb)(asked)
+        except UnclearError as error:
+            raise NotAppliedError(HTTPStatus.BAD_REQUEST, str(error)) from None
+        except UnreachableError as error:
+            raise NotAppliedError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
+        except CrowdedError:
+            many = f"{OVERRIDES_MAX} keys are blocked or have a grant; release some of them first"
+            raise NotAppliedError(HTTPStatus.CONFLICT, many) from None
+        self._note(verb, asked, told)
+        return {"limit": limit, "key": asked.key.hex() or None, **told}
 
-    async def reset(self, name: str, body: bytes) -> dict[str, object]:
-        """The body names one client, or is empty."""
+    # --- the verbs ---
+
+    async def look(self, asked: Asked) -> dict[str, object]:
+        """What the bucket holds, and by what terms; nothing changes."""
+        terms = self._limits().usual_terms(asked.limit, asked.key, asked.texts)
+        plan = terms.plan or None
+        found = self._store.override(asked.place)
+        if found is not None and not found[0].is_block:
+            terms = found[0].granted(terms)
+        debt = await self._store.debt(terms, asked.key)
+        full_in = debt / terms.scale / US
+        if found is not None and found[0].is_block:
+            full_in = max(full_in, found[1])
+            told: dict[str, object] = {"rate": "0/s", "burst": 0, "tokens": 0}
+        else:
+            tokens = remaining(debt, terms.burst_units, terms.interval)
+            told = {"rate": _rate(terms), "burst": terms.burst, "tokens": tokens}
+        left = found[1] if found is not None else None
+        return {"plan": plan, **told, "full_in": round(full_in, 3), "until": _moment(left)}
+
+    async def reset(self, asked: Asked) -> dict[str, object]:
+        """Of one client, or of all."""
+        return {"reset": await self._store.reset(asked.limit, asked.key)}
+
+    async def grant(self, asked: Asked) -> dict[str, object]:
+        """Another rate in place of the limit's and of plans, for a while."""
+        override, seconds = override_of("grant", asked.amounts, asked.limit)
+        await self._store.put_override(asked.place, override, seconds)
+        return {"rate": str(override.rate), "burst": override.burst, "until": _moment(seconds)}
+
+    async def block(self, asked: Asked) -> dict[str, object]:
+        """Nothing passes, for a while."""
+        override, seconds = override_of("block", asked.amounts, asked.limit)
+        await self._store.put_override(asked.place, override, seconds)
+        return {"until": _moment(seconds)}
+
+    async def release(self, asked: Asked) -> dict[str, object]:
+        """From a block or a grant."""
+        return {"released": int(await self._store.release(asked.place))}
+
+    # --- who is meant ---
+
+    def _asked(self, verb: str, name: str, body: bytes) -> Asked:
         limit = next((each for each in self._limits() if each.name == name), None)
         if limit is None:
             raise NotAppliedError(HTTPStatus.NOT_FOUND, f"no limit has the name {name}")
-        key = _key_of(limit, body) if body.strip() else b""
+        if verb == "reset" and not body.strip():
+            return Asked(limit, b"", [], {})
         try:
-            count = await self._store.reset(limit, key)
-        except ResetError as error:
-            raise NotAppliedError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
-        whose = key.hex() or None
-        event(_log, logging.INFO, "limit_reset", limit=name, key=whose, reset=count)
-        return {"limit": name, "key": whose, "reset": count}
+            told = msgspec.json.decode(body, type=dict[str, Any])
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            raise _unclear(verb, limit) from None
+        amounts = {each: told.pop(each) for each in AMOUNTS.get(verb, ()) if each in told}
+        if not all(isinstance(value, str) for value in told.values()):
+            raise _unclear(verb, limit)
+        is_hash = [*told] == [KEY]
+        key = _hash(told[KEY]) if is_hash else limit.partition.key_of(told)
+        if key is None:
+            raise _unclear(verb, limit)
+        return Asked(limit, key, [] if is_hash else limit.partition.texts_of(told), amounts)
 
-
-def _key_of(limit: Limit, body: bytes) -> bytes:
-    try:
-        named = msgspec.json.decode(body, type=dict[str, str])
-    except (msgspec.DecodeError, ValueError):
-        raise _unclear(limit) from None
-    key = _hash(named[KEY]) if [*named] == [KEY] else limit.partition.key_of(named)
-    if key is None:
-        raise _unclear(limit)
-    return key
+    def _note(self, verb: str, asked: Asked, told: dict[str, object]) -> None:
+        """For whoever asks later who did what."""
+        key = asked.key.hex()[:AUDIT_HEX] or None
+        changes: dict[str, Any] = {} if verb == "look" else told
+        event(_log, logging.INFO, f"limit_{verb}", verb=verb, limit=asked.limit.name, key=key, **changes)
 
 
 def _hash(text: str) -> bytes | None:
@@ -84,7 +158,18 @@ def _hash(text: str) -> bytes | None:
     return key if len(key) == KEY_BYTES else None
 
 
-def _unclear(limit: Limit) -> NotAppliedError:
+def _unclear(verb: str, limit: Limit) -> NotAppliedError:
     names = [[str(part) for part in entry.spec.parts] for entry in limit.partition.entries]
-    ways = ", ".join(str(dict.fromkeys(each, "...")).replace("'", '"') for each in (*names, [KEY]))
-    return NotAppliedError(HTTPStatus.BAD_REQUEST, f"the body must be empty, or one of {ways}, as JSON")
+    bodies = [{**dict.fromkeys(each, "..."), **AMOUNTS.get(verb, {})} for each in (*names, [KEY])]
+    ways = ", ".join(str(each).replace("'", '"') for each in bodies)
+    empty = "empty, or " if verb == "reset" else ""
+    return NotAppliedError(HTTPStatus.BAD_REQUEST, f"the body must be {empty}one of {ways}, as JSON")
+
+
+def _rate(terms: Terms) -> str:
+    return str(Rate(terms.count, terms.period_us))
+
+
+def _moment(left: float | None) -> float | None:
+    """In Unix time, as all moments that the admin plane tells."""
+    return round(time.time() + left, 3) if left is not None else None

@@ -82,17 +82,17 @@ def lease(settings: LimitSettings) -> Iterator[AddressValue]:
 
 
 def rate(settings: LimitSettings) -> Iterator[AddressValue]:
-    if not _is_countable(settings.rate, settings.burst, settings.on_upstream_429):
-        yield ("rate",), _uncountable(settings.rate, settings.burst)
+    if not is_countable(settings.rate, settings.burst, settings.on_upstream_429):
+        yield ("rate",), uncountable(settings.rate, settings.burst)
 
 
-def _is_countable(rate: Rate, burst: int, on_upstream_429: str) -> bool:
+def is_countable(rate: Rate, burst: int, on_upstream_429: str) -> bool:
     divisor = gcd(rate.count, rate.period_us)
     emptied = rate.count // divisor * EMPTIED_MAX_US if on_upstream_429 == "drain" else 0
     return burst * (rate.period_us // divisor) + emptied <= EXACT_MAX
 
 
-def _uncountable(rate: Rate, burst: int) -> str:
+def uncountable(rate: Rate, burst: int) -> str:
     return f"{rate} with a burst of {burst} cannot be counted exactly: use a rounder rate"
 
 
@@ -107,8 +107,8 @@ def unproven(settings: LimitSettings) -> Iterator[AddressValue]:
                 yield ("unproven", "burst"), f"{why}: nobody who is new would ever pass"
                 break
     is_whole = all(ask(found, name) is not UNKNOWN for name in ("rate", "burst"))
-    if is_whole and not _is_countable(found.rate, found.burst, "ignore"):
-        yield ("unproven", "rate"), _uncountable(found.rate, found.burst)
+    if is_whole and not is_countable(found.rate, found.burst, "ignore"):
+        yield ("unproven", "rate"), uncountable(found.rate, found.burst)
     if all(not isinstance(spec, Unknown) and spec.is_address for spec in settings.key):
         yield ("unproven",), "has nothing to prove: no entry of key is a credential"
 
@@ -143,8 +143,8 @@ def plans_of_limits(settings: Settings) -> Iterator[AddressValue]:
             if most > plan.burst:
                 why = f"{plan.burst} is below the cost of {most} in the limit {limit.name}"
                 yield ("plans", index, "burst"), f"{why}: no such request would ever pass"
-            if not _is_countable(plan.rate, plan.burst, limit.on_upstream_429):
-                yield ("plans", index, "rate"), _uncountable(plan.rate, plan.burst)
+            if not is_countable(plan.rate, plan.burst, limit.on_upstream_429):
+                yield ("plans", index, "rate"), uncountable(plan.rate, plan.burst)
 
 
 def _known_plans(name: str, by_name: Iterable[str]) -> str:

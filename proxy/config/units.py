@@ -32,6 +32,7 @@ SIZE_MAX_BYTES = 1024**4
 
 US = 1_000_000  # microseconds in a second
 _PERIOD_US = {"s": US, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+PERIODS_US = frozenset(_PERIOD_US.values())
 _RATE = re.compile(r"([0-9]{1,18})/([smhd])")
 _RATE_MEANT = re.compile(
     r"([0-9]{1,18})\s*(?:r|req|reqs|requests?)?\s*(?:/|per)\s*1?\s*"

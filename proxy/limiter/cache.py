@@ -178,6 +178,21 @@ class Caches:
             if cache.leases is not None and cache.limit.name == limit:
                 cache.leases.forget(key)
 
+    def learn_terms(self, terms: Terms) -> None:
+        """Those of a grant."""
+        self.by_terms[terms] = TermsCache(terms, self._book(terms, {}, None))
+
+    def unlearn_terms(self, terms: Terms) -> None:
+        if self.by_terms.pop(terms, None) is not None:
+            self._books.pop((terms.name, terms.plan, terms.is_newcomer), None)
+            self._several.clear()
+
+    def doubt_key(self, limit: str, key: bytes) -> None:
+        """It refilled at another rate than was thought: Redis is to be asked."""
+        for book in self.books:
+            if book.terms.name == limit:
+                book.known.pop(key)
+
     def empty(self, charge: Charge, debt: int, now_us: int) -> TermsCache | None:
         """Known here at once. None if a reload has taken the limit away meanwhile."""
         cache = self.by_terms.get(charge.terms)

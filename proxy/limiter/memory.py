@@ -13,7 +13,9 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from proxy.config.units import EMPTIED_MAX_US
+from proxy.limiter.overrides import OVERRIDES_MAX, Overrides
 from proxy.limiter.proven import Proven
+from proxy.limiter.store import CrowdedError
 from proxy.policy.decision import Decision, Verdict
 from proxy.policy.gcra import TokenBucket
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.config.sections.store import StoreSettings
+    from proxy.limiter.overrides import Override, Place
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit, Limits
@@ -115,11 +118,17 @@ class MemoryStore:
         self._clock_us = clock_us
         self._tables: dict[Limit, Table] = {}
         self._by_terms: dict[Terms, Table] = {}
+        self._overrides = Overrides(self)
+        self._overridden = self._overrides.by_key
 
     # --- every request ---
 
     def take(self, charges: Sequence[Charge], waiter: Waiter) -> Decision:  # noqa: ARG002 - nobody has to wait
         """Decides at once."""
+        if self._overridden:
+            charges, refusal = self._overrides.apply(charges, self._clock_us())
+            if refusal is not None:
+                return refusal
         if len(charges) != 1:
             return self._take_all(charges)
         charge = charges[0]
@@ -192,6 +201,41 @@ class MemoryStore:
         table = self._tables.get(limit)
         return table.forget(key, self._clock_us()) if table is not None else 0
 
+    async def debt(self, terms: Terms, key: bytes) -> int:
+        table = self._tables.get(terms.limit)
+        bucket = table.young.get(key) or table.old.get(key) if table is not None else None
+        if table is None or bucket is None:
+            return 0
+        return table.debt_of(bucket, terms, self._clock_us())
+
+    # --- overrides ---
+
+    def override(self, place: Place) -> tuple[Override, float] | None:
+        now_us = self._clock_us()
+        found = self._overrides.find(*place, now_us)
+        return (found, (found.until_us - now_us) / 1e6) if found is not None else None
+
+    async def put_override(self, place: Place, override: Override, seconds: float) -> None:
+        now_us = self._clock_us()
+        self._overrides.sweep(now_us)
+        if len(self._overrides) >= OVERRIDES_MAX and self._overrides.find(*place, now_us) is None:
+            raise CrowdedError
+        self._overrides.put(place, override._replace(until_us=now_us + int(seconds * 1e6)))
+
+    async def release(self, place: Place) -> bool:
+        return self._overrides.find(*place, self._clock_us()) is not None and self._overrides.put(place, None)
+
+    def learn_terms(self, terms: Terms) -> None:
+        self._by_terms[terms] = self._tables[terms.limit]
+
+    def unlearn_terms(self, terms: Terms) -> None:
+        self._by_terms.pop(terms, None)
+
+    def doubt_key(self, limit: str, key: bytes) -> None:
+        """A bucket here knows at which rate it refills."""
+
+    # --- life ---
+
     def adopt(self, settings: StoreSettings) -> None:
         self.max_keys = settings.max_keys
 
@@ -207,9 +251,11 @@ class MemoryStore:
                 table.reconfigure(limit, self.max_keys)
             self._tables[limit] = table
         self._by_terms = {terms: table for limit, table in self._tables.items() for terms in limit}
+        self._overrides.reconfigure()
 
     def sweep(self) -> None:
         now_us = self._clock_us()
+        self._overrides.sweep(now_us)
         for table in self._tables.values():
             while len(table) and now_us >= table.old_until_us:
                 table.turn(now_us)

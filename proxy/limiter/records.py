@@ -7,9 +7,14 @@ same name, put before its source (`lua_constants`). Knows nothing of connections
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from proxy.config.units import EMPTIED_MAX_US
+from proxy.config.units import EMPTIED_MAX_US, SPAN_MAX_MS
+from proxy.limiter.overrides import OVERRIDES_MAX
+from proxy.policy.gcra import RefillRate, TokenBucket
+
+if TYPE_CHECKING:
+    from proxy.policy.terms import Terms
 
 # Kinds of an operation: what take.lua does with the buckets of a request.
 TAKE: Final = 1  # all that a request is charged, or nothing
@@ -43,12 +48,15 @@ _FORMATS: Final = {
     # have been charged: how much, the tag of the first of them, since when it may have been run.
     "SETTLED": "<ddddddddd",
 }
+_PARTS: Final = ((0, 7), (7, 14), (14, 19), (19, 23), (23, 28))  # of a BUCKET, in bytes
 _LETTERS: Final = {"I1": "B", "I2": "H"}  # Python's, where they differ
 
 VERSION: Final = 2  # of what is kept in Redis; to be raised with every change of a bucket, a set or a name
 NOTES_MAX: Final = 500  # of resets that are told at once
 PROVEN_MAX: Final = 500  # keys of proven credentials that are told at once
 NOTE_BYTES: Final = 64 + 1 + 16  # the longest: a limit's name, a colon, a key
+OVERRIDE_MAX_US: Final = SPAN_MAX_MS * 1000  # that a key is blocked, or has a grant
+OVERRIDE_BYTES: Final = NOTE_BYTES + 40  # the longest: a note, and a grant's numbers
 SHARDS: Final = 16  # hash tags of keys: enough for any cluster one service needs, few enough for full batches
 LAST_SHARD: Final = SHARDS - 1
 KEY_BYTES: Final = 16  # of a partition key's hash
@@ -76,6 +84,23 @@ pack_charge = packer("CHARGE").pack
 pack_settled = packer("SETTLED").pack
 
 
+def debt_in(record: Any, terms: Terms, now_us: int) -> int:
+    """What is missing in a bucket, as bucket.lua reads it; one that is none counts as full."""
+    if type(record) is not bytes or len(record) != BUCKET_BYTES:
+        return 0
+    since_us, debt, interval, scale, tag = [
+        int.from_bytes(record[start:end], "little") for start, end in _PARTS
+    ]
+    if debt > UNITS_MAX or not interval or not scale:
+        return 0
+    bucket = TokenBucket()
+    bucket.debt, bucket.since_us, bucket.rate = debt, since_us, RefillRate(interval, scale)
+    closed_us = since_us - now_us
+    if closed_us > 0 and not (tag == CLOSED and closed_us <= EMPTIED_MAX_US and terms.limit.empties):
+        bucket.since_us = now_us
+    return bucket.debt_at(now_us, terms.refill_rate, terms.most_units, terms.burst_units - terms.cost_units)
+
+
 def lua_constants() -> str:
     """What stands before each script: formats and numbers by their names here."""
     numbers = {
@@ -94,6 +119,9 @@ def lua_constants() -> str:
         "NOTE_BYTES": NOTE_BYTES,
         "KEY_BYTES": KEY_BYTES,
         "PROVEN_MAX": PROVEN_MAX,
+        "OVERRIDES_MAX": OVERRIDES_MAX,
+        "OVERRIDE_BYTES": OVERRIDE_BYTES,
+        "OVERRIDE_MAX": OVERRIDE_MAX_US,
     }
     words = [f"{name} = {number}" for name, number in numbers.items()]
     words += [f"{name} = '{text}'" for name, text in _FORMATS.items()]
@@ -135,6 +163,10 @@ class Names:
     def proven(self, shard: int) -> bytes:
         """The set of credentials that the service has vouched for."""
         return b"%b:%b:proven" % (self._prefix, shard_tag(shard))
+
+    def overrides(self, shard: int) -> bytes:
+        """The set of keys that are blocked or granted another rate."""
+        return b"%b:%b:overrides" % (self._prefix, shard_tag(shard))
 
     def rehearsal(self, shard: int) -> bytes:
         """A bucket that is no client's."""

@@ -22,12 +22,15 @@ from proxy.limiter.link import DOWN, UP
 from proxy.limiter.moves import Moves, leave
 from proxy.limiter.operations import Empty
 from proxy.limiter.outage import Outage, decide
+from proxy.limiter.override_notes import SHARD, OverrideNotes
+from proxy.limiter.overrides import Overrides
 from proxy.limiter.proven import Proven, Sharing
-from proxy.limiter.records import Names, shard_of
+from proxy.limiter.records import Names, debt_in, shard_of
 from proxy.limiter.replicas import Replicas
-from proxy.limiter.scripts import CALL_KEYS
+from proxy.limiter.replies import server_time
+from proxy.limiter.scripts import CALL_KEYS, command
 from proxy.limiter.session import Session
-from proxy.limiter.store import NOBODY, ResetError
+from proxy.limiter.store import NOBODY, UnreachableError
 from proxy.limiter.topology import Cluster, Single
 from proxy.limiter.trouble import TroubleError
 from proxy.policy.decision import DENIAL_CACHE, Decision
@@ -40,10 +43,12 @@ if TYPE_CHECKING:
     from proxy.limiter.leases import Leases
     from proxy.limiter.link import Link
     from proxy.limiter.moves import Move
+    from proxy.limiter.overrides import Override, Place
     from proxy.limiter.store import Waiter
     from proxy.limiter.topology import Topology
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit, Limits
+    from proxy.policy.terms import Terms
     from proxy.policy.upstream_429 import Debt
 
 MAX_KEYS = 100_000  # of each limit, known and spent here each
@@ -74,7 +79,11 @@ class RedisStore:
         self.replicas = Replicas(secrets.token_hex(8).encode(), self._names, now)
         self.proven = Proven(max_keys)
         self._sharing = Sharing(self.proven, self._names)
-        self._session = Session(self._caches, self.replicas, self._sharing, self._names, timeout)
+        self._overrides = Overrides(self._caches)
+        self._overridden = self._overrides.by_key
+        self._override_notes = OverrideNotes(self._names, self._overrides, now)
+        shared = self._sharing, self._override_notes
+        self._session = Session(self._caches, self.replicas, shared, self._names, timeout)
         self._topology = self._topology_by(dialler)
         self._links, self._mask = self._topology.links, self._topology.mask
         self._dispatcher = Dispatcher(self._topology, self.replicas, self.figures, timeout, now)
@@ -85,6 +94,10 @@ class RedisStore:
 
     def take(self, charges: Sequence[Charge], waiter: Waiter) -> Decision | None:
         """`Dispatcher.add`, written out for a single charge: nearly every request has one."""
+        if self._overridden:
+            charges, refusal = self._overrides.apply(charges, self._now_us())
+            if refusal is not None:
+                return refusal
         if len(charges) != 1:
             return self._take_all(charges, waiter)
         charge = charges[0]
@@ -215,6 +228,7 @@ class RedisStore:
         self._caches.configure(limits, self.max_keys, None if is_enough else self._now_us())
         self.proven.most = self.max_keys
         self._sharing.is_wanted = limits.vouches
+        self._overrides.reconfigure()
         if self.replicas.count_by(limits.fingerprint):
             for link in self._topology.all():
                 link.beat_now()
@@ -227,12 +241,11 @@ class RedisStore:
             for link in links:
                 count += await self._reset_at(link, limit.name, key)
         except TroubleError as trouble:
-            raise ResetError(str(trouble)) from None
+            raise UnreachableError(str(trouble)) from None
         return count
 
     async def _reset_at(self, link: Link, limit: str, key: bytes) -> int:
-        if link.state != UP:
-            raise link.trouble or TroubleError("connection", f"store.url: {link.name} is not connected")
+        _assert_up(link)
         if key:
             count = await resets.delete(link, [self._names.bucket(limit, shard_of(key), key)])
         else:
@@ -240,6 +253,42 @@ class RedisStore:
         await resets.tell(link, self._names.resets(link.shards[0]), resets.note(limit, key))
         self._caches.forget(limit, key)
         return count
+
+    async def debt(self, terms: Terms, key: bytes) -> int:
+        link = self._links[shard_of(key) & self._mask]
+        try:
+            _assert_up(link)
+            moment = await link.ask_for(command(b"TIME"))
+            record = await link.ask_for(command(b"GET", self._names.bucket(terms.name, shard_of(key), key)))
+            return debt_in(record, terms, server_time(moment, link.name))
+        except TroubleError as trouble:
+            raise UnreachableError(str(trouble)) from None
+
+    # --- overrides ---
+
+    def override(self, place: Place) -> tuple[Override, float] | None:
+        now_us = self._now_us()
+        found = self._overrides.find(*place, now_us)
+        return (found, (found.until_us - now_us) / 1e6) if found is not None else None
+
+    async def put_override(self, place: Place, override: Override, seconds: float) -> None:
+        try:
+            await self._override_notes.put(self._override_link(), place, override, int(seconds * 1e6))
+        except TroubleError as trouble:
+            raise UnreachableError(str(trouble)) from None
+
+    async def release(self, place: Place) -> bool:
+        try:
+            return await self._override_notes.release(self._override_link(), place)
+        except TroubleError as trouble:
+            raise UnreachableError(str(trouble)) from None
+
+    def _override_link(self) -> Link:
+        link = self._links[SHARD & self._mask]
+        _assert_up(link)
+        return link
+
+    # --- life ---
 
     async def start(self) -> None:
         """Returns when Redis was reached or has failed once; without it, limits are decided here."""
@@ -252,6 +301,7 @@ class RedisStore:
     def sweep(self) -> None:
         self._dispatcher.sweep()
         self._caches.sweep(self._now_us())
+        self._overrides.sweep(self._now_us())
 
     @property
     def timeout(self) -> float:
@@ -293,6 +343,12 @@ def _next(move: Move | None) -> dict[str, object]:
 
 def _servers(topology: Topology) -> dict[str, object]:
     return {link.name: _link_status(link) for link in topology.all()}
+
+
+def _assert_up(link: Link) -> None:
+    """Raises TroubleError."""
+    if link.state != UP:
+        raise link.trouble or TroubleError("connection", f"store.url: {link.name} is not connected")
 
 
 def _link_status(link: Link) -> dict[str, object]:

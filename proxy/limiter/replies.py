@@ -34,7 +34,7 @@ def are_numbers(reply: Sequence[Any], count: int) -> bool:
 
 def numbers(reply: Any, count: int, server: str) -> list[int]:
     """Raises TroubleError."""
-    if type(reply) is not list or not are_numbers(reply, count):
+    if type(reply) is not list or ((reply or count) and not are_numbers(reply, count)):
         raise misunderstood(server)
     return reply
 
@@ -44,6 +44,13 @@ def blobs(reply: Any, server: str) -> list[bytes]:
     if type(reply) is not list or not all(type(each) is bytes for each in reply):
         raise misunderstood(server)
     return reply
+
+
+def server_time(reply: Any, server: str) -> int:
+    """Of TIME, in microseconds. Raises TroubleError."""
+    if type(reply) is not list or len(reply) != 2 or not all(part.isdigit() for part in blobs(reply, server)):
+        raise misunderstood(server)
+    return int(reply[0][:12]) * 1_000_000 + int(reply[1][:6])
 
 
 def misunderstood(server: str) -> TroubleError:

@@ -1,7 +1,7 @@
 """What is said to a server of Redis when a connection to it opens, every second, and before it closes.
 
 First who we are, so that the server must write; then the script is left there and tried; at last the buckets
-are settled. What others have reset meanwhile comes with each answer. Knows nothing of requests.
+are settled. What others have reset, blocked or granted meanwhile comes before. Knows nothing of requests.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.limiter.batch import SCRIPT
+from proxy.limiter.override_notes import SHARD
 from proxy.limiter.records import GIVE_BACK, TAKE, pack_charge, pack_count, pack_head, pack_operation
 from proxy.limiter.resets import read_note
 from proxy.limiter.scripts import key_prefix
@@ -17,6 +18,7 @@ from proxy.limiter.settling import settle, settle_spent
 if TYPE_CHECKING:
     from proxy.limiter.cache import Caches
     from proxy.limiter.link import Link
+    from proxy.limiter.override_notes import OverrideNotes
     from proxy.limiter.proven import Sharing
     from proxy.limiter.records import Names
     from proxy.limiter.replicas import Replicas
@@ -26,12 +28,17 @@ class Session:
     """The same for all links of a store; `Link` is its counterpart."""
 
     def __init__(
-        self, caches: Caches, replicas: Replicas, sharing: Sharing, names: Names, timeout: float
+        self,
+        caches: Caches,
+        replicas: Replicas,
+        shared: tuple[Sharing, OverrideNotes],
+        names: Names,
+        timeout: float,
     ) -> None:
         self.timeout = timeout  # seconds for a call; may be changed at any time
         self._caches = caches
         self._replicas = replicas
-        self._sharing = sharing
+        self._sharing, self._overrides = shared
         self._names = names
 
     async def open(self, link: Link) -> None:
@@ -67,6 +74,8 @@ class Session:
             found = read_note(note)
             if found is not None:  # a stranger's is passed over
                 self._caches.forget(*found)
+        if SHARD in link.shards:
+            await self._overrides.read(link)
 
     def _rehearsal(self, link: Link) -> bytes:
         """Takes a token and gives it back: what the user may not do shows before requests depend on it."""

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.config.sections.store import StoreSettings
+    from proxy.limiter.overrides import Override, Place
     from proxy.limiter.proven import Proven
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit, Limits
+    from proxy.policy.terms import Terms
     from proxy.policy.upstream_429 import Debt
     from proxy.policy.vouching import Word
 
@@ -46,8 +48,12 @@ def obey(store: Store, word: Word) -> None:
         store.take([charge], NOBODY)
 
 
-class ResetError(Exception):
-    """Nothing can be reset now; the message says why."""
+class UnreachableError(Exception):
+    """Nothing can be told of buckets now, or be done to them; the message says why."""
+
+
+class CrowdedError(Exception):
+    """So many keys are blocked or have a grant that there is no room for another."""
 
 
 class Store(Protocol):
@@ -80,8 +86,23 @@ class Store(Protocol):
     async def reset(self, limit: Limit, key: bytes) -> int:
         """Fills a bucket up, or without a key all of the limit's; how many were not full.
 
-        Raises ResetError.
+        Raises UnreachableError.
         """
+
+    async def debt(self, terms: Terms, key: bytes) -> int:
+        """What is missing in a bucket, in units of the terms; nothing changes. Raises UnreachableError."""
+
+    def override(self, place: Place) -> tuple[Override, float] | None:
+        """Whether a key is blocked or has a grant, and for how many seconds."""
+
+    async def put_override(self, place: Place, override: Override, seconds: float) -> None:
+        """Here at once, on other replicas within a beat, in place of the one before; its moment is set here.
+
+        Raises UnreachableError and CrowdedError.
+        """
+
+    async def release(self, place: Place) -> bool:
+        """Whether the key was blocked or had a grant. Raises UnreachableError."""
 
     async def start(self) -> None: ...
 

@@ -21,6 +21,7 @@ STORE: Final = "store"
 DENIAL_CACHE: Final = "denial_cache"
 LOCAL: Final = "local"
 LEASE: Final = "lease"
+BLOCK: Final = "block"
 
 
 class Charge:

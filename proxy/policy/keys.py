@@ -85,6 +85,19 @@ class KeyEntry:
             return None
         return self.hashed(_joined(values) if len(values) > 1 else values[0] or b"")
 
+    def texts_of(self, named: Mapping[str, str]) -> list[bytes]:
+        """Of whom an operator names: what plans may name them by. `key_of` has found them good."""
+        return [
+            text
+            for part in self._parts
+            for text in texts_of(
+                part,
+                named_value(part, named[str(part)], self._ipv6_prefix) or b"",
+                named[str(part)],
+                self._ipv6_prefix,
+            )
+        ]
+
 
 class Partition:
     """A limit's list of key entries, ready to be asked."""
@@ -190,6 +203,10 @@ class Partition:
     def key_of(self, named: Mapping[str, str]) -> bytes | None:
         """The key of who has these values, such as `{"client-ip": ...}`; None if nobody has."""
         return next(filter(None, (entry.key_of(named) for entry in self.entries)), None)
+
+    def texts_of(self, named: Mapping[str, str]) -> list[bytes]:
+        """What plans may name them by."""
+        return next((entry.texts_of(named) for entry in self.entries if entry.key_of(named)), [])
 
 
 def hasher(secret: bytes, kind: str, name: bytes = b"") -> Hasher:

@@ -149,6 +149,11 @@ class Limit:
             return of_cost[0]
         return of_cost[(key[-2] << 8 | key[-1]) >= self._enforced]
 
+    def usual_terms(self, plans: int) -> Terms:
+        """Of a request that costs what most do."""
+        number = next((number for bit, number in self._plans if bit & plans), -1)
+        return self._terms[number][-1][self.is_shadow]
+
     def __iter__(self) -> Iterator[Terms]:
         """All terms that a request may be charged by."""
         every = [terms for of_rate in self._terms for of_cost in of_rate for terms in of_cost]
@@ -237,6 +242,13 @@ class Limits:
             known = self._plans_known.get(key)
             plans = self._find_plans(limit.partition, head, client, key) if known is None else known
         return limit.terms_of(head, key, plans)
+
+    def usual_terms(self, limit: Limit, key: bytes, texts: Iterable[bytes]) -> Terms:
+        """Of a key, and of the texts it was hashed from as far as they are known."""
+        plans = self._plans_known.get(key, 0)
+        for text in texts:
+            plans |= self._plans.bits_of(text)
+        return limit.usual_terms(plans)
 
     def _find_plans(self, partition: Partition, head: RequestHead, client: str, key: bytes) -> int:
         """By the values that the key was hashed from."""

@@ -20,6 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.config.settings import Settings
+from proxy.config.units import parse_rate
+from proxy.limiter.overrides import Override
 from proxy.limiter.store import Store
 from proxy.policy.decision import Charge, Decision
 from proxy.policy.limits import Limit, Limits, compile_limits
@@ -85,6 +87,18 @@ def configured(bench: Bench, *each) -> Limits:
     compiled = limits(*each)
     bench.store.configure(compiled)
     return compiled
+
+
+BLOCK = Override(0)
+HOUR = 3600.0
+
+
+def grant(rate: str, burst: int) -> Override:
+    return Override(0, parse_rate(rate), burst)
+
+
+async def fates(store: Store, limit: Limit, user: bytes, count: int) -> list[bool]:
+    return [(await take(store, Charge(limit.terms, user))).is_admitted for _ in range(count)]
 
 
 def with_plan(bench: Bench, own: dict, plan: dict) -> Limit:
@@ -479,6 +493,175 @@ class StoreContract:
 
         assert count >= 20
         assert [[each.remaining for each in decision.verdicts] for decision in after] == [[1, 0]] * 20
+
+    # --- look ---
+
+    async def test_look_tells_what_the_next_request_would_find(self, bench):
+        """And changes nothing, not even for a bucket that is full."""
+        (limit,) = configured(bench, {"rate": "60/h", "burst": 3})
+        user = new_user()
+        seen = [await bench.store.debt(limit.terms, user) for _ in range(2)]
+        for _ in range(2):
+            await take(bench.store, Charge(limit.terms, user))
+        seen += [await bench.store.debt(limit.terms, user) for _ in range(2)]
+        after = await take(bench.store, Charge(limit.terms, user))
+
+        minute = limit.terms.interval
+        assert seen[:2] == [0, 0]
+        assert 1.9 * minute < seen[3] <= seen[2] <= 2 * minute
+        assert after.verdicts[0].remaining == 0
+        assert await bench.store.debt(limit.terms, user) > 2.9 * minute
+
+    async def test_look_counts_a_bucket_by_the_terms_it_is_asked_for(self, bench):
+        """Two of three tokens are gone, whatever the rate; a bucket that was emptied stays so."""
+        limit = with_plan(bench, {"rate": "60/h", "burst": 3}, {"rate": "7200/h", "burst": 9})
+        plan, own = limit
+        user = new_user()
+        for _ in range(2):
+            await take(bench.store, Charge(own, user))
+
+        assert 1.5 * plan.interval < await bench.store.debt(plan, user) <= 2 * plan.interval
+
+    async def test_look_sees_a_bucket_that_is_closed(self, bench):
+        (limit,) = configured(bench, {"name": "shut", "rate": "15/s", "on_upstream_429": "drain"})
+        user = new_user()
+        await take(bench.store, Charge(limit.terms, user))
+        bench.store.empty([(Charge(limit.terms, user), debt_for(limit, 30))])
+        await take(bench.store, Charge(limit.terms, new_user()))  # behind what was sent for nobody
+        debt = await bench.store.debt(limit.terms, user)
+        assert 29 < (debt - limit.terms.burst_units + limit.terms.cost_units) / limit.terms.scale / 1e6 <= 30
+
+    # --- overrides ---
+
+    async def test_blocked_key_is_refused_for_what_is_left(self, bench):
+        """At once, alone, and without a token; release lets it pass as if nothing had been."""
+        settings = {"rate": "60/h", "burst": 3}
+        limit, other = configured(bench, settings, settings)
+        ada, bob = new_user(), new_user()
+        await bench.store.put_override((limit.name, ada), BLOCK, 600)
+        refused = await take(bench.store, Charge(other.terms, bob), Charge(limit.terms, ada))
+        beside = await fates(bench.store, limit, bob, 1) + await fates(bench.store, other, ada, 1)
+        told = bench.store.override((limit.name, ada))
+        released = [await bench.store.release((limit.name, ada)) for _ in range(2)]
+        after = await take(bench.store, Charge(other.terms, bob), Charge(limit.terms, ada))
+
+        assert (refused.is_admitted, refused.via) == (False, "block")
+        assert [verdict.limit for verdict in refused.refusals] == [limit]
+        assert 599 < refused.refusals[0].retry_after <= 600
+        assert beside == [True, True]
+        assert told is not None and told[0].is_block and 599 < told[1] <= 600
+        assert released == [True, False]
+        assert [verdict.remaining for verdict in after.verdicts] == [2, 2]
+        assert bench.store.override((limit.name, ada)) is None
+
+    async def test_block_ends_by_itself(self, bench):
+        (limit,) = configured(bench, {"rate": "60/h", "burst": 3})
+        user = new_user()
+        await bench.store.put_override((limit.name, user), BLOCK, HOUR)
+        during = await fates(bench.store, limit, user, 1)
+        await bench.store.put_override((limit.name, user), BLOCK, 0.001)
+        await bench.advance(0.1)
+
+        assert during + await fates(bench.store, limit, user, 1) == [False, True]
+
+    @pytest.mark.parametrize("way", [{"mode": "shadow"}, {"enforce": "0%"}, {"enforce": "50%"}])
+    async def test_block_is_meant_in_shadow_too(self, bench, way):
+        (limit,) = configured(bench, {"rate": "60/h", "burst": 3, **way})
+        user = new_user()
+        await bench.store.put_override((limit.name, user), BLOCK, HOUR)
+        refused = [await take(bench.store, Charge(terms, user)) for terms in limit]
+
+        assert [decision.is_admitted for decision in refused] == [False] * len(refused)
+        assert all(3598 < decision.refusals[0].retry_after <= 3600 for decision in refused)
+
+    async def test_grant_gives_another_rate_and_burst(self, bench):
+        """The debt stays; whoever was refused passes at once, and nobody else does."""
+        (limit,) = configured(bench, {"rate": "1/h", "burst": 2})
+        ada, bob = new_user(), new_user()
+        before = [await fates(bench.store, limit, user, 3) for user in (ada, bob)]
+        await bench.store.put_override((limit.name, ada), grant("1/h", 5), HOUR)
+        after = [await fates(bench.store, limit, user, 4) for user in (ada, bob)]
+        decision = await take(bench.store, Charge(limit.terms, ada))
+
+        assert before == [[True, True, False]] * 2
+        assert after == [[True] * 3 + [False], [False] * 4]
+        assert decision.verdicts[0].terms.burst == 5
+        assert 3590 < decision.verdicts[0].retry_after <= 3600
+
+    async def test_grant_may_also_slow_down(self, bench):
+        (limit,) = configured(bench, {"rate": "100/s"})
+        user = new_user()
+        await bench.store.put_override((limit.name, user), grant("1/h", 1), HOUR)
+
+        assert await fates(bench.store, limit, user, 3) == [True, False, False]
+
+    async def test_last_override_is_the_one_that_counts(self, bench):
+        """However they follow each other; and one release ends it."""
+        (limit,) = configured(bench, {"rate": "1/h", "burst": 1})
+        user = new_user()
+        place = limit.name, user
+        seen = []
+        for override in (grant("1/h", 2), BLOCK, grant("1/h", 3)):
+            await bench.store.put_override(place, override, HOUR)
+            seen += await fates(bench.store, limit, user, 1)
+        await bench.store.release(place)
+
+        assert seen == [True, False, True]
+        assert await fates(bench.store, limit, user, 1) == [False]
+
+    async def test_limit_counts_again_when_a_grant_is_over(self, bench):
+        """By its own rate; what refilled faster meanwhile is there."""
+        (limit,) = configured(bench, {"rate": "1/h", "burst": 2})
+        user = new_user()
+        used = await fates(bench.store, limit, user, 3)
+        await bench.store.put_override((limit.name, user), grant("50/s", 3), HOUR)
+        await bench.advance(0.1)
+        used += await fates(bench.store, limit, user, 1)
+        await bench.store.put_override((limit.name, user), grant("50/s", 3), 0.001)
+        await bench.advance(0.1)
+        after = await fates(bench.store, limit, user, 3)
+
+        assert used == [True, True, False, True]
+        assert after[0] and not after[2]
+
+    async def test_grant_keeps_costs_and_gives_them_back(self, bench):
+        costs = [{"match": {"methods": ["POST"]}, "cost": 3}, {"cost": 1}]
+        (limit,) = configured(bench, {"rate": "1/h", "burst": 3, "cost": costs})
+        dear, cheap = limit
+        user = new_user()
+        await bench.store.put_override((limit.name, user), grant("1/h", 6), HOUR)
+        first = await take(bench.store, Charge(dear, user))
+        second = await take(bench.store, Charge(cheap, user), Charge(cheap, new_user()))
+        bench.store.give_back([first.verdicts[0].charge])
+
+        assert [first.verdicts[0].remaining, second.verdicts[0].remaining] == [3, 2]
+        assert (await take(bench.store, Charge(dear, user))).verdicts[0].remaining == 2
+
+    async def test_overrides_outlive_a_reload(self, bench):
+        """Also one that puts another limit in front, and changes the rate."""
+        each = {"name": "kept", "rate": "1/h", "burst": 1}
+        (limit,) = configured(bench, each)
+        ada, bob = new_user(), new_user()
+        await bench.store.put_override((limit.name, ada), BLOCK, HOUR)
+        await bench.store.put_override((limit.name, bob), grant("1/h", 3), HOUR)
+        used = await fates(bench.store, limit, bob, 1)
+        _, limit = configured(bench, {"name": "new"}, each | {"burst": 2})
+
+        assert await fates(bench.store, limit, ada, 1) == [False]
+        assert used + await fates(bench.store, limit, bob, 3) == [True] * 3 + [False]
+
+    async def test_override_of_one_limit_is_none_of_another(self, bench):
+        """Though both know the client by the same key; nor does it matter that a name begins like another."""
+        per, per_user = configured(
+            bench, {"name": "per", "rate": "1/h", "burst": 3}, {"name": "per-user", "rate": "1/h", "burst": 3}
+        )
+        user = new_user()
+        await bench.store.put_override((per.name, user), BLOCK, HOUR)
+        await bench.store.put_override((per_user.name, user), grant("1/h", 9), HOUR)
+        await bench.store.release((per.name, user))
+
+        assert (await take(bench.store, Charge(per.terms, user))).verdicts[0].remaining == 2
+        assert (await take(bench.store, Charge(per_user.terms, user))).verdicts[0].remaining == 8
 
     # --- reload and rest ---
 

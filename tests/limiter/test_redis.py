@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from proxy.config.sections.limits import LimitSettings
 from proxy.limiter.scripts import CALL_KEYS
 from proxy.limiter.settling import ROUND_KEYS
-from proxy.limiter.store import ResetError
+from proxy.limiter.store import UnreachableError
 from proxy.limiter.trouble import TroubleError
 from proxy.policy.fields import fields, refusal
 from proxy.policy.limits import compile_limits
@@ -507,7 +507,7 @@ async def test_nothing_is_reset_while_redis_is_down(redis: Redis) -> None:
         redis.kill()
         await ask(store, charge(limit))
         await until(lambda: not store.is_up, "it is noticed")
-        with pytest.raises(ResetError, match="store.url"):
+        with pytest.raises(UnreachableError, match="store.url"):
             await store.reset(limit, b"")
 
         assert not (await ask(store, charge(limit))).is_admitted

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.admin.app import admin_app
+from proxy.admin.buckets import KeyVerbs
 from proxy.admin.page import is_page
 from proxy.admin.sources import AdminSources
 from proxy.config.sections.front import AdminSettings
@@ -67,7 +68,7 @@ def test_names_every_field_of_the_access_log(tables):
 
 
 class Applier:
-    verbs = ("reset",)
+    verbs = KeyVerbs.verbs
 
 
 def test_names_every_path_of_the_admin_plane(tables):
@@ -84,5 +85,7 @@ def test_names_every_path_of_the_admin_plane(tables):
     page = {resource.canonical for resource in app.router.resources() if is_page(resource.canonical)}
 
     assert {
-        quoted(path)[0].removeprefix("POST ").replace("NAME", "{name}") for path, _ in tables["Admin plane"]
+        path.removeprefix("POST ").replace("NAME", "{name}")
+        for paths, _ in tables["Admin plane"]
+        for path in quoted(paths)
     } == {resource.canonical for resource in app.router.resources()} - page | {"/"}

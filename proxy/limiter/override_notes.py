@@ -1,0 +1,127 @@
+"""Overrides in Redis: one sorted set of a service, which every replica reads with each beat.
+
+It lives with shard 0, and is bounded in number and in time. What a server has lost, whoever knows it writes
+anew. Knows nothing of limits but their names.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from proxy.config.units import PERIODS_US, RATE_COUNT_MAX, Rate
+from proxy.limiter.overrides import Override
+from proxy.limiter.records import KEY_BYTES, OVERRIDE_MAX_US, UNITS_MAX
+from proxy.limiter.replies import blobs, misunderstood, numbers
+from proxy.limiter.resets import note, read_note
+from proxy.limiter.scripts import Script, key_prefix
+from proxy.limiter.store import CrowdedError
+from proxy.policy.gcra import reduced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.limiter.link import Link
+    from proxy.limiter.overrides import Overrides, Place
+    from proxy.limiter.records import Names
+
+SCRIPT = Script("overrides.lua")
+SHARD: Final = 0  # where the set lives
+BLOCKED: Final = b"block"
+_GRANTED = re.compile(rb"grant ([0-9]{1,10})/([0-9]{1,11}) ([0-9]{1,10})")
+
+
+class Reply(NamedTuple):
+    had_one: bool
+    is_kept: bool
+    found: dict[Place, Override]
+
+
+class OverrideNotes:
+    """Between Redis and what this process knows."""
+
+    def __init__(self, names: Names, overrides: Overrides, now: Callable[[], float]) -> None:
+        self._key = key_prefix(names.overrides(SHARD), 0)
+        self._overrides = overrides
+        self._now = now
+
+    async def read(self, link: Link) -> None:
+        """With each beat. Raises TroubleError."""
+        reply = await self._ask(link, b"0 0 ")
+        known = self._overrides
+        if not reply.is_kept and known.by_key:
+            reply = await self._restore(link, reply)
+        known.replace(reply.found)
+
+    async def _restore(self, link: Link, reply: Reply) -> Reply:
+        now_us = int(self._now() * 1e6)
+        for place in self._overrides.places():
+            override = self._overrides.find(*place, now_us)
+            if override is not None and place not in reply.found:
+                with suppress(CrowdedError):
+                    reply = await self._ask(link, _change(place, override, override.until_us - now_us))
+        return reply
+
+    async def put(self, link: Link, place: Place, override: Override, lifetime_us: int) -> None:
+        """Raises TroubleError, and CrowdedError."""
+        self._overrides.replace((await self._ask(link, _change(place, override, lifetime_us))).found)
+
+    async def release(self, link: Link, place: Place) -> bool:
+        """Whether there was one. Raises TroubleError."""
+        await self.read(link)  # what the server has lost must not come back from others afterwards
+        name = note(*place)
+        reply = await self._ask(link, b"0 %d %b" % (len(name), name))
+        had_one = self._overrides.put(place, None)
+        self._overrides.replace(reply.found)
+        return had_one or reply.had_one
+
+    async def _ask(self, link: Link, argument: bytes) -> Reply:
+        reply = await link.ask_for(SCRIPT.full_call([self._key], argument))
+        return _understood(reply, link.name, int(self._now() * 1e6))
+
+
+def _understood(reply: Any, server: str, now_us: int) -> Reply:
+    if type(reply) is not list or len(reply) != 5:
+        raise misunderstood(server)
+    status, is_kept, server_us = numbers(reply[:3], 3, server)
+    members = blobs(reply[3], server)
+    moments = numbers(reply[4], len(members), server)
+    if status < 0:
+        raise CrowdedError
+    found: dict[Place, Override] = {}
+    for member, moment in zip(members, moments, strict=True):
+        left_us = min(moment - server_us, OVERRIDE_MAX_US)
+        read = read_override(member, now_us + left_us)
+        if read is not None:  # a stranger's is passed over
+            found[read[0]] = read[1]
+    return Reply(status == 1, is_kept == 1, found)
+
+
+def _change(place: Place, override: Override, lifetime_us: int) -> bytes:
+    name = note(*place)
+    return b"%d %d %b%b" % (lifetime_us, len(name), name, _words(override))
+
+
+def _words(override: Override) -> bytes:
+    rate = override.rate
+    return BLOCKED if rate is None else b"grant %d/%d %d" % (rate.count, rate.period_us, override.burst)
+
+
+def read_override(member: bytes, until_us: int) -> tuple[Place, Override] | None:
+    """None if it is none of ours."""
+    end = member.find(b":") + 1 + KEY_BYTES
+    place, words = read_note(member[:end]), member[end:]
+    if place is None or not place[1]:
+        return None
+    if words == BLOCKED:
+        return place, Override(until_us)
+    granted = _GRANTED.fullmatch(words)
+    if granted is None:
+        return None
+    count, period_us, burst = map(int, granted.groups())
+    if not 1 <= count <= RATE_COUNT_MAX or period_us not in PERIODS_US or not burst:
+        return None
+    if burst * reduced(count, period_us)[0] > UNITS_MAX:
+        return None
+    return place, Override(until_us, Rate(count, period_us), burst)

@@ -1,0 +1,182 @@
+"""Overrides where buckets are in Redis: every replica has them, no outage loses them, no stranger makes them. What all
+stores do with them is in contract.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.limiter.memory import MemoryStore
+from proxy.limiter.override_notes import read_override
+from proxy.limiter.overrides import OVERRIDES_MAX, Override
+from proxy.limiter.store import CrowdedError, UnreachableError
+from tests.limiter.asking import ask, bucket, charge, limit_of, limits_of, store_at
+from tests.limiter.contract import BLOCK, HOUR, fates, grant
+from tests.support.patience import until
+
+if TYPE_CHECKING:
+    from tests.support.redis_servers import Redis
+
+LIMITS = limits_of({"name": "per-user", "rate": "1/h", "burst": 2})
+(LIMIT,) = LIMITS
+ADA, BOB, EVE = map(bucket, ("ada", "bob", "eve"))
+SET = b"weir:2:{0}:overrides"
+WEEK = 7 * 24 * 3600
+
+
+async def test_every_replica_has_them_within_a_beat(redis: Redis) -> None:
+    """Who starts later as well; and a release reaches them too."""
+    async with store_at(redis.url, LIMITS) as one, store_at(redis.url, LIMITS) as other:
+        await one.put_override((LIMIT.name, ADA), BLOCK, HOUR)
+        await one.put_override((LIMIT.name, BOB), grant("1/h", 3), HOUR)
+        await until(lambda: other.override((LIMIT.name, BOB)), "the other has heard of it")
+        async with store_at(redis.url, LIMITS) as third:
+            seen = [await fates(store, LIMIT, ADA, 1) for store in (one, other, third)]
+            shared = [await fates(store, LIMIT, BOB, 1) for store in (one, other, third, one)]
+            await third.release((LIMIT.name, ADA))
+            await until(lambda: not one.override((LIMIT.name, ADA)), "the release is heard of")
+
+            assert seen == [[False]] * 3
+            assert shared == [[True], [True], [True], [False]]
+            assert await fates(one, LIMIT, ADA, 1) == [True]
+
+
+async def test_what_redis_lost_comes_back(redis: Redis) -> None:
+    """But for what was released."""
+    async with store_at(redis.url, LIMITS) as store:
+        await store.put_override((LIMIT.name, ADA), BLOCK, HOUR)
+        await store.put_override((LIMIT.name, BOB), grant("1/h", 9), HOUR)
+        redis.ask("FLUSHALL")
+        await store.release((LIMIT.name, BOB))
+        async with store_at(redis.url, LIMITS) as later:
+            found = later.override((LIMIT.name, ADA))
+
+            assert found is not None
+            assert found[0].is_block
+            assert HOUR - 60 < found[1] <= HOUR
+            assert later.override((LIMIT.name, BOB)) is None
+
+
+async def test_block_and_grant_hold_without_redis(redis: Redis) -> None:
+    """They cannot be changed then, and nothing can be looked at."""
+    async with store_at(redis.url, LIMITS) as store:
+        await store.put_override((LIMIT.name, ADA), BLOCK, HOUR)
+        await store.put_override((LIMIT.name, BOB), grant("1/h", 4), HOUR)
+        redis.kill()
+        await until(lambda: not store.is_up, "the loss is noticed")
+        decision = await ask(store, charge(LIMIT))
+        granted = await fates(store, LIMIT, BOB, 5)
+
+        assert (decision.is_admitted, decision.via) == (False, "block")
+        assert granted == [True] * 4 + [False]
+        for call in (
+            store.put_override((LIMIT.name, EVE), BLOCK, HOUR),
+            store.release((LIMIT.name, ADA)),
+            store.debt(LIMIT.terms, EVE),
+        ):
+            with pytest.raises(UnreachableError, match="store.url"):
+                await call
+        assert store.override((LIMIT.name, EVE)) is None
+
+
+async def test_refusal_known_before_a_grant_does_not_outlive_it(redis: Redis) -> None:
+    """Nor what was known before the grant, when it is over."""
+    async with store_at(redis.url, LIMITS) as store:
+        before = await fates(store, LIMIT, ADA, 4)
+        await store.put_override((LIMIT.name, ADA), grant("1000000/s", 2), HOUR)
+        during = await fates(store, LIMIT, ADA, 1)
+        await store.release((LIMIT.name, ADA))
+
+        assert before == [True, True, False, False]
+        assert during == [True]
+        assert (await fates(store, LIMIT, ADA, 1)) == [True]
+
+
+async def test_number_of_them_is_bounded(redis: Redis) -> None:
+    """In Redis, whoever wrote them; one that is there may still be changed, and released."""
+    members = {b"per-user:" + bucket(number) + b"block": 4e15 for number in range(OVERRIDES_MAX)}
+    redis.client().zadd(SET, members)
+    async with store_at(redis.url, LIMITS) as store:
+        with pytest.raises(CrowdedError):
+            await store.put_override((LIMIT.name, EVE), BLOCK, HOUR)
+        await store.put_override((LIMIT.name, bucket(7)), grant("1/h", 5), HOUR)
+        found = store.override((LIMIT.name, bucket(7)))
+        far = store.override((LIMIT.name, bucket(8)))
+        await store.release((LIMIT.name, bucket(7)))
+        await store.put_override((LIMIT.name, EVE), BLOCK, HOUR)
+
+        assert found is not None
+        assert not found[0].is_block
+        assert far is not None
+        assert far[1] <= WEEK
+        assert await fates(store, LIMIT, EVE, 1) == [False]
+
+
+async def test_number_of_them_is_bounded_in_memory() -> None:
+    """What is over makes room."""
+    now_us = 0
+    store = MemoryStore(lambda: now_us)
+    store.configure(LIMITS)
+    for number in range(OVERRIDES_MAX):
+        await store.put_override((LIMIT.name, bucket(number)), BLOCK, 60)
+    await store.put_override((LIMIT.name, bucket(7)), BLOCK, HOUR)
+    with pytest.raises(CrowdedError):
+        await store.put_override((LIMIT.name, EVE), BLOCK, HOUR)
+    now_us = 61_000_000
+    await store.put_override((LIMIT.name, EVE), BLOCK, HOUR)
+
+    assert store.override((LIMIT.name, bucket(7))) is not None
+    assert store.override((LIMIT.name, bucket(8))) is None
+
+
+async def test_key_of_another_type_is_in_nobodys_way(redis: Redis) -> None:
+    redis.ask("SET", SET, "what?")
+    async with store_at(redis.url, LIMITS) as store:
+        assert store.is_up
+        await store.put_override((LIMIT.name, ADA), BLOCK, HOUR)
+        assert await fates(store, LIMIT, ADA, 1) == [False]
+
+
+async def test_members_of_strangers_are_passed_over(redis: Redis) -> None:
+    """They neither block nor grant."""
+    for member in (b"per-user", b"per-user:short", b"per-user:" + ADA + b"blocked", b"x" * 500):
+        redis.ask("ZADD", SET, b"4e15", member)
+    async with store_at(redis.url, LIMITS) as store:
+        assert store.is_up
+        assert await fates(store, LIMIT, ADA, 1) == [True]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"",
+        b"grant",
+        b"grant 1/1000000",
+        b"grant 0/1000000 5",
+        b"grant 5/0 5",
+        b"grant 5/17 5",
+        b"grant 1/1000000 0",
+    ]
+    + [b"grant 9999999999/1000000 5", b"grant 1/86400000000 1000000000", b"grant -1/1000000 5", b"block\n"],
+)
+def test_override_that_no_weir_wrote_is_none(words: bytes) -> None:
+    assert read_override(b"per-user:" + ADA + words, 1) is None
+
+
+def test_override_of_a_key_with_a_colon_is_read() -> None:
+    key = b":" * 16
+
+    assert read_override(b"a:" + key + b"block", 5) == (("a", key), Override(5))
+
+
+def test_granted_terms_are_bounded() -> None:
+    """However many different grants there were, one after the other."""
+    limit = limit_of("1/h", burst=1)
+    store = MemoryStore(lambda: 0)
+    store.configure([limit])
+    for burst in range(2, 2 * 1000 + 100):
+        store._overrides.put((limit.name, ADA), Override(10**9, grant("1/h", burst).rate, burst))
+        store.take([charge(limit)], None)
+
+    assert len(store._by_terms) <= 1001
