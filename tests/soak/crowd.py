@@ -1,6 +1,6 @@
 """Who asks during the soak: people whose every answer is looked at, and hostile ones.
 
-Knows nothing of what else happens, but for `Soak.is_forgiven`: a killed server may break what it was answering.
+Knows nothing of what else happens, but for `is_forgiven`: a server that ends may break what it was answering.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WITHIN = 20.0
 class People:
     """Each of the kinds of request, with what must come."""
 
-    def __init__(self, port: int, is_forgiven: Callable[[], bool]) -> None:
+    def __init__(self, port: int, is_forgiven: Callable[[str], bool]) -> None:
         self.port = port
         self.is_forgiven = is_forgiven
         self.statuses: Counter[str] = Counter()
@@ -113,7 +113,7 @@ class People:
         return response.value("Connection") != b"close"
 
     def _note(self, kind: str, what: str) -> None:
-        if self.is_forgiven():
+        if self.is_forgiven(kind):
             self.forgiven[f"{kind} {what[:40]}"] += 1
         elif not self.is_over:
             self.wrong.append(f"{kind}: {what}")

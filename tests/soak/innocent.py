@@ -1,6 +1,7 @@
 """A client that means well, in a process of its own: `python -m tests.soak.innocent PORT`, until SIGTERM.
 
-It asks for what Weir answers by itself, so that its waits are those of Weir's loop; then it prints them as JSON.
+It asks for what Weir answers by itself, so that its waits are those of Weir's loop; then it prints them as JSON, and by
+how much its own sleeps were too long: so busy was the machine.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import time
 from collections import Counter
 
+PAUSE_SECONDS = 0.02
 REQUEST = b"GET /nowhere/else HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -33,6 +35,7 @@ def main(port: int) -> None:
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     waits: list[float] = []
+    overslept: list[float] = []
     statuses: Counter[str] = Counter()
     sock = None
     while not ended:
@@ -48,8 +51,10 @@ def main(port: int) -> None:
         if not stays and sock is not None:
             sock.close()
             sock = None
-        time.sleep(0.02)
-    print(json.dumps({"waits": sorted(waits), "statuses": statuses}))
+        begun = time.monotonic()
+        time.sleep(PAUSE_SECONDS)
+        overslept.append(time.monotonic() - begun - PAUSE_SECONDS)
+    print(json.dumps({"waits": sorted(waits), "overslept": overslept, "statuses": statuses}))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tests.support.weir import ROOT, Weir
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FORGIVEN_SECONDS = 1.0  # after a server was killed: what it was answering is broken off
+FORGIVEN_SECONDS = 1.0  # after the end of a server
 MEMORY_BYTES = 16 * 1024 * 1024  # growth that is none: buffers of what is under way differ by so much
 WAIT_SECONDS = 0.02  # for an innocent client; on a machine that others use too, nearly always
 
@@ -55,7 +55,8 @@ class Soak:
         self.services: list[subprocess.Popen[bytes]] = []
         self.redis = RedisServer(folder, free_port())
         self.weir = Weir(folder)
-        self._killed_at = -FORGIVEN_SECONDS
+        self._ended_at = -FORGIVEN_SECONDS  # of the last server to end
+        self._was_killed = False
         self._counts: dict[str, int] = {"restarts": 0, "kills": 0, "reloads": 0, "outages": 0}
         self._is_over = False
 
@@ -111,8 +112,7 @@ class Soak:
         for number, is_kill in cycle(((0, False), (1, True), (0, False), (1, False))):
             await asyncio.sleep(self.plan.every * 0.7)
             service = self.services[number]
-            if is_kill:
-                self._killed_at = time.monotonic()
+            self._ended_at, self._was_killed = time.monotonic(), is_kill
             service.send_signal(signal.SIGKILL if is_kill else signal.SIGTERM)
             await asyncio.to_thread(service.wait)
             self._counts["kills" if is_kill else "restarts"] += 1
@@ -135,8 +135,11 @@ class Soak:
             await asyncio.to_thread(self.redis.start)
             self._counts["outages"] += 1
 
-    def _is_forgiven(self) -> bool:
-        return time.monotonic() - self._killed_at < FORGIVEN_SECONDS
+    def _is_forgiven(self, kind: str) -> bool:
+        """Killed, a server breaks what it was answering. One that ends well closes connections at rest, and a POST may be
+        on its way on one of them: nobody may send it again."""
+        is_recent = time.monotonic() - self._ended_at < FORGIVEN_SECONDS
+        return is_recent and (self._was_killed or kind == "post")
 
     def _write(self, burst: int) -> None:
         self.weir.write_config(
@@ -166,8 +169,9 @@ class Soak:
         verdict = Verdict(faults=people.wrong[:20])
         claim = _claims(verdict)
         waits = innocent["waits"]
-        late = sum(wait > WAIT_SECONDS for wait in waits)
-        claim(bool(waits) and late <= len(waits) * (1 - self.plan.share_in_time), f"{late} innocent waits")
+        late, unmoved = _share(waits), _share(innocent["overslept"])
+        most = 1 - self.plan.share_in_time + 2 * unmoved  # the machine itself may be too busy
+        claim(late <= most, f"{late:.2%} of an innocent client's waits are long, {unmoved:.2%} of its sleeps")
         claim(innocent["statuses"].keys() == {"404"}, f"innocent: {innocent['statuses']}")
         claim(after[0] - before[0] <= max(MEMORY_BYTES, before[0] / 5), f"memory grew: {before} {after}")
         with contextlib.suppress(AssertionError):
@@ -184,6 +188,8 @@ class Soak:
             **self._counts,
             "memory_mib": [round(size[0] / 2**20, 1) for size in (before, after)],
             "descriptors": [before[1], after[1]],
+            "innocent_late": round(late, 5),
+            "machine_late": round(unmoved, 5),
             "innocent_ms": [round(waits[int(len(waits) * share)] * 1e3, 1) for share in (0.5, 0.99, 0.9999)],
         }
         return verdict
@@ -191,6 +197,11 @@ class Soak:
     def _rests(self) -> float:
         metrics = self.weir.metrics()
         return metrics.total("weir_connections", side="downstream")
+
+
+def _share(waits: list[float]) -> float:
+    """Of those that are too long."""
+    return sum(wait > WAIT_SECONDS for wait in waits) / len(waits)
 
 
 def _claims(verdict: Verdict) -> Callable[[bool, str], None]:
