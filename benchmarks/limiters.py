@@ -31,6 +31,7 @@ PATIENCE = 60.0  # seconds that a child may take with frozen Redis
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limiters")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", nargs="*", default=["figures", "outages"], choices=["figures", "outages"])
     parser.add_argument("--child", nargs=4, metavar=("WHAT", "PEER", "STORE", "AT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -40,16 +41,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="weir-limiters-") as folder:
         place = field.Field(Path(folder))
         try:
-            print("| | CPU us, memory | CPU us, Redis | admitted of a burst of 100 by 4 processes |")
-            print("| --- | ---: | ---: | ---: |")
-            for peer in PEERS:
-                print(_figures(place, python, peer, options.rounds), flush=True)
-            print(
-                f"\n| of {OUTAGE_CALLS} requests | Redis killed | frozen | full |\n| --- | --- | --- | --- |"
-            )
-            for peer in PEERS:
-                found = [_outage(place, python, peer, kind) for kind in ("killed", "frozen", "full")]
-                print(f"| {peer} | {' | '.join(found)} |", flush=True)
+            if "figures" in options.parts:
+                _compare(place, python, options.rounds)
+            if "outages" in options.parts:
+                _break(place, python)
         finally:
             place.stop_all()
 
@@ -57,6 +52,20 @@ def main() -> None:
 def _be_child(what: str, peer: str, store: str, at: str) -> None:
     do = {"cost": lambda: cost(peer, store), "burst": lambda: burst(peer, store, BURST, float(at))}
     print(json.dumps(asyncio.run(do.get(what, lambda: outage(peer, store))())), flush=True)
+
+
+def _compare(place: field.Field, python: Path, rounds: int) -> None:
+    print("| | CPU us, memory | CPU us, Redis | admitted of a burst of 100 by 4 processes |")
+    print("| --- | ---: | ---: | ---: |")
+    for peer in PEERS:
+        print(_figures(place, python, peer, rounds), flush=True)
+
+
+def _break(place: field.Field, python: Path) -> None:
+    print(f"\n| of {OUTAGE_CALLS} requests | Redis killed | frozen | full |\n| --- | --- | --- | --- |")
+    for peer in PEERS:
+        found = [_outage(place, python, peer, kind) for kind in ("killed", "frozen", "full")]
+        print(f"| {peer} | {' | '.join(found)} |", flush=True)
 
 
 def _figures(place: field.Field, python: Path, peer: str, rounds: int) -> str:

@@ -55,7 +55,7 @@ class Question(Exchange):
         if not connections.is_trusted(self.downstream.peer):
             self._turn_away(faults.STRANGE_FRONT)
             return
-        about = question.asked(head, connections.line_bytes, front=self.front.kind)
+        about = question.asked(head, connections.line_bytes, connections.methods, front=self.front.kind)
         if not isinstance(about, Fault):
             self._study(about)
             self.refuse_with = self.front.refuse_with

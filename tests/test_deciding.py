@@ -185,7 +185,7 @@ async def test_front_that_does_not_say_what_it_must_is_refused_or_let_pass(start
         (("GET", "/a#b"), 400),
         (("GET", "shop.example/"), 400),
         (("GET", "http://other.example/"), 421),
-        (("BREW", "/"), 400),
+        (("BREW", "/"), 501),
         (("TRACE", "/"), 405),
         (("GET", "/" + "a" * 9000), 414),
     ],
@@ -199,6 +199,15 @@ async def test_request_that_no_weir_would_forward_is_refused(start_bench, connec
 
     assert (await wire.response()).status == status
     assert bench.exchanges[0].decision is None
+
+
+async def test_method_of_the_config_may_be_asked_about(start_bench, connect):
+    bench = await start_bench(**TRUSTED, downstream={"methods": ["BREW"]}, **limit(), **deciding())
+    wire = await connect(bench)
+
+    assert (
+        await statuses(wire, *(question(front, method="BREW") for front in ("nginx", "envoy"))) == [200] * 2
+    )
 
 
 async def test_fields_of_other_kinds_are_the_clients_own(start_bench, connect):

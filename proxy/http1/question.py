@@ -33,7 +33,9 @@ FORWARDED: Final = Told(b"x-forwarded-method", b"x-forwarded-uri", b"x-forwarded
 ITSELF: Final[None] = None  # the question has the line and the Host of the request
 
 
-def asked(head: RequestHead, line_bytes: int, *, front: str) -> RequestHead | Fault:
+def asked(
+    head: RequestHead, line_bytes: int, methods: frozenset[bytes], *, front: str
+) -> RequestHead | Fault:
     """The request that the question `head` is about; `front` is the kind of proxy that asks."""
     section = head.section
     if front == "auto":
@@ -44,7 +46,7 @@ def asked(head: RequestHead, line_bytes: int, *, front: str) -> RequestHead | Fa
         told = ORIGINAL if is_original else FORWARDED if is_forwarded else ITSELF
     else:
         told = _BY_FRONT[front]
-    return head if told is None else _read(head, told, line_bytes)
+    return head if told is None else _read(head, told, line_bytes, methods)
 
 
 _BY_FRONT: Final[dict[str, Told | None]] = {
@@ -56,7 +58,7 @@ _BY_FRONT: Final[dict[str, Told | None]] = {
 }
 
 
-def _read(head: RequestHead, told: Told, line_bytes: int) -> RequestHead | Fault:
+def _read(head: RequestHead, told: Told, line_bytes: int, methods: frozenset[bytes]) -> RequestHead | Fault:
     section = head.section
     method, target = _once(section, told.method), _once(section, told.target)
     host = _once(section, told.host) if told.host is not None else section.fields.get(b"host", b"")
@@ -64,9 +66,8 @@ def _read(head: RequestHead, told: Told, line_bytes: int) -> RequestHead | Fault
         return BAD_FRONT
     # By the rules that hold for heads of clients; the fields have been judged already.
     known = RequestHead(method, target, 1, section)
-    about = request_head(
-        b"%b %b HTTP/1.1\r\n%b" % (method, target, section.data), line_bytes, ANY_HEADERS, known
-    )
+    data = b"%b %b HTTP/1.1\r\n%b" % (method, target, section.data)
+    about = request_head(data, line_bytes, ANY_HEADERS, known, methods)
     if isinstance(about, Fault):
         return about
     about.minor = head.minor

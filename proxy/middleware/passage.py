@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxy.faults import Fault
 from proxy.limiter.store import obey
 from proxy.middleware.request import head_of
-from proxy.policy.decision import LOCAL, Decision, spared
+from proxy.policy.decision import LOCAL, Decision, spared, unspent
 from proxy.policy.fields import fields
 from proxy.policy.limits import UNCHARGED
 from proxy.policy.upstream_429 import emptied, retry_after_us
@@ -90,7 +90,7 @@ class Passage:
         decision = await self._decision(charges)
         before = record.decision
         if before is not None and not decision.is_admitted:
-            self._give_back(record.charges, before)
+            self.give_back(before)
         record.charges = [*record.charges, *charges]
         record.decision = decision if before is None else _both(before, decision)
         return None if decision.is_admitted else self._refuse(decision.fault)
@@ -113,7 +113,7 @@ class Passage:
         return route.charges(self._head, self._facts.client)
 
     async def _decision(self, charges: Sequence[Charge]) -> Decision:
-        waiter = Waiting(self, charges)
+        waiter = Waiting(self)
         store = self.limiter.store
         if store is None:  # closed, while requests still come
             return Decision(True, [], LOCAL)  # noqa: FBT003 - is_admitted
@@ -179,31 +179,23 @@ class Passage:
             record.outcome = SERVED if error is None else FAULTED
         self.limiter.metrics.record(record)
 
-    def left(self, charges: Sequence[Charge], decision: Decision) -> None:
-        """Nobody waits for the decision any more, and nobody was served by it."""
-        if decision.is_admitted:
-            self._give_back(charges, decision)
-
-    def _give_back(self, charges: Sequence[Charge], decision: Decision) -> None:
-        """What was decided without the store is counted elsewhere."""
+    def give_back(self, decision: Decision) -> None:
+        """Nobody was served by it."""
         store = self.limiter.store
-        verdicts = zip(charges, decision.verdicts, strict=True)
-        taken = [charge for charge, verdict in verdicts if verdict.is_admitted]
-        if store is not None and taken and decision.via != LOCAL:
-            store.give_back(taken)
+        if store is not None and decision.is_admitted and (back := unspent(decision)):
+            store.give_back(back)
 
 
 class Waiting:
     """Who asked the store."""
 
-    def __init__(self, passage: Passage, charges: Sequence[Charge]) -> None:
+    def __init__(self, passage: Passage) -> None:
         self.decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._passage = passage
-        self._charges = charges
 
     def decided(self, decision: Decision) -> None:
         if self.decision.done():  # cancelled
-            self._passage.left(self._charges, decision)
+            self._passage.give_back(decision)
         else:
             self.decision.set_result(decision)
 
