@@ -7,6 +7,13 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/weir demo
 
+# Replicas and a Redis in one process, with random faults: how many times, and from which seed on.
+.PHONY: simulation
+SEEDS ?= 1000
+FIRST ?= 0
+simulation: .venv/tested
+	$(BIN)/python -m tests.simulation $(SEEDS) $(FIRST)
+
 # What decides, and the gateway on connections in memory: no sockets, no waiting, half a minute.
 UNIT := http1 policy contract clients rules limiter net telemetry conformance \
 	test_gateway.py test_held_answers.py test_phases.py

@@ -3,8 +3,12 @@
 known   the moment a bucket is full again, as Redis last told, in local time. Never later than the truth,
         since time is counted from the sending of the question; so a refusal read from it is one that
         Redis would have given. Not so where tokens come back (`cost_304`): there nothing is refused by it.
+before  what was known when a reload came. Redis may count it otherwise since then, so it refuses nothing
+        while Redis answers; but an outage starts from it, and what Redis loses is restored from it.
 local   the same for buckets that are spent here while Redis does not answer. They start from what is
         known. With n live replicas a token weighs n times as much, so that together they grant the limit.
+        A reply that comes too late has a request decided here while others are decided by Redis: what was
+        spent here is what `local` has beyond `bases`, what was known then, and counts beside what is known.
 
 Moments are in microseconds, debts in units of the rate (policy/gcra.py). A key whose plan changes while Redis
 does not answer begins anew here. Knows nothing of connections, and no clock.
@@ -27,7 +31,7 @@ NO_DOUBT: Final = (0, UnansweredCall(0, 0.0))
 
 
 class Book:
-    __slots__ = ("_doubts", "_room", "_scale", "known", "local", "prefixes", "terms")
+    __slots__ = ("_bases", "_doubts", "_room", "_scale", "before", "known", "local", "prefixes", "terms")
 
     def __init__(self, terms: Terms, names: Names, max_keys: int) -> None:
         self.terms = terms  # any that has this rate
@@ -38,7 +42,9 @@ class Book:
         )
         seconds = terms.most_units / terms.scale / 1e6
         self.known = Generations(seconds, max_keys)  # microseconds
+        self.before = Generations(seconds, max_keys)  # the same
         self.local = Generations(seconds, max_keys)  # units
+        self._bases = Generations(seconds, max_keys)  # units
         self._doubts: dict[
             bytes, tuple[int, UnansweredCall]
         ] = {}  # what Redis may have charged, and since which call
@@ -49,19 +55,27 @@ class Book:
 
     def empty(self, key: bytes, debt: int, now_us: int) -> None:
         """What is known here at once, and holds without Redis too."""
+        before = self.local_debt(key, now_us)
         self.known.put(key, max(self.known.get(key), now_us + debt // self._scale))
-        local = self.local.get(key)
-        if local:
-            self.local.put(key, max(local, now_us * self._scale + debt))
+        if self.local.get(key):
+            self.put_locally(key, max(before, debt), now_us)
 
     # --- without Redis ---
 
     def local_debt(self, key: bytes, now_us: int) -> int:
-        full_at = self.local.get(key) or self.known.get(key) * self._scale
-        return max(full_at - now_us * self._scale, 0)
+        return max(self._full_at(key) - now_us * self._scale, 0) + self._spent(key, now_us)
 
     def put_locally(self, key: bytes, debt: int, now_us: int) -> None:
         self.local.put(key, now_us * self._scale + max(debt, 0))
+        self._bases.put(key, self._full_at(key))
+
+    def _full_at(self, key: bytes) -> int:
+        """As far as is known, without what was spent here."""
+        return (self.known.get(key) or self.before.get(key)) * self._scale
+
+    def _spent(self, key: bytes, now_us: int) -> int:
+        """Here, and not yet come back."""
+        return max(self.local.get(key) - max(self._bases.get(key), now_us * self._scale), 0)
 
     def doubt(self, key: bytes, units: int, attempt: UnansweredCall) -> None:
         """Redis may have charged a request that is decided here."""
@@ -76,7 +90,8 @@ class Book:
 
     def unsettled_keys(self) -> list[bytes]:
         """Those, and buckets that Redis may have lost."""
-        return [*dict.fromkeys([*self.spent_keys(), *[key for key, _ in self.known.items()]])]
+        known = [key for table in (self.known, self.before) for key, _ in table.items()]
+        return [*dict.fromkeys([*self.spent_keys(), *known])]
 
     def settle(self, key: bytes, now_us: int, replicas: int) -> bytes:
         """Closes the local bucket; what settle.lua shall know of it, or nothing if it is full.
@@ -86,9 +101,9 @@ class Book:
         scale = self._scale
         now = now_us * scale
         most = self.terms.most_units
-        known = min(max(self.known.get(key) * scale - now, 0), most)
-        local = self.local.pop(key) - now
-        spent = -(-max(local - known, 0) // replicas)  # rounded up: no gift
+        known = min(max(self._full_at(key) - now, 0), most)
+        spent = -(-self._spent(key, now_us) // replicas)  # rounded up: no gift
+        self.local.pop(key)
         doubted, (tag, since_us) = self._doubts.pop(key, NO_DOUBT)
         if not known and not spent and not doubted:
             return b""
@@ -100,7 +115,7 @@ class Book:
 
     def forget(self, key: bytes) -> None:
         """Its bucket is full again by a reset; without a key, all are."""
-        for table in (self.known, self.local):
+        for table in (self.known, self.before, self.local):
             if key:
                 table.pop(key)
             else:
@@ -110,24 +125,36 @@ class Book:
         else:
             self._doubts.clear()
 
-    def inherit(self, old: Book, now_us: int) -> None:
-        """Every bucket has the same tokens as before; one that is closed is so for as long."""
-        terms, before, scale = self.terms, old.terms, self._scale
+    def inherit(self, old: Book, now_us: int, *, is_certain: bool) -> None:
+        """Every bucket has the same tokens as before; one that is closed is so for as long.
 
-        def moved(debt: int) -> int:
-            closed_us = max(debt - before.burst_units, 0) // before.scale
-            debt = converted(debt - closed_us * before.scale, before.interval, terms.interval)
-            if closed_us:
-                debt = max(debt, terms.burst_units - terms.cost_units) + closed_us * terms.scale
-            return min(debt, terms.most_units)
-
-        for key, full_at_us in old.known.items():
-            self.known.put(key, now_us + moved((full_at_us - now_us) * old._scale) // scale)
+        Without Redis that is certain: nobody else counts. Else one fills up as fast as before, at least.
+        """
+        scale = self._scale
+        for table in (old.before, old.known):
+            for key, full_at_us in table.items():
+                moved_us = now_us + self._moved(old, (full_at_us - now_us) * old._scale) // scale
+                if is_certain:
+                    self.known.put(key, moved_us)
+                else:
+                    self.before.put(key, min(moved_us, full_at_us))
         for key, full_at in old.local.items():
-            self.local.put(key, now_us * scale + moved(full_at - now_us * old._scale))
+            if full_at > now_us * old._scale:
+                self.put_locally(key, self._moved(old, old.local_debt(key, now_us)), now_us)
         for key, (units, first) in old._doubts.items():
-            self._doubts[key] = moved(units), first
+            self._doubts[key] = self._moved(old, units), first
+
+    def _moved(self, old: Book, debt: int) -> int:
+        """A debt in these terms."""
+        terms, before = self.terms, old.terms
+        closed_us = max(debt - before.burst_units, 0) // before.scale
+        debt = converted(debt - closed_us * before.scale, before.interval, terms.interval)
+        if closed_us:
+            debt = max(debt, terms.burst_units - terms.cost_units) + closed_us * terms.scale
+        return min(debt, terms.most_units)
 
     def sweep(self, now_us: int) -> None:
         self.known.sweep(now_us)
+        self.before.sweep(now_us)
         self.local.sweep(now_us)
+        self._bases.sweep(now_us)

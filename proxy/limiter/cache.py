@@ -121,23 +121,24 @@ class Caches:
         self.by_terms: dict[Terms, TermsCache] = {}  # always the same dict: hot code holds on to it
         self._several: dict[tuple[Terms, ...], TakeAll] = {}
 
-    def configure(self, limits: Limits, max_keys: int, kept_at_us: int | None) -> None:
-        """Buckets live in Redis by the limit's name. What is cached goes, or is kept as it is at a moment."""
-        before = {} if kept_at_us is None else self._books
+    def configure(self, limits: Limits, max_keys: int, now_us: int, *, is_certain: bool) -> None:
+        """Buckets live in Redis by the limit's name. What is known goes along: `Book.inherit`."""
+        before = self._books
         self._max_keys = max_keys
         self._several.clear()
         self.by_terms.clear()
         self._books = {}
         for terms in (terms for limit in limits for terms in limit):
-            self.by_terms[terms] = TermsCache(terms, self._book(terms, before, kept_at_us))
+            self.by_terms[terms] = TermsCache(terms, self._book(terms))
+        for name, book in self._books.items():
+            if name in before:
+                book.inherit(before[name], now_us, is_certain=is_certain)
 
-    def _book(self, terms: Terms, before: dict[BookName, Book], kept_at_us: int | None) -> Book:
+    def _book(self, terms: Terms) -> Book:
         name = terms.name, terms.plan, terms.is_newcomer
         book = self._books.get(name)
         if book is None:
             book = self._books[name] = Book(terms, self._names, self._max_keys)
-            if kept_at_us is not None and name in before:
-                book.inherit(before[name], kept_at_us)
         return book
 
     @property
@@ -180,7 +181,7 @@ class Caches:
 
     def learn_terms(self, terms: Terms) -> None:
         """Those of a grant."""
-        self.by_terms[terms] = TermsCache(terms, self._book(terms, {}, None))
+        self.by_terms[terms] = TermsCache(terms, self._book(terms))
 
     def unlearn_terms(self, terms: Terms) -> None:
         if self.by_terms.pop(terms, None) is not None:
@@ -192,6 +193,7 @@ class Caches:
         for book in self.books:
             if book.terms.name == limit:
                 book.known.pop(key)
+                book.before.pop(key)
 
     def empty(self, charge: Charge, debt: int, now_us: int) -> TermsCache | None:
         """Known here at once. None if a reload has taken the limit away meanwhile."""

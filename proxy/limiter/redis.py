@@ -9,7 +9,7 @@ docs/limits.md.
 
 from __future__ import annotations
 
-import secrets
+from random import getrandbits
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,8 @@ class RedisStore:
         self._names = Names(prefix)
         self._caches = Caches(self._names)
         self._by_terms = self._caches.by_terms
-        self.replicas = Replicas(secrets.token_hex(8).encode(), self._names, now)
+        own_id = b"%016x" % getrandbits(64)  # tells replicas apart, no secret
+        self.replicas = Replicas(own_id, self._names, now)
         self.proven = Proven(max_keys)
         self._sharing = Sharing(self.proven, self._names)
         self._overrides = Overrides(self._caches)
@@ -223,9 +224,8 @@ class RedisStore:
         return kind(dialler, self._session, self.figures, self._now)
 
     def configure(self, limits: Limits) -> None:
-        """Buckets live in Redis by the limit's name. What is cached goes, unless the next Redis needs it."""
-        is_enough = self.is_up and self._moves.next is None
-        self._caches.configure(limits, self.max_keys, None if is_enough else self._now_us())
+        """Buckets live in Redis by the limit's name. While it answers, what was known refuses nobody."""
+        self._caches.configure(limits, self.max_keys, self._now_us(), is_certain=not self.is_up)
         self.proven.most = self.max_keys
         self._sharing.is_wanted = limits.vouches
         self._overrides.reconfigure()

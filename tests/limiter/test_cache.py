@@ -161,7 +161,7 @@ def test_rate_that_changes_keeps_the_tokens_that_are_owed() -> None:
     """A reload in an outage: fifteen of fifteen spent, of thirty there are fifteen left."""
     old, new = cache_of(), cache_of("30/s")
     spend(old, 15)
-    new.book.inherit(old.book, NOW_US)
+    new.book.inherit(old.book, NOW_US, is_certain=True)
 
     assert spend(new, 99, NOW_US) == 15
     assert spend(new, 99, NOW_US + 500_000) == 15
@@ -172,7 +172,7 @@ def test_raised_rate_helps_in_an_outage_too() -> None:
     old, new, narrow = cache_of("5/d"), cache_of("10/s"), cache_of("10/s", burst=1)
     spend(old, 5)
     for cache in (new, narrow):
-        cache.book.inherit(old.book, NOW_US)
+        cache.book.inherit(old.book, NOW_US, is_certain=True)
 
     assert spend(new, 99, NOW_US) == 5
     assert spend(narrow, 99, NOW_US + 100_000) == 1
@@ -184,6 +184,37 @@ def test_closed_bucket_stays_closed_for_as_long_after_a_reload() -> None:
     old.book.empty(
         ADA, limit.terms.burst_units - limit.terms.cost_units + 30_000_000 * limit.terms.scale, NOW_US
     )
-    new.book.inherit(old.book, NOW_US)
+    new.book.inherit(old.book, NOW_US, is_certain=True)
 
     assert 29.9 < decide(new).verdicts[0].retry_after <= 30
+
+
+def test_what_is_spent_here_counts_beside_what_redis_says_later() -> None:
+    """A reply came too late, so one request was decided here; the next reply knows nothing of its token."""
+    cache = cache_of()
+    cache.verdict(charge(cache.limit), 3 * INTERVAL, NOW_US)
+    spend(cache, 1)
+    cache.verdict(charge(cache.limit), 5 * INTERVAL, NOW_US)
+
+    assert cache.book.local_debt(ADA, NOW_US) == about(6 * INTERVAL)
+    assert settled(cache) == (about(5 * INTERVAL), about(INTERVAL))
+
+
+def test_reload_forgets_nothing_that_an_outage_needs() -> None:
+    """While Redis answers, what was known before a reload refuses nobody; without Redis it is owed."""
+    old, new = cache_of(), cache_of()
+    old.verdict(charge(old.limit), 15 * INTERVAL, NOW_US)
+    new.book.inherit(old.book, NOW_US, is_certain=False)
+
+    assert new.known_verdict(charge(new.limit), NOW_US).is_admitted
+    assert spend(new, 1) == 0
+    assert settled(new) == (about(15 * INTERVAL), 0)
+
+
+def test_lowered_rate_locks_nobody_out_after_a_reload() -> None:
+    """What was owed comes back as fast as before: not one token in a day."""
+    old, new = cache_of(), cache_of("1/d")
+    old.verdict(charge(old.limit), 15 * INTERVAL, NOW_US)
+    new.book.inherit(old.book, NOW_US, is_certain=False)
+
+    assert spend(new, 1, NOW_US + 1_000_000) == 1

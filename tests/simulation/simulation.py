@@ -1,0 +1,393 @@
+"""One run by one seed: replicas share a Redis, clients ask, and things go wrong. After each decision it is checked
+
+- that it is the only one for its request, and comes in time;
+- that no client got more than its burst and what came back. Let go is only what docs/limits.md says: in an outage of
+  several replicas one burst, since none may know what the others gave; and of several requests that are on one
+  connection when it breaks all but one;
+- that a client far below its rate was admitted, whatever else happened.
+
+In the end all is well again: every link is up, after some quiet each client has its burst, neither less nor more, and
+nothing is left behind in Redis or in the replicas.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random as global_random
+from contextlib import contextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from proxy.config.sections.limits import LimitSettings
+from proxy.policy.decision import Charge
+from proxy.policy.limits import compile_limits
+from tests.limiter.asking import bucket
+from tests.simulation.world import TIMEOUT, Replica, Server
+from tests.support.memory import MemoryLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from proxy.policy.decision import Decision
+    from proxy.policy.limits import Limits
+
+SECONDS = 6.0  # in which things go wrong
+DECIDED_WITHIN = TIMEOUT + 0.05  # a call's deadline, and a loop's lag
+BACK_WITHIN = 3.0  # once all is well
+BEAT = 1.1  # in which all replicas hear of each other
+SWEEP = 0.25
+
+
+class BrokenError(AssertionError):
+    """What must hold does not."""
+
+
+class Account:
+    """What one client may have, counted by its decisions: a bucket whose debt only ever shows here."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self.rate = rate
+        self.burst = burst
+        self.grace = 0.0  # tokens that faults have cost so far
+        self._debt = 0.0
+        self._at = 0.0
+
+    def admitted(self, now: float) -> None:
+        self._debt = max(0.0, self._debt - (now - self._at) * self.rate) + 1
+        self._at = now
+        late = 1 + self.rate * 2 * DECIDED_WITHIN  # a decision is told later than it is made
+        if self._debt > self.burst + self.grace + late:
+            raise BrokenError(f"{self._debt:.2f} of {self.burst} + {self.grace:.2f} were given")
+
+
+class Request:
+    """Of one client, to one replica. Waits for its decision."""
+
+    def __init__(self, world: Simulation, client: Client, replica: Replica, charges: list[Charge]) -> None:
+        self._world = world
+        self.client = client
+        self.replica = replica
+        self._begun = world.loop.time()
+        self.charges = charges
+        self.decision: Decision | None = None
+
+    def decided(self, decision: Decision) -> None:
+        """Mistakes are kept: who decides would swallow what is raised."""
+        world, now = self._world, self._world.loop.time()
+        world.undecided.pop(self, None)
+        try:
+            if self.decision is not None:
+                raise BrokenError("a request was decided twice")
+            self.decision = decision
+            if now - self._begun > DECIDED_WITHIN:
+                raise BrokenError(f"a request was decided after {now - self._begun:.3f} s")
+            self.client.told(decision, now)
+        except BrokenError as error:
+            world.broken.append(f"{now - 1000:.4f} s, {self.client}: {error}, {decision}")
+
+
+class Client:
+    """Asks at a steady pace: far above the rate if `is_greedy`, else far below."""
+
+    def __init__(self, name: str, interval: float, account: Account, *, is_greedy: bool) -> None:
+        self.name = name
+        self.key = bucket(name)
+        self.interval = interval
+        self.account = account
+        self.is_greedy = is_greedy
+
+    def told(self, decision: Decision, now: float) -> None:
+        if decision.is_admitted:
+            self.account.admitted(now)
+        elif not self.is_greedy:
+            raise BrokenError("a client far below its rate was refused")
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Simulation:
+    def __init__(self, seed: int, loop: MemoryLoop) -> None:
+        self.seed = seed
+        self.loop = loop
+        self.random = Random(seed)
+        self.server = Server(loop, Random(seed + 1))
+        self.server.lost = self._under_way
+        self.history: list[str] = []
+        self.broken: list[str] = []
+        self.undecided: dict[Request, None] = {}
+        self.replicas: list[Replica] = []
+        draw = self.random
+        self.rates = [(draw.choice([2, 5, 10]), draw.choice([2, 3, 8]))]
+        if draw.random() < 0.3:  # two configs, changed by reloads
+            self.rates.append((draw.choice([2, 5, 10]), draw.choice([2, 3, 8])))
+        self.configs = [_limits(rate, burst) for rate, burst in self.rates]
+        self.config = 0
+        self.count = draw.choice([1, 1, 2, 3])
+        rate, burst = (max(each) for each in zip(*self.rates, strict=True))
+        slow = min(rate for rate, _ in self.rates)
+        self.clients = [
+            Client("greedy", 0.4 / rate, Account(rate, burst), is_greedy=True),
+            Client("greedier", 0.2 / rate, Account(rate, burst), is_greedy=True),
+            Client("polite", 5.0 * self.count / slow, Account(rate, burst), is_greedy=False),
+        ]
+
+    @property
+    def limits(self) -> Limits:
+        return self.configs[self.config]
+
+    def note(self, what: str) -> None:
+        self.history.append(f"{self.loop.time() - 1000:.4f} s: {what}")
+
+    def check(self, *, holds: bool, what: str) -> None:
+        if not holds:
+            self.broken.append(f"{self.loop.time() - 1000:.4f} s: {what}")
+        if self.broken:
+            told = "\n  ".join([*self.history, *self.broken[:3]])
+            raise BrokenError(f"seed {self.seed}: {self.count} replicas, {self.rates}\n  {told}")
+
+    # --- the run ---
+
+    async def run(self) -> None:
+        for _ in range(self.count):
+            await self.begin(Replica(self.server))
+        await asyncio.sleep(BEAT)
+        sweeping = asyncio.create_task(self._sweep())
+        asking = [asyncio.create_task(self._ask(client)) for client in self.clients]
+        until = self.loop.time() + SECONDS
+        while (now := self.loop.time()) < until:
+            await asyncio.sleep(min(self.random.expovariate(1.0), until - now))
+            await self._go_wrong()
+            self.check(holds=True, what="")
+        for task in asking:
+            task.cancel()
+        await self._recover()
+        await self._settle_accounts()
+        sweeping.cancel()
+        for replica in self.replicas:
+            await replica.store.close()
+        self.check(holds=not self.server.pipes, what="a connection is still open")
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def begin(self, replica: Replica) -> None:
+        self.replicas.append(replica)
+        await replica.start(self.limits)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            for replica in self.replicas:
+                replica.store.sweep()
+
+    async def _ask(self, client: Client) -> None:
+        while True:
+            await asyncio.sleep(client.interval * self.random.uniform(0.7, 1.3))
+            self.ask(client, self.random.choice(self.replicas))
+
+    def ask(self, client: Client, replica: Replica) -> Request:
+        """By one limit, or by two together: the second is ample, and its bucket everybody's."""
+        own, shared = self.limits
+        charges = [_charge(own, client.key)]
+        if self.random.random() < 0.3:
+            charges.append(_charge(shared, bucket("all")))
+        request = Request(self, client, replica, charges)
+        self.undecided[request] = None
+        decision = replica.store.take(charges, request)
+        if decision is not None:
+            request.decided(decision)
+        return request
+
+    # --- what goes wrong ---
+
+    async def _go_wrong(self) -> None:
+        faults: list[Callable[[], Awaitable[str]]] = [
+            self._cut, self._lose_replies, self._slow, self._freeze, self._restart, self._flush, self._refuse,
+            self._step, self._reload, self._replace, self._recover_all,
+        ]  # fmt: skip
+        fault = self.random.choice(faults)
+        self.note(await fault())
+
+    def _outage(self) -> None:
+        """Replicas may decide by themselves for a while, and several do not know of each other."""
+        if self.count > 1:
+            self._forgive(max(burst for _, burst in self.rates))
+
+    def _under_way(self, owner: object) -> None:
+        """Of several requests of one client that a connection takes along, more may pass than had room."""
+        for client in self.clients:
+            count = sum(
+                request.client is client and request.replica.dialler is owner for request in self.undecided
+            )
+            client.account.grace += max(0, count - 1)
+
+    def _forgive(self, tokens: float) -> None:
+        for client in self.clients:
+            client.account.grace += tokens
+
+    async def _cut(self) -> str:
+        self._outage()
+        self.server.cut()
+        return "connections cut"
+
+    async def _lose_replies(self) -> str:
+        """Calls are run and nobody is told; then the connection breaks, perhaps in time for a repetition."""
+        self._outage()
+        self.server.is_mute = True
+        seconds = self.random.choice([0.005, 0.02, 0.2])
+        await asyncio.sleep(seconds)
+        self.server.cut()
+        self.server.is_mute = False
+        return f"replies lost for {seconds} s, then connections cut"
+
+    async def _slow(self) -> str:
+        self._outage()
+        self.server.seconds = self.random.choice([0.01, 0.03, 0.2])
+        return f"slow: {self.server.seconds} s each way"
+
+    async def _freeze(self) -> str:
+        self._outage()
+        self.server.is_frozen = True
+        seconds = self.random.choice([0.03, 0.3, 2.0])
+        await asyncio.sleep(seconds)
+        if self.server.is_running and self.server.is_frozen:
+            self.server.thaw()
+        return f"frozen for {seconds} s"
+
+    async def _restart(self) -> str:
+        self._outage()
+        self.server.kill()
+        seconds = self.random.choice([0.0, 0.1, 1.5])
+        await asyncio.sleep(seconds)
+        self.server.is_running = True
+        return f"killed, started anew without its data after {seconds} s"
+
+    async def _flush(self) -> str:
+        self.server.model.scripts.clear()
+        return "scripts flushed"
+
+    async def _refuse(self) -> str:
+        self._outage()
+        self.server.model.refuses = self.random.choice(
+            [b"OOM command not allowed when used memory > 'maxmemory'.", b"READONLY You can't write against"]
+        )
+        return f"writes refused: {self.server.model.refuses.decode()}"
+
+    async def _step(self) -> str:
+        """Redis's clock; what it is put on fills buckets."""
+        seconds = self.random.choice([-1.5, -0.2, 0.2, 1.5])
+        self.server.stepped_us += int(seconds * 1e6)
+        self._outage()
+        self._forgive(max(0.0, seconds) * max(rate for rate, _ in self.rates))
+        return f"clock stepped by {seconds} s"
+
+    async def _reload(self) -> str:
+        """Replica by replica, as they do."""
+        before = self.rates[self.config][1]
+        self.config = (self.config + 1) % len(self.configs)
+        self._forgive(max(0, before - self.rates[self.config][1]))  # what is owed beyond the new burst
+        for replica in self.replicas:
+            replica.store.configure(self.limits)
+        return f"reloaded: {self.rates[self.config]}"
+
+    async def _replace(self) -> str:
+        """One replica dies, a new one starts. Alone, it takes with it what only it knew."""
+        if self.count == 1 or not all(replica.store.is_up for replica in self.replicas):
+            return "nothing"
+        self._outage()
+        replica = self.random.choice(self.replicas)
+        self.replicas.remove(replica)
+        await replica.kill()
+        await self.begin(Replica(self.server))
+        await asyncio.sleep(BEAT)  # until then the others do not know of it, nor it of them
+        return "replica killed, another started"
+
+    async def _recover_all(self) -> str:
+        self.server.heal()
+        return "healed"
+
+    # --- all is well again ---
+
+    async def _recover(self) -> None:
+        self.server.heal()
+        self.note("healed for good")
+        await asyncio.sleep(BACK_WITHIN)
+        for replica in self.replicas:
+            self.check(holds=replica.store.is_up, what=f"not back in time: {replica.store.status()}")
+            errors = set(replica.store.figures.errors)
+            self.check(holds=not errors & {"stuck", "protocol", "internal"}, what=f"errors: {errors}")
+        self.check(holds=not self.undecided, what=f"undecided: {len(self.undecided)}")
+
+    async def _settle_accounts(self) -> None:
+        """Nothing is lost for ever: after time to fill up, a burst and no more."""
+        rate, burst = self.rates[self.config]
+        await asyncio.sleep(8 + 8 / rate)
+        counted = {replica.store.replicas.count for replica in self.replicas}
+        self.check(holds=counted == {self.count}, what=f"replicas counted: {counted}")
+        for client in self.clients:
+            client.is_greedy = True
+            requests = [self.ask(client, self.random.choice(self.replicas)) for _ in range(burst + 3)]
+            await asyncio.sleep(0.1)
+            got = sum(request.decision is not None and request.decision.is_admitted for request in requests)
+            self.check(holds=got == burst, what=f"{client}: {got} of {burst} after a long rest")
+        await asyncio.sleep(burst / rate + 1)
+        left = self.server.model.buckets()
+        self.check(holds=not left, what=f"left in Redis: {left}")
+
+
+def _charge(limit: Any, key: bytes) -> Charge:
+    (terms,) = limit
+    return Charge(terms, key)
+
+
+def _limits(rate: int, burst: int) -> Limits:
+    own = LimitSettings(name="own", rate=f"{rate}/s", burst=burst, key=["const"])
+    shared = LimitSettings(name="shared", rate="100000/s", burst=1000, key=["const"])
+    return compile_limits([own, shared], b"secret")
+
+
+class Crashes(logging.Handler):
+    """What the store logs about mistakes of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(f"{record.getMessage()}: {record.exc_info and record.exc_info[1]!r}")
+
+
+@contextmanager
+def crashes() -> Iterator[list[str]]:
+    log, handler = logging.getLogger("weir.store"), Crashes()
+    level, spreads = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.ERROR)
+    log.propagate = False
+    try:
+        yield handler.found
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = spreads
+
+
+def run(seed: int) -> list[str]:
+    """What happened. Raises BrokenError."""
+    global_random.seed(seed)
+    loop = MemoryLoop()
+    try:
+        with crashes() as found:
+            simulation = Simulation(seed, loop)
+            loop.run_until_complete(simulation.run())
+        if found:
+            raise BrokenError(f"seed {seed}: crashed: {found}\n  " + "\n  ".join(simulation.history))
+    finally:
+        tasks = asyncio.all_tasks(loop)
+        while tasks := {task for task in tasks if not task.done()}:  # redis-py's need it twice at times
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(tasks, timeout=1))
+        loop.close()
+    return simulation.history
