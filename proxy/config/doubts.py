@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from proxy.config.futile import futile
+from proxy.config.key_names import CREDENTIALS
 from proxy.config.names import is_claim
 from proxy.config.units import US, format_span
 from proxy.config.wording import either
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from ipaddress import IPv4Network, IPv6Network
 
-    from proxy.config.sections.limits import LimitSettings
+    from proxy.config.sections.limits import LimitSettings, Match
     from proxy.config.settings import Settings
 
     Place = tuple[tuple[str | int, ...], str]
@@ -198,6 +199,45 @@ def impatience(settings: Settings) -> Iterator[Place]:
         )
 
 
+def invented_credentials(settings: Settings) -> Iterator[Place]:
+    """Who sends a new one with each request has a new bucket each time."""
+    is_bounded = [limit.match for limit in settings.limits if all(spec.is_address for spec in limit.key)]
+    for index, limit in enumerate(settings.limits):
+        named = [spec for spec in limit.key if all(part.kind in CREDENTIALS for part in spec.parts)]
+        if named and limit.unproven is None and not any(_is_within(limit.match, each) for each in is_bounded):
+            yield (
+                ("limits", index, "key"),
+                (
+                    f"whoever invents {named[0]} anew for each request is never refused: give the limit"
+                    " unproven: {rate: 60/s}, or let a limit by client-ip stand beside it"
+                ),
+            )
+
+
+def _is_within(match: Match, other: Match) -> bool:
+    """As far as can be seen: the other counts everything, or the same."""
+    return other in (match, type(other)())
+
+
+def unheard_answers(settings: Settings) -> Iterator[Place]:
+    """Where Weir only decides, nobody vouches for a credential."""
+    if "limits" not in settings.model_fields_set or any(each.mode != "decide" for each in settings.listen):
+        return
+    for index, limit in enumerate(settings.limits):
+        if limit.unproven is not None:
+            why = "no credential is ever proven: listeners in mode: decide see no answers of the service"
+            yield ("limits", index, "unproven"), f"{why}; let a limit by client-ip stand beside instead"
+
+
+def idle_plans(settings: Settings) -> Iterator[Place]:
+    """Who has one is limited as all others are."""
+    named = {name for limit in settings.limits for name in limit.plans}
+    for index, plan in enumerate(settings.plans):
+        if plan.name not in named:
+            why = f"no limit names {plan.name} in its plans: nobody is charged by it"
+            yield ("plans", index, "name"), why
+
+
 def _covers(network: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
     return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]  # one version
 
@@ -212,4 +252,7 @@ DOUBTS: tuple[Doubt, ...] = (
     futile,
     example_secrets,
     impatience,
+    invented_credentials,
+    unheard_answers,
+    idle_plans,
 )

@@ -107,8 +107,8 @@ class Settings(Section):
     store: StoreSettings = setting("Where buckets live.", {})
     limits: tuple[LimitSettings, ...] = setting(
         "Who may send how much; all that match must admit. [] limits nothing.",
-        [{"name": "per-user", "rate": "15/s"}],
-        says="one limit: name per-user, rate 15/s",
+        [{"name": "per-user", "rate": "15/s", "unproven": {"rate": "60/s"}}],
+        says="one limit: name per-user, rate 15/s, unproven 60/s",
     )
     plans: tuple[PlanSettings, ...] = setting(
         "Named rates that some clients have in place of a limit's own.", []

@@ -40,6 +40,7 @@ limits:
   - name: per-user
     key: ["header:X-Auth-Token", "header:Authorization", client-ip]
     rate: 15/s
+    unproven: {{rate: 60/s}}
 """
 # What a demo needs besides: any port for the admin plane, a quick end, nothing printed.
 MORE = """\

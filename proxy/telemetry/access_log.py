@@ -224,6 +224,8 @@ def _payers(charges: Sequence[Charge]) -> tuple[msgspec.Raw, str | None]:
     """Keys by the limits' names, a list where a limit has several; and the first plan there is."""
     keys: dict[str, list[str]] = {}
     for charge in charges:
+        if charge.terms.is_newcomer:  # beside the key that it is charged for
+            continue
         keys.setdefault(charge.terms.name, []).append(charge.key[:KEY_BYTES].hex())
     told = {name: several if several[1:] else several[0] for name, several in keys.items()}
     plan = next((charge.terms.plan for charge in charges if charge.terms.plan), None)

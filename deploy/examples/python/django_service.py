@@ -10,7 +10,14 @@ from django.urls import path
 from proxy.middleware import Limiter, LimitMiddleware
 
 limiter = Limiter(
-    limits=[{"name": "per-user", "key": ["header:X-Auth-Token", "client-ip"], "rate": "15/s"}],
+    limits=[
+        {
+            "name": "per-user",
+            "key": ["header:X-Auth-Token", "client-ip"],
+            "rate": "15/s",
+            "unproven": {"rate": "60/s"},  # who invents tokens pays by address
+        }
+    ],
     store=os.environ.get("REDIS_URL", "memory"),
 )
 exports = limiter.limit("exports", "2/m", key=["header:X-Auth-Token", "client-ip"])

@@ -8,7 +8,14 @@ from proxy.middleware import Limiter, LimitMiddleware
 from proxy.middleware.fastapi_routes import charged
 
 limiter = Limiter(
-    limits=[{"name": "per-user", "key": ["header:X-Auth-Token", "client-ip"], "rate": "15/s"}],
+    limits=[
+        {
+            "name": "per-user",
+            "key": ["header:X-Auth-Token", "client-ip"],
+            "rate": "15/s",
+            "unproven": {"rate": "60/s"},  # who invents tokens pays by address
+        }
+    ],
     store=os.environ.get("REDIS_URL", "memory"),
 )
 exports = limiter.limit("exports", "2/m", key=["header:X-Auth-Token", "client-ip"])
