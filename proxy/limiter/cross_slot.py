@@ -64,7 +64,8 @@ class CrossSlot:
             return None
         for taken, earlier in self._decisions[:-1]:
             self._give_back(taken, earlier)
-        return self._whole(decision)
+        unasked = [charge for part in self._parts for charge in part]
+        return self._whole(decision, self._store.known_refusals(unasked))
 
     def _give_back(self, part: Part, decision: Decision) -> None:
         taken = []
@@ -79,9 +80,12 @@ class CrossSlot:
         else:
             self._store.give_back(taken)
 
-    def _whole(self, last: Decision) -> Decision:
-        """All verdicts there are, in the order of the limits; how it came about is told of the last."""
-        found: dict[Charge, Verdict] = {}
+    def _whole(self, last: Decision, known: Sequence[Verdict] = ()) -> Decision:
+        """All verdicts there are, in the order of the limits; how it came about is told of the last.
+
+        Where nobody was asked any more, it is told who is known to refuse too.
+        """
+        found = {verdict.charge: verdict for verdict in known}
         for part, decision in self._decisions:
             found.update(zip(part, decision.verdicts, strict=True))
         verdicts = [found[charge] for charge in self._charges if charge in found]

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from proxy.limiter.overrides import Override, Place
     from proxy.limiter.store import Waiter
     from proxy.limiter.topology import Topology
-    from proxy.policy.decision import Charge
+    from proxy.policy.decision import Charge, Verdict
     from proxy.policy.limits import Limit, Limits
     from proxy.policy.terms import Terms
     from proxy.policy.upstream_429 import Debt
@@ -157,6 +157,11 @@ class RedisStore:
             if not verdict.is_admitted and not verdict.terms.is_shadow:
                 return Decision(False, verdicts, DENIAL_CACHE)  # noqa: FBT003 - is_admitted
         return None
+
+    def known_refusals(self, charges: Sequence[Charge]) -> list[Verdict]:
+        """They are certain; of the others nothing is known."""
+        verdicts = self._caches.known_verdicts(charges, self._now_us())
+        return [verdict for verdict in verdicts if verdict.is_refusal]
 
     def ask(self, charges: Sequence[Charge], waiter: Waiter) -> None:
         """Into this tick's batch."""

@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 class Counter:
     """Writes down what is asked; refuses the limits it is told to, and has no Redis for others."""
 
-    def __init__(self, refuses: str = "", down: str = "", denies: str = "") -> None:
+    def __init__(self, refuses: str = "", down: str = "", denies: str = "", knows: str = "") -> None:
         self.log: list[str] = []
         self._refuses, self._down, self._denies = refuses.split(), down.split(), denies.split()
+        self._knows = knows.split()
         self._asked: list[tuple[Sequence[Charge], Waiter]] = []
 
     def denial(self, charges: Sequence[Charge]) -> Decision | None:
         denied = [charge for charge in charges if charge.limit.name in self._denies]
-        return Decision(False, [Verdict(denied[0].limit, False, 0)], DENIAL_CACHE) if denied else None
+        return Decision(False, [Verdict(denied[0], False, 0)], DENIAL_CACHE) if denied else None
+
+    def known_refusals(self, charges: Sequence[Charge]) -> list[Verdict]:
+        return [Verdict(charge, False, 0) for charge in charges if charge.limit.name in self._knows]
 
     def is_down(self, charges: Sequence[Charge]) -> bool:
         return charges[0].limit.name in self._down
@@ -49,7 +53,7 @@ class Counter:
         waiter.decided(self._decision(charges, STORE))
 
     def _decision(self, charges: Sequence[Charge], via: str) -> Decision:
-        verdicts = [Verdict(charge.limit, charge.limit.name not in self._refuses, 0) for charge in charges]
+        verdicts = [Verdict(charge, charge.limit.name not in self._refuses, 0) for charge in charges]
         is_admitted = all(verdict.is_admitted or verdict.limit.is_shadow for verdict in verdicts)
         return Decision(is_admitted, verdicts, via)
 
@@ -102,6 +106,14 @@ def test_refusal_gives_back_what_was_taken() -> None:
     assert counter.log == ["take a c", "take b", "back a c"]
     assert not decision.is_admitted
     assert [verdict.limit.name for verdict in decision.refusals] == ["b"]
+
+
+def test_refusal_names_all_that_are_known_to_refuse_and_no_other() -> None:
+    """Also in places that are not asked any more."""
+    decision = asked(Counter(refuses="b", knows="d"))
+
+    assert [verdict.limit.name for verdict in decision.refusals] == ["b", "d"]
+    assert [verdict.limit.name for verdict in asked(Counter(refuses="b")).verdicts] == ["a", "b", "c"]
 
 
 def test_what_a_shadow_limit_refused_is_not_given_back() -> None:
