@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from proxy import __version__, build
+
+if TYPE_CHECKING:
+    from proxy.admin.client import Plane
 
 EXIT_WRONG = 2
 
@@ -48,20 +51,53 @@ def worker(channel: int) -> None:
 @click.option("--once", is_flag=True, help="Show one picture and end; also where the output is no terminal.")
 def top(path: str | None, url: str | None, *, once: bool) -> None:
     """Show who is limited, what went wrong and how fast, once a second."""
-    from proxy.admin.client import plane_at, plane_of
     from proxy.admin.top import top as show
+
+    sys.exit(show(_plane(path, url, "weir top -c weir.yaml"), once=once))
+
+
+@main.command()
+@click.argument("verb", type=click.Choice(["look", "grant", "block", "release", "reset"]))
+@click.argument("limit")
+@click.argument("whom", metavar="[ENTRY[=VALUE]]...", nargs=-1)
+@click.option("--config", "-c", "path", type=_FILE, metavar="FILE", help="The file that Weir runs with.")
+@click.option("--admin", "url", metavar="URL", help="Its admin plane; the token in WEIR_ADMIN__TOKEN.")
+@click.option("--rate", help="What is granted, such as 60/s.")
+@click.option("--burst", type=int, help="The burst of a grant; default: the count of the rate.")
+@click.option("--for", "span", metavar="SPAN", help="How long a grant or a block lasts; default: 1h.")
+@click.option("--all", "everybody", is_flag=True, help="Reset all clients of the limit.")
+@click.option("--json", "is_json", is_flag=True, help="Tell it as JSON.")
+def keys(verb: str, limit: str, whom: tuple[str, ...], **options: Any) -> None:
+    """Look at what a client has left of LIMIT, grant it another rate, block it, release it from either, or
+    reset its bucket; live, and on every replica.
+
+    ENTRY is one of the limit's `key`, such as header:X-Auth-Token; name each part of a joined one. Its VALUE
+    is a line of standard input if it is not given. key=HASH names a client by the hash of its key.
+    """
+    from proxy.admin.keys import Deed
+    from proxy.admin.keys import keys as act
+
+    if options["everybody"] is bool(whom) or (options["everybody"] and verb != "reset"):
+        raise click.UsageError(
+            f"Name one client, or of reset --all: weir keys {verb} {limit} header:X-Auth-Token -c weir.yaml"
+        )
+    plane = _plane(options["path"], options["url"], f"weir keys {verb} {limit} ... -c weir.yaml")
+    amounts = {"rate": options["rate"], "burst": options["burst"], "for": options["span"]}
+    sys.exit(act(plane, Deed(verb, limit, whom, amounts), is_json=options["is_json"]))
+
+
+def _plane(path: str | None, url: str | None, example: str) -> Plane:
+    """The admin plane that is meant; ends the command where it is not clear."""
+    from proxy.admin.client import plane_at, plane_of
     from proxy.config.mistakes import ConfigError
 
     if (path is None) is (url is None):
-        raise click.UsageError(
-            "Name the FILE that Weir runs with, or the URL of its admin plane: weir top -c weir.yaml"
-        )
+        raise click.UsageError(f"Name the FILE that Weir runs with, or the URL of its admin plane: {example}")
     try:
-        plane = plane_of(path) if path is not None else plane_at(url or "")
+        return plane_of(path) if path is not None else plane_at(url or "")
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(EXIT_WRONG)
-    sys.exit(show(plane, once=once))
 
 
 @main.command()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from proxy.config.loader import load
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 TOKEN_VARIABLE = "WEIR_ADMIN__TOKEN"  # noqa: S105 - a name: a command line would show the token to everybody
 CONNECT_SECONDS = 5.0
@@ -20,6 +21,10 @@ SILENCE_SECONDS = 10.0  # events come every second
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
+
+
+class _Problem(msgspec.Struct):
+    detail: str = ""
 
 
 class NoAnswerError(Exception):
@@ -75,6 +80,18 @@ async def events(plane: Plane) -> AsyncIterator[tuple[str, Any]]:
         raise NoAnswerError(f"{plane.name} does not answer: {error or type(error).__name__}") from None
 
 
+async def post(plane: Plane, path: Sequence[str], body: bytes) -> dict[str, Any]:
+    """What a path of the plane answers. Raises NoAnswerError, also for a refusal."""
+    url = "/".join([plane.url, *(quote(part, safe="") for part in path)])
+    try:
+        async with _session(plane) as session, session.post(url, data=body) as response:
+            if response.status != 200:
+                raise NoAnswerError(await _refusal(plane, response))
+            return msgspec.json.decode(await response.content.read(MESSAGE_BYTES_MAX), type=dict[str, Any])
+    except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
+        raise NoAnswerError(f"{plane.name} does not answer: {error or type(error).__name__}") from None
+
+
 @asynccontextmanager
 async def _session(plane: Plane) -> AsyncIterator[aiohttp.ClientSession]:
     connector = aiohttp.UnixConnector(plane.unix_path) if plane.unix_path else aiohttp.TCPConnector()
@@ -88,7 +105,9 @@ async def _session(plane: Plane) -> AsyncIterator[aiohttp.ClientSession]:
 async def _refusal(plane: Plane, response: aiohttp.ClientResponse) -> str:
     if response.status == 401:
         return f"{plane.name} wants its token: give the file with -c, or set {TOKEN_VARIABLE}"
-    told = (await response.content.read(1024)).decode("utf-8", "replace")
+    told = (await response.content.read(4096)).decode("utf-8", "replace")
+    with suppress(msgspec.DecodeError):
+        told = msgspec.json.decode(told, type=_Problem).detail or told
     return f"{plane.name} answers {response.status}: {told if told.isprintable() else 'no text'}"
 
 
