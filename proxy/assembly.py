@@ -139,6 +139,7 @@ class Assembly:
         shared.retries.refill(now, shared.answered)
         shared.pool.sweep(now)
         self.frontend.vigil.look()
+        self.frontend.look()
         shared.evidence.sweep()
         self.store.sweep()
         self.metrics.watch_store()

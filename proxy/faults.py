@@ -108,6 +108,7 @@ HEAD_TIMEOUT: Final[Fault]            = _row("head_timeout",            408,  DO
 BODY_TIMEOUT: Final[Fault]            = _row("body_timeout",            408,  DOWNSTREAM, "body",          CLOSED,     REQUESTS, NEVER,      PLAIN,     "http_request_error", "The request body did not arrive in time.")
 READ_TIMEOUT: Final[Fault]            = _row("read_timeout",            NONE, DOWNSTREAM, "response_body", CLOSED,     REQUESTS, NEVER,      PLAIN,     "", "The client stopped reading.")
 TUNNEL_TIMEOUT: Final[Fault]          = _row("tunnel_timeout",          NONE, DOWNSTREAM, "response_body", CLOSED,     REQUESTS, NEVER,      PLAIN,     "", "The tunnel was silent for too long.")
+CROWDED_OUT: Final[Fault]             = _row("crowded_out",             NONE, DOWNSTREAM, "response_body", CLOSED,     REQUESTS, NEVER,      PLAIN,     "", "The client read too slowly, and others needed the room.")
 CLIENT_GONE: Final[Fault]             = _row("client_gone",             NONE, DOWNSTREAM, "response_head", CLOSED,     REQUESTS, NEVER,      PLAIN,     "", "The client left before the end.")
 
 # Admission.

@@ -93,7 +93,10 @@ class Settings(Section):
     )
 
     listen: Annotated[tuple[Listen, ...], BeforeValidator(wrapped), Field(min_length=1)] = setting(
-        "Where clients connect: an address, or a list of addresses and blocks.", "0.0.0.0:8080", restart=True
+        "Where clients connect: an address, or a list of addresses and blocks. [::] takes IPv6 alone: list"
+        " 0.0.0.0 too.",
+        "0.0.0.0:8080",
+        restart=True,
     )
     admin: AdminSettings = setting("The admin plane.", {})
     workers: Workers = setting(

@@ -213,12 +213,14 @@ class DownstreamConnection(Connection):
     def pause_writing(self) -> None:
         self.is_write_paused = True
         self._takes_output()
+        self._frontend.slowed(self)
         self.deadline = self._sweeper.now + self._frontend.limits.body_timeout
         if self.exchange is not None:
             self.exchange.client_paused()
 
     def resume_writing(self) -> None:
         self.is_write_paused = False
+        self._frontend.caught_up(self)
         if self._state == _LINGERING:
             return
         self._wait()
@@ -416,6 +418,16 @@ class DownstreamConnection(Connection):
             self.body = None
             self._wait()
         return int(body.is_over)
+
+    @property
+    def held_bytes(self) -> int:
+        """What it has not taken, and what it has sent ahead."""
+        return self.transport.get_write_buffer_size() + len(self._buffer)
+
+    def give_way(self) -> None:
+        """Others need the room."""
+        self._fail(faults.CROWDED_OUT)
+        self.abort()
 
     # --- what the exchange asks for ---
 

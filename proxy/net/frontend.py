@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 DOOR = 32  # connections at once that are told that there are too many, or are not through their TLS handshake
+RELIEVED = 0.9  # of the bound, that those who do not read hold when some of them have been cut off
 PART_SECONDS = 5.0  # connections at rest end within, at a drain ...
 PART_TURN_SECONDS = 0.05  # ... some of them in each turn
 
@@ -45,6 +46,12 @@ class Frontend:
         self.outbox = outbox
         self.limits = limits  # replaced at a reload
         self.vigil = Vigil()
+        self.slow: dict[
+            DownstreamConnection, int
+        ] = {}  # that do not read, with what each held when last seen
+        self._held = 0  # by all of them
+        self._took: dict[DownstreamConnection, int] = {}  # what each took between the last two looks
+        self._is_relieving = False
         self.room: float = inf  # connections that there are descriptors for
         self.new_exchange = new_exchange
         self.connections: dict[DownstreamConnection, bytes] = {}  # and whose each is
@@ -90,6 +97,7 @@ class Frontend:
         return is_welcome
 
     def left(self, connection: DownstreamConnection) -> None:
+        self.caught_up(connection)
         address = self.connections.pop(connection, b"")
         if address:
             self._from[address] -= 1
@@ -112,6 +120,40 @@ class Frontend:
                 for connection in list(self.connections):
                     connection.abort()
                 await self._emptied.wait()  # each is recorded as it ends
+
+    # --- the room that those take who do not read ---
+
+    def slowed(self, connection: DownstreamConnection) -> None:
+        """It has not taken all that it was sent."""
+        held = self.slow[connection] = connection.held_bytes
+        self._held += held
+        most = self.limits.buffer_bytes
+        if most is not None and self._held > most and not self._is_relieving:
+            self._is_relieving = True
+            asyncio.get_running_loop().call_soon(self._relieve, most)
+
+    def caught_up(self, connection: DownstreamConnection) -> None:
+        self._held -= self.slow.pop(connection, 0)
+        self._took.pop(connection, None)
+
+    def look(self) -> None:
+        """How much each holds now, at every sweep: who has taken least until the next one goes first."""
+        if self.slow:
+            held = {each: each.held_bytes for each in self.slow}
+            self._took = {each: before - held[each] for each, before in self.slow.items()}
+            self.slow = held
+            self._held = sum(held.values())
+
+    def _relieve(self, most: int) -> None:
+        self._is_relieving = False
+        held = {each: each.held_bytes for each in self.slow}
+        over = sum(held.values()) - most * RELIEVED
+        took = self._took
+        for connection in sorted(held, key=lambda each: took.get(each, 0) + self.slow[each] - held[each]):
+            if over <= 0:
+                break
+            over -= held[connection]
+            connection.give_way()
 
     async def _part(self, seconds: float) -> None:
         """Ends connections as they rest, those that have rested longest first, spread over so many seconds.

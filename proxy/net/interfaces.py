@@ -76,6 +76,7 @@ class ConnectionRules(Protocol):
     tunnel_timeout: float
     aborts_half_closed: bool
     methods: frozenset[bytes]
+    buffer_bytes: int | None
     connections_max: int
     connections_per_address: int | None
     ipv6_prefix: int

@@ -67,6 +67,7 @@ class ConnectionSettings:
         self.tunnel_timeout = timeouts.tunnel
         self.methods = METHODS.union(method.encode() for method in settings.downstream.methods)
         self.aborts_half_closed = settings.downstream.half_close == "abort"
+        self.buffer_bytes = limits.buffers
         self.connections_max = limits.connections
         self.connections_per_address = limits.connections_per_address
         self.ipv6_prefix = settings.forwarded.ipv6_prefix

@@ -94,6 +94,7 @@ WAYS = {
 # Provoked where what they need is at hand.
 ELSEWHERE = {
     "shortage": ("tests/net/test_servers.py", '["shortage"]'),
+    "crowded_out": ("tests/net/test_downstream.py", '"crowded_out"'),
     "tunnel_timeout": ("tests/net/test_upstream.py", "test_silent_tunnel_ends"),
     "read_timeout": ("tests/net/test_downstream.py", "test_client_that_stops_reading_is_left"),
     "connect_timeout": ("tests/e2e/test_timeouts.py", "test_server_that_does_not_accept_is_a_504"),

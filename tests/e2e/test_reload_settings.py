@@ -108,6 +108,7 @@ ELSEWHERE = {
     "admin.hosts": "tests/admin/test_guard.py",
     "downstream.timeouts.idle": "test_timeouts.py",
     "downstream.half_close": "tests/net/test_half_close.py",
+    "downstream.limits.buffers": "tests/net/test_downstream.py",
     "downstream.timeouts.tunnel": "tests/net/test_upstream.py",
     "downstream.limits.connections": "tests/net/test_frontend.py",
     "downstream.limits.connections_per_address": "tests/net",

@@ -240,6 +240,35 @@ async def test_answer_to_a_client_that_does_not_read_stays_with_the_origin(
     assert (await bench.recorded()).outcome == "abandoned"
 
 
+async def test_slowest_clients_give_way_when_all_hold_too_much(start_bench, start_origin, connect):
+    """A bound for the sum of what clients leave unread: those that take nothing go before one that reads."""
+    most = 1024 * 1024
+    bench = await start_bench(
+        await start_origin(endless()), downstream={"limits": {"buffers": "1MiB"}}, send_bytes=4096
+    )
+    reader = await connect(bench, receive_bytes=4096)
+    await reader.send(get(target="/reader"))
+
+    async def read():
+        while await reader.fill():
+            reader.unread.clear()
+            reader.received.clear()
+            await asyncio.sleep(0.001)
+
+    reading = asyncio.create_task(read())
+    await until(lambda: any(taken > 0 for taken in bench.frontend._took.values()), "it is seen to read")
+    for _ in range(20):
+        await (await connect(bench, receive_bytes=4096)).send(get())
+        await asyncio.sleep(0.03)
+    await bench.recorded(3)
+    await until(lambda: sum(each.held_bytes for each in bench.frontend.connections) <= most + 512 * 1024)
+
+    assert set(bench.ledger.reasons) == {"crowded_out"}
+    assert b"/reader" not in [exchange.target for exchange in bench.exchanges]
+    assert len(bench.frontend.connections) > 1
+    reading.cancel()
+
+
 async def test_client_that_stops_reading_is_left(start_bench, start_origin, connect):
     """After the time for a body: recorded once, and the origin is told."""
     origin = await start_origin(endless())

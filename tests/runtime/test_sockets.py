@@ -64,6 +64,18 @@ def test_each_worker_gets_an_even_share(opened):
     assert min(shares) > 32  # by chance less than once in 10^8
 
 
+def test_address_of_ipv6_takes_ipv6_alone_and_both_may_share_a_port(opened):
+    """`[::]` beside `0.0.0.0`; what comes by IPv4 is never an address such as ::ffff:192.0.2.1."""
+    port = free_port()
+    [[[six], [four]]] = opened(f'["[::]:{port}", "0.0.0.0:{port}"]')
+    with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("::1", port)):
+        by_four, by_six = four.accept(), six.accept()
+
+    assert (by_four[1][0], by_six[1][0]) == ("127.0.0.1", "::1")
+    by_four[0].close()
+    by_six[0].close()
+
+
 def test_client_that_vanished_is_found_dead(opened):
     """Whoever comes by the socket is watched by the kernel, without a call for each."""
     [[[listener]]] = opened("127.0.0.1:0")

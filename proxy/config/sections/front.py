@@ -126,6 +126,11 @@ class DownstreamLimits(Section):
     body: Size | None = setting(
         "Largest request body, counted while it streams; beyond it 413. null: no bound.", None
     )
+    buffers: Size | None = setting(
+        "Most bytes that clients of a worker may leave unread; beyond it the slowest of them are cut off."
+        " null: no bound.",
+        "48MiB",
+    )
     connections: Count = setting("Most connections at once, in each worker.", 10000)
     connections_per_address: Count | None = setting(
         "Most connections of one client address in each worker, but of proxies in forwarded.trust;"
