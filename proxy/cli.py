@@ -223,10 +223,10 @@ def explain(config: str, method: str | None, target: str | None, **options: Any)
 
     TARGET is a path or a URL.
     """
-    from proxy.tuning.explain import Asked
+    from proxy.tuning.explain import Arguments
     from proxy.tuning.explain import explain as tell
 
-    sys.exit(tell(Asked(config, method, target, **options)))
+    sys.exit(tell(Arguments(config, method, target, **options)))
 
 
 @main.command()

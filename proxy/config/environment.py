@@ -30,7 +30,7 @@ _SERVICE_LINK = re.compile(
 )
 
 
-class Overrides:
+class Variables:
     """What the environment sets: values by path, the variable of each, and mistakes by variable."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.config import document, doubts
-from proxy.config.environment import Overrides
+from proxy.config.environment import Variables
 from proxy.config.files import PATIENCE_SECONDS, STDIN, TooLargeError, UnreadableError, read_file
 from proxy.config.look import Look
 from proxy.config.mistakes import ConfigError, Mistake, findings, spelled, written
@@ -102,7 +102,7 @@ class Config:
         environ = os.environ if environ is None else environ
         self.file = file
         self._parsed = parsed = document.read(text)
-        self._overrides = overrides = Overrides(environ)
+        self._overrides = overrides = Variables(environ)
         mistakes = [Mistake(variable, 0, 0, message) for variable, message in overrides.mistakes]
         mistakes += (Mistake(file, *mark, _at(path, message)) for mark, path, message in parsed.mistakes)
         if parsed.mistakes and parsed.data is None:

@@ -28,7 +28,7 @@ EXIT_WRONG = 2
 TEXT_WIDTH = 120  # where it is no terminal
 
 
-class Asked(NamedTuple):
+class Arguments(NamedTuple):
     """What was typed."""
 
     config: str
@@ -40,7 +40,7 @@ class Asked(NamedTuple):
     is_json: bool = False
 
 
-def explain(asked: Asked) -> int:
+def explain(asked: Arguments) -> int:
     """The exit code."""
     try:
         request = _request(asked)
@@ -57,7 +57,7 @@ def explain(asked: Asked) -> int:
     return EXIT_OK
 
 
-def _request(asked: Asked) -> TypedRequest:
+def _request(asked: Arguments) -> TypedRequest:
     if asked.curl is not None:
         if asked.method is not None or asked.headers:
             raise TypedError("give a request either as METHOD and TARGET or by --curl")
