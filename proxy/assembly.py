@@ -91,6 +91,7 @@ class Assembly:
         if self._spans is not None:
             metrics.provide_spans(self._spans.results)
         self.shared = Shared(rules, self._new_pool(settings), store, metrics, access_log, clock, traces)
+        self._open_room(rules)
         new_exchange = partial(Exchange, self.shared)
         self.frontend = Frontend(self.sweeper, self.outbox, rules.connections, new_exchange)
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -123,6 +124,7 @@ class Assembly:
         self.store.adopt(settings.store)
         self.store.configure(rules.limits)
         self.metrics.configure(limit.name for limit in settings.limits)
+        self._open_room(rules)
         self.access_log.adopt(settings.log)
         self.sweeper.interval = _sweep_seconds(settings)
         self.settings = settings
@@ -132,6 +134,12 @@ class Assembly:
             return Pool(settings.upstream, self.sweeper, self.outbox, self.metrics, self._dial)
         except TlsError as error:
             raise UnusableError(f"upstream.tls.{error}") from None
+
+    def _open_room(self, rules: Rules) -> None:
+        """For who may have to wait."""
+        room = self.shared.room
+        room.configure(limit.name for limit in rules.limits if limit.max_wait_us)
+        self.metrics.provide_room(room)
 
     def _every_sweep(self, now: float) -> None:
         shared = self.shared

@@ -116,6 +116,7 @@ LIMITED: Final[Fault]                 = _row("limited",                 429,  DO
 METHOD_NOT_ALLOWED: Final[Fault]      = _row("method_not_allowed",      405,  DOWNSTREAM, "admission",     KEPT,       REQUESTS, NEVER,      ALLOW,     "http_request_denied", "This method is not allowed.")
 UNKNOWN_PATH: Final[Fault]            = _row("unknown_path",            404,  DOWNSTREAM, "admission",     KEPT,       REQUESTS, NEVER,      PLAIN,     "http_request_denied", "There is nothing at this path.")
 MISSING_CREDENTIALS: Final[Fault]     = _row("missing_credentials",     401,  DOWNSTREAM, "admission",     KEPT,       REQUESTS, NEVER,      CHALLENGE, "http_request_denied", "This request needs credentials.")
+DRAINING: Final[Fault]                = _row("draining",                503,  DOWNSTREAM, "admission",     KEPT,       REQUESTS, NEVER,      LATER,     "proxy_internal_response", "This server is about to stop.")
 STORE_DOWN: Final[Fault]              = _row("store_down",              503,  DOWNSTREAM, "admission",     KEPT,       REQUESTS, NEVER,      WAIT,      "proxy_internal_response", "The request cannot be accounted for now.")
 
 # The upstream cannot be reached: nothing was processed.

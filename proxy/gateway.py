@@ -28,6 +28,7 @@ from proxy.record import ABANDONED, FAULTED, SERVED, TUNNELLED, UPSTREAM, WEIR, 
 from proxy.rules.request_ids import drawn, new_request_id
 from proxy.settlement import give_back_all, settle, vouch
 from proxy.telemetry.log import event
+from proxy.waiting import arrive, forgo, leave, wait
 
 if TYPE_CHECKING:
     from proxy.contract.filters import BodyFilter
@@ -81,7 +82,7 @@ class Exchange(Record):
         self.target = head.target
         self.peer = self.client = downstream.peer
         self.started = shared.clock()
-        self.finished = self.upstream_started = self.upstream_seconds = 0.0
+        self.finished = self.waited = self.upstream_started = self.upstream_seconds = 0.0
         self.request_id = self.server = self.outcome = ""
         self.decision = self.fault = self.trace = None
         self.charges = self.exempt = self.headers = ()
@@ -119,8 +120,10 @@ class Exchange(Record):
     def decided(self, decision: Decision) -> None:
         """The store's answer, if it did not come at once."""
         try:  # `ends_here`, written out: it would pack and unpack arguments for every request
-            if self.phase == life.DECIDING:  # else the client has left meanwhile
+            if self.phase == life.DECIDING:
                 self._judge(decision)
+            else:  # the client has left meanwhile
+                forgo(self, decision)
         except Exception as error:  # noqa: BLE001 - the fence
             self.crashed(error)
 
@@ -128,10 +131,25 @@ class Exchange(Record):
         self.decision = decision
         if self.trace is not None:
             self.trace.decided = self.shared.clock()
-        if decision.is_admitted:
-            self._forward(ADMIT)
-        else:
+        if not decision.is_admitted:
             refuse(self, decision.fault)
+        elif self.rules.limits.may_wait and (waits := decision.waits):
+            wait(self, decision, waits)
+        else:
+            self._forward(ADMIT)
+
+    @ends_here
+    def turn_came(self, waited: float) -> None:
+        """Its tokens are there."""
+        arrive(self, waited)
+        self._forward(ADMIT)
+
+    @ends_here
+    def turn_is_too_late(self, waited: float) -> None:
+        """This process ends before they are."""
+        self.waited = waited
+        give_back_all(self)
+        refuse(self, faults.DRAINING)
 
     @ends_here
     def refuse_head(self, fault: Fault, *, has_body: bool = True) -> None:
@@ -431,3 +449,5 @@ class Exchange(Record):
             self.upstream = None
         elif self.phase == life.CONNECTING:
             self.shared.pool.forget(self)
+        elif self.phase == life.QUEUED:
+            leave(self)

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.contract.etags import Budget
+from proxy.limiter.queues import WaitingRoom
 from proxy.policy.retries import RetryBudget
 from proxy.telemetry.evidence import Evidence
 
@@ -41,6 +42,7 @@ class Shared:
         self.clock = clock  # seconds, monotonic
         self.traces = traces  # None: no spans are recorded, and nothing is done for them
         self.evidence = Evidence(metrics)
+        self.room = WaitingRoom(clock)
         self.retries = RetryBudget()
         self.budget = Budget()
         self.date_line = b""  # for answers of our own, renewed by the sweep

@@ -4,9 +4,26 @@ import pytest
 
 from proxy import phases as life
 
-NAMED_PHASES = [life.IDLE, life.DECIDING, life.CONNECTING, life.WAITING, life.HOLDING, life.ANSWERING]
+NAMED_PHASES = [
+    life.IDLE,
+    life.DECIDING,
+    life.QUEUED,
+    life.CONNECTING,
+    life.WAITING,
+    life.HOLDING,
+    life.ANSWERING,
+]
 NAMED_PHASES += [life.REDACTING, life.TUNNELLING, life.OVER]
-NAMED_EVENTS = [life.ASK, life.ADMIT, life.CONNECT, life.RETRY, life.HOLD, life.ANSWER, life.REDACT]
+NAMED_EVENTS = [
+    life.ASK,
+    life.QUEUE,
+    life.ADMIT,
+    life.CONNECT,
+    life.RETRY,
+    life.HOLD,
+    life.ANSWER,
+    life.REDACT,
+]
 NAMED_EVENTS += [life.SWITCH, life.FINISH, life.CLOSE]
 
 
@@ -64,6 +81,8 @@ def test_every_phase_can_be_reached_and_every_event_happens():
         (life.ASK, life.FINISH),
         (life.ASK, life.ADMIT, life.FINISH),
         (life.ASK, life.ADMIT, life.CONNECT, life.FINISH),
+        (life.ASK, life.QUEUE, life.ADMIT, life.CONNECT, life.ANSWER, life.FINISH),
+        (life.ASK, life.QUEUE, life.FINISH),
     ],
     ids=[
         "served",
@@ -74,6 +93,8 @@ def test_every_phase_can_be_reached_and_every_event_happens():
         "refused",
         "unreachable",
         "failed",
+        "queued",
+        "stopped",
     ],
 )
 def test_finished_exchange_leaves_the_connection_idle(events):

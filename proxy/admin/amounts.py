@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from proxy.config.kinds import COUNT_MAX
 from proxy.config.limit_checks import is_countable, uncountable
-from proxy.config.units import parse_rate, parse_timeout
+from proxy.config.units import EMPTIED_MAX_US, parse_rate, parse_timeout
 from proxy.limiter.overrides import Override
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def override_of(verb: str, amounts: Mapping[str, object], limit: Limit) -> tuple
         raise UnclearError("rate is missing: what is granted, such as 60/s")
     rate = _parsed("rate", parse_rate, amounts["rate"])
     burst = _burst(amounts.get("burst", rate.count), limit)
-    if not is_countable(rate, burst, "drain" if limit.empties else "ignore"):
+    if not is_countable(rate, burst, max(EMPTIED_MAX_US if limit.empties else 0, limit.max_wait_us)):
         raise UnclearError(f"rate: {uncountable(rate, burst)}")
     return Override(0, rate, burst), seconds
 

@@ -6,7 +6,7 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 from proxy.config.checks import repeated
-from proxy.config.units import EMPTIED_MAX_US
+from proxy.config.units import EMPTIED_MAX_US, WAIT_MAX, format_span
 from proxy.config.unknown import UNKNOWN, Unknown, ask, known
 from proxy.config.wording import nearest, shown
 
@@ -81,15 +81,26 @@ def lease(settings: LimitSettings) -> Iterator[AddressValue]:
         )
 
 
+def max_wait(settings: LimitSettings) -> Iterator[AddressValue]:
+    wait = settings.max_wait
+    if wait > WAIT_MAX:
+        yield ("max_wait",), f"{format_span(wait)} is more than the {format_span(WAIT_MAX)} that is possible"
+
+
 def rate(settings: LimitSettings) -> Iterator[AddressValue]:
-    if not is_countable(settings.rate, settings.burst, settings.on_upstream_429):
+    if not is_countable(settings.rate, settings.burst, beyond_us(settings)):
         yield ("rate",), uncountable(settings.rate, settings.burst)
 
 
-def is_countable(rate: Rate, burst: int, on_upstream_429: str) -> bool:
+def beyond_us(settings: LimitSettings) -> int:
+    """Of a debt, what is beyond the burst."""
+    emptied = EMPTIED_MAX_US if settings.on_upstream_429 == "drain" else 0
+    return max(emptied, round(settings.max_wait * 1e6))
+
+
+def is_countable(rate: Rate, burst: int, beyond_us: int) -> bool:
     divisor = gcd(rate.count, rate.period_us)
-    emptied = rate.count // divisor * EMPTIED_MAX_US if on_upstream_429 == "drain" else 0
-    return burst * (rate.period_us // divisor) + emptied <= EXACT_MAX
+    return burst * (rate.period_us // divisor) + rate.count // divisor * beyond_us <= EXACT_MAX
 
 
 def uncountable(rate: Rate, burst: int) -> str:
@@ -107,7 +118,7 @@ def unproven(settings: LimitSettings) -> Iterator[AddressValue]:
                 yield ("unproven", "burst"), f"{why}: nobody who is new would ever pass"
                 break
     is_whole = all(ask(found, name) is not UNKNOWN for name in ("rate", "burst"))
-    if is_whole and not is_countable(found.rate, found.burst, "ignore"):
+    if is_whole and not is_countable(found.rate, found.burst, beyond_us(settings)):
         yield ("unproven", "rate"), uncountable(found.rate, found.burst)
     if all(not isinstance(spec, Unknown) and spec.is_address for spec in settings.key):
         yield ("unproven",), "has nothing to prove: no entry of key is a credential"
@@ -143,7 +154,7 @@ def plans_of_limits(settings: Settings) -> Iterator[AddressValue]:
             if most > plan.burst:
                 why = f"{plan.burst} is below the cost of {most} in the limit {limit.name}"
                 yield ("plans", index, "burst"), f"{why}: no such request would ever pass"
-            if not is_countable(plan.rate, plan.burst, limit.on_upstream_429):
+            if not is_countable(plan.rate, plan.burst, beyond_us(limit)):
                 yield ("plans", index, "rate"), uncountable(plan.rate, plan.burst)
 
 

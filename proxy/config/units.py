@@ -40,6 +40,7 @@ _RATE_MEANT = re.compile(
     re.IGNORECASE,
 )
 _RATE_FRACTION = re.compile(r"([0-9]{0,6}\.[0-9]{1,6})/([smhd])")
+WAIT_MAX = 60.0  # seconds for a token: clients and proxies in front give up after that, as a rule
 EMPTIED_MAX_US = 60_000_000  # that a 429 of the service keeps a bucket empty: it can say so again
 RATE_COUNT_MAX = 1_000_000_000
 

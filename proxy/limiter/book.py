@@ -2,7 +2,8 @@
 
 known   the moment a bucket is full again, as Redis last told, in local time. Never later than the truth,
         since time is counted from the sending of the question; so a refusal read from it is one that
-        Redis would have given. Not so where tokens come back (`cost_304`): there nothing is refused by it.
+        Redis would have given. Not so where tokens come back (`cost_304`, `max_wait`): there nothing is
+        refused by it.
 before  what was known when a reload came. Redis may count it otherwise since then, so it refuses nothing
         while Redis answers; but an outage starts from it, and what Redis loses is restored from it.
 local   the same for buckets that are spent here while Redis does not answer. They start from what is
@@ -36,7 +37,7 @@ class Book:
     def __init__(self, terms: Terms, names: Names, max_keys: int) -> None:
         self.terms = terms  # any that has this rate
         self._scale = terms.scale
-        self._room = terms.burst_units
+        self._room = terms.ceiling_units
         self.prefixes = tuple(
             key_prefix(names.bucket(terms.name, shard, b""), KEY_BYTES) for shard in range(SHARDS)
         )
@@ -147,10 +148,10 @@ class Book:
     def _moved(self, old: Book, debt: int) -> int:
         """A debt in these terms."""
         terms, before = self.terms, old.terms
-        closed_us = max(debt - before.burst_units, 0) // before.scale
+        closed_us = max(debt - before.ceiling_units, 0) // before.scale
         debt = converted(debt - closed_us * before.scale, before.interval, terms.interval)
         if closed_us:
-            debt = max(debt, terms.burst_units - terms.cost_units) + closed_us * terms.scale
+            debt = max(debt, terms.ceiling_units - terms.cost_units) + closed_us * terms.scale
         return min(debt, terms.most_units)
 
     def sweep(self, now_us: int) -> None:

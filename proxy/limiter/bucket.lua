@@ -20,10 +20,10 @@ local function write(key, debt, since, interval, scale, by)
   call('SET', key, pack(BUCKET, since, debt, interval, scale, by), 'PX', life)
 end
 
--- A debt of more than a burst is time: the bucket is closed for so long.
-local function put(key, debt, interval, scale, burst, by)
-  if debt > burst then
-    local closed = floor((debt - burst) / scale)
+-- A debt beyond the ceiling is time: the bucket is closed for so long.
+local function put(key, debt, interval, scale, ceiling, by)
+  if debt > ceiling then
+    local closed = floor((debt - ceiling) / scale)
     write(key, debt - closed * scale, now + closed, interval, scale, CLOSED)
   else
     write(key, debt, now, interval, scale, by)
@@ -42,7 +42,7 @@ end
 
 -- A bucket's debt now, in the units of a charge; and how many of these come back in a microsecond, if that is faster than
 -- at the charge's own rate.
-local function debt_of(key, interval, scale, cost, burst, most, flags)
+local function debt_of(key, interval, scale, cost, ceiling, most, flags)
   local bucket = pcall('GET', key)
   if not bucket then return 0 end
   local debt, since, its_interval, its_scale, by = parts(key, bucket)
@@ -50,7 +50,7 @@ local function debt_of(key, interval, scale, cost, burst, most, flags)
   if since > now then
     local closed = since - now
     if by == CLOSED and closed <= CLOSED_MAX and (flags >= MAY_CLOSE or alike == 0) then
-      return math.min(math.max(converted(debt, its_interval, interval), burst - cost) + closed * scale, UNITS_MAX)
+      return math.min(math.max(converted(debt, its_interval, interval), ceiling - cost) + closed * scale, UNITS_MAX)
     end
     write(key, debt, now, its_interval, its_scale, 0) -- the clock went back, or nothing is closed any more
     since = now

@@ -34,7 +34,7 @@ class TermsCache:
 
     __slots__ = (
         "_cost",
-        "_is_free_304",
+        "_may_come_back",
         "_room",
         "_scale",
         "ample_us",
@@ -57,11 +57,12 @@ class TermsCache:
         self.prefixes = book.prefixes
         self._scale = terms.scale
         self._cost = terms.cost_units
-        self._room = terms.burst_units
-        self._is_free_304 = limit.is_free_304
-        # This near to full the cost fits, or may: another replica may have given tokens back.
+        self._room = terms.ceiling_units
+        # Another replica may give tokens back: for a 304, or of a client that waited and left.
+        self._may_come_back = limit.is_free_304 or limit.max_wait_us > 0
+        # This near to full the cost fits, or may.
         self.ample_us = (
-            NEVER_US if limit.is_free_304 else (terms.burst_units - terms.cost_units) // terms.scale
+            NEVER_US if self._may_come_back else (terms.ceiling_units - terms.cost_units) // terms.scale
         )
         self.leases = Leases(self) if limit.lease > 1 and not terms.is_shadow else None
         self.take = Take(self)
@@ -87,13 +88,14 @@ class TermsCache:
     def known_verdict(self, charge: Charge, now_us: int) -> Verdict:
         """What Redis would say, as far as it is known; a refusal is certain."""
         debt = max((self.known.get(charge.key) - now_us) * self._scale, 0)
-        return Verdict(charge, debt + self._cost <= self._room or self._is_free_304, debt)
+        return Verdict(charge, debt + self._cost <= self._room or self._may_come_back, debt)
 
     # --- without Redis ---
 
     def fits_locally(self, debt: int, replicas: int) -> bool:
-        room = max(self._room, self._cost * replicas)  # at least one request at a time
-        return debt + self._cost * replicas <= room
+        terms, cost = self.terms, self._cost * replicas
+        room = max(terms.burst_units, cost)  # at least one request at a time
+        return debt + cost <= room + terms.ceiling_units - terms.burst_units
 
     def doubt(self, key: bytes, attempt: UnansweredCall) -> None:
         self.book.doubt(key, self._cost, attempt)

@@ -71,12 +71,12 @@ class Table:
         if 0 < bucket.since_us - now_us <= EMPTIED_MAX_US and not self.limit.empties:
             bucket.since_us = now_us  # nothing is closed any more
         return bucket.debt_at(
-            now_us, terms.refill_rate, terms.most_units, terms.burst_units - terms.cost_units
+            now_us, terms.refill_rate, terms.most_units, terms.ceiling_units - terms.cost_units
         )
 
     def write(self, charge: Charge, debt: int, now_us: int) -> None:
         terms, key = charge.terms, charge.key
-        closed_us = max(debt - terms.burst_units, 0) // terms.scale
+        closed_us = max(debt - terms.ceiling_units, 0) // terms.scale
         debt -= closed_us * terms.scale
         bucket = self.find(key, now_us)
         if bucket is None:
@@ -146,7 +146,7 @@ class MemoryStore:
         debt = bucket.debt - (now_us - bucket.since_us) * terms.scale
         debt = max(debt, 0)
         after = debt + terms.cost_units
-        if after > terms.burst_units:
+        if after > terms.ceiling_units:
             return Decision(terms.is_shadow, [Verdict(charge, False, debt)])  # noqa: FBT003 - hot
         bucket.debt = after
         bucket.since_us = now_us
@@ -287,7 +287,7 @@ def _look(table: Table, charge: Charge, now_us: int) -> Verdict:
     if bucket is None:
         return Verdict(charge, True, 0)  # noqa: FBT003 - hot
     debt = table.debt_of(bucket, terms, now_us)
-    room = terms.burst_units - terms.cost_units
+    room = terms.ceiling_units - terms.cost_units
     if debt <= room:
         return Verdict(charge, True, debt)  # noqa: FBT003 - hot
     return Verdict(charge, False, bucket.told_debt(debt, room, terms.refill_rate, now_us))  # noqa: FBT003 - hot

@@ -46,7 +46,7 @@ class Take:
     def __init__(self, cache: TermsCache) -> None:
         self._cache = cache
         self.width = 1
-        self.charge = charge_record(cache.terms, cache.terms.cost_units)
+        self.charge = charge_record(cache.terms, cache.terms.cost_units, cache.terms.ceiling_units)
         self.record = pack_operation(TAKE, 1) + self.charge
 
     def keys(self, charges: Sequence[Charge]) -> list[bytes]:
@@ -107,10 +107,11 @@ class Unawaited:
 
     __slots__ = ("_cache", "record", "width")
 
-    def __init__(self, cache: TermsCache, kind: int, units: int) -> None:
+    def __init__(self, cache: TermsCache, kind: int, units: int, ceiling: int = 0) -> None:
+        terms = cache.terms
         self._cache = cache
         self.width = 1
-        self.record = pack_operation(kind, 1) + charge_record(cache.terms, units)
+        self.record = pack_operation(kind, 1) + charge_record(terms, units, ceiling or terms.ceiling_units)
 
     def keys(self, charges: Sequence[Charge]) -> list[bytes]:
         return [self._cache.book.key(charges[0].key)]
@@ -146,12 +147,12 @@ class Empty(Unawaited):
 
 
 class TakeLease(Unawaited):
-    """Takes the tokens of a lease."""
+    """Takes the tokens of a lease: never ahead of those who wait for theirs."""
 
     __slots__ = ()
 
     def __init__(self, cache: TermsCache, units: int) -> None:
-        super().__init__(cache, TAKE, units)
+        super().__init__(cache, TAKE, units, cache.terms.burst_units)
 
     def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
         if answers[at] >= 0 and self._cache.leases is not None:
@@ -159,7 +160,7 @@ class TakeLease(Unawaited):
         return super().decision(charges, answers, at, sent_us)
 
 
-def charge_record(terms: Terms, units: int) -> bytes:
-    """How take.lua counts a charge of so many units."""
+def charge_record(terms: Terms, units: int, ceiling: int) -> bytes:
+    """How take.lua counts a charge of so many units, which may leave so much debt."""
     flags = (SHADOW if terms.is_shadow else 0) | (MAY_CLOSE if terms.limit.empties else 0)
-    return pack_charge(terms.interval, terms.scale, units, terms.burst_units, terms.most_units, flags)
+    return pack_charge(terms.interval, terms.scale, units, ceiling, terms.most_units, flags)

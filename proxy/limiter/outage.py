@@ -39,7 +39,14 @@ class ShareVerdict(Verdict):
         if self.is_admitted:
             return 0
         cost = self.terms.cost_units * self.replicas
-        return max(0, self.debt + cost - max(cost, self.terms.burst_units))
+        terms = self.terms
+        return max(
+            0, self.debt + cost - max(cost, terms.burst_units) - terms.ceiling_units + terms.burst_units
+        )
+
+    @property
+    def wait_units(self) -> int:
+        return max(0, self.debt - max(self.terms.cost_units * self.replicas, self.terms.burst_units))
 
 
 class UnknownVerdict(Verdict):

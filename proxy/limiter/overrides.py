@@ -120,7 +120,7 @@ class Overrides:
                 tariff = Tariff(Rate(terms.count, terms.period_us), terms.burst, terms.plan)
                 self._blocking[terms] = Terms(terms.limit, tariff, terms.cost)
             terms = self._blocking[terms]
-        debt = terms.burst_units - terms.cost_units + left_us * terms.scale
+        debt = terms.ceiling_units - terms.cost_units + left_us * terms.scale
         return Verdict(Charge(terms, charge.key), False, debt)  # noqa: FBT003 - is_admitted
 
     # --- now and then ---

@@ -5,7 +5,7 @@
 do
   local plan, answers, debts = ARGV[1], {}, {}
   local requests, kind, width, first = unpack(RUN, plan, at)
-  local interval, scale, cost, burst, most, _, last = unpack(CHARGE, plan, first)
+  local interval, scale, cost, ceiling, most, _, last = unpack(CHARGE, plan, first)
   local is_plain = kind == TAKE and width == 1 and again == 0 and last > #plan
   for i = 1, is_plain and requests or 0 do
     local key = KEYS[i]
@@ -24,7 +24,7 @@ do
       end
     end
     local after = debt + cost
-    if after <= burst then
+    if after <= ceiling then
       debts[key], answers[i] = after, after
     else
       answers[i] = -1 - debt

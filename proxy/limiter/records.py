@@ -41,9 +41,10 @@ _FORMATS: Final = {
     # Of a run, requests in a row with the same operation: how many, its kind and how many charges it has;
     # then these follow. Packed in two pieces, since an operation does not change.
     "RUN": "<I2I1I1",
-    # Of a charge: interval, scale, cost, burst, the most debt there may be, flags.
+    # Of a charge: interval, scale, cost, the most debt it may leave (Terms.ceiling_units), the most there
+    # may be, flags.
     "CHARGE": "<dddddI1",
-    # Of a bucket that settle.lua brings up to date: interval, scale, burst, the most debt there may be, the
+    # Of a bucket that settle.lua brings up to date: interval, scale, ceiling, the most debt there may be, the
     # least there is as far as is known, what was spent without Redis; and what calls without an answer may
     # have been charged: how much, the tag of the first of them, since when it may have been run.
     "SETTLED": "<ddddddddd",
@@ -98,7 +99,7 @@ def debt_in(record: Any, terms: Terms, now_us: int) -> int:
     closed_us = since_us - now_us
     if closed_us > 0 and not (tag == CLOSED and closed_us <= EMPTIED_MAX_US and terms.limit.empties):
         bucket.since_us = now_us
-    return bucket.debt_at(now_us, terms.refill_rate, terms.most_units, terms.burst_units - terms.cost_units)
+    return bucket.debt_at(now_us, terms.refill_rate, terms.most_units, terms.ceiling_units - terms.cost_units)
 
 
 def lua_constants() -> str:

@@ -9,18 +9,18 @@
 -- charged here, that is taken off.
 
 for _, key in ipairs(KEYS) do
-  local interval, scale, burst, most, known, spent, unsure, first, sent
-  interval, scale, burst, most, known, spent, unsure, first, sent, at = unpack(SETTLED, ARGV[1], at)
-  local before = debt_of(key, interval, scale, 0, burst, most, MAY_CLOSE)
+  local interval, scale, ceiling, most, known, spent, unsure, first, sent
+  interval, scale, ceiling, most, known, spent, unsure, first, sent, at = unpack(SETTLED, ARGV[1], at)
+  local before = debt_of(key, interval, scale, 0, ceiling, most, MAY_CLOSE)
   local debt = before
   if unsure > 0 and before > 0 then
     local _, since, _, _, by = parts(key, pcall('GET', key))
     if since and is_ours(by, since, first, sent) then debt = math.max(debt - unsure, 0) end
   end
   debt = math.max(debt, math.min(known, most))
-  debt = math.max(debt, math.min(debt + spent, burst))
+  debt = math.max(debt, math.min(debt + spent, ceiling))
   if debt ~= before then
-    if debt > 0 then put(key, debt, interval, scale, burst, 0) else call('DEL', key) end
+    if debt > 0 then put(key, debt, interval, scale, ceiling, 0) else call('DEL', key) end
   end
 end
 return {foreign, now}

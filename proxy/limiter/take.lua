@@ -14,8 +14,8 @@ local plan = ARGV[1]
 local answers, next = {}, 1
 
 -- What a refusal tells: -1 and the debt that leaves room at the right moment, if it came back at the charge's own rate.
-local function refused(debt, scale, cost, burst, faster)
-  if faster then debt = math.min(debt, burst - cost + math.ceil((debt + cost - burst) / faster) * scale) end
+local function refused(debt, scale, cost, ceiling, faster)
+  if faster then debt = math.min(debt, ceiling - cost + math.ceil((debt + cost - ceiling) / faster) * scale) end
   return -1 - debt
 end
 
@@ -51,27 +51,27 @@ end
 local function take_all(requests, width)
   local charges, debts, fasters, changed = {}, {}, {}, {}
   for column = 1, width do
-    local charge = {interval = 0, scale = 0, cost = 0, burst = 0, most = 0, flags = 0, debt = 0, fits = false}
-    charge.interval, charge.scale, charge.cost, charge.burst, charge.most, charge.flags, at = unpack(CHARGE, plan, at)
+    local charge = {interval = 0, scale = 0, cost = 0, ceiling = 0, most = 0, flags = 0, debt = 0, fits = false}
+    charge.interval, charge.scale, charge.cost, charge.ceiling, charge.most, charge.flags, at = unpack(CHARGE, plan, at)
     charges[column] = charge
   end
   for first = next, next + (requests - 1) * width, width do
     local is_admitted, is_charged = true, again > 0 and was_charged(charges, first)
     for column, charge in ipairs(charges) do
-      local key, cost, burst = KEYS[first + column - 1], charge.cost, charge.burst
+      local key, cost, ceiling = KEYS[first + column - 1], charge.cost, charge.ceiling
       local debt = debts[key]
       if not debt then
-        debt, fasters[key] = debt_of(key, charge.interval, charge.scale, cost, burst, charge.most, charge.flags)
+        debt, fasters[key] = debt_of(key, charge.interval, charge.scale, cost, ceiling, charge.most, charge.flags)
         debts[key] = debt
       end
-      charge.debt, charge.fits = debt, is_charged or debt + cost <= burst
+      charge.debt, charge.fits = debt, is_charged or debt + cost <= ceiling
       if not charge.fits and charge.flags % 2 ~= SHADOW then is_admitted = false end
     end
     for column, charge in ipairs(charges) do
       local i, debt = first + column - 1, charge.debt
       local key = KEYS[i]
       if not charge.fits then
-        answers[i] = refused(debt, charge.scale, charge.cost, charge.burst, fasters[key])
+        answers[i] = refused(debt, charge.scale, charge.cost, charge.ceiling, fasters[key])
       else
         if is_admitted and not is_charged then
           debt = debt + charge.cost
@@ -82,17 +82,17 @@ local function take_all(requests, width)
     end
   end
   next = next + requests * width
-  for key, charge in pairs(changed) do put(key, debts[key], charge.interval, charge.scale, charge.burst, tag) end
+  for key, charge in pairs(changed) do put(key, debts[key], charge.interval, charge.scale, charge.ceiling, tag) end
 end
 
 -- Gives back or empties. It is not done twice.
 local function change(requests, kind)
-  local interval, scale, units, burst, most, flags
-  interval, scale, units, burst, most, flags, at = unpack(CHARGE, plan, at)
+  local interval, scale, units, ceiling, most, flags
+  interval, scale, units, ceiling, most, flags, at = unpack(CHARGE, plan, at)
   local debts = {}
   for i = next, next + requests - 1 do
     local key = KEYS[i]
-    local debt = debts[key] or debt_of(key, interval, scale, 0, burst, most, flags)
+    local debt = debts[key] or debt_of(key, interval, scale, 0, ceiling, most, flags)
     local after = kind == EMPTY and math.max(debt, units) or math.max(debt - units, 0)
     if after ~= debt and not (again > 0 and credit_of(key, interval) > 0) then
       debts[key], debt = after, after
@@ -101,7 +101,7 @@ local function change(requests, kind)
   end
   next = next + requests
   for key, debt in pairs(debts) do
-    if debt > 0 then put(key, debt, interval, scale, burst, tag) else call('DEL', key) end
+    if debt > 0 then put(key, debt, interval, scale, ceiling, tag) else call('DEL', key) end
   end
 end
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from proxy.config.loader import loads, read_text
 from proxy.limiter.opening import open_store
+from proxy.limiter.queues import WaitingRoom
 from proxy.middleware.collector import LimiterCollector
 from proxy.middleware.passage import Passage
 from proxy.middleware.route import RouteLimit
@@ -73,6 +74,7 @@ class Limiter:
         self.settings = settings
         self.rules = Rules(settings)
         self.metrics = Metrics()
+        self.room = WaitingRoom(monotonic)
         self.routes: dict[str, Limit] = {}
         self.store: Store | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -117,6 +119,9 @@ class Limiter:
             self.store = open_store(self.settings.store, self.metrics.store)
             self.store.configure(Limits([*self.rules.limits, *self.routes.values()]))
             self.metrics.configure(self._names())
+            every = (*self.rules.limits, *self.routes.values())
+            self.room.configure(limit.name for limit in every if limit.max_wait_us)
+            self.metrics.provide_room(self.room)
             self.metrics.provide_store(self.store)
         await self.store.start()
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from proxy.http1.head import RequestHead
     from proxy.middleware.limiter import Arrival, Limiter
-    from proxy.policy.decision import Charge
+    from proxy.policy.decision import Charge, Verdict
     from proxy.policy.limits import Due, Limits
     from proxy.rules.heads import Facts
 
@@ -88,6 +88,8 @@ class Passage:
         if not charges:
             return None
         decision = await self._decision(charges)
+        if decision.is_admitted and limits.may_wait and (waits := decision.waits):
+            await self._wait(decision, waits)
         before = record.decision
         if before is not None and not decision.is_admitted:
             self.give_back(before)
@@ -118,6 +120,24 @@ class Passage:
         if store is None:  # closed, while requests still come
             return Decision(True, [], LOCAL)  # noqa: FBT003 - is_admitted
         return store.take(charges, waiter) or await waiter.decision
+
+    async def _wait(self, decision: Decision, waits: list[Verdict]) -> None:
+        """For tokens that are reserved; who leaves gives them back."""
+        turn = Turn()
+        fault = self.limiter.room.enter(turn, decision, waits)
+        if fault is not None:
+            self.give_back(decision)
+            decision.turn_down(waits)
+            return
+        try:
+            self.record.waited += await turn.waited
+        except asyncio.CancelledError:
+            if not turn.has_come:
+                self.record.waited += self.limiter.room.leave(turn)
+            self.give_back(decision)
+            raise
+        for verdict in waits:
+            verdict.debt = verdict.terms.burst_units
 
     # --- 2. Not to the service ---
 
@@ -198,6 +218,21 @@ class Waiting:
             self._passage.give_back(decision)
         else:
             self.decision.set_result(decision)
+
+
+class Turn:
+    """Who waits in the room."""
+
+    def __init__(self) -> None:
+        self.waited: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self.has_come = False
+
+    def turn_came(self, waited: float) -> None:
+        self.has_come = True
+        if not self.waited.done():  # else it was cancelled in the same moment
+            self.waited.set_result(waited)
+
+    turn_is_too_late = turn_came
 
 
 def _both(one: Decision, other: Decision) -> Decision:

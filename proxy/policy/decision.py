@@ -72,7 +72,12 @@ class Verdict:
     def retry_units(self) -> int:
         """Units that must come back until this charge fits; 0 if it was admitted."""
         terms = self.terms
-        return 0 if self.is_admitted else max(0, self.debt + terms.cost_units - terms.burst_units)
+        return 0 if self.is_admitted else max(0, self.debt + terms.cost_units - terms.ceiling_units)
+
+    @property
+    def wait_units(self) -> int:
+        """Units that must come back until its turn comes, if it was admitted."""
+        return max(0, self.debt - self.terms.burst_units)
 
     @property
     def next_units(self) -> int:
@@ -129,6 +134,21 @@ class Decision:
         return [verdict for verdict in self.verdicts if verdict.is_refusal]
 
     @property
+    def waits(self) -> list[Verdict]:
+        """Those that admit, and whose tokens are not there yet; of a decision that admits."""
+        return [
+            verdict
+            for verdict in self.verdicts
+            if verdict.debt > verdict.terms.burst_units and _must_wait(verdict)
+        ]
+
+    def turn_down(self, waits: list[Verdict]) -> None:
+        """These cannot be waited for after all; what it took is to be given back before."""
+        self.is_admitted = False
+        for verdict in waits:
+            verdict.is_admitted = False
+
+    @property
     def told(self) -> list[Verdict]:
         """One verdict for each limit: of its buckets, that which refuses longest or is nearest exhaustion."""
         verdicts = self.verdicts
@@ -143,6 +163,10 @@ class Decision:
 
     def __repr__(self) -> str:
         return f"Decision({'admitted' if self.is_admitted else 'refused'} via {self.via}, {self.verdicts})"
+
+
+def _must_wait(verdict: Verdict) -> bool:
+    return verdict.is_admitted and not verdict.terms.is_shadow and verdict.wait_units > 0
 
 
 def has_neighbours(verdicts: list[Verdict]) -> bool:

@@ -73,7 +73,7 @@ def refusal(decision: Decision, dialect: str) -> tuple[bytes, tuple[str, ...]]:
     if len(verdicts) == 1 and decision.via != LOCAL:
         verdict = verdicts[0]
         terms = verdict.terms
-        wait = whole_seconds(verdict.debt + terms.cost_units - terms.burst_units, terms.scale)
+        wait = whole_seconds(verdict.debt + terms.cost_units - terms.ceiling_units, terms.scale)
         return _refused_by(terms, max(1, wait), dialect)
     lines = fields(decision, dialect) + b"Retry-After: %d\r\n" % retry_after(decision)
     refusals = [verdict.terms.name for verdict in decision.refusals if verdict.is_known]

@@ -14,6 +14,7 @@ from proxy.config.plan_keys import PlanKeys
 from proxy.config.sections.limits import Match as MatchSettings
 from proxy.faults import UNCLEAR_CREDENTIAL
 from proxy.policy.decision import Charge
+from proxy.policy.gcra import US
 from proxy.policy.keys import Partition
 from proxy.policy.matching import Exemption, Matcher
 from proxy.policy.terms import Tariff, Terms
@@ -52,6 +53,7 @@ class Limit:
         "key_spec",
         "lease",
         "match",
+        "max_wait_us",
         "moves_401s",
         "name",
         "on_store_error",
@@ -72,6 +74,7 @@ class Limit:
         self.on_store_error = settings.on_store_error
         self.is_free_304 = settings.cost_304 == 0
         self.lease = settings.lease
+        self.max_wait_us = round(settings.max_wait * US)  # for its token, before it is refused
         # A 429 of the service empties its buckets; one of a limit that only watches stays as it is.
         self.empties = settings.on_upstream_429 == "drain" and not self.is_shadow
 
@@ -185,6 +188,7 @@ class Limits:
         "fingerprint",
         "gives_back",
         "is_static",
+        "may_wait",
         "vouches",
     )
 
@@ -201,6 +205,7 @@ class Limits:
         self.empties = any(limit.empties for limit in self._all)
         # The service's answers say something of credentials.
         self.vouches = any(limit.vouches or limit.moves_401s for limit in self._all)
+        self.may_wait = any(limit.max_wait_us and not limit.is_shadow for limit in self._all)
         self.fingerprint = _fingerprint(self._all, self._plans)  # equal where buckets are counted alike
         self.credential_names: frozenset[bytes] = frozenset().union(
             *(limit.partition.credential_names for limit in self._all)

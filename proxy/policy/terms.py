@@ -33,6 +33,7 @@ class Terms:
     __slots__ = (
         "burst",
         "burst_units",
+        "ceiling_units",
         "cost",
         "cost_units",
         "count",
@@ -68,8 +69,11 @@ class Terms:
         self.interval, self.scale = self.refill_rate.interval, self.refill_rate.scale
         self.burst_units = self.burst * self.interval
         self.cost_units = cost * self.interval
+        # The most debt that a request which is admitted may leave: beyond the burst it waits.
+        self.ceiling_units = self.burst_units + limit.max_wait_us * self.scale
         # Of a debt, where a 429 of the service may empty a bucket beyond empty.
-        self.most_units = self.burst_units + (EMPTIED_MAX_US * self.scale if limit.empties else 0)
+        emptied = self.burst_units + (EMPTIED_MAX_US * self.scale if limit.empties else 0)
+        self.most_units = max(self.ceiling_units, emptied)
 
     def __repr__(self) -> str:
         words = [

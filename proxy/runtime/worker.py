@@ -152,12 +152,18 @@ class Worker:
         if self._renewing is not None:
             self._renewing.cancel()
         self._wind_down()
+        self._end_waiting()
         await self._runner.cleanup()
         if self._admin is not None:
             await self._admin.cleanup()
         if self._own is not None:
             self._own.close()
         await self.parts.stop()
+
+    def _end_waiting(self) -> None:
+        """Whose token comes in the first half of what is left is served in the other; others are told."""
+        shared = self.parts.shared
+        shared.room.end_at(shared.clock() + self.settings.drain.timeout / 2)
 
     async def halt(self) -> None:
         """Ends at once; what was under way is logged as what it is."""

@@ -169,6 +169,7 @@ class AccessLog:
             decision.via if decision is not None else None,
             exchange.server or None,
             int(upstream_seconds * 1e6) / 1e3 if upstream_seconds else None,
+            int(exchange.waited * 1e6) / 1e3 if exchange.waited else None,
             fault.reason if fault is not None else None,
             exchange.redacted_status or None,
         )
@@ -251,7 +252,8 @@ def _slow_fields(exchange: Record) -> dict[str, object]:
         "status": exchange.status,
         "outcome": exchange.outcome,
         "duration_ms": round((exchange.finished - started) * 1e3, 3),
-        "own_ms": round((sent - started) * 1e3, 3),
+        "own_ms": round((sent - started - exchange.waited) * 1e3, 3),
+        "waited_ms": round(exchange.waited * 1e3, 3),
         "upstream_ms": round(exchange.upstream_seconds * 1e3, 3),
         "server": exchange.server,
     }

@@ -189,6 +189,27 @@ FAMILIES: Final = (
         lambda metrics: _one(metrics.worker_restarts),
     ),
     Family(
+        "weir_limit_waiting",
+        GAUGE,
+        "Requests that wait for their token now (max_wait).",
+        ("limit",),
+        lambda metrics: {(name,): count for name, count in metrics.room.waiting.items()},
+    ),
+    Family(
+        "weir_limit_waits_total",
+        COUNTER,
+        "Requests that have waited for their token, whether they got it or left before.",
+        ("limit",),
+        lambda metrics: {(name,): count for name, count in metrics.room.waits.items()},
+    ),
+    Family(
+        "weir_limit_waited_seconds_total",
+        COUNTER,
+        "Seconds that requests have waited for their tokens.",
+        ("limit",),
+        lambda metrics: {(name,): seconds for name, seconds in metrics.room.seconds.items()},
+    ),
+    Family(
         "weir_limit_keys",
         GAUGE,
         "Keys that were over a limit, or near it, in the last minute: at least so many.",

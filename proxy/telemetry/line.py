@@ -29,6 +29,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     via: str | None = None
     server: str | None = None
     upstream_ms: float | None = None
+    waited_ms: float | None = None
     fault: str | None = None
     redacted_status: int | None = None
     trace_id: str | None = None

@@ -82,6 +82,23 @@ class Measured(Protocol):
     def is_up(self) -> bool: ...
 
 
+class Room(Protocol):
+    """What they ask of the queues of who waits for a token, by limit."""
+
+    waiting: dict[str, int]  # now
+    waits: dict[str, int]  # that ended
+    seconds: dict[str, float]  # which those took
+
+
+class NoRoom:
+    """Nobody waits."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, int] = {}
+        self.waits: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+
+
 class StoreFigures:
     """What a store that is asked over a network counts up about its calls."""
 
@@ -122,6 +139,7 @@ class Metrics:
         self.connections: Callable[[], Mapping[tuple[str, str], int]] = dict  # by side and state
         self.servers: Callable[[], Mapping[tuple[str, str], int]] = dict  # addresses by server and state
         self.waiting: Callable[[], int] = int  # requests that wait for a server
+        self.room: Room = NoRoom()  # ... and for a token
         self.store_outages: int = 0
         self._was_store_up: bool = True
         self.is_store_up: Callable[[], bool] = lambda: True
@@ -146,7 +164,9 @@ class Metrics:
         if status != 101:  # a tunnel lasts as long as it likes
             noted = self.request_seconds.noted
             noted.append(exchange.finished - started)
-            self.own_seconds.noted.append((exchange.upstream_started or exchange.finished) - started)
+            self.own_seconds.noted.append(
+                (exchange.upstream_started or exchange.finished) - started - exchange.waited
+            )
             if len(noted) >= NOTED_MAX:
                 self._count_seconds()
         if exchange.upstream_seconds:
@@ -244,6 +264,9 @@ class Metrics:
     ) -> None:
         self.servers = states
         self.waiting = waiting
+
+    def provide_room(self, room: Room) -> None:
+        self.room = room
 
     def provide_certificates(self, ends: Callable[[], Mapping[str, float]]) -> None:
         self.certificates = ends

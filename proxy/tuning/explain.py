@@ -104,9 +104,13 @@ def _say_headers(console: Console, headers: Iterable[tuple[str, str]]) -> None:
 
 
 def _limits_table(limits: Iterable[LimitExplained]) -> Table:
+    limits = list(limits)
+    may_wait = any(limit.max_wait != "0s" for limit in limits)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for heading in ("limit", "applies", "key", "hash", "rate", "burst", "cost", "plan"):
         table.add_column(heading, overflow="fold")
+    if may_wait:
+        table.add_column("waits", overflow="fold")
     for limit in limits:
         table.add_row(
             limit.name,
@@ -117,6 +121,7 @@ def _limits_table(limits: Iterable[LimitExplained]) -> Table:
             str(limit.burst),
             str(limit.cost),
             limit.plan or "",
+            *([limit.max_wait] if may_wait else []),
         )
     return table
 

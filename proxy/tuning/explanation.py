@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.config.units import Rate
+from proxy.config.units import Rate, format_span
 from proxy.faults import Fault
 from proxy.http1.head import ResponseHead, request_head, response_head
 from proxy.limiter.memory import MemoryStore
+from proxy.policy.gcra import US
 from proxy.rules.pages import Frame
 from proxy.rules.request_ids import new_request_id
 from proxy.rules.rules import Rules
@@ -47,6 +48,7 @@ class LimitExplained(msgspec.Struct):
     cost: int
     mode: str
     keys: list[KeyFound]  # of all buckets that are charged
+    max_wait: str
 
 
 class RequestSent(msgspec.Struct):
@@ -132,6 +134,7 @@ class _Way:
             cost=terms.cost,
             mode="shadow" if terms.is_shadow else "enforce",
             keys=keys,
+            max_wait=format_span(limit.max_wait_us / US),
         )
 
     def _sent(self) -> RequestSent:

@@ -20,7 +20,7 @@ from proxy.tuning.tally import Tally
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.policy.decision import Decision
+    from proxy.policy.decision import Decision, Verdict
     from proxy.policy.limits import Limits
     from proxy.tuning.charging import Due
 
@@ -60,6 +60,8 @@ class Replay:
                 tally.matched += 1
                 if not verdict.is_admitted:
                     tally.refused += 1
+                elif waits(verdict):
+                    tally.waited += 1
                 tally.count(charge.key, due.labels[0], verdict, now)
             elif due.charges:
                 decision = take(due.charges, self)
@@ -79,15 +81,18 @@ class Replay:
         """A limit with several charges has met one request, and refused it if any of them says so."""
         self._count_exempt(due)
         last = None
-        is_refused = False
+        is_refused = has_waited = False
         for charge, label, verdict in zip(due.charges, due.labels, decision.verdicts, strict=True):
             tally = self.tallies[charge.limit]
             if tally is not last:
-                last, is_refused = tally, False
+                last, is_refused, has_waited = tally, False, False
                 tally.matched += 1
             if not verdict.is_admitted and not is_refused:
                 is_refused = True
                 tally.refused += 1
+            if decision.is_admitted and not has_waited and waits(verdict):
+                has_waited = True
+                tally.waited += 1
             tally.count(charge.key, label, verdict, now)
 
     def _count_exempt(self, due: Due) -> None:
@@ -95,7 +100,8 @@ class Replay:
             self.tallies[limit].exempt += 1
 
     def _expect(self, answered: Answered, decision: Decision) -> None:
-        at = self.now_us + answered.delay_us
+        wait = max([each.wait_units // each.terms.scale for each in decision.waits], default=0)
+        at = self.now_us + wait + answered.delay_us
         heappush(self._answers, (at, self.requests, answered, decision))
         self._next_us = min(self._next_us, at)
 
@@ -121,3 +127,8 @@ class Replay:
     def span(self) -> tuple[int, int] | None:
         """The first and the last request, in microseconds since 1970."""
         return None if self._began_us is None else (self._began_us, self._began_us + self.now_us)
+
+
+def waits(verdict: Verdict) -> bool:
+    """For its token; of a limit in shadow, it would."""
+    return verdict.is_admitted and verdict.debt > verdict.terms.burst_units

@@ -102,6 +102,7 @@ ELSEWHERE = {
     "not_announced": ("tests/e2e/test_proxy_protocol.py", 'fault="not_announced"'),
     "queue_full": ("tests/net/test_queue.py", '["queue_full"]'),
     "queue_timeout": ("tests/net/test_queue.py", '["queue_timeout"]'),
+    "draining": ("tests/test_waiting.py", '"draining", "draining"'),
     "store_down": ("tests/e2e/test_store.py", '"store_down", "refused"'),
 }
 

@@ -76,6 +76,7 @@ ROWS = (
     Row("limits[].key", limited(key=["header:X-Other", "client-ip"]), 429, sent=OTHERS, base=limited()),
     Row("limits[].rate", limited(rate="2/m"), 200, sent=TWICE, base=limited()),
     Row("limits[].burst", limited(burst=7), 200, sent=TWICE, base=limited()),
+    Row("limits[].max_wait", limited(rate="2/s", burst=1, max_wait="10s"), 200, sent=TWICE, base=limited(rate="2/s", burst=1)),
     Row("limits[].cost", limited(rate="2/m", burst=2, cost=2), 429, sent=TWICE, base=limited(rate="2/m")),
     Row("limits[].cost_304", limited(cost_304=0), 304, sent=TWICE, base=limited(), said=answer(304, b"", length=False)),
     Row("limits[].on_upstream_429", limited(rate="9/m", on_upstream_429="drain"), b"application/problem+json", sees=lambda r: r.value("Content-Type"), sent=TWICE, base=limited(rate="9/m"), said=answer(429, b"")),

@@ -64,6 +64,17 @@ def test_report_has_what_was_asked(tmp_path, config):
     assert limit["refuses_one_in_thousand"] == {"rate": "1/s", "burst": 5}
 
 
+def test_those_who_would_wait_are_counted(tmp_path):
+    """Two pass, two wait for a second and two, the last would wait too long."""
+    config = tmp_path / "patient.yaml"
+    settings = "{name: per-user, rate: 1/s, burst: 2, max_wait: 2s, key: [header:X-Auth-Token, client-ip]}"
+    config.write_text(f"upstream: {{servers: [http://127.0.0.1:1]}}\nlimits: [{settings}]\n")
+    text = "".join([*(line(0, token="ann") for _ in range(5)), line(9, token="ann")])
+    (limit,) = simulated(str(config), log(tmp_path, text), "--key-field", "10")["limits"]
+
+    assert (limit["matched"], limit["waited"], limit["refused"]) == (6, 2, 1)
+
+
 def test_what_is_proposed_refuses_nobody(tmp_path, config):
     """Written into the config, and a little less of it refuses somebody."""
     random.seed(1)

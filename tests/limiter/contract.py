@@ -130,6 +130,7 @@ def limit_settings(draw: st.DrawFn, rates: st.SearchStrategy[str]) -> list[dict]
                 "cost": draw(costs(burst)),
                 "mode": draw(st.sampled_from(["enforce", "enforce", "shadow"])),
                 "enforce": draw(st.sampled_from(["100%", "50%"])),
+                "max_wait": draw(st.sampled_from(["0s", "0s", "30s"])),
             }
         )
     return made
@@ -833,9 +834,58 @@ class StoreContract:
         assert [decision.is_admitted for decision in decisions] == [True, False, True, True]
         assert [decision.verdicts[0].is_admitted for decision in decisions] == [True, False, True, False]
 
+    # --- requests that wait ---
+
+    async def test_requests_wait_in_order_of_arrival_until_the_wait_is_too_long(self, bench):
+        """A reservation is debt: each waits for those before it, and who would wait longer is refused."""
+        (limit,) = configured(bench, {"rate": "4/m", "burst": 1, "max_wait": "30s"})
+        user = new_user()
+        decisions = await take_together(bench.store, [[Charge(limit.terms, user)] for _ in range(5)])
+        verdicts = [decision.verdicts[0] for decision in decisions]
+
+        assert [decision.is_admitted for decision in decisions] == [True] * 3 + [False] * 2
+        waits = [verdict.wait_units / limit.terms.scale / 1e6 for verdict in verdicts[:3]]
+        assert waits == pytest.approx([0, 15, 30], abs=1)
+        assert verdicts[3].retry_after == pytest.approx(15, abs=1)
+
+    async def test_reservation_that_is_given_back_shortens_the_wait(self, bench):
+        (limit,) = configured(bench, {"rate": "4/m", "burst": 1, "max_wait": "30s"})
+        charged = Charge(limit.terms, new_user())
+        await take_together(bench.store, [[charged]] * 4)
+        bench.store.give_back([charged])
+        after = [await take(bench.store, charged) for _ in range(2)]
+
+        assert [decision.is_admitted for decision in after] == [True, False]
+        assert after[0].verdicts[0].wait_units / limit.terms.scale / 1e6 == pytest.approx(30, abs=1)
+
+    async def test_refusal_of_one_limit_reserves_nothing_with_another(self, bench):
+        patient, strict = configured(
+            bench, {"rate": "4/m", "burst": 1, "max_wait": "30s"}, {"rate": "1/d", "name": "strict"}
+        )
+        user = new_user()
+        both = [Charge(patient.terms, user), Charge(strict.terms, user)]
+        decisions = await take_together(bench.store, [both] * 3)
+        alone = await take(bench.store, both[0])
+
+        assert [decision.is_admitted for decision in decisions] == [True, False, False]
+        assert alone.verdicts[0].wait_units / patient.terms.scale / 1e6 == pytest.approx(15, abs=1)
+
+    async def test_emptied_bucket_lets_wait_who_would_fit_in_time(self, bench):
+        (limit,) = configured(
+            bench, {"rate": "4/m", "burst": 1, "max_wait": "20s", "on_upstream_429": "drain"}
+        )
+        near, far = Charge(limit.terms, new_user()), Charge(limit.terms, new_user())
+        bench.store.empty([(near, debt_for(limit, 10)), (far, debt_for(limit, 40))])
+        soon, late = await take(bench.store, near), await take(bench.store, far)
+
+        assert soon.is_admitted
+        assert soon.verdicts[0].wait_units / limit.terms.scale / 1e6 == pytest.approx(10, abs=1)
+        assert not late.is_admitted
+        assert late.verdicts[0].retry_after == pytest.approx(20, abs=1)
+
     # --- any history ---
 
-    @given(limit_settings(st.sampled_from(["1/d", "2/d"])), st.lists(REQUESTS, max_size=30))
+    @given(limit_settings(st.sampled_from(["1/d", "4/m"])), st.lists(REQUESTS, max_size=30))
     @settings(max_examples=40, deadline=None, suppress_health_check=SHARED_BENCH)
     async def test_any_history_agrees_with_the_model(self, bench, each, requests):
         """One moment, some limits, some users: as if each request came alone. Half of them come together."""
@@ -863,4 +913,4 @@ def charges_of(compiled, users, numbers, user):
 def short(told):
     """Without moments, which differ by what the clock went on meanwhile."""
     is_admitted, verdicts = told
-    return is_admitted, [verdict[:3] for verdict in verdicts]
+    return is_admitted, [verdict[:4] for verdict in verdicts]

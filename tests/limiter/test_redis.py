@@ -70,7 +70,7 @@ class TestRedisStoreWithDenialCache(StoreContract):
         async with store_at(shared_redis.url, limits_of()) as store:
             yield Bench(store)
 
-    @given(limit_settings(st.sampled_from(["1/d", "2/d"])), st.lists(REQUESTS, max_size=30))
+    @given(limit_settings(st.sampled_from(["1/d", "4/m"])), st.lists(REQUESTS, max_size=30))
     @settings(max_examples=40, deadline=None, suppress_health_check=SHARED_BENCH)
     async def test_any_history_admits_as_the_model(self, bench, each, requests):
         """A denial that is known is one that Redis would have given."""

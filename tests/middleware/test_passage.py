@@ -302,3 +302,40 @@ def test_import_pulls_in_neither_the_gateway_nor_its_sockets():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert found.stdout.strip() == "[]"
+
+
+# --- who waits ---
+
+PATIENT = FEW | {"rate": "20/s", "burst": 1, "max_wait": "100ms"}
+
+
+async def test_service_is_asked_when_the_token_is_there():
+    limiter = Limiter([PATIENT])
+    began = asyncio.get_running_loop().time()
+    answers = await asyncio.gather(*(asked(limiter) for _ in range(4)))
+
+    assert [messages[0]["status"] for messages in answers] == [200, 200, 200, 429]
+    assert asyncio.get_running_loop().time() - began > 0.09
+    assert limiter.room.waits == {"few": 2}
+    await limiter.close()
+
+
+async def test_request_that_is_cancelled_while_it_waits_gives_its_token_back():
+    limiter = Limiter([PATIENT | {"rate": "1/m", "max_wait": "1m"}])
+    await asked(limiter)
+    waiting = asyncio.create_task(asked(limiter))
+    while not len(limiter.room):
+        await asyncio.sleep(0)
+    assert (await asked(limiter))[0]["status"] == 429
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    again = asyncio.create_task(asked(limiter))
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    assert limiter.room.waiting == {"few": 1}
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+    assert not len(limiter.room)
+    await limiter.close()

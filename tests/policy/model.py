@@ -7,6 +7,7 @@ at which it is full.
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 
 US = 1_000_000
 
@@ -16,9 +17,10 @@ class Model:
         self._buckets = {}  # (limit's name, key) -> (tokens, moment of that number)
 
     def take(self, charges, now_us):
-        """(is admitted, [(limit's name, fits, tokens left, seconds until the cost fits, seconds to a token more)])."""
+        """(is admitted, [(limit's name, fits, tokens left, tokens to wait for, and seconds: until the cost fits, to a token
+        more, to wait)])."""
         asked = [(charge, self._tokens(charge, now_us)) for charge in charges]
-        fits = [tokens >= charge.terms.cost for charge, tokens in asked]
+        fits = [tokens + _ahead(charge.terms) >= charge.terms.cost for charge, tokens in asked]
         is_admitted = all(fit or charge.terms.is_shadow for (charge, _), fit in zip(asked, fits, strict=True))
         verdicts = []
         for (charge, tokens), fit in zip(asked, fits, strict=True):
@@ -33,12 +35,18 @@ class Model:
         return min(Fraction(terms.burst), tokens + Fraction((now_us - before) * terms.count, terms.period_us))
 
 
+def _ahead(terms):
+    """Tokens that may be taken before they are there, by whoever waits for them."""
+    return Fraction(terms.limit.max_wait_us * terms.count, terms.period_us)
+
+
 def _verdict(terms, tokens, *, fits):
     seconds_a_token = Fraction(terms.period_us, terms.count * US)
-    whole = tokens.numerator // tokens.denominator
-    retry_after = Fraction(0) if fits else (terms.cost - tokens) * seconds_a_token
+    whole = max(0, tokens.numerator // tokens.denominator)
+    retry_after = Fraction(0) if fits else (terms.cost - tokens - _ahead(terms)) * seconds_a_token
     next_token = Fraction(0) if tokens == terms.burst else (whole + 1 - tokens) * seconds_a_token
-    return terms.name, fits, whole, retry_after, next_token
+    wait = max(Fraction(0), -tokens) if fits else Fraction(0)
+    return terms.name, fits, whole, ceil(wait), retry_after, next_token, wait * seconds_a_token
 
 
 def as_told(decision):
@@ -48,8 +56,14 @@ def as_told(decision):
             verdict.terms.name,
             verdict.is_admitted,
             verdict.remaining,
+            ceil(Fraction(_wait(verdict), verdict.terms.interval)),
             Fraction(verdict.retry_units, verdict.terms.scale * US),
             Fraction(verdict.next_units, verdict.terms.scale * US),
+            Fraction(_wait(verdict), verdict.terms.scale * US),
         )
         for verdict in decision.verdicts
     ]
+
+
+def _wait(verdict):
+    return verdict.wait_units if verdict.is_admitted else 0

@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    if config.getoption("memory"):
+    if config.getoption("memory") or item.get_closest_marker("moved"):
         return {"memory": MemoryLoop}
     if item.nodeid.startswith(ON_UVLOOP):
         return {"uvloop": uvloop.new_event_loop}

@@ -20,6 +20,9 @@ LABELS = {
     "weir_requests_total": {"method", "status", "source"},
     "weir_outcomes_total": {"outcome"},
     "weir_limit_keys": {"limit", "state"},
+    "weir_limit_waiting": {"limit"},
+    "weir_limit_waits_total": {"limit"},
+    "weir_limit_waited_seconds_total": {"limit"},
     "weir_store_outages_total": set(),
     "weir_spans_total": {"result"},
     "weir_own_duration_seconds": set(),
@@ -67,6 +70,8 @@ def metrics():
     metrics.provide_servers(lambda: {("http://127.0.0.1:9000", "serving"): 2}, lambda: 5)
     metrics.provide_connections(lambda: {("downstream", "active"): 3, ("upstream", "idle"): 2})
     metrics.provide_store(SimpleNamespace(is_up=False))
+    room = {"per-user": 2}
+    metrics.provide_room(SimpleNamespace(waiting=room, waits=room, seconds=room))
     metrics.provide_access_log(lambda: 7)
     metrics.provide_certificates(lambda: {"listen.tls.cert": 1.9e9})
     metrics.certificate_failures["listen.tls"] = 1

@@ -20,6 +20,7 @@ from proxy.config.kinds import (
     PlanName,
     Rated,
     Share,
+    Span,
     wrapped,
 )
 from proxy.config.sections.section import Section, count_of_rate, setting
@@ -59,6 +60,7 @@ class LimitSettings(Section):
     fits = (
         limit_checks.cost,
         limit_checks.lease,
+        limit_checks.max_wait,
         limit_checks.rate,
         checks.of("key", limit_checks.key_order),
         checks.of("plans", limit_checks.plan_order),
@@ -77,6 +79,10 @@ class LimitSettings(Section):
     )
     rate: Rated = setting("Requests in a second, minute, hour or day: 15/s, 90/m, 1000/h, 5000/d.")
     burst: Count = setting("Most requests at once.", count_of_rate, says="the count of `rate`")
+    max_wait: Span = setting(
+        "How long a request may wait for its token, in order of arrival, before it is refused; 1m at most.",
+        "0s",
+    )
     plans: tuple[PlanName, ...] = setting(
         "Plans whose rate and burst stand in for these; the first that names the key counts.", []
     )

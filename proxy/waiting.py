@@ -1,0 +1,48 @@
+"""A request whose tokens are reserved and not there yet (`max_wait`): it waits for its turn, or must not.
+
+Whose turn it is knows `limiter.queues`; what a request has reserved comes back if it goes without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.own_answers import refuse
+from proxy.phases import NEXT, QUEUE
+from proxy.policy.decision import unspent
+from proxy.settlement import give_back_all
+
+if TYPE_CHECKING:
+    from proxy.gateway import Exchange
+    from proxy.policy.decision import Decision, Verdict
+
+
+def wait(exchange: Exchange, decision: Decision, waits: list[Verdict]) -> None:
+    """Until its turn comes; if too many wait already, it is refused."""
+    fault = exchange.shared.room.enter(exchange, decision, waits)
+    if fault is None:
+        exchange.phase = NEXT[exchange.phase][QUEUE]
+        return
+    give_back_all(exchange)
+    decision.turn_down(waits)
+    refuse(exchange, fault)
+
+
+def leave(exchange: Exchange) -> None:
+    """Those behind move up before its tokens come back."""
+    exchange.waited = exchange.shared.room.leave(exchange)
+    give_back_all(exchange)
+
+
+def forgo(exchange: Exchange, decision: Decision) -> None:
+    """The client left before the store had answered."""
+    if decision.is_admitted and exchange.rules.limits.may_wait and decision.waits:
+        exchange.shared.store.give_back(unspent(decision))
+
+
+def arrive(exchange: Exchange, waited: float) -> None:
+    """Its turn has come: what it waited for is paid off, and its buckets are empty now."""
+    exchange.waited = waited
+    if exchange.decision is not None:
+        for verdict in exchange.decision.waits:
+            verdict.debt = verdict.terms.burst_units
