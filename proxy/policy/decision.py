@@ -136,6 +136,9 @@ class Decision:
     @property
     def waits(self) -> list[Verdict]:
         """Those that admit, and whose tokens are not there yet; of a decision that admits."""
+        first = self.verdicts[0] if len(self.verdicts) == 1 else None
+        if first is not None and first.debt <= first.terms.burst_units:  # nearly always
+            return []
         return [
             verdict
             for verdict in self.verdicts
