@@ -7,6 +7,9 @@ buckets.
 
 from __future__ import annotations
 
+# Compiled, the types of a NamedTuple's fields are looked up when it is made.
+from asyncio import Transport  # noqa: TC003 - as said
+from collections.abc import Callable  # noqa: TC003 - as said
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from redis._parsers.hiredis import _AsyncHiredisParser
@@ -19,8 +22,8 @@ from proxy.limiter import discovery
 from proxy.limiter.reply_bounds import Bounds
 
 if TYPE_CHECKING:
-    from asyncio import StreamReader, Transport
-    from collections.abc import Callable, Sequence
+    from asyncio import StreamReader
+    from collections.abc import Sequence
 
     from pydantic import SecretStr
     from redis.asyncio.connection import AbstractConnection
