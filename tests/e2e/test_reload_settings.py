@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,18 @@ def limited(**more: object) -> dict[str, Any]:
     return {"limits": [LIMIT | more]}
 
 
+def dear(**match: object) -> dict[str, Any]:
+    """Two tokens for what matches, and one for the rest."""
+    return limited(rate="2/m", burst=2, cost=[{**match, "cost": 2}])
+
+
+def sha256(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+TWO = limited(rate="2/m", burst=2)
+PLAN = {"name": "two", "rate": "2/m", "keys": [sha256("a")]}
+
 ROWS = (
     Row("downstream.methods", {"downstream": {"methods": ["LIST"]}}, 200, sent=(get(method="LIST"),)),
     Row("downstream.timeouts.head", {"downstream": {"timeouts": {"head": "100ms"}}}, 408, sent=(get()[:-2],), base={"downstream": {"timeouts": {"head": "1h"}}}),
@@ -78,6 +91,16 @@ ROWS = (
     Row("limits[].burst", limited(burst=7), 200, sent=TWICE, base=limited()),
     Row("limits[].max_wait", limited(rate="2/s", burst=1, max_wait="10s"), 200, sent=TWICE, base=limited(rate="2/s", burst=1)),
     Row("limits[].cost", limited(rate="2/m", burst=2, cost=2), 429, sent=TWICE, base=limited(rate="2/m")),
+    Row("limits[].cost[].cost", dear(match={"paths": ["/"]}), 429, sent=TWICE, base=TWO),
+    Row("limits[].cost[].match.methods", dear(match={"methods": ["GET"]}), 429, sent=TWICE, base=TWO),
+    Row("limits[].cost[].match.headers", dear(match={"headers": {"X-Auth-Token": "a"}}), 429, sent=TWICE, base=TWO),
+    Row("limits[].cost[].match.exact", dear(match={"paths": ["/api"], "exact": True}), 200, sent=(get(target="/API"),) * 2, base=dear(match={"paths": ["/api"]})),
+    Row("limits[].enforce", limited(enforce="0%"), 200, sent=TWICE, base=limited()),
+    Row("limits[].plans", {"plans": [PLAN], **limited(plans=["two"])}, 200, sent=TWICE, base={"plans": [PLAN], **limited()}),
+    Row("plans[].rate", {"plans": [PLAN | {"rate": "1/m"}]}, 429, sent=TWICE, base={"plans": [PLAN], **limited(plans=["two"])}),
+    Row("plans[].burst", {"plans": [PLAN | {"burst": 1}]}, 429, sent=TWICE, base={"plans": [PLAN], **limited(plans=["two"])}),
+    Row("plans[].keys", {"plans": [PLAN | {"keys": [sha256("b")]}]}, 429, sent=TWICE, base={"plans": [PLAN], **limited(plans=["two"])}),
+    Row("plans[].name", {"plans": [PLAN | {"name": "three"}], **limited(plans=["three"])}, '"one-later";q=2;w=60', sees=value("RateLimit-Policy"), sent=TWICE, base={"plans": [PLAN], **limited(plans=[])}),
     Row("limits[].cost_304", limited(cost_304=0), 304, sent=TWICE, base=limited(), said=answer(304, b"", length=False)),
     Row("limits[].on_upstream_429", limited(rate="9/m", on_upstream_429="drain"), b"application/problem+json", sees=lambda r: r.value("Content-Type"), sent=TWICE, base=limited(rate="9/m"), said=answer(429, b"")),
     Row("limits[].mode", limited(mode="shadow"), 200, sent=TWICE, base=limited()),
@@ -139,6 +162,18 @@ ELSEWHERE = {
     "store.timeout": "tests/runtime",
     "store.max_keys": "tests/runtime",
     "store.denial_cache": "test_store.py",
+    "limits[].cost[].match.paths": "with limits[].cost[].cost",
+    "limits[].on_upstream_401": "test_unproven.py",
+    "limits[].unproven.burst": "test_unproven.py",
+    "limits[].unproven.rate": "test_unproven.py",
+    "plans": "by its parts",
+    "plans[].keys_file": "test_plans.py",
+    "store.url": "test_store.py",
+    "store.tls.ca": "test_store.py",
+    "store.tls.cert": "with store.tls.ca",
+    "store.tls.key": "with store.tls.ca",
+    "store.sentinel.username": "tests/limiter",
+    "store.sentinel.password": "tests/limiter",
     "limits[].on_store_error": "tests/limiter",
     "limits[].lease": "test_store.py",
     "contract.rules": "test_contract_rules.py",
