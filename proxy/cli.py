@@ -74,8 +74,8 @@ def keys(verb: str, limit: str, whom: tuple[str, ...], **options: Any) -> None:
     ENTRY is one of the limit's `key`, such as header:X-Auth-Token; name each part of a joined one. Its VALUE
     is a line of standard input if it is not given. key=HASH names a client by the hash of its key.
     """
-    from proxy.admin.keys import Deed
-    from proxy.admin.keys import keys as act
+    from proxy.admin.deeds import Deed
+    from proxy.admin.deeds import keys as act
 
     if options["everybody"] is bool(whom) or (options["everybody"] and verb != "reset"):
         raise click.UsageError(
