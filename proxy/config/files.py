@@ -7,6 +7,7 @@ patience: they take a pipe too, and `-` for standard input.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 import stat
@@ -46,6 +47,11 @@ def read_file(path: str | os.PathLike[str], most: int, patience: float = 0.0) ->
         raise MissingFileError(why(error)) from None
     except OSError as error:
         raise UnreadableError(why(error)) from None
+
+
+def fingerprint_of(data: bytes) -> str:
+    """What tells one content from another."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _opened(path: str | os.PathLike[str], *, is_patient: bool) -> int:

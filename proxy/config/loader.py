@@ -116,7 +116,7 @@ class Config:
         self.settings = Settings.model_validate(data, context=look)
         plan_files = PlanFiles(Path(file).parent)
         plan_files.read(_plans(self.settings))
-        self.files += plan_files.files
+        self.files |= plan_files.files
         mistakes += (self.at(path, message) for path, message in references.mistakes + plan_files.mistakes)
         mistakes += (self.at(path, message, is_key=is_key) for path, is_key, message in findings(look, data))
         if mistakes:

@@ -39,8 +39,8 @@ class Mistake:
 class ConfigError(Exception):
     """Everything that is wrong with a config, in the order of the file."""
 
-    def __init__(self, mistakes: Sequence[Mistake], files: Sequence[File] = ()) -> None:
-        self.files = files  # that it refers to: they may be mended
+    def __init__(self, mistakes: Sequence[Mistake], files: Mapping[File, str | None] | None = None) -> None:
+        self.files = files or {}  # that it refers to: they may be mended
         ordered = sorted(set(mistakes))
         self.mistakes = ordered[:MISTAKES_MAX]
         self.more = len(ordered) - len(self.mistakes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from proxy.config.files import UnreadableError, read_file
+from proxy.config.files import UnreadableError, fingerprint_of, read_file
 from proxy.config.unknown import Unknown, ask
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class PlanFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.files: list[Path] = []
+        self.files: dict[Path, str | None] = {}  # with the fingerprints of what was read
         self.mistakes: list[tuple[Place, str]] = []
 
     def read(self, plans: Sequence[PlanSettings | Unknown]) -> None:
@@ -36,9 +36,11 @@ class PlanFiles:
             name = ask(plan, "keys_file")
             if not isinstance(plan, Unknown) and isinstance(name, str):
                 file = self._folder / name
-                self.files.append(file)
+                self.files[file] = None
                 try:
-                    plan.adopt(b"".join(digests(read_file(file, BYTES_MAX))))
+                    data = read_file(file, BYTES_MAX)
+                    self.files[file] = fingerprint_of(data)
+                    plan.adopt(b"".join(digests(data)))
                 except (UnreadableError, ValueError) as error:
                     self.mistakes.append((("plans", index, "keys_file"), f"{file}: {error}"))
 

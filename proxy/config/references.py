@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from proxy.config import catalogue
-from proxy.config.files import UnreadableError, read_file
+from proxy.config.files import UnreadableError, fingerprint_of, read_file
 from proxy.config.unknown import UNKNOWN
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ _IS_URL = re.compile(r"[a-z+]+://")
 
 
 class References:
-    """Of one config: `files` are those that it refers to, `mistakes` what cannot be had, by its place."""
+    """Of one config: `files` are those that it refers to, `mistakes` what cannot be had, by its place.
+
+    Each file has the fingerprint of what was read of it, None if nothing was.
+    """
 
     def __init__(self, environ: Mapping[str, str], folder: Path, *, needs_secrets: bool = True) -> None:
         """Without need of secrets, something else stands for those that cannot be had."""
@@ -37,7 +40,7 @@ class References:
         self._folder = folder
         self._needs_secrets = needs_secrets
         self.unknown: list[str] = []  # settings for which something else stands
-        self.files: list[Path] = []
+        self.files: dict[Path, str | None] = {}
         self.mistakes: list[tuple[Place, str]] = []
 
     def resolve(self, data: Any) -> None:
@@ -70,9 +73,11 @@ class References:
 
     def _of_file(self, path: str) -> str:
         file = self._folder / path
-        self.files.append(file)
+        self.files[file] = None
         try:
-            text = read_file(file, SECRET_BYTES_MAX).decode()
+            data = read_file(file, SECRET_BYTES_MAX)
+            self.files[file] = fingerprint_of(data)
+            text = data.decode()
         except UnreadableError as error:
             raise ValueError(f"{file}: {error}") from None
         except UnicodeDecodeError:

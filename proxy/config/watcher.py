@@ -9,7 +9,6 @@ that is missing has not changed.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import stat
 from contextlib import aclosing
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from watchfiles import awatch
 
+from proxy.config.files import fingerprint_of
 from proxy.config.loader import FILE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def fingerprint(path: str | os.PathLike[str], most: int = FILE_BYTES_MAX) -> str
         if not stat.S_ISREG(Path(path).stat().st_mode):
             return None  # opening a pipe would wait for its writer
         with Path(path).open("rb") as stream:
-            return hashlib.sha256(stream.read(most + 1)).hexdigest()
+            return fingerprint_of(stream.read(most + 1))
     except OSError:
         return None
 

@@ -82,14 +82,17 @@ class Follower:
         self._service = service
         self._path = source.path
         self._seen = source.seen
-        self._files = frozenset(source.reading.files)  # that the config refers to
+        self._files = source.reading.files  # that the config refers to, with what was read of them
         self._asked = asyncio.Event()
         self._watches: dict[Path, asyncio.Task[None]] = {}
 
-    async def run(self) -> None:
+    def listen(self) -> None:
+        """From now on SIGHUP ends nothing; what it asks for waits until the following runs."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    async def run(self) -> None:
         try:
-            self._watch(since=self._seen)
+            self._watch()
             while True:
                 await self._asked.wait()
                 self._asked.clear()
@@ -110,20 +113,18 @@ class Follower:
     def _is_file(self) -> bool:
         return self._seen is not None
 
-    def _watch(self, since: str | None = None) -> None:
-        """The files of the day."""
-        files = self._files | ({Path(self._path)} if self._is_file else set())
+    def _watch(self) -> None:
+        """The files of the day, each from what was read of it on."""
+        files = self._files | ({Path(self._path): self._seen} if self._is_file else {})
         for file, task in list(self._watches.items()):
             if file not in files or task.done():
                 self._watches.pop(file).cancel()
-        for file in files - self._watches.keys():
-            self._watches[file] = asyncio.create_task(self._tell_changes(file, since))
+        for file in files.keys() - self._watches.keys():
+            self._watches[file] = asyncio.create_task(self._tell_changes(file, files[file]))
 
     async def _tell_changes(self, file: Path, since: str | None) -> None:
         is_config = file == Path(self._path)
-        async for _ in watch(
-            file, since=since if is_config else None, most=BYTES_MAX, is_needed=not is_config
-        ):
+        async for _ in watch(file, since=since, most=BYTES_MAX, is_needed=not is_config):
             self._asked.set()
 
     async def _reread(self) -> None:
@@ -132,11 +133,11 @@ class Follower:
             self._service.reload(reading.settings, text)
         except ConfigError as error:
             self._service.refuse_reload(str(error))
-            self._files |= frozenset(error.files)
+            self._files = {**self._files, **error.files}
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the following, nor go unseen
             event(_log, logging.ERROR, "reload_failed", error=error)
         else:
-            self._files = frozenset(reading.files)
+            self._files = reading.files
 
     def _read(self) -> tuple[str, Config]:
         text = read_text(self._path, patience=0)

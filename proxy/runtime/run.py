@@ -89,12 +89,14 @@ async def _serve(source: Source, forked: ForkedWorkers | None) -> int:
     stops.listen()
     try:
         service = _new_service(source, forked)
+        follower = Follower(service, source)
+        follower.listen()
         _tell_build()
         await _started(service)
     except StartError as error:
         return _cannot_start(error)
     notifier.ready()
-    reloads = asyncio.create_task(Follower(service, source).run())
+    reloads = asyncio.create_task(follower.run())
     await stops.first.wait()
     reloads.cancel()
     notifier.stopping()

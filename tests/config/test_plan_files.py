@@ -26,7 +26,7 @@ def read(tmp_path, data):
 def mistake(tmp_path):
     with pytest.raises(ConfigError) as caught:
         Config(TEXT, str(tmp_path / "weir.yaml"))
-    assert caught.value.files == [tmp_path / "keys.txt"]
+    assert list(caught.value.files) == [tmp_path / "keys.txt"]
     (found,) = caught.value.mistakes
     return str(found)
 
