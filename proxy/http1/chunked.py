@@ -18,7 +18,7 @@ TURN: Final = 2048  # chunks of one byte until others have their turn: 0.8 ms
 _ODD: Final = 8  # ... of which one with an extension, or in two pieces, counts for so many
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
-# All four peers take spaces behind a size, and any number of zeros before it.
+# Some services pad a size: spaces behind it, zeros before it. There is one reading of either.
 _LOOSE_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]+)[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _SIZE_MAX: Final = 2**63 - 1
 _SHORT_LINE: Final = 6  # four digits

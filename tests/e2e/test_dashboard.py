@@ -187,6 +187,40 @@ async def test_refused_key_appears_within_two_seconds_and_gets_its_tokens_back(
     assert TOKEN not in source
 
 
+async def test_client_is_blocked_and_released_from_the_page(chromium, start_weir, origin, connect):
+    """A block says how long it lasts, to the operator and to the client; a release ends it at once."""
+    page = chromium
+    weir = start_weir(
+        settings(limits=[{"name": "few", "key": ["header:X-Auth-Token"], "rate": "2/s"}]), upstream=origin
+    )
+    await opened(page, weir)
+    wire = await connect(weir)
+
+    async def asked():
+        await wire.send(get("X-Auth-Token: ana"))
+        return await wire.response()
+
+    async def does(verb, told):
+        await asyncio.to_thread(page.find(f'#key-verbs [value="{verb}"]').click)
+        await asyncio.to_thread(page.find("#key-do").click)
+        await shows(page, "#key-answer", told)
+
+    while (await asked()).status != 429:
+        pass
+    await shows(page, "#keys tr", "over")
+    await asyncio.to_thread(page.find("#keys button").click)
+    await does("block", "until: ")
+    blocked = await asked()
+    await does("release", "released: 1")
+    await until(lambda: weir.log_text().count("limit_release") == 1, "the audit")
+    await asyncio.sleep(1.0)  # a token comes back
+    admitted = await asked()
+
+    assert blocked.status == 429
+    assert 3500 < int(blocked.value("Retry-After")) <= 3600
+    assert admitted.status == 200
+
+
 async def test_request_is_found_by_its_id_and_names_are_only_text(chromium, loaded, connect):
     page = chromium
     await opened(page, loaded)
