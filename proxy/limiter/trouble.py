@@ -32,7 +32,11 @@ _REPLIES = {
 
 
 MAX_CLIENTS = "max number of clients reached"
-_PHRASES = {"user executing the script can't": "NOPERM", MAX_CLIENTS: "MAXCLIENTS"}  # of errors called ERR
+_PHRASES = {  # of errors called ERR
+    "user executing the script can't": "NOPERM",  # Redis 7.0
+    "ACL failure in script": "NOPERM",  # Redis 7.2 and Valkey
+    MAX_CLIENTS: "MAXCLIENTS",
+}
 TEXT_MAX = 200  # characters of an error that Weir does not know
 
 

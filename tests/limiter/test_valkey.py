@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +77,20 @@ async def test_reset_gives_a_client_its_tokens_back(valkey: Redis) -> None:
         again = admitted(await ask_all(store, [[charge(PER_USER)]] * 3))
 
     assert again == 2
+
+
+async def test_user_with_too_few_rights_is_named(valkey: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """In a script Valkey words it in its own way, as Redis 7.2 does."""
+    caplog.set_level(logging.INFO, "weir")
+    valkey.client().acl_setuser(
+        "reader", enabled=True, passwords=["+word"], keys=["*"], commands=["+@all", "-set"]
+    )
+    async with store_at(f"redis://reader:word@{valkey.address}", LIMITS) as store:
+        decision = await ask(store, charge(PER_USER))
+        last = str(store.status())
+
+    assert decision.via == "local"
+    assert "permission" in last or "does not let the user" in caplog.text + last
 
 
 async def test_cluster_of_valkeys(tmp_path: Path, command: Sequence[str]) -> None:
