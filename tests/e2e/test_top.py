@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 
 import pytest
@@ -97,13 +98,17 @@ async def test_terminal_shows_it_live_until_interrupted(weir, connect):
     )
     os.close(theirs)
     text = ""
-    await asked(weir, connect)
-    while "over" not in text:
-        text += (await asyncio.to_thread(os.read, ours, 65536)).decode(errors="replace")
-    process.send_signal(2)
-    reading = asyncio.create_task(asyncio.to_thread(_drained, ours))
-    code = await asyncio.wait_for(process.wait(), 10)
-    await reading
+    try:
+        await asked(weir, connect)
+        while "over" not in text:
+            text += (await asyncio.to_thread(os.read, ours, 65536)).decode(errors="replace")
+        process.send_signal(2)
+        reading = asyncio.create_task(asyncio.to_thread(_drained, ours))
+        code = await asyncio.wait_for(process.wait(), 10)
+        await reading
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()  # else a read of its terminal keeps the loop from ending
     os.close(ours)
 
     assert code == 0
