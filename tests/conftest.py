@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import sys
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -31,6 +33,8 @@ pytest_plugins = ["tests.support.plugin"]
 # A busy machine is slow now and then; what hangs is bounded by pytest-timeout.
 hypothesis.settings.register_profile("weir", deadline=None)
 hypothesis.settings.load_profile("weir")
+
+TEARDOWN_SECONDS = 180
 
 
 @pytest.fixture
@@ -121,3 +125,13 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A real Redis of the test's own; it can be stopped and started again."""
     with redis_server(tmp_path) as server:
         yield server
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """pytest drops its watchdog once a test fails; what that left open could keep its teardown for ever."""
+    faulthandler.dump_traceback_later(TEARDOWN_SECONDS, exit=True, file=sys.__stderr__)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
