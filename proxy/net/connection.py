@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
     def _end_output(self, patience: float) -> None:
         """What was written goes out, then the other side sees the end (RFC 9112 section 9.6).
 
-        Whatever still comes must be read and dropped until `_may_linger` says no. `patience` is how long,
+        Whatever still comes must be read and dropped until `may_linger` says no. `patience` is how long,
         in seconds, the other side may take nothing of what it was sent.
         """
         self.flush()
@@ -125,14 +125,14 @@ class Connection(asyncio.Protocol):
         is_patient = self._unsent or transport.is_closing()  # which ends by itself when all is sent
         self.deadline = self._sweeper.now + (patience if is_patient else LINGER_SECONDS)
 
-    def _may_linger(self, patience: float) -> bool:
+    def may_linger(self, patience: float) -> bool:
         """Whether the other side still takes what it was sent; a new deadline is set then."""
-        if not self._takes_output():
+        if not self.takes_output():
             return False
         self.deadline = self._sweeper.now + (patience if self._unsent else LINGER_SECONDS)
         return True
 
-    def _takes_output(self) -> bool:
+    def takes_output(self) -> bool:
         """Whether some of the output has gone since we last looked."""
         unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
         return self._unsent < unsent

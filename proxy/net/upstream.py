@@ -316,7 +316,7 @@ class UpstreamConnection(Connection):
         self.deadline = NEVER
         attempt = self._attempt
         if attempt is None:
-            if self._state != _LINGERING or not self._may_linger(self.address.response_timeout):
+            if self._state != _LINGERING or not self.may_linger(self.address.response_timeout):
                 self.close()
         elif attempt.deadline_kind == _TOLD:
             attempt.deadline_kind = _MOVES

@@ -411,7 +411,7 @@ async def test_input_after_the_end_is_bounded(start_bench, connect):
     for _ in range(400):
         await wire.send(b"x" * 65536)
     assert not wire.end
-    connection._linger_until = connection.deadline = bench.sweeper.now  # as if half a minute had passed
+    connection.linger_until = connection.deadline = bench.sweeper.now  # as if half a minute had passed
     with pytest.raises(ConnectionError):
         while True:
             await wire.send(b"x" * 65536)
@@ -443,7 +443,7 @@ async def test_upload_to_an_origin_that_does_not_read_stays_with_the_client(
     (connection,), (upstream,) = bench.frontend.connections, bench.address.open
 
     assert upstream.transport.get_write_buffer_size() < 2**20
-    assert len(connection._buffer) < 2**20
+    assert len(connection.buffer) < 2**20
     wire.abort()
     is_over.set()
 

@@ -81,7 +81,7 @@ async def test_half_closed_client_that_leaves_is_noticed(start_bench, start_orig
     wire = await connect(bench)
     await wire.send(get())
     wire.finish_sending()
-    await until(lambda: [c for c in bench.frontend.connections if c._is_half_closed])
+    await until(lambda: [c for c in bench.frontend.connections if c.is_half_closed])
     assert bench.exchanges == []
     wire.abort()
     await asyncio.wait_for(gone.wait(), 5)

@@ -1,0 +1,41 @@
+"""A client that sends no more, and may still wait for its answer (RFC 9112 section 9.6 lets it).
+
+Knows nothing of how its connection ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.net.states import BUSY, DISCARDING, HEADS, TUNNEL
+
+if TYPE_CHECKING:
+    from proxy.net.downstream import DownstreamConnection
+
+
+def may_be_answered(client: DownstreamConnection, unread: int) -> bool:
+    """Whether what has come, and what lies unread, can be all that a client wants answered.
+
+    TLS knows no half of an end.
+    """
+    state, body = client.state, client.body
+    if client.scheme != b"http":
+        return False
+    if state == TUNNEL:
+        receiver = body.receiver if body is not None else None
+        return receiver is not None and receiver.can_half_close and not client.is_end_sent
+    if client.frontend.limits.aborts_half_closed or state not in (HEADS, BUSY):
+        return False
+    if state == HEADS:
+        return b"\r\n\r\n" in client.buffer
+    return body is None or not body.has_length or body.left <= len(client.buffer) + unread
+
+
+def has_sent_too_little(client: DownstreamConnection) -> bool:
+    """What has come of it is not enough for anything more."""
+    state, body = client.state, client.body
+    if state == HEADS:
+        return not client.is_write_paused
+    if state == BUSY:
+        return body is not None and body.receiver is not None and not client.buffer
+    return state == DISCARDING
