@@ -86,7 +86,7 @@ class Question(Exchange):
         self.request_id = self.facts.request_id or new_request_id()
         refuse(self, fault)
 
-    def _forward(self, why: int, avoid: ServerAddress | None = None, *, fresh: bool = False) -> None:  # noqa: ARG002 - nothing is forwarded from here
+    def forward(self, why: int, avoid: ServerAddress | None = None, *, fresh: bool = False) -> None:  # noqa: ARG002 - nothing is forwarded from here
         self._let_pass()
 
     def _let_pass(self) -> None:

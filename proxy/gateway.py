@@ -8,7 +8,6 @@ wrong is `faults`; docs/architecture.md tells the same in prose.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from proxy import faults
@@ -20,14 +19,14 @@ from proxy.http1.chunked import chunk, last_chunk
 from proxy.http1.head import UNREAD
 from proxy.http1.lines import DATED
 from proxy.http1.serialise import connection_line, interim_head, switching_head
-from proxy.own_answers import refuse, replace
-from proxy.phases import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, RETRY, SWITCH
+from proxy.mishaps import client_failed, client_left, crashed, server_failed
+from proxy.own_answers import refuse
+from proxy.phases import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, SWITCH
 from proxy.policy.limits import UNCHARGED
 from proxy.policy.vouching import UNAUTHORIZED, with_newcomers
-from proxy.record import ABANDONED, FAULTED, SERVED, TUNNELLED, UPSTREAM, WEIR, Record
+from proxy.record import SERVED, UPSTREAM, WEIR, Record
 from proxy.rules.request_ids import drawn, new_request_id
 from proxy.settlement import give_back_all, settle, vouch
-from proxy.telemetry.log import event
 from proxy.waiting import arrive, forgo, leave, wait
 
 if TYPE_CHECKING:
@@ -40,10 +39,6 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Decision
     from proxy.rules.pages import Frame
     from proxy.shared import Shared
-
-ATTEMPTS_MAX = 3  # one request on so many connections: one that proved stale, and two that broke
-
-_log = logging.getLogger("weir.gateway")
 
 
 class Exchange(Record):
@@ -111,7 +106,7 @@ class Exchange(Record):
         if rules.limits.vouches:
             self.charges = with_newcomers(self.charges, head, self.client, self.shared.store.proven)
         if not self.charges:
-            self._forward(ADMIT)
+            self.forward(ADMIT)
             return
         decision = self.shared.store.take(self.charges, self)
         if decision is not None:
@@ -136,13 +131,13 @@ class Exchange(Record):
         elif self.rules.limits.may_wait and (waits := decision.waits):
             wait(self, decision, waits)
         else:
-            self._forward(ADMIT)
+            self.forward(ADMIT)
 
     @ends_here
     def turn_came(self, waited: float) -> None:
         """Its tokens are there."""
         arrive(self, waited)
-        self._forward(ADMIT)
+        self.forward(ADMIT)
 
     @ends_here
     def turn_is_too_late(self, waited: float) -> None:
@@ -163,7 +158,7 @@ class Exchange(Record):
 
     # --- 2. It may: a connection to a server, the head, then the body as it comes ---
 
-    def _forward(self, why: int, avoid: ServerAddress | None = None, *, fresh: bool = False) -> None:
+    def forward(self, why: int, avoid: ServerAddress | None = None, *, fresh: bool = False) -> None:
         """`avoid` is the address at which it failed before: another one is taken, if there is one."""
         self.phase = NEXT[self.phase][why]
         self.attempts += 1
@@ -291,19 +286,12 @@ class Exchange(Record):
         upstream.become_tunnel()
         self.downstream.become_tunnel(upstream)
 
-    # --- 4. What may go wrong on the way ---
+    # --- 4. What may go wrong on the way (mishaps.py) ---
 
     @ends_here
     def fail(self, fault: Fault) -> None:
         """The client's side broke a rule or ran out of time."""
-        self.drop_upstream()
-        if self.phase == life.TUNNELLING:
-            self.fault = fault
-            self.finish(TUNNELLED, keep=False)
-        elif self.phase == life.ANSWERING:
-            self._break_off(fault)
-        elif self.phase not in (life.IDLE, life.OVER):
-            refuse(self, fault)
+        client_failed(self, fault)
 
     def may_search_on(self, fault: Fault) -> bool:
         """An address could not be had: another one may be tried."""
@@ -328,45 +316,14 @@ class Exchange(Record):
     @ends_here
     def upstream_failed(self, upstream: UpstreamConnection, fault: Fault) -> None:
         """The connection to the server is no more."""
-        self.upstream = None
-        phase = self.phase
-        if phase == life.TUNNELLING:
-            self.finish(TUNNELLED, keep=False)
-            return
-        self.shared.metrics.count_upstream_failure(upstream.address.name, fault.reason)
-        if phase == life.REDACTING and self.body_filter is not None:
-            replace(self, self.body_filter.original)
-        elif phase == life.WAITING and self._may_repeat(upstream, fault):
-            self._forward(RETRY, upstream.address, fresh=True)  # more than one may have been closed at a time
-        elif phase in (life.WAITING, life.HOLDING):
-            refuse(self, fault)
-        elif phase == life.ANSWERING:
-            self._break_off(fault)
+        server_failed(self, upstream, fault)
 
     @ends_here
     def client_left(self) -> None:
-        if self.phase in (life.IDLE, life.OVER):
-            return
-        if self.phase == life.TUNNELLING:
-            if self.upstream is not None:
-                self.upstream.linger()
-            self.finish(TUNNELLED, keep=False)
-            return
-        self.drop_upstream()
-        if not self.has_crashed:
-            self.fault = faults.CLIENT_GONE
-        self.finish(FAULTED if self.has_crashed else ABANDONED, keep=False)
+        client_left(self)
 
     def crashed(self, error: Exception) -> None:
-        """A mistake of ours: the one place where any exception ends up. The client learns nothing of it."""
-        event(_log, logging.ERROR, "crashed", error=error)
-        if self.phase in (life.IDLE, life.OVER) or self.has_crashed:
-            self.drop_upstream()
-            self.downstream.abort()
-        else:
-            self.has_crashed = True
-            self.fault = faults.INTERNAL
-            self.fail(faults.INTERNAL)
+        crashed(self, error)
 
     def server_ended(self) -> bool:
         """In a tunnel; whether it goes on the other way."""
@@ -389,13 +346,6 @@ class Exchange(Record):
         self.downstream.resume_body(upstream)
 
     # --- 6. The end ---
-
-    def _break_off(self, fault: Fault) -> None:
-        """The client has part of an answer: it must see that there is no more, never a clean end."""
-        self.fault = fault
-        if self.is_endless:
-            self.downstream.reset()
-        self.finish(FAULTED, keep=False)
 
     def finish(self, outcome: str, *, keep: bool) -> None:
         """Exactly once for each exchange, whatever happened."""
@@ -426,15 +376,6 @@ class Exchange(Record):
 
     def new_frame(self) -> Frame:
         return self.rules.pages.frame(self.head, self.request_id)
-
-    def _may_repeat(self, upstream: UpstreamConnection, fault: Fault) -> bool:
-        shared, head = self.shared, self.head
-        if fault.resent == faults.NOT_HERE:
-            if self.attempts >= ATTEMPTS_MAX or not shared.pool.has_other((upstream.address,)):
-                return False
-        elif fault.resent != faults.IDEMPOTENT:
-            return False
-        return shared.retries.repeats(head.method, head.section.body_length)
 
     def may_keep(self) -> bool:
         """The client's connection can carry another request after this one."""

@@ -121,7 +121,10 @@ def test_drawing_of_the_phases_is_the_table():
 # --- the record does not steer ---
 
 TOLD = {"finished", "server", "source", "status", "redacted_status", "bytes_in", "fault", "outcome", "exempt"}
-STORY = [ROOT / "proxy" / f"{name}.py" for name in ("gateway", "own_answers", "filtering", "settlement")]
+STORY = [
+    ROOT / "proxy" / f"{name}.py"
+    for name in ("gateway", "mishaps", "own_answers", "filtering", "settlement", "waiting")
+]
 
 
 @pytest.mark.parametrize("path", STORY, ids=short)
