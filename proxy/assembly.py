@@ -159,6 +159,7 @@ class Assembly:
         self.sweeper.stop()
         if self._flush_timer is not None:
             self._flush_timer.cancel()
+        self.shared.evidence.close()
         self.access_log.close()
         if self._spans is not None:
             self._spans.close()

@@ -1,10 +1,11 @@
 """Secrets in a text that goes to the log, replaced by asterisks: rather once too often than once too seldom.
 
 A rule is a pattern and its anchors, words in lower case; the pattern is tried right behind each anchor, so a
-text without anchors costs some searches and nothing else. Quantifiers are possessive or bounded, and what is
-masked is not searched again: no text makes the work quadratic. A group that is repeated for good is atomic,
-`(?>(?:...)*)`, never `(?:...)*+`: before Python 3.11.5 the latter may end one character short (CPython issue
-106052). Knows nothing of where a text came from.
+text without anchors costs some searches and nothing else. Quantifiers are possessive or bounded, what is
+masked is not searched again, and what lies ahead of several anchors is looked for once (`_Ahead`): the work
+grows with the text, not with what stands in it, and ends at ANCHORS_MAX. A group that is repeated for good
+is atomic, `(?>(?:...)*)`, never `(?:...)*+`: before Python 3.11.5 the latter may end one character short
+(CPython issue 106052). Knows nothing of where a text came from.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ import re
 from typing import NamedTuple
 
 MASK = "***"
+ANCHORS_MAX = 1000  # a text with more is masked whole: 16 KiB with so many words of secrets tell little else
 
 
 class Rule(NamedTuple):
     anchors: tuple[str, ...]
-    pattern: re.Pattern[str]  # group "secret" is masked; without it, everything from the anchor on
+    pattern: re.Pattern[str]  # its group is masked; without one, everything from the anchor on
+    without_odd: re.Pattern[str] | None  # tried where an odd value proves to be none
+    reach: int  # characters; not 0: an "@" must come within, and nothing before it that ends a URL
 
 
-def _rule(anchors: str | tuple[str, ...], pattern: str, flags: int = 0) -> Rule:
+def _rule(anchors: str | tuple[str, ...], pattern: str, flags: int = 0, reach: int = 0) -> Rule:
     words = tuple(anchors.split()) if isinstance(anchors, str) else anchors
-    return Rule(words, re.compile(pattern, re.VERBOSE | re.IGNORECASE | re.ASCII | flags))
+    flags |= re.VERBOSE | re.IGNORECASE | re.ASCII
+    rest = re.compile(pattern.replace(_ODD, ""), flags) if _ODD in pattern else None
+    return Rule(words, re.compile(pattern, flags), rest, reach)
 
 
 # What may stand between a name and its value, in JSON (also in a string), HTML, XML, Python, PHP, YAML, SQL.
@@ -36,16 +42,17 @@ _ASSIGNED = rf"""(?:
     | (?> (?: \s{{0,8}}+ {_TAG} ){{1,6}} ) \s{{0,8}}+
     ) (?> (?: string\(\d{{1,9}}\)[\ ] | [bru]{{1,2}}(?=["']) )? )"""
 _FOLLOWED = rf"""(?: {_ASSIGNED} | [\ \t]{{1,4}}+ (?=["']) )"""
-# A value in quotes (doubled, plain or escaped), a list, one that a semicolon ends (connection strings), one
-# word, which may be a call.
+# A value in quotes (doubled, plain or escaped), a list, or one word, which may be a call. `_Search` sees
+# whether what is no quotation goes on to a semicolon (connection strings).
 _QUOTED = r"""
       "{2,3}+[^"\r\n]++ | '{2,3}+[^'\r\n]++ | "(?>(?:[^"\\\r\n]|\\.)*)"?+ | '(?>(?:[^'\\\r\n]|\\.)*)'?+
     | (?:\\{1,3}+["']|&quot;|&\#0?3[49];|&\#x2[27];)
       (?> (?: [^"'\\&\r\n] | &(?!quot;|\#0?3[49];|\#x2[27];) )+ )
     | [\[(][^\])]{0,2048}+"""
-_VALUE = rf"""(?P<secret> {_QUOTED}
-    | [^;<>"'\r\n]{{1,256}}+(?=;)
-    | [^\s;,&<>"'`]++ (?> (?: (?<=\()[^)\r\n]{{0,512}}+ )? ) )"""
+_ODD = r"""| (?P<odd> (?=[^;<>"'\r\n]) )"""  # a value only if a semicolon ends it
+_VALUE = rf"""(?: (?P<secret> {_QUOTED} )
+    | (?P<word> [^\s;,&<>"'`]++ (?> (?: (?<=\()[^)\r\n]{{0,512}}+ )? ) )
+    {_ODD} )"""
 # The rest of the line, as in a dump of a request's header.
 _LINE = rf"""(?P<secret> {_QUOTED} | [^\r\n<>]++ )"""
 _REST = r"[\w.\-]{0,40}+"
@@ -74,6 +81,7 @@ RULES: tuple[Rule, ...] = (
         ("://", r":\/\/", r":\\/\\/", ":&#x2f;&#x2f;"),  # also in JSON, in JSON within JSON, in HTML
         r"""[^\s/?\#@:"'<>]{0,128}+:(?!\d{1,5}[/?\#])
         (?P<secret> [^\s"'<>/]{1,128} (?: /[^\s"'<>/]{1,64} ){0,2} )@""",
+        reach=128 + 1 + 128 + 2 * 65,
     ),
     # By its own shape: JWTs, keys of AWS, GitHub, GitLab, Slack, Stripe, Google, npm, PyPI ...
     _rule("eyj", r"[\w\-]{8,}+(?>(?:\.[\w\-]*+){0,4})"),
@@ -93,9 +101,39 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+_ENDS_VALUE = re.compile("[;<>\"'\r\n]")  # ... or goes on behind it, if it is a semicolon
+_ENDS_URL = re.compile("[@\\s\"'<>]", re.ASCII)
+SEMICOLON_CHARS = 256  # that a value has before its semicolon
+
+
+class _Ahead:
+    """Where the next of some characters stands, looked for once for all places before it."""
+
+    __slots__ = ("_begin", "_end", "_pattern", "_text")
+
+    def __init__(self, pattern: re.Pattern[str], text: str) -> None:
+        self._pattern = pattern
+        self._text = text
+        self._begin = self._end = -1
+
+    def after(self, at: int) -> int:
+        """The length of the text if there is none."""
+        if not self._begin <= at <= self._end:
+            found = self._pattern.search(self._text, at)
+            self._begin, self._end = at, found.start() if found is not None else len(self._text)
+        return self._end
+
+    def ends_with(self, mark: str, at: int, reach: int) -> bool:
+        """Whether it is `mark`, and not farther away than `reach`."""
+        end = self.after(at)
+        return end - at <= reach and self._text.startswith(mark, end)
+
+
 def masked(text: str) -> str:
     """The text without what looks like a secret."""
-    spans = _spans(text, _lowered(text))
+    spans = _Search(text).spans()
+    if spans is None:
+        return MASK
     if not spans:
         return text
     spans.sort()
@@ -109,20 +147,54 @@ def masked(text: str) -> str:
     return "".join(pieces)
 
 
-def _spans(text: str, lowered: str) -> list[tuple[int, int]]:
-    spans: list[tuple[int, int]] = []
-    for anchors, pattern in RULES:
-        has_name = "secret" in pattern.groupindex
-        for anchor in anchors:
-            at = lowered.find(anchor)
-            while at >= 0:
-                behind = at + len(anchor)
-                match = pattern.match(text, behind)
-                if match is not None:
-                    spans.append(match.span("secret") if has_name else (at, match.end()))
-                    behind = match.end()
-                at = lowered.find(anchor, behind)
-    return spans
+class _Search:
+    __slots__ = ("_lowered", "_text", "_url_end", "_value_end")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._lowered = _lowered(text)
+        self._value_end = _Ahead(_ENDS_VALUE, text)
+        self._url_end = _Ahead(_ENDS_URL, text)
+
+    def spans(self) -> list[tuple[int, int]] | None:
+        """None if there are too many anchors."""
+        found: list[tuple[int, int]] = []
+        left = ANCHORS_MAX
+        find = self._lowered.find
+        for rule in RULES:
+            for anchor in rule.anchors:
+                at = find(anchor)
+                while at >= 0:
+                    left -= 1
+                    if not left:
+                        return None
+                    behind = at + len(anchor)
+                    span = self._span(rule, at, behind)
+                    if span is not None:
+                        found.append(span)
+                        behind = span[1]
+                    at = find(anchor, behind)
+        return found
+
+    def _span(self, rule: Rule, at: int, behind: int) -> tuple[int, int] | None:
+        """What is to be masked of the anchor at `at`, which ends at `behind`."""
+        if rule.reach and not self._url_end.ends_with("@", behind, rule.reach):
+            return None
+        match = rule.pattern.match(self._text, behind)
+        if match is not None and match.lastgroup == "odd":
+            begin = match.end()
+            if self._value_end.ends_with(";", begin, SEMICOLON_CHARS):
+                return begin, self._value_end.after(begin)
+            match = rule.without_odd.match(self._text, behind) if rule.without_odd is not None else None
+        if match is None:
+            return None
+        kind = match.lastgroup
+        if kind is None:
+            return at, match.end()
+        begin, end = match.span(kind)
+        if kind == "word" and self._value_end.ends_with(";", begin, SEMICOLON_CHARS):
+            end = self._value_end.after(begin)
+        return begin, end
 
 
 def _lowered(text: str) -> str:

@@ -173,6 +173,7 @@ class Worker:
         for connection in list(self.parts.frontend.connections):
             connection.abort()
         await asyncio.sleep(0.05)  # the connections are told of their end by the loop
+        self.parts.shared.evidence.close()
         self.parts.access_log.close()
         event(_log, logging.WARNING, "halted")
 

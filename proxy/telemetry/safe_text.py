@@ -22,23 +22,23 @@ METHOD_CHARS = 32
 HEADER_CHARS = 512
 MASK = "***"
 CUT = "~"  # ends a target that was longer
-PARAMETERS_MAX = 64  # that are judged and shown
-ESCAPES_MAX = 96  # of ASCII, that are read and shown
+PARAMETERS_MAX = 32  # that are judged and shown
+ESCAPES_MAX = 64  # of ASCII, that are read and shown
 QUERIES_KNOWN = 1024  # paths differ, but the same few queries come again and again
 QUERY_CHARS = 128  # of those that are remembered
 NAMES_MAX = 1024  # parameter names whose judgement is remembered
 
-# What names of secrets hold or are; "auth" but not "author", "key" but not "keyword".
+# What names of secrets hold, whatever stands around it ...
+_CERTAIN = (
+    "token", "secret", "passw", "passphrase", "pwd", "credential", "signature", "session", "jwt", "saml",
+    "bearer", "cookie", "assertion", "hmac",
+)  # fmt: skip
+# ... or are: "auth" but not "author", "key" but not "keyword".
 _SECRET_NAME = re.compile(
-    r"token|secret|passw|passphrase|pwd|credential|signature|session|jwt|saml|bearer|cookie|assertion|hmac"
-    r"|auth(?!or(?!i[sz]))|keys?$|(?:^|[^a-z])(?:key|sig|sid|otp|pin|pass|ticket)(?:$|[^a-z])|^code$",
-    re.IGNORECASE,
+    r"auth(?!or(?!i[sz]))|keys?$|(?:^|[^a-z])(?:key|sig|sid|otp|pin|pass|ticket)(?:$|[^a-z])|^code$"
 )
-# What each of them holds: a text without any is looked at once.
-_HINT = re.compile(
-    "key|sig|sess|auth|pass|pwd|token|secret|credential|code|sid|otp|pin|ticket|jwt|saml|bearer|cookie"
-    "|assertion|hmac"
-)
+# One of these is in each of them: a text without any is looked at once.
+_HINTS = (*_CERTAIN, "key", "sig", "auth", "pass", "code", "sid", "otp", "pin", "ticket")
 _ESCAPE = re.compile("%([2-7][0-9a-fA-F])")  # of ASCII: no other is a part of a word of a secret
 _ASCII = {f"{code:02{form}}": chr(code) for code in range(0x20, 0x80) for form in "xX"}
 _SEPARATORS = re.compile(r"([&;?])")  # of parameters, old ones too, and of URLs in URLs
@@ -92,7 +92,11 @@ def _masked(query: str) -> str:
             query = query[: -len(pieces[-1])] + CUT
             pieces[-1], parts = "", _SEPARATORS.split(query)
         told = _joined(pieces)
-    return "".join(map(_parameter, parts)) if _HINT.search(told.lower()) is not None else query
+    told = told.lower()
+    for word in _HINTS:
+        if word in told:
+            return "".join(map(_parameter, parts))
+    return query
 
 
 def _parameter(text: str) -> str:
@@ -104,7 +108,11 @@ def _parameter(text: str) -> str:
 
 @lru_cache(NAMES_MAX)
 def _is_secret(name: str) -> bool:
-    return _SECRET_NAME.search(_unescaped(name)) is not None
+    name = _unescaped(name).lower()
+    for word in _CERTAIN:
+        if word in name:
+            return True
+    return _SECRET_NAME.search(name) is not None
 
 
 def _holds_secret(value: str) -> bool:

@@ -66,7 +66,7 @@ def test_a_bomb_stays_within_the_bound(packed, coding):
 
 def test_masks_do_not_lengthen_it():
     """A mask may be longer than what it hides."""
-    assert len(captured(b"otp=1 " * CAPTURE_BYTES)) == CAPTURE_BYTES
+    assert len(captured(b"otp=1 of twenty bytes " * CAPTURE_BYTES)) == CAPTURE_BYTES
 
 
 def test_a_body_that_is_coded_too_often_is_not_unpacked():

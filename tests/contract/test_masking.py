@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import re
+from time import thread_time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.contract.masking import MASK, RULES, masked
+from proxy.contract.masking import ANCHORS_MAX, MASK, RULES, masked
 from tests.contract.secrets import HOLDING, PLAIN, SECRET
 
 
@@ -102,6 +103,62 @@ def test_never_raises(text):
 def test_masks_wherever_a_secret_stands(text, before, behind):
     """On a line of its own, whatever the lines around it hold."""
     assert SECRET not in masked(f"{before}\n{text}\n{behind}")
+
+
+KIB = 1024
+ANCHORS = sorted({anchor for rule in RULES for anchor in rule.anchors})
+# What stands between an anchor and what it waits for, which never comes, or at the very end; and how many times what
+# words without meaning take it may cost. Looked for at every anchor again, the first one took seventeen times as long.
+DEAR = {
+    ":&#x2f;&#x2f;": 8,
+    "key= ": 25,
+    "pwd" + "<a>" * 6 + "<b": 25,
+    "--pass ": 25,
+    "auth=a\n": 25,
+    "key=&": 25,
+}
+
+
+def seconds(text):
+    """Of the processor, at best: of three times, the collector runs in one at most."""
+    took = []
+    for _ in range(3):
+        began = thread_time()
+        masked(text)
+        took.append(thread_time() - began)
+    return min(took)
+
+
+def repeated(unit, size):
+    return (unit * (size // len(unit) + 1))[:size]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from([*WORDS, *MARKS, *ANCHORS, "x" * 100, " " * 8]), min_size=1, max_size=6).map(
+        "".join
+    )
+)
+def test_work_grows_with_the_text_alone(unit):
+    """Whatever is repeated: eight times the text takes eight times as long at most, and 16 KiB a turn's time."""
+    short, long = seconds(repeated(unit, 16 * KIB)), seconds(repeated(unit, 128 * KIB))
+
+    assert short < 0.015
+    assert long < 12 * short + 0.002
+
+
+@pytest.mark.parametrize("unit", DEAR)
+@pytest.mark.parametrize("ending", ["", ";", "@", "@ ;"])
+def test_nothing_is_looked_for_again_and_again(unit, ending):
+    plain = seconds(repeated("kex= pab: ", 4 * KIB))
+
+    assert seconds(repeated(unit, 4 * KIB) + ending) < DEAR[unit] * plain
+
+
+def test_text_that_is_all_anchors_is_masked_whole():
+    """As many as are read are masked one by one."""
+    assert masked("key=1," * (ANCHORS_MAX + 1)) == MASK
+    assert masked("key=1," * (ANCHORS_MAX - 1)) == f"key={MASK}," * (ANCHORS_MAX - 1)
 
 
 def test_no_group_is_possessive():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from proxy.telemetry import evidence as module
 from proxy.telemetry.evidence import ORIGINALS_BURST, ORIGINALS_PER_SECOND, VIOLATION_SECONDS, Evidence
 from proxy.telemetry.metrics import Metrics
 from tests.contract.test_redaction import original
+from tests.support.innocent import innocent
 from tests.telemetry.exchanges import exchange
 
 
@@ -44,11 +46,12 @@ def test_violation_is_told_once_an_hour_for_each_kind(clock, told):
     assert sum(metrics.contract_violations.values()) == 151
 
 
-def test_storm_of_originals_is_bounded_and_its_rest_is_told(clock, told):
+async def test_storm_of_originals_is_bounded_and_its_rest_is_told(clock, told):
     """Also if nothing fails afterwards."""
     evidence = Evidence(Metrics())
     for _ in range(ORIGINALS_BURST + 300):
         evidence.replaced(EXCHANGE, original(b"details"))
+    evidence.close()
     evidence.sweep()
     assert told() == [("redacted", None)] * ORIGINALS_BURST
     clock.now += ORIGINALS_BURST / ORIGINALS_PER_SECOND
@@ -56,3 +59,16 @@ def test_storm_of_originals_is_bounded_and_its_rest_is_told(clock, told):
         evidence.sweep()
 
     assert told()[ORIGINALS_BURST:] == [("originals_left_out", 300)]
+
+
+async def test_storm_of_originals_takes_turns(told):
+    """As dear as they may be, a hundred in one turn of the loop."""
+    evidence = Evidence(Metrics())
+    async with innocent():
+        for _ in range(100):
+            evidence.replaced(EXCHANGE, original(b":&#x2f;&#x2f;sid=a " * 480))
+        async with asyncio.timeout(20):
+            while len(told()) < 100:
+                await asyncio.sleep(0)
+
+    assert told() == [("redacted", None)] * 100
