@@ -9,6 +9,8 @@ while read -r program package; do
 done <<PROGRAMS
 redis-server redis-server
 curl curl
+wget wget
+node nodejs
 openssl openssl
 logrotate logrotate
 promtool prometheus

@@ -42,8 +42,8 @@ _ASSIGNED = rf"""(?:
     | (?> (?: \s{{0,8}}+ {_TAG} ){{1,6}} ) \s{{0,8}}+
     ) (?> (?: string\(\d{{1,9}}\)[\ ] | [bru]{{1,2}}(?=["']) )? )"""
 _FOLLOWED = rf"""(?: {_ASSIGNED} | [\ \t]{{1,4}}+ (?=["']) )"""
-# A value in quotes (doubled, plain or escaped), a list, or one word, which may be a call. `_Search` sees
-# whether what is no quotation goes on to a semicolon (connection strings).
+# A value in quotes (doubled, plain or escaped), a list, or one word, which may be a call. The search
+# sees whether what is no quotation goes on to a semicolon (connection strings).
 _QUOTED = r"""
       "{2,3}+[^"\r\n]++ | '{2,3}+[^'\r\n]++ | "(?>(?:[^"\\\r\n]|\\.)*)"?+ | '(?>(?:[^'\\\r\n]|\\.)*)'?+
     | (?:\\{1,3}+["']|&quot;|&\#0?3[49];|&\#x2[27];)
@@ -131,7 +131,7 @@ class _Ahead:
 
 def masked(text: str) -> str:
     """The text without what looks like a secret."""
-    spans = _Search(text).spans()
+    spans = _SecretSearch(text).spans()
     if spans is None:
         return MASK
     if not spans:
@@ -147,7 +147,7 @@ def masked(text: str) -> str:
     return "".join(pieces)
 
 
-class _Search:
+class _SecretSearch:
     __slots__ = ("_lowered", "_text", "_url_end", "_value_end")
 
     def __init__(self, text: str) -> None:
