@@ -166,7 +166,7 @@ def check(case: Case, name: str, done: load.Load) -> None:
     share = done.refused / max(done.requests, 1)
     is_right = share < 0.001 if case.rate > 1000 else share > 0.95
     is_limited = not name.startswith("caddy")
-    if (is_limited and not is_right) or done.errors:
+    if (is_limited and not is_right) or done.errors or not done.requests:
         raise RuntimeError(
             f"{case.name}: {name} refused {share:.1%} of {done.requests}, {done.errors} broken connections"
         )

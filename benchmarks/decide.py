@@ -18,6 +18,8 @@ from benchmarks import accounting, field, load, programs
 
 CONNECTIONS = 32
 USERS = 5000  # and URIs, where no two requests shall be alike
+CLIENT = "X-Forwarded-For: 192.0.2.1\r\n"
+TOLD = "X-Original-Method: GET\r\nX-Original-URI: {}\r\n"
 
 
 class Row(NamedTuple):
@@ -68,13 +70,13 @@ def measure(place: field.Field, upstream: field.Server, url: str, options: argpa
 def start(
     place: field.Field, upstream: field.Server, url: str, *, is_compiled: bool
 ) -> tuple[field.Server, list[Row]]:
-    forward, nginx, envoy = (field.free_port() for _ in range(3))
+    forward, fields, line = (field.free_port() for _ in range(3))
     config = place.folder / f"{url[:5]}.yaml"
     config.write_text(f"""
 listen:
   - 127.0.0.1:{forward}
-  - {{address: 127.0.0.1:{nginx}, mode: decide, front: nginx}}
-  - {{address: 127.0.0.1:{envoy}, mode: decide, front: envoy}}
+  - {{address: 127.0.0.1:{fields}, mode: decide, front: nginx}}
+  - {{address: 127.0.0.1:{line}, mode: decide, front: itself}}
 admin: {{listen: 127.0.0.1:{field.free_port()}}}
 upstream: {{servers: ["{upstream.url}"]}}
 forwarded: {{trust: [127.0.0.1]}}
@@ -90,22 +92,27 @@ log: {{access: {place.folder}/{url[:5]}.access.log, level: warning}}
     server = place.start(f"weir-{url[:5]}", command, forward, place.proxy_core, environ)
     path = "/api/entities/10657"
     paths = [f"{path}?page={number}" for number in range(USERS)]
-    plain = load.requests(path, CONNECTIONS)
-    many = b"".join(load.requests(each, 1, first=number) for number, each in enumerate(paths))
-    return server, [
-        Row("forwarded", forward, plain),
-        Row("asked by Envoy", envoy, plain),
-        Row("asked by nginx", nginx, asked_by_nginx([path], CONNECTIONS)),
-        Row("forwarded, each of another user", forward, many, mixed=True),
-        Row("asked by Envoy, each of another user", envoy, many, mixed=True),
-        Row("asked by nginx, each of another user", nginx, asked_by_nginx(paths, 1), mixed=True),
-    ]
+    rows = []
+    for which, told, users in (("", [path], CONNECTIONS), (", each of another user", paths, 1)):
+        is_mixed = users == 1
+        rows += [
+            Row(f"forwarded{which}", forward, asked(told, users), is_mixed),
+            Row(f"asked by Envoy{which}", line, asked(told, users), is_mixed),
+            Row(f"asked by nginx{which}", line, asked(told, users, CLIENT), is_mixed),
+            Row(
+                f"asked by nginx in fields{which}",
+                fields,
+                asked(told, users, CLIENT + TOLD, "/_weir"),
+                is_mixed,
+            ),
+        ]
+    return server, rows
 
 
-def asked_by_nginx(paths: list[str], users: int) -> bytes:
-    more = "X-Original-Method: GET\r\nX-Original-URI: {}\r\nX-Forwarded-For: 192.0.2.1\r\n"
+def asked(paths: list[str], users: int, more: str = "", target: str = "") -> bytes:
+    """A request of each user for each path, or for `target` with the path in a field."""
     return b"".join(
-        load.requests("/_weir", users, more=more.format(path).encode(), first=number)
+        load.requests(target or path, users, more=more.format(path).encode(), first=number)
         for number, path in enumerate(paths)
     )
 

@@ -47,6 +47,17 @@ def load_generator() -> Path:
 
 
 @cache
+def callgrind_library() -> Path:
+    """By which a program under callgrind says what is to be counted."""
+    source = HERE / "callgrind.c"
+    library = FOLDER / f"callgrind-{_digest(source)}.so"
+    if not library.exists():
+        need("gcc")
+        _run("gcc", "-O2", "-shared", "-fPIC", "-nostdlib", "-o", library, source)
+    return library
+
+
+@cache
 def weir(*, is_compiled: bool) -> Path:
     """The command of a Weir that was installed as its users install it, into an environment of its own."""
     kind = "compiled" if is_compiled else "source"

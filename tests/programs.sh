@@ -20,6 +20,8 @@ haproxy haproxy
 caddy caddy
 chromedriver chromium-driver
 mmdebstrap mmdebstrap
+valgrind valgrind
+gcc gcc
 PROGRAMS
 for program in "$@"; do
     need "$program" "$program"

@@ -12,7 +12,14 @@ from tests.support.messages import get
 TRUSTED = {"forwarded": {"trust": ["127.0.0.1"]}}
 NGINX = ("X-Original-Method: {method}", "X-Original-URI: {target}")
 FORWARD_AUTH = ("X-Forwarded-Method: {method}", "X-Forwarded-Uri: {target}", "X-Forwarded-Host: shop.example")
-WAYS = {"nginx": NGINX, "haproxy": NGINX, "traefik": FORWARD_AUTH, "caddy": FORWARD_AUTH, "envoy": ()}
+WAYS = {
+    "nginx": NGINX,
+    "haproxy": NGINX,
+    "traefik": FORWARD_AUTH,
+    "caddy": FORWARD_AUTH,
+    "envoy": (),
+    "itself": (),
+}
 BY_ROUTE = {
     "limits": [
         {

@@ -330,6 +330,18 @@ def _is_request_line(parts: list[bytes], methods: frozenset[bytes]) -> bool:
     return target[0] == _SLASH or parts[0] == b"CONNECT" or _OTHER_TARGET.match(target) is not None
 
 
+def is_plain_line(method: bytes, target: bytes, line_bytes: int, methods: frozenset[bytes]) -> bool:
+    """Whether `request_head` would take a line of these as it stands, whatever the section says."""
+    return (
+        len(method) + len(target) + len(b"  HTTP/1.1") <= line_bytes
+        and method in methods
+        and method not in _REFUSED_METHODS
+        and target[0] == _SLASH
+        and _HASH not in target
+        and _NUL not in target.translate(_VISIBLE)
+    )
+
+
 def unfinished_fault(data: bytes, end: int, line_bytes: int, head_bytes: int) -> Fault | None:
     """Why there is no need to wait for more of a head that is not whole within its bounds.
 

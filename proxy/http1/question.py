@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.faults import BAD_FRONT, BAD_HOST, Fault
 from proxy.http1.authority import is_authority
-from proxy.http1.head import RequestHead, request_head
+from proxy.http1.head import RequestHead, is_plain_line, request_head
 
 if TYPE_CHECKING:
     from proxy.http1.head import HeaderSection
@@ -55,6 +55,7 @@ _BY_FRONT: Final[dict[str, Told | None]] = {
     "traefik": FORWARDED,
     "caddy": FORWARDED,
     "envoy": ITSELF,
+    "itself": ITSELF,
 }
 
 
@@ -65,11 +66,13 @@ def _read(head: RequestHead, told: Told, line_bytes: int, methods: frozenset[byt
     if not (method and target and host):
         return BAD_FRONT
     # By the rules that hold for heads of clients; the fields have been judged already.
-    known = RequestHead(method, target, 1, section)
-    data = b"%b %b HTTP/1.1\r\n%b" % (method, target, section.data)
-    about = request_head(data, line_bytes, ANY_HEADERS, known, methods)
-    if isinstance(about, Fault):
-        return about
+    about = RequestHead(method, target, 1, section)
+    if not is_plain_line(method, target, line_bytes, methods):
+        data = b"%b %b HTTP/1.1\r\n%b" % (method, target, section.data)
+        judged = request_head(data, line_bytes, ANY_HEADERS, about, methods)
+        if isinstance(judged, Fault):
+            return judged
+        about = judged
     about.minor = head.minor
     if told.host is not None:
         if not is_authority(host):

@@ -107,6 +107,9 @@ async def test_client_is_served_15_times_and_then_told_to_wait(
         alice = get("X-Auth-Token: alice", target="/api?q=%2F1")
         found = [await ask(alice) for _ in range(16)]
         bob = await ask(post(b"hello", "X-Auth-Token: bob", *FORGED, target="/orders"))
+        wire = await connect(ports[FRONT])
+        await wire.send(get("X-Auth-Token: bob", target="/orders/1", method="HEAD"))
+        head = await wire.response("HEAD")
 
         assert [each.status for each in found] == [200] * 15 + [429], (folder / "front.log").read_text()
         assert found[0].body == b"served"
@@ -114,11 +117,15 @@ async def test_client_is_served_15_times_and_then_told_to_wait(
         assert int(found[15].value("Retry-After")) >= 1
         assert b"quota-exceeded" in found[15].body
         assert bob.status == 200
-        assert bodies == [b""] * 15 + [b"hello"]
+        assert head.status == 200
+        assert bodies == [b""] * 15 + [b"hello", b""]
         weir.stop()
         assert (await ask(get("X-Auth-Token: carol"))).status == AWAY[name]
 
-        lines = await until(lambda: len(weir.access_lines()) == 17 and weir.access_lines(), "all are logged")
+        lines = await until(lambda: len(weir.access_lines()) == 18 and weir.access_lines(), "all are logged")
         told = [(line["method"], line["target"], line["client"]) for line in lines]
 
-        assert told == [("GET", "/api?q=%2F1", "127.0.0.1")] * 16 + [("POST", "/orders", "127.0.0.1")]
+        assert told == [("GET", "/api?q=%2F1", "127.0.0.1")] * 16 + [
+            ("POST", "/orders", "127.0.0.1"),
+            ("HEAD", "/orders/1", "127.0.0.1"),
+        ]

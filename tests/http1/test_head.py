@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from proxy import faults
 from proxy.http1.framing import CHUNKED, listed
-from proxy.http1.head import RequestHead, request_head
+from proxy.http1.head import METHODS, RequestHead, is_plain_line, request_head
 from tests.http1 import oracle
 from tests.http1.cases import CASES, HEADERS_MAX, LINE_BYTES, absolute, get
 
@@ -293,3 +293,25 @@ def test_large_head_is_judged_in_linear_time(fields):
     head = request_head(get(fields), 8192, 100)
 
     assert head is not None
+
+
+# --- a line that is told in fields ---
+
+
+@given(
+    st.sampled_from([b"GET", b"POST", b"TRACE", b"CONNECT", b"BREW", b"get", b"G T", b"GET "]),
+    st.text(alphabet="/aZ0?#*% :\t\x00\x7f\xe9@[]", min_size=1, max_size=24).map(
+        lambda text: text.encode("latin-1")
+    ),
+    st.integers(8, 40),
+)
+@example(b"GET", b"/" + b"a" * 29, 40)
+@example(b"GET", b"/" + b"a" * 26, 40)
+def test_plain_line_is_one_that_is_taken_as_it_stands(method, target, line_bytes):
+    """And whatever is taken as it stands, with the path first, is plain: the short way is the usual one."""
+    judged = request_head(
+        b"%b %b HTTP/1.1\r\nHost: shop.example\r\n\r\n" % (method, target), line_bytes, HEADERS_MAX
+    )
+    is_taken = isinstance(judged, RequestHead) and (judged.method, judged.target) == (method, target)
+
+    assert is_plain_line(method, target, line_bytes, METHODS) == (is_taken and target.startswith(b"/"))

@@ -58,9 +58,9 @@ class Listen(Section):
         "decide: forward nothing, and answer other proxies, who must be in forwarded.trust, who may pass.",
         "forward",
     )
-    front: Literal["auto", "nginx", "traefik", "caddy", "envoy", "haproxy"] = setting(
+    front: Literal["auto", "nginx", "traefik", "caddy", "envoy", "haproxy", "itself"] = setting(
         "With mode: decide, the kind of proxy that asks, which says where it tells the request."
-        " auto: by what it sends.",
+        " auto: by what it sends; itself: the question is the request, by its own line and Host.",
         "auto",
     )
     refuse_with: Literal[429, 403] = setting(
