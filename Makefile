@@ -7,7 +7,7 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/weir demo
 
-# Replicas and a Redis in one process, with random faults: how many times, and from which seed on.
+# Replicas, a Redis, clients and a service in one process, with random faults: how many times, and from which seed on.
 .PHONY: simulation
 SEEDS ?= 1000
 FIRST ?= 0

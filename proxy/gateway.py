@@ -311,6 +311,7 @@ class Exchange(Record):
     def turned_away(self, fault: Fault) -> None:
         """No server may take the request, or none could in time."""
         self.shared.metrics.count_upstream_failure("", fault.reason)
+        give_back_all(self)
         refuse(self, fault)
 
     @ends_here

@@ -1,6 +1,7 @@
 """What the service's answer, or that there is none, does to the tokens that a request has cost.
 
-Knows nothing of how they are kept.
+A reload may come between the two: the store knows the limits of today only. Knows nothing of how tokens are
+kept.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from typing import TYPE_CHECKING
 
 from proxy.limiter.store import obey
 from proxy.policy.decision import spared, unspent
-from proxy.policy.upstream_429 import emptied, retry_after_us
-from proxy.policy.vouching import heard
+from proxy.policy.upstream_429 import emptied, moved, retry_after_us
+from proxy.policy.vouching import Word, heard
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxy.gateway import Exchange
     from proxy.http1.head import ResponseHead
+    from proxy.policy.decision import Charge
+    from proxy.policy.upstream_429 import Debt
 
 
 def settle(exchange: Exchange, head: ResponseHead) -> None:
@@ -30,23 +35,20 @@ def vouch(exchange: Exchange, head: ResponseHead) -> None:
     decision, store = exchange.decision, exchange.shared.store
     if decision is None:
         return
-    obey(store, heard(decision, head.status, exchange.head, exchange.client))
+    proven, back, taken = heard(decision, head.status, exchange.head, exchange.client)
+    obey(store, Word(proven, _todays(exchange, back), _todays(exchange, taken)))
 
 
 def give_back(exchange: Exchange) -> None:
     """What a 304 does not cost (`cost_304`)."""
     if exchange.rules.limits.gives_back and exchange.decision is not None:
-        back = spared(exchange.decision)
-        if back:
-            exchange.shared.store.give_back(back)
+        _return(exchange, spared(exchange.decision))
 
 
 def give_back_all(exchange: Exchange) -> None:
     """No server could be had: the service has not done anything for it."""
     if exchange.decision is not None:
-        back = unspent(exchange.decision)
-        if back:
-            exchange.shared.store.give_back(back)
+        _return(exchange, unspent(exchange.decision))
 
 
 def empty(exchange: Exchange, head: ResponseHead) -> None:
@@ -54,4 +56,24 @@ def empty(exchange: Exchange, head: ResponseHead) -> None:
     if exchange.rules.limits.empties and exchange.decision is not None:
         debts = emptied(exchange.decision, retry_after_us(head.fields, time()))
         if debts:
-            exchange.shared.store.empty(debts)
+            exchange.shared.store.empty(_moved(exchange, debts))
+
+
+def _return(exchange: Exchange, back: list[Charge]) -> None:
+    if back:
+        exchange.shared.store.give_back(_todays(exchange, back))
+
+
+def _todays(exchange: Exchange, charges: list[Charge]) -> list[Charge]:
+    limits = exchange.shared.rules.limits
+    if not charges or limits is exchange.rules.limits:
+        return charges
+    return [renewed for charge in charges if (renewed := limits.renewed(charge)) is not None]
+
+
+def _moved(exchange: Exchange, debts: Sequence[Debt]) -> Sequence[Debt]:
+    limits = exchange.shared.rules.limits
+    if limits is exchange.rules.limits:
+        return debts
+    found = [(charge, debt, limits.renewed(charge)) for charge, debt in debts]
+    return [moved(charge, debt, renewed) for charge, debt, renewed in found if renewed is not None]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from proxy.own_answers import refuse
 from proxy.phases import NEXT, QUEUE
-from proxy.policy.decision import unspent
 from proxy.settlement import give_back_all
 
 if TYPE_CHECKING:
@@ -37,7 +36,8 @@ def leave(exchange: Exchange) -> None:
 def forgo(exchange: Exchange, decision: Decision) -> None:
     """The client left before the store had answered."""
     if decision.is_admitted and exchange.rules.limits.may_wait and decision.waits:
-        exchange.shared.store.give_back(unspent(decision))
+        exchange.decision = decision
+        give_back_all(exchange)
 
 
 def arrive(exchange: Exchange, waited: float) -> None:

@@ -29,7 +29,7 @@ class Sweeper:
         self.now = 0.0
         self.interval = interval  # seconds
         self._tasks = tasks  # what else happens at every sweep
-        self._members: set[Sweepable] = set()
+        self._members: dict[Sweepable, None] = {}  # in the order in which they came
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -40,10 +40,10 @@ class Sweeper:
             self._timer.cancel()
 
     def add(self, member: Sweepable) -> None:
-        self._members.add(member)
+        self._members[member] = None
 
     def discard(self, member: Sweepable) -> None:
-        self._members.discard(member)
+        self._members.pop(member, None)
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()

@@ -255,6 +255,25 @@ class Limits:
             plans |= self._plans.bits_of(text)
         return limit.usual_terms(plans)
 
+    def renewed(self, charge: Charge) -> Charge | None:
+        """The same bucket and cost by these limits' terms, for a request that a reload has overtaken.
+
+        None if the limit is no more, or has no such cost.
+        """
+        old = charge.terms
+        found = [
+            terms
+            for limit in self._all
+            if limit.name == old.name
+            for terms in limit
+            if (terms.cost, terms.is_newcomer) == (old.cost, old.is_newcomer)
+        ]
+
+        def likeness(terms: Terms) -> tuple[bool, bool, bool]:
+            return terms.plan == old.plan, not terms.plan, terms.is_shadow == old.is_shadow
+
+        return Charge(max(found, key=likeness), charge.key) if found else None
+
     def _find_plans(self, partition: Partition, head: RequestHead, client: str, key: bytes) -> int:
         """By the values that the key was hashed from."""
         plans = 0

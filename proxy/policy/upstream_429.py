@@ -62,3 +62,10 @@ def emptied(decision: Decision, wait_us: int | None) -> list[Debt]:
             verdict.debt = max(verdict.debt, debt)
             debts.append((verdict.charge, debt))
     return debts
+
+
+def moved(charge: Charge, debt: int, renewed: Charge) -> Debt:
+    """The same wait by the terms of a later config."""
+    old, new = charge.terms, renewed.terms
+    wait_us = (debt - old.burst_units + old.cost_units) // old.scale
+    return renewed, new.burst_units - new.cost_units + wait_us * new.scale

@@ -156,7 +156,7 @@ class Bench:
             lambda: not any(server.open for server in self.addresses), "every server's connection ended"
         )
         assert all((server.idle, server.connecting) == ({}, set()) for server in self.addresses)
-        assert self.sweeper._members == set()
+        assert self.sweeper._members == {}
         await self.parts.stop()
         self.ledger.check()
         assert self.complaints == [], self.complaints

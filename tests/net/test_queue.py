@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.net.bench import settings
+from tests.net.bench import limit, settings
 from tests.net.serving import AT_ONCE, Gate, dead
 from tests.support.messages import answer, get
 from tests.support.origin import answering
@@ -58,6 +58,26 @@ async def test_full_queue_refuses_at_once(start_bench, start_origin, connect):
 
     gate.is_open.set()
     assert [(await wire.response()).status for wire in (served, waiting)] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("bound", "reason"), [({"queue": 0}, "queue_full"), ({"wait": "50ms"}, "queue_timeout")]
+)
+async def test_who_gets_no_turn_gets_its_tokens_back(bound, reason, start_bench, start_origin, connect):
+    """The service has done nothing for it."""
+    gate = Gate()
+    bench = await start_bench(await start_origin(gate), upstream=crowded(**bound), **limit(burst=2))
+    (served,) = await waiting_clients(connect, bench, 1)
+    wire = await connect(bench)
+    for _ in range(4):
+        await wire.send(get())
+        response = await wire.response()
+        assert (response.status, response.value("Retry-After")) == (503, b"1")
+        assert b"r=1" in response.value("RateLimit")
+    assert bench.ledger.reasons == [reason] * 4
+
+    gate.is_open.set()
+    assert (await served.response()).status == 200
 
 
 async def test_no_queue_at_all(start_bench, start_origin, connect):

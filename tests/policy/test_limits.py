@@ -5,6 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from proxy import faults
+from proxy.policy.decision import Charge
 from tests.policy.heads import head, limit, limits
 
 
@@ -342,3 +343,32 @@ def test_no_representation_shows_a_credential():
     (charge,), _ = limits({"name": "a"}).charges(head(headers={"X-Auth-Token": "hunter2"}), "")
 
     assert repr(charge) == f"Charge(a, {charge.key.hex()})"
+
+
+def test_charge_goes_on_by_the_terms_of_a_later_config():
+    """A reload has overtaken its request."""
+    before, after = limits({"name": "a"}), limits({"name": "b"}, {"name": "a", "rate": "9/s"})
+    (charge,), _ = before.charges(head(), "192.0.2.7")
+    renewed = after.renewed(charge)
+
+    assert renewed is not None
+    assert (renewed.key, renewed.terms.name, renewed.terms.count) == (charge.key, "a", 9)
+    assert limits({"name": "b"}).renewed(charge) is None
+    assert limits({"name": "a", "cost": 2}).renewed(charge) is None
+
+
+def test_charge_goes_on_by_its_cost_and_as_what_it_was():
+    """That of the bucket which new credentials share stays with it."""
+    settings = {
+        "name": "a",
+        "cost": [{"match": {"methods": ["POST"]}, "cost": 5}],
+        "enforce": "50%",
+        "unproven": {"rate": "60/s"},
+    }
+    before, after = limits(settings), limits(settings)
+    for terms in next(iter(before)):
+        renewed = after.renewed(Charge(terms, b"k" * 16))
+
+        assert renewed is not None
+        alike = (renewed.terms.cost, renewed.terms.is_newcomer, renewed.terms.is_shadow)
+        assert alike == (terms.cost, terms.is_newcomer, terms.is_shadow)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.policy.decision import Charge, Decision, Verdict
-from proxy.policy.upstream_429 import emptied, retry_after_us
+from proxy.policy.upstream_429 import emptied, moved, retry_after_us
 from tests.policy.heads import limits
 
 NOON = 1_795_435_200.0  # Mon, 23 Nov 2026 12:00:00 GMT
@@ -94,3 +94,14 @@ def test_only_buckets_that_admitted_are_emptied():
     assert [charge for charge, _ in emptied(decision, 0)] == charges[:1]
     charges, decision = of(EMPTIES, admits=False)
     assert emptied(decision, 0) == []
+
+
+@pytest.mark.parametrize("later", [EMPTIES, EMPTIES | {"rate": "90/m", "burst": 3}, EMPTIES | {"cost": 2}])
+def test_bucket_is_emptied_for_as_long_by_the_terms_of_a_later_config(later):
+    _, decision = of(EMPTIES)
+    ((charge, debt),) = emptied(decision, 7_000_000)
+    (limit,) = limits(later)
+    renewed, moved_debt = moved(charge, debt, Charge(limit.terms, charge.key))
+
+    assert (renewed.terms, renewed.key) == (limit.terms, charge.key)
+    assert moved_debt == limit.terms.burst_units - limit.terms.cost_units + 7_000_000 * limit.terms.scale

@@ -1,4 +1,6 @@
-"""python -m tests.simulation [SEEDS] [FIRST]: many runs on all processors. Tells each seed at which something broke."""
+"""python -m tests.simulation [SEEDS] [FIRST] [store|fleet]: many runs on all processors. Tells each seed at which
+something broke. Without a third word half of the seeds are runs of stores alone, half of whole replicas.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +8,37 @@ import sys
 import time
 from multiprocessing import Pool
 
-from tests.simulation.simulation import BrokenError, run
+from tests.simulation import fleet, simulation
+from tests.simulation.accounts import BrokenError
+
+LEVELS = {"store": (simulation.run,), "fleet": (fleet.run,), "both": (simulation.run, fleet.run)}
 
 
-def outcome(seed: int) -> str | None:
+def outcome(what: tuple[str, int]) -> str | None:
+    """By turns, so that both levels see every seed in a million of them."""
+    level, number = what
+    runs = LEVELS[level]
     try:
-        run(seed)
+        runs[number % len(runs)](number // len(runs))
     except BrokenError as error:
         return str(error)
     return None
 
 
 def main() -> int:
-    count, first = words()
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    level = next((word for word in sys.argv[1:] if word in LEVELS), "both")
+    count, first = (*numbers, *(1000, 0)[len(numbers) :])
     begun, broken = time.monotonic(), 0
     with Pool() as pool:
-        for told in pool.imap_unordered(outcome, range(first, first + count), chunksize=20):
+        runs = [(level, number) for number in range(first, first + count)]
+        for told in pool.imap_unordered(outcome, runs, chunksize=10):
             if told is not None:
                 broken += 1
                 print(told, flush=True)
     seconds = time.monotonic() - begun
     print(f"{count} seeds from {first} on, {broken} broken, {count / seconds:.0f} a second")
     return 1 if broken else 0
-
-
-def words() -> tuple[int, int]:
-    numbers = [int(word) for word in sys.argv[1:3]]
-    count, first = (*numbers, *(1000, 0)[len(numbers) :])
-    return count, first
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from lupa.lua51 import LuaError, LuaRuntime, lua_type  # type: ignore[import-unt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WRITES = frozenset([b"SET", b"DEL", b"ZADD", b"ZREM", b"ZREMRANGEBYSCORE", b"PEXPIRE"])
+WRITES = frozenset([b"SET", b"DEL", b"ZADD", b"ZREM", b"ZREMRANGEBYSCORE", b"ZREMRANGEBYRANK", b"PEXPIRE"])
 WRONGTYPE = b"WRONGTYPE Operation against a key holding the wrong kind of value"
 
 _SETUP = """
@@ -75,6 +75,19 @@ class Model:
         self._data.clear()
         self._until_us.clear()
         self.scripts.clear()
+
+    def copied(self) -> Model:
+        """What a replica of it knows now."""
+        copy = Model(self.now_us)
+        copy.become(self)
+        return copy
+
+    def become(self, other: Model) -> None:
+        self._data = {
+            key: dict(value) if isinstance(value, dict) else value for key, value in other._data.items()
+        }
+        self._until_us = dict(other._until_us)
+        self.scripts = set(other.scripts)
 
     def buckets(self) -> list[bytes]:
         return [key for key in list(self._data) if self._alive(key) and isinstance(self._data[key], bytes)]
@@ -142,6 +155,14 @@ class Model:
         for _, member in found:
             del self._set_of(key)[member]
         return len(found)
+
+    def _zremrangebyrank(self, key: bytes, first: Any, last: Any) -> int:
+        """The lowest scores first; a negative rank counts from the end."""
+        ranked = sorted((score, member) for member, score in self._set_of(key).items())
+        end = int(last) + (len(ranked) if int(last) < 0 else 0)
+        for _, member in ranked[int(first) : end + 1]:
+            del self._set_of(key)[member]
+        return len(ranked[int(first) : end + 1])
 
     def _zrangebyscore(self, key: bytes, low: Any, high: Any, *options: Any) -> list[bytes]:
         found = self._between(key, low, high)

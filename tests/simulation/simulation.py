@@ -13,9 +13,7 @@ nothing is left behind in Redis or in the replicas.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random as global_random
-from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -23,43 +21,20 @@ from proxy.config.sections.limits import LimitSettings
 from proxy.policy.decision import Charge
 from proxy.policy.limits import compile_limits
 from tests.limiter.asking import bucket
-from tests.simulation.world import TIMEOUT, Replica, Server
+from tests.simulation.accounts import DECIDED_WITHIN, Account, BrokenError
+from tests.simulation.crashes import crashes, end_tasks
+from tests.simulation.redis_faults import RedisFaults
+from tests.simulation.world import USUAL, Replica, Server
 from tests.support.memory import MemoryLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-
     from proxy.policy.decision import Decision
     from proxy.policy.limits import Limits
 
 SECONDS = 6.0  # in which things go wrong
-DECIDED_WITHIN = TIMEOUT + 0.05  # a call's deadline, and a loop's lag
 BACK_WITHIN = 3.0  # once all is well
 BEAT = 1.1  # in which all replicas hear of each other
 SWEEP = 0.25
-USUAL = 0.001  # seconds of a way to Redis, at most
-
-
-class BrokenError(AssertionError):
-    """What must hold does not."""
-
-
-class Account:
-    """What one client may have, counted by its decisions: a bucket whose debt only ever shows here."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self.rate = rate
-        self.burst = burst
-        self.grace = 0.0  # tokens that faults have cost so far
-        self._debt = 0.0
-        self._at = 0.0
-
-    def admitted(self, now: float) -> None:
-        self._debt = max(0.0, self._debt - (now - self._at) * self.rate) + 1
-        self._at = now
-        late = 1 + self.rate * 2 * DECIDED_WITHIN  # a decision is told later than it is made
-        if self._debt > self.burst + self.grace + late:
-            raise BrokenError(f"{self._debt:.2f} of {self.burst} + {self.grace:.2f} were given")
 
 
 class Request:
@@ -83,7 +58,7 @@ class Request:
             self.decision = decision
             if now - self._begun > DECIDED_WITHIN:
                 raise BrokenError(f"a request was decided after {now - self._begun:.3f} s")
-            self.client.told(decision, now)
+            self.client.told(decision, now, may_owe_double=world.faults.has_doubled)
         except BrokenError as error:
             world.broken.append(f"{now - 1000:.4f} s, {self.client}: {error}, {decision}")
 
@@ -98,10 +73,10 @@ class Client:
         self.account = account
         self.is_greedy = is_greedy
 
-    def told(self, decision: Decision, now: float) -> None:
+    def told(self, decision: Decision, now: float, *, may_owe_double: bool) -> None:
         if decision.is_admitted:
             self.account.admitted(now)
-        elif not self.is_greedy:
+        elif not (self.is_greedy or may_owe_double):
             raise BrokenError("a client far below its rate was refused")
 
     def __repr__(self) -> str:
@@ -128,6 +103,7 @@ class Simulation:
         self.count = draw.choice([1, 1, 2, 3])
         rate, burst = (max(each) for each in zip(*self.rates, strict=True))
         slow = min(rate for rate, _ in self.rates)
+        self.faults = RedisFaults(self.server, self.random, self, rate)
         self.clients = [
             Client("greedy", 0.4 / rate, Account(rate, burst), is_greedy=True),
             Client("greedier", 0.2 / rate, Account(rate, burst), is_greedy=True),
@@ -203,17 +179,13 @@ class Simulation:
     # --- what goes wrong ---
 
     async def _go_wrong(self) -> None:
-        faults: list[Callable[[], Awaitable[str]]] = [
-            self._cut, self._lose_replies, self._slow, self._freeze, self._restart, self._flush, self._refuse,
-            self._step, self._reload, self._replace, self._recover_all,
-        ]  # fmt: skip
-        fault = self.random.choice(faults)
+        fault = self.random.choice([*self.faults.all, self._reload, self._replace])
         self.note(await fault())
 
-    def _outage(self) -> None:
+    def outage(self) -> None:
         """Replicas may decide by themselves for a while, and several do not know of each other."""
         if self.count > 1:
-            self._forgive(max(burst for _, burst in self.rates))
+            self.forgive(max(burst for _, burst in self.rates))
 
     def _under_way(self, owner: object) -> None:
         """Of several requests of one client that a connection takes along, more may pass than had room.
@@ -221,78 +193,22 @@ class Simulation:
         While Redis is slow, connections come and go: each time is an outage of its own.
         """
         if self.server.seconds > USUAL:
-            self._outage()
+            self.outage()
         for client in self.clients:
             count = sum(
                 request.client is client and request.replica.dialler is owner for request in self.undecided
             )
             client.account.grace += max(0, count - 1)
 
-    def _forgive(self, tokens: float) -> None:
+    def forgive(self, tokens: float) -> None:
         for client in self.clients:
             client.account.grace += tokens
-
-    async def _cut(self) -> str:
-        self._outage()
-        self.server.cut()
-        return "connections cut"
-
-    async def _lose_replies(self) -> str:
-        """Calls are run and nobody is told; then the connection breaks, perhaps in time for a repetition."""
-        self._outage()
-        self.server.is_mute = True
-        seconds = self.random.choice([0.005, 0.02, 0.2])
-        await asyncio.sleep(seconds)
-        self.server.cut()
-        self.server.is_mute = False
-        return f"replies lost for {seconds} s, then connections cut"
-
-    async def _slow(self) -> str:
-        self._outage()
-        self.server.seconds = self.random.choice([0.01, 0.03, 0.2])
-        return f"slow: {self.server.seconds} s each way"
-
-    async def _freeze(self) -> str:
-        self._outage()
-        self.server.is_frozen = True
-        seconds = self.random.choice([0.03, 0.3, 2.0])
-        await asyncio.sleep(seconds)
-        if self.server.is_running and self.server.is_frozen:
-            self.server.thaw()
-        return f"frozen for {seconds} s"
-
-    async def _restart(self) -> str:
-        self._outage()
-        self.server.kill()
-        seconds = self.random.choice([0.0, 0.1, 1.5])
-        await asyncio.sleep(seconds)
-        self.server.is_running = True
-        return f"killed, started anew without its data after {seconds} s"
-
-    async def _flush(self) -> str:
-        self.server.model.scripts.clear()
-        return "scripts flushed"
-
-    async def _refuse(self) -> str:
-        self._outage()
-        self.server.model.refuses = self.random.choice(
-            [b"OOM command not allowed when used memory > 'maxmemory'.", b"READONLY You can't write against"]
-        )
-        return f"writes refused: {self.server.model.refuses.decode()}"
-
-    async def _step(self) -> str:
-        """Redis's clock; what it is put on fills buckets."""
-        seconds = self.random.choice([-1.5, -0.2, 0.2, 1.5])
-        self.server.stepped_us += int(seconds * 1e6)
-        self._outage()
-        self._forgive(max(0.0, seconds) * max(rate for rate, _ in self.rates))
-        return f"clock stepped by {seconds} s"
 
     async def _reload(self) -> str:
         """Replica by replica, as they do."""
         before = self.rates[self.config][1]
         self.config = (self.config + 1) % len(self.configs)
-        self._forgive(max(0, before - self.rates[self.config][1]))  # what is owed beyond the new burst
+        self.forgive(max(0, before - self.rates[self.config][1]))  # what is owed beyond the new burst
         for replica in self.replicas:
             replica.store.configure(self.limits)
         return f"reloaded: {self.rates[self.config]}"
@@ -302,17 +218,13 @@ class Simulation:
         is_well = self.server.seconds == USUAL and all(replica.store.is_up for replica in self.replicas)
         if self.count == 1 or not is_well:  # who starts in an outage takes itself for the only one
             return "nothing"
-        self._outage()
+        self.outage()
         replica = self.random.choice(self.replicas)
         self.replicas.remove(replica)
         await replica.kill()
         await self.begin(Replica(self.server))
         await asyncio.sleep(BEAT)  # until then the others do not know of it, nor it of them
         return "replica killed, another started"
-
-    async def _recover_all(self) -> str:
-        self.server.heal()
-        return "healed"
 
     # --- all is well again ---
 
@@ -354,47 +266,16 @@ def _limits(rate: int, burst: int) -> Limits:
     return compile_limits([own, shared], b"secret")
 
 
-class Crashes(logging.Handler):
-    """What the store logs about mistakes of its own."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.found: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.found.append(f"{record.getMessage()}: {record.exc_info and record.exc_info[1]!r}")
-
-
-@contextmanager
-def crashes() -> Iterator[list[str]]:
-    log, handler = logging.getLogger("weir.store"), Crashes()
-    level, spreads = log.level, log.propagate
-    log.addHandler(handler)
-    log.setLevel(logging.ERROR)
-    log.propagate = False
-    try:
-        yield handler.found
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-        log.propagate = spreads
-
-
 def run(seed: int) -> list[str]:
     """What happened. Raises BrokenError."""
     global_random.seed(seed)
     loop = MemoryLoop()
     try:
-        with crashes() as found:
+        with crashes("weir.store") as found:
             simulation = Simulation(seed, loop)
             loop.run_until_complete(simulation.run())
         if found:
             raise BrokenError(f"seed {seed}: crashed: {found}\n  " + "\n  ".join(simulation.history))
     finally:
-        tasks = asyncio.all_tasks(loop)
-        while tasks := {task for task in tasks if not task.done()}:  # redis-py's need it twice at times
-            for task in tasks:
-                task.cancel()
-            loop.run_until_complete(asyncio.wait(tasks, timeout=1))
-        loop.close()
+        end_tasks(loop)
     return simulation.history

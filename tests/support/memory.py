@@ -242,6 +242,13 @@ class MemoryTransport(asyncio.Transport):
     def abort(self) -> None:
         self._force(None)
 
+    def perish(self) -> None:
+        """Its process was killed: the kernel ends the connection, and the protocol is not told."""
+        self._is_lost = self._is_closing = True
+        self._buffer.clear()
+        self._out.end()
+        self._in.abandon()
+
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = cast("asyncio.Protocol", protocol)
 

@@ -1,0 +1,86 @@
+"""Tokens that an answer gives back or takes, when a reload came between the request and its answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.net.bench import limit, settings
+from tests.support.messages import answer, get
+from tests.support.patience import until
+
+UNAUTHORIZED = answer(401, b"", "WWW-Authenticate: Bearer")
+TOKEN = "X-Auth-Token: ann"
+
+
+def few(**more):
+    return {"limits": [limit()["limits"][0] | {"burst": 2, "rate": "2/h"} | more]}
+
+
+async def overtaken(start_bench, start_origin, connect, before, after, said):
+    """A request that a reload overtakes; the bench, and the answer."""
+
+    async def script(visit):
+        await visit.request()
+        await until(lambda: visit.origin.requests and bench.parts.settings is reloaded, "the config is new")
+        await visit.send(said)
+        while await visit.request() is not None:
+            await visit.send(answer())
+
+    origin = await start_origin(script)
+    bench = await start_bench(origin, **before)
+    wire = await connect(bench)
+    reloaded = settings(after, servers=[origin.url])
+    await wire.send(get(TOKEN))
+    await until(lambda: origin.requests, "the service has the request")
+    bench.reload(reloaded)
+    return bench, wire, await wire.response()
+
+
+async def left(wire, *lines):
+    """Tokens, behind a request more."""
+    await wire.send(get(*lines))
+    return (await wire.response()).value("RateLimit")
+
+
+@pytest.mark.parametrize("rate", ["2/h", "8/h"])
+async def test_401_is_paid_by_the_address_behind_a_reload(rate, start_bench, start_origin, connect):
+    settled = few(on_upstream_401="address")
+    after = few(on_upstream_401="address", rate=rate)
+    bench, wire, response = await overtaken(start_bench, start_origin, connect, settled, after, UNAUTHORIZED)
+
+    assert response.status == 401
+    assert b"r=1" in await left(wire, TOKEN)
+    assert b"r=0" in await left(wire)  # the address has paid one, and pays this one
+    assert bench.ledger.reasons == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "tokens"),
+    [
+        ({"cost_304": 0}, answer(304, b"", length=False), b"r=1"),
+        ({"on_upstream_429": "drain"}, answer(429, b"", "Retry-After: 9"), b"r=0;t=9"),
+    ],
+)
+async def test_answer_settles_behind_a_reload(more, said, tokens, start_bench, start_origin, connect):
+    _, wire, response = await overtaken(start_bench, start_origin, connect, few(**more), few(**more), said)
+
+    assert response.status in (304, 429)
+    assert tokens in await left(wire, TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"on_upstream_401": "address"}, UNAUTHORIZED),
+        ({"cost_304": 0}, answer(304, b"", length=False)),
+        ({"on_upstream_429": "drain"}, answer(429, b"", "Retry-After: 9")),
+    ],
+)
+async def test_limit_that_is_gone_is_not_settled(more, said, start_bench, start_origin, connect):
+    bench, wire, response = await overtaken(
+        start_bench, start_origin, connect, few(**more), {"limits": []}, said
+    )
+
+    assert response.status in (304, 401, 429)
+    assert await left(wire, TOKEN) is None
+    assert bench.ledger.reasons == [None] * 2
