@@ -241,7 +241,10 @@ class Exchange(Record):
         lines = self.rules.heads.response(head, request, self.decision, self.request_id, ending)
         self.phase = NEXT[self.phase][ANSWER]  # from here on nothing else can be answered
         self.status, self.source, self.bytes_out = head.status, UPSTREAM, len(data)
-        self.downstream.write(lines + (chunk(data) if self.is_chunked and data else data))
+        if len(data) == head.body_length:
+            self.downstream.write(lines + data, True)  # noqa: FBT003 - hot: keywords cost
+        else:
+            self.downstream.write(lines + (chunk(data) if self.is_chunked and data else data))
 
     def response_data(self, data: bytes) -> None:
         body_filter = self.body_filter

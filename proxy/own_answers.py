@@ -69,4 +69,4 @@ def _frame(exchange: Exchange) -> Frame:
 
 def _give(exchange: Exchange, page: Page) -> None:
     exchange.bytes_out = page.body_bytes
-    exchange.downstream.write(exchange.request_id.encode().join(page.pieces))
+    exchange.downstream.write(exchange.request_id.encode().join(page.pieces), True)  # noqa: FBT003 - hot

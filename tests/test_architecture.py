@@ -19,7 +19,7 @@ SOURCES = sorted((ROOT / "proxy").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "proxy").rglob("*.lua"))
 TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
 # What the trace may come to: half of it was put where its data are (94 calls, 23 files, 52 changes before).
-CALLS_MAX, FILES_MAX, CHANGES_MAX = 65, 18, 32
+CALLS_MAX, FILES_MAX, CHANGES_MAX = 64, 17, 31
 
 
 def short(path):

@@ -50,6 +50,7 @@ class Batch:
         "by_source",
         "deadline",
         "is_asking",
+        "is_hasty",
         "keys",
         "requests",
         "sends",
@@ -61,6 +62,7 @@ class Batch:
         self.deadline = deadline
         self.by_source = False  # Redis does not know the script
         self.is_asking = False  # its slot is on the move (ASK)
+        self.is_hasty = False  # goes at once, with a single request
         self.sends = 1
         self._dispatcher = dispatcher
         self._link: Link = None  # type: ignore[assignment]  # set when it is sent

@@ -9,16 +9,17 @@ import asyncio
 import logging
 import random
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.limiter.batch import Batch
-from proxy.limiter.link import DOWN
+from proxy.limiter.link import DOWN, UP
 from proxy.limiter.outage import Outage
 from proxy.limiter.records import TAG_CALLS
 from proxy.limiter.redirects import redirected
 from proxy.limiter.replies import misunderstood
 from proxy.limiter.scripts import CALL_KEYS
 from proxy.limiter.trouble import reply_trouble
+from proxy.policy.haste import LOOK_TICKS, Haste
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 PROCESSES = 1 << 24  # two of the same number mistake each other's calls only where a reply was lost
 GRACE_SECONDS = 1.0  # after its deadline, in which the link should have decided a batch
 FOREIGN_SECONDS = 60.0
+FEW: Final = 1.5  # requests a tick: two together cost Redis and us hardly more than one
 SENDS_MAX = 5  # of one batch: the first, and what redirections and a forgotten script make of it
 
 _log = logging.getLogger("weir.store")
@@ -56,6 +58,7 @@ class Dispatcher:
         self.links = topology.links
         self.mask = topology.mask
         self.batches: dict[int, Batch] = {}  # of this tick, by place
+        self._haste = Haste(FEW)
         self.past_us = 0  # a moment not long ago: spares the clock where nothing is to be denied
         self._pending: dict[Batch, None] = {}  # without a decision, oldest first
         self._foreign_at = 0.0  # when keys of others are worth a line again
@@ -75,21 +78,37 @@ class Dispatcher:
         if batch is None or len(batch.keys) + operation.width > CALL_KEYS:
             batch = self.begin(place)
         batch.add(operation, charges, waiter)
+        if batch.is_hasty:
+            self.send(batch, place)
 
     def begin(self, place: int) -> Batch:
-        """A new batch of this tick; one that is there is full."""
+        """A new batch of this tick, as one that is there is full; or one that goes with its first request."""
+        batch = Batch(self, self.now() + self.timeout)
+        self._pending[batch] = None
         if not self.batches:
+            if self._haste.left and self.links[place].state is UP:
+                self._haste.left -= 1
+                batch.is_hasty = True
+                return batch
             asyncio.get_running_loop().call_soon(self._flush)
         elif place in self.batches:
             self._full.append((place, self.batches[place]))
-        batch = self.batches[place] = Batch(self, self.now() + self.timeout)
-        self._pending[batch] = None
+        self.batches[place] = batch
         return batch
+
+    def send(self, batch: Batch, place: int) -> None:
+        """One that is hasty; its link is up, so that nobody is told anything before this returns."""
+        self.links[place].submit(batch)
 
     def _flush(self) -> None:
         batches = [*self._full, *self.batches.items()]
         self._full.clear()
         self.batches.clear()
+        haste = self._haste
+        haste.ticks += 1
+        haste.pieces += sum([len(batch.requests) for _, batch in batches])
+        if haste.ticks >= LOOK_TICKS:
+            haste.judge()
         for place, batch in batches:
             self.links[place].submit(batch)
 

@@ -118,6 +118,8 @@ class RedisStore:
         if batch is None or len(batch.keys) >= CALL_KEYS:
             batch = self._dispatcher.begin(place)
         batch.take(cache, charges, waiter)
+        if batch.is_hasty:
+            self._dispatcher.send(batch, place)
         return None
 
     def _take_leased(self, leases: Leases, charges: Sequence[Charge], waiter: Waiter) -> Decision | None:

@@ -11,7 +11,7 @@ import errno
 import logging
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.contract.ration import Ration
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from proxy.net.pool import Pool, Server
 
 SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # ours, not the server's
-MARGIN_SECONDS = 1.0  # a connection that the server is about to close is not used any more
+MARGIN_SECONDS: Final = 1.0  # a connection that the server is about to close is not used any more
 STALE_SECONDS = 3600.0  # between two lines of them: the metric counts
-IDLE_MAX = 1024  # connections at rest a server: as many as are used at once, seldom more
+IDLE_MAX: Final = 1024  # connections at rest a server: as many as are used at once, seldom more
 
 _log = logging.getLogger("weir.upstream")
 

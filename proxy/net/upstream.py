@@ -128,8 +128,12 @@ class UpstreamConnection(Connection):
         if length and self.address.ssl is not None:
             attempt.last_words = LastWords(self.transport)
         self._state = _HEAD
-        self.deadline = NEVER if length else self._sweeper.now + self.address.response_timeout
-        self.write(data)
+        if length:
+            self.deadline = NEVER
+            self.write(data)
+        else:
+            self.deadline = self._sweeper.now + self.address.response_timeout
+            self.write(data, True)  # noqa: FBT003 - hot: keywords cost
 
     def send_body(self, data: bytes) -> None:
         attempt = self._attempt

@@ -8,7 +8,7 @@ Shadow limits are not shown. Knows nothing of messages.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.policy.decision import LOCAL
 from proxy.policy.gcra import US, whole_seconds
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Decision, Verdict
     from proxy.policy.terms import Terms
 
-DRAFT10 = "draft10"
-LEGACY = "legacy"
-OFF = "off"
+DRAFT10: Final = "draft10"
+LEGACY: Final = "legacy"
+OFF: Final = "off"
 
 # What each dialect writes.
 FIELD_NAMES = {

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 # One word of visible ASCII, without the comma that makes a list: what nearly every credential is.
-_WORD = re.compile(rb"[!-+\--~]+")
+_VISIBLE: Final = bytes([byte for byte in range(0x21, 0x7F) if byte != 0x2C])
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _BEGINS_JSON = b"eyJ"  # '{"' in Base64
 _DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -23,7 +24,7 @@ def word(value: bytes) -> bytes | None:
     """A credential within a field: visible ASCII, for what else there is may be dropped or replaced."""
     if value.isalnum():
         return value
-    if _WORD.fullmatch(value):
+    if value and not value.translate(None, _VISIBLE):  # a fifth of what a pattern costs
         return value if value[:3] != _BEGINS_JSON else web_token(value)
     text = sole_member(value) if b"," in value else value
     return plain(text) if text is not None and text.isascii() else None

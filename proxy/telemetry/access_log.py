@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from proxy.telemetry.metrics import Metrics
 
 CHUNK_BYTES: Final = 128 * 1024  # handed to the thread without waiting for the next flush
-KEY_BYTES = 8  # of a partition key: enough to tell clients apart, too little to name them elsewhere
+KEY_BYTES: Final = 8  # of a partition key: enough to tell clients apart, too little to name them elsewhere
 VERDICTS_MAX = 1024  # combinations of limits and verdicts that are remembered as text
+TARGETS_KNOWN: Final = 1024  # clients ask for the same again and again: a quarter of what a line costs
+TARGET_BYTES: Final = 256  # of those that are remembered
 STDOUT = 1
 SLOW_PER_SECOND, SLOW_BURST = 10, 100  # lines of slow requests
 
@@ -74,6 +76,7 @@ class AccessLog:
         self._millisecond = -1  # whose text is `_time`: at full speed, twenty lines share one
         self._time = ""
         self._limits: dict[tuple[str, ...], msgspec.Raw] = {}  # by word, name, word, name ...
+        self._targets: dict[bytes, str] = {}  # as text
         self._unencodable = 0
 
     @property
@@ -148,6 +151,9 @@ class AccessLog:
             plan = terms.plan or None
         elif charges:
             keys, plan = _payers(charges)
+        target = self._targets.get(exchange.target)
+        if target is None:
+            target = self._told(exchange.target)
         fault = exchange.fault
         upstream_seconds = exchange.upstream_seconds
         line = AccessLine(
@@ -156,7 +162,7 @@ class AccessLog:
             exchange.client,
             exchange.peer,
             METHOD_TEXTS.get(method) or method_text(method),
-            target_text(exchange.target),
+            target,
             exchange.status,
             exchange.source,
             exchange.outcome,
@@ -180,6 +186,15 @@ class AccessLog:
         if self._share < 1 and _went_well(exchange):
             line.sample = self._share
         return line
+
+    def _told(self, target: bytes) -> str:
+        """Without secrets, and kept for the next time unless it is long."""
+        text = target_text(target)
+        if len(target) <= TARGET_BYTES:
+            if len(self._targets) >= TARGETS_KNOWN:
+                self._targets.clear()
+            self._targets[target] = text
+        return text
 
     def _fill(self, line: AccessLine, headers: Sequence[bytes]) -> None:
         """A reload between an exchange's head and its line costs the fields that do not fit."""

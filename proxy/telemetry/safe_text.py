@@ -17,7 +17,7 @@ METHODS = frozenset(
     b"REPORT SEARCH QUERY".split()
 )
 
-TARGET_CHARS = 2048  # a line stays below 4 KiB, so that it is whole wherever lines are cut
+TARGET_CHARS: Final = 2048  # a line stays below 4 KiB, so that it is whole wherever lines are cut
 METHOD_CHARS = 32
 HEADER_CHARS = 512
 MASK = "***"

@@ -19,8 +19,9 @@ from proxy.limiter.settling import ROUND_KEYS
 from proxy.limiter.store import UnreachableError
 from proxy.limiter.trouble import TroubleError
 from proxy.policy.fields import fields, refusal
+from proxy.policy.haste import UNSEEN
 from proxy.policy.limits import compile_limits
-from tests.limiter.asking import admitted, ask, ask_all, charge, limits_of, store_at
+from tests.limiter.asking import Asker, admitted, ask, ask_all, charge, limits_of, store_at
 from tests.limiter.contract import (
     REQUESTS,
     SHARED_BENCH,
@@ -108,6 +109,41 @@ async def test_requests_of_one_tick_are_one_command(redis: Redis) -> None:
         assert commands(redis, "evalsha") - before == 1
         assert store.figures.batch_size.total == 50
         assert sum(store.figures.seconds.counts) == 1
+
+
+async def test_call_of_a_lonely_request_does_not_wait_for_the_tick(redis: Redis) -> None:
+    """It has left when `take` returns, and the answer comes later all the same."""
+    limits = limits_of({"rate": "15/s", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store:
+        for n in range(40):
+            await ask(store, charge(limit, n))
+        before = commands(redis, "evalsha")
+        asker = Asker()
+        assert store.take([charge(limit)], asker) is None
+        deadline = perf_counter() + 5
+        while commands(redis, "evalsha") == before:  # the loop does not turn meanwhile
+            assert perf_counter() < deadline
+        assert not asker.decision.done()
+
+        assert (await asyncio.wait_for(asker.decision, 5)).is_admitted
+
+
+async def test_crowd_after_lonely_requests_is_gathered(redis: Redis) -> None:
+    """But for the first few; no token is taken twice."""
+    limits = limits_of({"rate": "15/h", "name": "per-user"})
+    (limit,) = limits
+    async with store_at(redis.url, limits) as store:
+        for n in range(40):
+            await ask(store, charge(limit, n))
+        before = commands(redis, "evalsha")
+        first = await ask_all(store, [[charge(limit)]] * 200)
+        between = commands(redis, "evalsha")
+        await ask_all(store, [[charge(limit, f"b{n}")] for n in range(20)])
+
+        assert admitted(first) == 15
+        assert between - before <= UNSEEN + 1
+        assert commands(redis, "evalsha") - between == 1
 
 
 async def test_batches_do_not_wait_for_each_other(redis: Redis, relay: Relay) -> None:

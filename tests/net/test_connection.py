@@ -6,6 +6,7 @@ import asyncio
 
 from proxy.net.connection import LARGE_BYTES, Connection, Outbox
 from proxy.net.sweep import Sweeper
+from proxy.policy.haste import LOOK_TICKS
 from tests.support.network import network
 from tests.support.patience import until
 from tests.support.wire import CLEAN, Wire
@@ -73,6 +74,52 @@ async def test_what_is_written_in_a_tick_goes_out_in_one_piece():
     await wire.exactly(3)
 
     assert sent == [b"abc"]
+    await host.close(wire)
+
+
+async def hasten(connection, wire):
+    """Many ticks in which one connection has something to write."""
+    for _ in range(LOOK_TICKS):
+        connection.write(b".")
+        await wire.exactly(1)
+
+
+async def test_whole_piece_goes_out_at_once_where_few_write():
+    """The other side need not wait for the end of the tick."""
+    host = Host()
+    connection, wire = await host.meet()
+    sent = []
+    real = connection.transport
+
+    class Transport:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def write(self, data):
+            sent.append(data)
+            real.write(data)
+
+    await hasten(connection, wire)
+    connection.transport = Transport()
+    connection.write(b"whole", True)
+    assert sent == [b"whole"]
+    connection.write(b"first ")
+    connection.write(b"second", True)
+    assert sent == [b"whole"]
+
+    assert await wire.exactly(17) == b"wholefirst second"
+    await host.close(wire)
+
+
+async def test_whole_piece_is_not_kept_for_somebody_who_has_gone_either():
+    """It is dropped."""
+    host = Host()
+    connection, wire = await host.meet()
+    await hasten(connection, wire)
+    connection.transport.abort()
+    connection.write(b"x", True)
+
+    assert connection._held == []
     await host.close(wire)
 
 
