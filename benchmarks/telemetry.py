@@ -146,7 +146,7 @@ def _seen(sample: list[Record]) -> float:
     def each() -> None:
         for exchange in sample:
             assert exchange.decision is not None
-            top.saw(exchange.charges, exchange.decision.verdicts, exchange.finished)
+            top.saw(exchange.decision.verdicts, exchange.finished)
 
     def nothing() -> None:
         for exchange in sample:
