@@ -75,11 +75,6 @@ class KeySpec(NamedTuple):
     def is_always_present(self) -> bool:
         return all(part.kind in PLAIN_KINDS for part in self.parts)
 
-    @property
-    def is_inventable(self) -> bool:
-        """A client can have as many values of it as it likes."""
-        return not self.is_address and any(part.kind != "method" for part in self.parts)
-
 
 def parse_key(value: object) -> KeySpec:
     """`header:NAME`, `cookie:NAME`, `jwt:CLAIM`, `query:NAME`, `path:N`, a word, or some joined by `+`."""

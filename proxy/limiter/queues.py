@@ -42,15 +42,15 @@ class Queued(Protocol):
 class Place:
     """Of one who waits, in all its queues."""
 
-    __slots__ = ("since", "spots", "waiter")
+    __slots__ = ("entries", "since", "waiter")
 
     def __init__(self, waiter: Queued, since: float) -> None:
         self.waiter = waiter
         self.since = since
-        self.spots: dict[Spot, None] = {}  # whose turn has not come
+        self.entries: dict[QueueEntry, None] = {}  # whose turn has not come
 
 
-class Spot:
+class QueueEntry:
     """In one queue: a link between who is before and who is behind."""
 
     __slots__ = ("before", "behind", "gap", "limit", "place", "queue", "span")
@@ -61,8 +61,8 @@ class Spot:
         self.limit = verdict.limit.name
         self.span = span  # seconds in which what it gives back would return by itself
         self.gap = 0.0  # seconds after the turn before it
-        self.before: Spot | None = None
-        self.behind: Spot | None = None
+        self.before: QueueEntry | None = None
+        self.behind: QueueEntry | None = None
 
 
 class Queue:
@@ -72,51 +72,51 @@ class Queue:
 
     def __init__(self, key: QueueKey) -> None:
         self.key = key
-        self.first: Spot | None = None
-        self.last: Spot | None = None
+        self.first: QueueEntry | None = None
+        self.last: QueueEntry | None = None
         self.turn = self.last_turn = 0.0  # when that of the first comes, and of the last
         self.timer: asyncio.TimerHandle | None = None
 
-    def append(self, spot: Spot, turn: float) -> None:
+    def append(self, entry: QueueEntry, turn: float) -> None:
         if self.last is None:
-            self.first, self.turn = spot, turn
+            self.first, self.turn = entry, turn
         else:
             turn = max(turn, self.last_turn)
-            spot.gap = turn - self.last_turn
-            spot.before, self.last.behind = self.last, spot
-        self.last, self.last_turn = spot, turn
+            entry.gap = turn - self.last_turn
+            entry.before, self.last.behind = self.last, entry
+        self.last, self.last_turn = entry, turn
 
-    def pop(self) -> Spot:
+    def pop(self) -> QueueEntry:
         """The first; its turn has come."""
-        spot = self.first
-        assert spot is not None
-        self._unlink(spot)
-        if spot.behind is not None:
-            self._lead(spot.behind, self.turn + spot.behind.gap)
-        return spot
+        entry = self.first
+        assert entry is not None
+        self._unlink(entry)
+        if entry.behind is not None:
+            self._lead(entry.behind, self.turn + entry.behind.gap)
+        return entry
 
-    def leave(self, spot: Spot, now: float) -> None:
+    def leave(self, entry: QueueEntry, now: float) -> None:
         """Who is behind moves up by what comes back."""
-        was_first, behind = spot is self.first, spot.behind
-        self._unlink(spot)
+        was_first, behind = entry is self.first, entry.behind
+        self._unlink(entry)
         if behind is None:
-            self.last_turn -= spot.gap
+            self.last_turn -= entry.gap
             return
-        gap = spot.gap + behind.gap - spot.span
+        gap = entry.gap + behind.gap - entry.span
         if was_first:
             turn = max(self.turn + gap, now)
             self.last_turn -= self.turn + behind.gap - turn
             self._lead(behind, turn)
         else:
-            self.last_turn -= spot.gap + behind.gap - max(gap, 0.0)
+            self.last_turn -= entry.gap + behind.gap - max(gap, 0.0)
             behind.gap = max(gap, 0.0)
 
-    def _lead(self, spot: Spot, turn: float) -> None:
+    def _lead(self, entry: QueueEntry, turn: float) -> None:
         """It is the first now."""
-        self.turn, spot.gap = turn, 0.0
+        self.turn, entry.gap = turn, 0.0
 
-    def _unlink(self, spot: Spot) -> None:
-        before, behind = spot.before, spot.behind
+    def _unlink(self, entry: QueueEntry) -> None:
+        before, behind = entry.before, entry.behind
         if before is None:
             self.first = behind
         else:
@@ -126,15 +126,15 @@ class Queue:
         else:
             behind.before = before
 
-    def behind(self, moment: float) -> list[Spot]:
+    def behind(self, moment: float) -> list[QueueEntry]:
         """Whose turn comes later."""
-        late, spot, turn = [], self.first, self.turn
-        while spot is not None:
-            if spot is not self.first:
-                turn += spot.gap
+        late, entry, turn = [], self.first, self.turn
+        while entry is not None:
+            if entry is not self.first:
+                turn += entry.gap
             if turn > moment:
-                late.append(spot)
-            spot = spot.behind
+                late.append(entry)
+            entry = entry.behind
         return late
 
 
@@ -178,11 +178,11 @@ class WaitingRoom:
                 queue = self._queues[key] = Queue(key)
             # What was decided without the store does not come back.
             span = 0.0 if decision.via == LOCAL else terms.cost_units / terms.scale / US
-            spot = Spot(place, queue, verdict, span)
-            place.spots[spot] = None
-            queue.append(spot, turn)
-            self.waiting[spot.limit] = self.waiting.get(spot.limit, 0) + 1
-            if spot is queue.first:
+            entry = QueueEntry(place, queue, verdict, span)
+            place.entries[entry] = None
+            queue.append(entry, turn)
+            self.waiting[entry.limit] = self.waiting.get(entry.limit, 0) + 1
+            if entry is queue.first:
                 self._arm(queue)
         return None
 
@@ -190,29 +190,29 @@ class WaitingRoom:
         """It waits no more; how long it has. Its tokens are to be given back."""
         place = self._places.pop(waiter)
         now = self._clock()
-        for spot in place.spots:
-            queue = spot.queue
-            was_first = spot is queue.first
-            queue.leave(spot, now)
-            self._count(spot, now)
+        for entry in place.entries:
+            queue = entry.queue
+            was_first = entry is queue.first
+            queue.leave(entry, now)
+            self._count(entry, now)
             if was_first:
                 self._arm(queue)
-        place.spots.clear()
+        place.entries.clear()
         return now - place.since
 
     def end_at(self, moment: float) -> None:
         """The process does; whose turn comes later is told now."""
         self._until = moment
-        late = {spot.place: None for queue in self._queues.values() for spot in queue.behind(moment)}
+        late = {entry.place: None for queue in self._queues.values() for entry in queue.behind(moment)}
         for place in late:
             if place.waiter in self._places:
                 place.waiter.turn_is_too_late(self.leave(place.waiter))
 
-    def _count(self, spot: Spot, now: float) -> None:
-        name = spot.limit
+    def _count(self, entry: QueueEntry, now: float) -> None:
+        name = entry.limit
         self.waiting[name] -= 1
         self.waits[name] = self.waits.get(name, 0) + 1
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - spot.place.since
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - entry.place.since
 
     def _arm(self, queue: Queue) -> None:
         if queue.timer is not None:
@@ -229,11 +229,11 @@ class WaitingRoom:
         now = self._clock()
         come = []
         while queue.first is not None and queue.turn <= now:
-            spot = queue.pop()
-            self._count(spot, now)
-            place = spot.place
-            del place.spots[spot]
-            if not place.spots:
+            entry = queue.pop()
+            self._count(entry, now)
+            place = entry.place
+            del place.entries[entry]
+            if not place.entries:
                 come.append(self._places.pop(place.waiter))
         self._arm(queue)
         for place in come:

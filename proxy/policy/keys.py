@@ -10,7 +10,7 @@ is charged. Knows nothing of rates.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.clients.networks import IPV6_PREFIX
 from proxy.config.key_names import KeyPart, KeySpec
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from proxy.policy.readings import Reader
 
 KEY_BYTES = 16  # 2^64 keys until two are expected to meet
-NOBODY: Final[list[bytes]] = []
 
 
 class Hasher(Protocol):
@@ -130,7 +129,7 @@ class Partition:
             if not entry.spec.is_address
         ]
         self._addresses = [entry for entry in self.entries if entry.spec.is_address]
-        self._none = [hasher(secret, "none").digest()] if shares else NOBODY
+        self._none: list[bytes] = [hasher(secret, "none").digest()] if shares else []
         parts = [part for spec in specs for part in spec.parts]
         self.credential_names = frozenset(filter(None, map(credential_field, parts)))
         self.is_static = all(map(is_of_section, parts))
