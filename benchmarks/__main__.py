@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import socket
-import sys
 import tempfile
 import time
 from dataclasses import asdict
@@ -219,4 +218,4 @@ def _brief(run: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,6 +6,7 @@ import timeit
 from typing import TYPE_CHECKING
 
 from proxy.config.loader import loads
+from proxy.faults import Fault
 from proxy.http1.chunked import ChunkedDecoder
 from proxy.http1.head import RequestHead, ResponseHead, request_head, response_head
 from proxy.http1.headers import request_lines, response_lines
@@ -54,7 +55,9 @@ def rows() -> list[tuple[str, Callable[[], object]]]:
     assert isinstance(answer, ResponseHead)
     store = MemoryStore()
     store.configure(rules.limits)
-    charges, _ = rules.limits.charges(head, "10.1.2.3")
+    due = rules.limits.charges(head, "10.1.2.3")
+    assert not isinstance(due, Fault)
+    charges, _ = due
     exchange = Record(b"GET", b"/api/entities/10657", "10.1.2.3", 0.0)
     exchange.request_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     decision = exchange.decision = store.take(charges, _Nobody())
