@@ -84,7 +84,7 @@ def scrapes() -> list[tuple[str, float]]:
 
 
 def _spans(pieces: object) -> list[float]:
-    spans = []
+    spans: list[float] = []
     steps = iter(pieces)  # type: ignore[call-overload]  # of either kind
     while True:
         begun = timeit.default_timer()
