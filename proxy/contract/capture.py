@@ -162,11 +162,13 @@ def _brotli_decoded(data: bytes, limit: int) -> bytes:
 
 
 def _zstd_decoded(data: bytes, limit: int) -> bytes:
-    if _zstd is not None:
-        parameter = _zstd.DecompressionParameter.window_log_max
-        options = {parameter: WINDOW_BYTES_MAX.bit_length() - 1}
-        out: bytes = _zstd.ZstdDecompressor(options=options).decompress(data, limit)
-        return out
+    parameter = _zstd.DecompressionParameter.window_log_max
+    options = {parameter: WINDOW_BYTES_MAX.bit_length() - 1}
+    out: bytes = _zstd.ZstdDecompressor(options=options).decompress(data, limit)
+    return out
+
+
+def _zstandard_decoded(data: bytes, limit: int) -> bytes:  # pragma: no cover - tests have the other library
     decompressor = _zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES_MAX)
     with decompressor.stream_reader(data) as reader:
         return bytes(reader.read(limit))
@@ -217,10 +219,11 @@ _STEPPERS: dict[bytes, Callable[[bytes], Decoder]] = {
     b"deflate": _deflate_step,
 }
 _DECODERS: dict[bytes, Decoder] = {b"gzip": _gzip, b"x-gzip": _gzip, b"deflate": _deflate}
-if _brotli is not None:
+if _brotli is not None:  # pragma: no branch - tests have it
     _DECODERS[b"br"] = _brotli_decoded
     _STEPPERS[b"br"] = _brotli_step
-if _zstd is not None or _zstandard is not None:
+if _zstd is not None:  # pragma: no branch - tests have it
     _DECODERS[b"zstd"] = _zstd_decoded
-if _zstd is not None:
     _STEPPERS[b"zstd"] = _zstd_step
+elif _zstandard is not None:  # pragma: no cover - tests have the other library
+    _DECODERS[b"zstd"] = _zstandard_decoded

@@ -144,7 +144,7 @@ class Limit:
                     break
         of_cost = terms[0]
         if len(terms) > 1:
-            for number, (match, _) in enumerate(self._costs):
+            for number, (match, _) in enumerate(self._costs):  # pragma: no branch - the last one matches all
                 if match.holds(head):
                     of_cost = terms[number]
                     break

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.clients.networks import CLIENTS_KNOWN, Networks, partition_of
+from proxy.clients.networks import CLIENTS_KNOWN, Networks, address_texts, partition_of
 
 
 @pytest.mark.parametrize(
@@ -129,3 +129,30 @@ def test_flood_of_clients_is_remembered_within_bounds():
     assert partition_of.cache_info().currsize <= CLIENTS_KNOWN
     assert networks.covers("10.0.0.1")
     assert not networks.covers("11.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("client", "texts"),
+    [
+        ("192.0.2.7", [b"192.0.2.7"]),
+        ("2001:DB8::7", [b"2001:db8::7", b"2001:db8::/64"]),
+        ("unix:/run/a.sock", [b"unix:/run/a.sock"]),
+    ],
+)
+def test_operators_write_an_address_or_the_network_that_shares_its_bucket(client, texts):
+    assert address_texts(client) == texts
+
+
+def test_peers_on_unix_sockets_are_trusted_by_their_name():
+    assert Networks(["unix:"]).covers("")
+    assert not Networks([]).covers("")
+    assert not Networks(["unix:"]).covers("192.0.2.7")
+
+
+def test_network_covers_its_addresses_whenever_it_is_asked():
+    """The second answer is a memory of the first."""
+    networks = Networks([ip_network("192.0.2.0/24")])
+
+    for _ in range(2):
+        assert networks.covers("192.0.2.7")
+        assert not networks.covers("198.51.100.7")

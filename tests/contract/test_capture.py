@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import sys
 import tracemalloc
 import zlib
 
@@ -10,7 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.contract.capture import _DECODERS, CAPTURE_BYTES, CODINGS_MAX, captured, decoded
+from proxy.contract.capture import _DECODERS, _STEPPERS, CAPTURE_BYTES, CODINGS_MAX, captured, decoded
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 TEXT = b'Traceback: password="hunter2" at /srv/app/db.py\n'
 
@@ -214,11 +220,19 @@ def test_an_odd_charset_is_not_looked_up():
 
 
 def test_zstandard_is_decoded_where_a_library_is_there():
-    """It is optional; without one the log says that the body cannot be decoded."""
-    empty_frame = b"\x28\xb5\x2f\xfd\x20\x00\x01\x00\x00"
-    expected = "" if b"zstd" in _DECODERS else "<9 bytes that cannot be decoded>"
+    """It is optional, and one of Python's own from 3.14 on."""
+    packed = zstd.compress(TEXT * 9)
 
-    assert captured(empty_frame, b"zstd") == expected
+    assert captured(packed, b"zstd") == captured(TEXT * 9)
+    assert len(captured(zstd.compress(b"a" * 50_000_000), b"zstd")) == CAPTURE_BYTES
+
+
+def test_body_whose_coding_nobody_here_knows_is_said_to_be_so(monkeypatch):
+    """As where no library is installed."""
+    monkeypatch.delitem(_DECODERS, b"zstd")
+    monkeypatch.delitem(_STEPPERS, b"zstd")
+
+    assert captured(b"\x28\xb5\x2f\xfd\x20\x00\x01\x00\x00", b"zstd") == "<9 bytes that cannot be decoded>"
 
 
 CODINGS = st.lists(st.sampled_from([b"gzip", b"deflate", b"br", b"zstd", b"identity", b"", b"x"]), max_size=4)

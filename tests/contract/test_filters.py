@@ -129,3 +129,12 @@ def test_late_answer_is_released_but_never_unseen():
     assert (body_filter.late(), unseen.late()) == ((RELEASE, FINE), KEPT)
     assert unseen.feed(b"x" * EXAMINED_BYTES) == (SWALLOW, b"")
     assert (held().patience > 0, held(tagged=False).patience) == (True, 0)
+
+
+def test_filter_without_a_tag_can_be_dropped():
+    """The client leaves while the beginning of an answer is examined."""
+    body_filter = held(tagged=False)
+    assert body_filter.feed(FINE) == KEPT
+    body_filter.drop()
+
+    assert body_filter.end() == (RELEASE, b"")

@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 
 from proxy.contract.kept_fields import (
     LOGGED_HEADERS,
+    hints,
     kept_headers,
     leaking,
     logged_headers,
     may_stay,
     telling,
 )
+from proxy.http1.head import response_head
 
 DESCRIBING = (
     "Content-Type Content-Length Content-Encoding Content-Language Content-Location Content-Range Content-Disposition"
@@ -151,3 +153,13 @@ def test_fields_of_one_connection_are_no_reason_to_look_further():
     """Nearly every failing answer has nothing else that could stay."""
     assert not may_stay((b"connection", b"transfer-encoding", b"server", b"content-type", b"date"))
     assert may_stay((b"server", b"retry-after"))
+
+
+def test_hints_of_103_pass_and_nothing_else_of_an_interim_answer():
+    """RFC 8297: Link; and what the config names. What tells of the inside stays behind in both."""
+    lines = b"Link: </a.css>; rel=preload\r\nX-Hint: 1\r\nServer: a\r\nX-Named: 2\r\n"
+    early = response_head(b"HTTP/1.1 103 Early\r\n" + lines + b"\r\n", b"GET")
+    going_on = response_head(b"HTTP/1.1 100 Continue\r\n" + lines + b"\r\n", b"GET")
+
+    assert hints(early, {b"x-named"}) == [(b"Link", b"</a.css>; rel=preload"), (b"X-Named", b"2")]
+    assert hints(going_on) == []

@@ -129,3 +129,28 @@ def test_fields_that_are_asked_for_stay():
 
     assert asked.kept_lines() == b"Set-Cookie: a=b\r\nLOCATION: /srv/app/login\r\n"
     assert plain.kept_lines() == b""
+
+
+def test_interim_answer_keeps_its_hints_and_no_field_of_the_hop():
+    """Content-Length in it would be taken for the final answer's."""
+    redaction = Redaction([(500, 599)], keep_headers=["X-Named", "X-Hop", "Content-Length"])
+    early = head(
+        "Link: </a.css>",
+        "X-Named: 2",
+        "X-Hop: 3",
+        "Connection: x-hop",
+        "Content-Length: 3",
+        status="103 Early",
+    )
+
+    assert redaction.interim_lines(early) == b"Link: </a.css>\r\nX-Named: 2\r\n"
+
+
+def test_success_that_tells_of_a_failure_is_shown_as_one():
+    success = Redaction([(500, 599)]).original(head(status="200 OK"))
+    success.feed(b"ORA-00942: table or view does not exist")
+
+    assert success.examine()
+    assert (success.leak, success.shown_status) == ("sql", 500)
+    assert Original(head(status="404 X")).shown_status == 404
+    assert not Original(head()).examine()

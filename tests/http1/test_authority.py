@@ -34,3 +34,20 @@ def test_authority_is_judged_in_linear_time():
     """Nothing in here backtracks: it would take hours."""
     assert not is_authority(b"a" * 8000 + b"%")
     assert not is_authority(b"%aa" * 2700 + b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("value", "may_be"),
+    [
+        (b"a.example", True),
+        (b"[2001:db8::7]:80", True),
+        (b"[2001:db8::7::1]", False),
+        (b"[v1.a]", False),
+        (b"a:65536", False),
+        (b":80", False),
+        (b"", False),
+        (b"a b", False),
+    ],
+)
+def test_authority_is_a_host_and_perhaps_a_port(value, may_be):
+    assert is_authority(value) is may_be

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.clients.networks import Networks
-from proxy.http1.forwarded import HOPS_MAX, bare_address, client_address, way_lines
+from proxy.http1.forwarded import (
+    FORWARDED,
+    HOPS_MAX,
+    bare_address,
+    client_address,
+    hops,
+    strangers_way,
+    way_lines,
+)
 from proxy.http1.head import request_head
 
 TRUSTED = Networks([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
@@ -227,3 +235,25 @@ def test_via_is_appended_to(is_trusted):
 def test_peer_without_an_address_is_unknown():
     """RFC 7239 section 6.2; a Unix socket has none."""
     assert told(peer="")[1] == b"X-Forwarded-For: unknown"
+
+
+def test_way_of_a_stranger_is_that_of_a_peer_who_says_nothing():
+    """Worked out once for each peer: all but the Host, which is the request's."""
+    assert strangers_way(STRANGER, b"http") + b"X-Forwarded-Host: a.example" == b"\r\n".join(
+        told(peer=STRANGER)
+    )
+    assert b"X-Forwarded-For: unknown\r\n" in strangers_way("", b"http")
+
+
+@pytest.mark.parametrize(
+    ("is_trusted", "field"),
+    [
+        (True, b"Forwarded: for=1.1.1.1, for=10.0.0.1;proto=http;host=a.example\r\n"),
+        (False, b"Forwarded: for=10.0.0.1;proto=http;host=a.example\r\n"),
+    ],
+)
+def test_way_is_told_in_the_field_of_the_config(is_trusted, field):
+    asked = head(b"Forwarded: for=1.1.1.1")
+
+    assert hops(asked, FORWARDED) == ["1.1.1.1"]
+    assert way_lines(asked, PROXY, b"http", FORWARDED, is_trusted=is_trusted).endswith(field)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from proxy import faults
 from proxy.http1.framing import CHUNKED, listed
-from proxy.http1.head import METHODS, RequestHead, is_plain_line, request_head
+from proxy.http1.head import METHODS, RequestHead, is_plain_line, request_head, unfinished_fault
 from tests.http1 import oracle
 from tests.http1.cases import CASES, HEADERS_MAX, LINE_BYTES, absolute, get
 
@@ -293,6 +293,22 @@ def test_large_head_is_judged_in_linear_time(fields):
     head = request_head(get(fields), 8192, 100)
 
     assert head is not None
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a", None),
+        (b"\r", None),
+        (b"GET /" + b"a" * LINE_BYTES, faults.LINE_TOO_LONG),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 4096, faults.HEAD_TOO_LARGE),
+        (b"GET / HTTP/1.1\nHost: a\n\n", faults.MALFORMED_HEAD),  # it would never end
+        (b"\x16\x03\x01\x02\x00\x01", faults.MALFORMED_HEAD),  # TLS
+    ],
+)
+def test_nobody_waits_for_the_rest_of_what_can_become_no_head(data, fault):
+    """`None`: more may come."""
+    assert unfinished_fault(data, 0, LINE_BYTES, 4096) is fault
 
 
 # --- a line that is told in fields ---

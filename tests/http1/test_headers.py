@@ -13,6 +13,7 @@ from proxy.http1.headers import (
     named_by,
     request_lines,
     response_lines,
+    upgrade_lines,
 )
 from tests.http1 import oracle
 
@@ -265,3 +266,12 @@ def test_http10_cannot_upgrade():
     head = request(b"Connection: Upgrade", b"Upgrade: websocket", start=b"GET / HTTP/1.0")
 
     assert asks_upgrade(head) == b""
+
+
+def test_protocol_of_a_426_is_told():
+    """RFC 9110 section 15.5.22: it must say which one is asked for."""
+    answer = response_head(b"HTTP/1.1 426 X\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n", b"GET")
+    silent = response_head(b"HTTP/1.1 426 X\r\nContent-Length: 0\r\n\r\n", b"GET")
+
+    assert upgrade_lines(answer) == b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    assert upgrade_lines(silent) == b""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy.faults import Fault
 from proxy.http1.head import METHODS, RequestHead, ResponseHead, request_head, response_head
 from proxy.http1.headers import REQUEST_LINES
-from proxy.http1.lines import CONNECTS, FRAMES, LINE_BYTES, LINES_MAX, STAYS, LineMemory
+from proxy.http1.lines import CONNECTS, FRAMES, LINE_BYTES, LINES_MAX, STAYS, TABBED, LineMemory
 from tests.http1 import oracle
 from tests.http1.cases import CASES
 
@@ -228,3 +228,19 @@ def test_what_was_remembered_changes_no_verdict(raws):
         assert [(line.header, line.data, line.marks) for line in known.section.lines] == [
             (line.header, line.data, line.marks) for line in again
         ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "length", "is_tabbed"),
+    [
+        (b"Content-Length: 5", 5, False),
+        (b"Content-Length: 5  ", 5, False),
+        (b"Content-Length: +5", -1, False),
+        (b"Transfer-Encoding: chunked", -1, False),
+        (b"Transfer-Encoding: chunked\t", -1, True),
+    ],
+)
+def test_framing_line_says_its_length_and_whether_a_tab_follows(memory, raw, length, is_tabbed):
+    (line,) = read(memory, raw)
+
+    assert (line.length, bool(line.marks & TABBED)) == (length, is_tabbed)

@@ -157,3 +157,20 @@ def test_segments_are_counted_from_one_without_empty_ones():
 def test_readings_of_a_long_path_are_found_in_linear_time():
     for target in (b"/a;" * 2700, b"/%2561" * 1365, b"/..;%25" * 1000):
         readings(target)
+
+
+def test_what_is_not_utf_8_is_folded_byte_by_byte():
+    assert folded(b"/A\xff") == b"/a\xff"
+    assert folded("/Äb".encode()) == folded("/A\u0308B".encode())
+    assert folded(b"/AB") == b"/ab"
+
+
+def test_path_is_decoded_so_often_and_no_more():
+    """Whoever escapes again and again gains nothing, and costs nothing."""
+    path = b"/a"
+    for _ in range(6):
+        path = path.replace(b"%", b"%25").replace(b"a", b"%61")
+
+    assert len(readings(path)) <= 3 * 3 + 1
+    assert b"/a" not in readings(path)
+    assert b"/a" in readings(b"/%2561")

@@ -106,3 +106,22 @@ def test_nothing_is_asked_without_settings():
     assert by.is_idle
     assert refusal("DELETE /x", by=by) is None
     assert by.allow_line(b"/") == b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+
+
+def test_credential_that_comes_twice_is_refused():
+    """One could be charged and the other be served."""
+    config = loads("upstream: {servers: ['http://a']}\n" + SETTINGS, "weir.yaml", environ={})
+    by = Edge(config.contract, single={b"x-auth-token"})
+
+    assert (
+        refusal("GET /api/entities/1", "X-Auth-Token: a", "X-Auth-Token: b", by=by)
+        is faults.REPEATED_CREDENTIAL
+    )
+    assert refusal("GET /api/entities/1", "X-Auth-Token: a", "X-Other: a", "X-Other: b", by=by) is None
+
+
+def test_body_that_is_announced_too_large_is_refused_at_once():
+    by = Edge(loads("upstream: {servers: ['http://a']}\n", "weir.yaml", environ={}).contract, body_bytes=10)
+
+    assert refusal("POST /", "Content-Length: 11", by=by) is faults.BODY_TOO_LARGE
+    assert refusal("POST /", "Content-Length: 10", by=by) is None

@@ -134,3 +134,17 @@ def test_refusal_tells_the_moment_at_which_there_is_room(us, room):
 
     assert bucket.debt_at(us + wait_us, SLOW, AMPLE, units) <= units
     assert not wait_us or bucket.debt_at(us + wait_us - 1, SLOW, AMPLE, units) > units
+
+
+def test_debt_told_at_a_lower_rate_than_its_bucket_fills_by_is_shorter():
+    """A plan was taken away: the bucket still fills at the higher rate until the refusal ends."""
+    bucket = bucket_of(400, 0, FAST)
+
+    assert bucket.told_debt(400, 0, SLOW, 0) == 100 * SLOW.scale
+    assert bucket.told_debt(400, 0, FAST, 0) == 400
+    assert bucket_of(400, 5, FAST).told_debt(400, 0, SLOW, 0) == 400  # closed until then
+
+
+def test_bucket_is_full_when_its_debt_has_come_back():
+    assert bucket_of(7, 1000, gcra.RefillRate(1, 3)).full_at_us == 1003
+    assert repr(SLOW) == "RefillRate(1 of 4 a us)"

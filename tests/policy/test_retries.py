@@ -49,3 +49,17 @@ def test_a_clock_that_stands_still_gives_nothing(empty):
     empty.refill(99.0, 9_000)
 
     assert spent(empty) == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "length", "repeats"),
+    [(b"GET", 0, True), (b"PUT", 0, True), (b"PUT", 1, False), (b"POST", 0, False)],
+)
+def test_only_what_may_be_done_twice_and_has_no_body_is_sent_again(method, length, repeats):
+    budget = RetryBudget()
+
+    assert budget.repeats(method, length) is repeats
+
+
+def test_nothing_is_sent_again_when_the_budget_is_spent(empty):
+    assert not empty.repeats(b"GET", 0)

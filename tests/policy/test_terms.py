@@ -167,3 +167,11 @@ def test_limit_in_shadow_is_enforced_for_nobody():
     limits = limits_of({"enforce": "50%", "mode": "shadow"})
 
     assert all(terms.is_shadow for limit in limits for terms in limit)
+
+
+def test_terms_say_what_they_are():
+    limits = limits_of({"key": ["header:X-Auth-Token"], "plans": ["a"], "mode": "shadow"}, ["ben"])
+    ben, ana = (terms_of(limits, head(headers={"X-Auth-Token": name}))[0] for name in ("ben", "ana"))
+
+    assert repr(ben) == "Terms(x, 100 in 1 s, burst 100, cost 1, plan a, shadow)"
+    assert repr(ana) == "Terms(x, 9 in 1 s, burst 9, cost 1, shadow)"
