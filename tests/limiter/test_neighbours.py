@@ -110,6 +110,7 @@ async def test_raised_limit_helps_within_two_seconds(
 
 async def test_replica_that_reloads_is_counted_once(redis: Redis) -> None:
     async with store_at(redis.url, limits_of(SMALL)) as one, store_at(redis.url, limits_of(SMALL)) as other:
+        await until(lambda: one.replicas.count == other.replicas.count == 2, "both know of each other")
         alike = one.replicas.are_alike, other.replicas.are_alike
         one.configure(limits_of(LARGE))
         await until(lambda: not other.replicas.are_alike, "the other has heard of it", within=3.0)
