@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES = [*TOP, *sorted(page for page in (ROOT / "docs").glob("*.md") if not page.is_symlink())]
 WORDS_MAX = 30
+TERMS_ALONE = 8  # terms from which on a page leads to where they are explained
 
 
 def prose(text):
@@ -42,3 +43,33 @@ def long_sentences(text):
 @pytest.mark.parametrize("path", [page for page in PAGES if page.exists()], ids=lambda path: path.name)
 def test_no_sentence_is_longer_than_a_reader_can_hold(path):
     assert list(long_sentences(path.read_text())) == []
+
+
+# --- terms ---
+
+TERMS = (
+    "bucket", "token", "rate", "burst", "cost", "debt", "GCRA", "plan", "shadow", "max_wait", "lease", "unproven", "store",
+    "denial cache", "ejection", "drain", "redaction", "error object", "fault", "ETag", "hop-by-hop", "admin plane",
+)  # fmt: skip
+WORDS = (ROOT / "docs" / "index.md").read_text().partition("## Words")[2]
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_term_is_explained(term):
+    assert re.search(rf"^\|[^|]*\b{term}\b[^|]*\|[^|]{{20,}}\|$", WORDS, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name
+)
+def test_page_that_uses_terms_leads_to_their_meaning(path):
+    """At once: before the first of them, or in the row of a table that names what is to be read."""
+    text = path.read_text()
+    used = sum(re.search(rf"\b{term}\b", text) is not None for term in TERMS)
+
+    assert (
+        used < TERMS_ALONE
+        or path.name in ("index.md", "architecture.md", "contract.md")
+        or path.is_symlink()
+        or "index.md#words" in text
+    )

@@ -128,7 +128,7 @@ class Dispatcher:
 
     def is_down(self, charges: Sequence[Charge]) -> bool:
         """Where these charges, which live in the same place, would go."""
-        return self.links[self.place(charges)].state is DOWN
+        return self.links[self.place(charges)].state == DOWN
 
     # --- what becomes of a batch ---
 

@@ -105,7 +105,7 @@ class RedisStore:
         cache = self._by_terms[charge.terms]
         key = charge.key
         place = key[0] & self._mask
-        if self._links[place].state is DOWN:
+        if self._links[place].state == DOWN:
             return decide((cache,), charges, self._outage())
         if cache.leases is not None:
             return self._take_leased(cache.leases, charges, waiter)
@@ -321,7 +321,7 @@ class RedisStore:
 
     @property
     def is_up(self) -> bool:
-        return all(link.state is not DOWN for link in self._links)
+        return all(link.state != DOWN for link in self._links)
 
     def _now_us(self) -> int:
         return int(self._now() * 1e6)

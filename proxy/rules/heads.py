@@ -87,7 +87,8 @@ class Heads:
         self._public_origin = public_url.encode() if public_url else b""
         self._origins = tuple(server.url.origin.encode() for server in settings.upstream.servers)
         self._dialect = settings.ratelimit_fields
-        self._response_drops = RESPONSE_DROPS_LIMITED if self._dialect == LEGACY else RESPONSE_DROPS
+        self._drops_more = self._dialect == LEGACY  # fields of the service that ours take the place of
+        self._response_drops = RESPONSE_DROPS_LIMITED if self._drops_more else RESPONSE_DROPS
         self.unread = Facts(self, "")  # of a head that could not be read
 
     # --- the request ---
@@ -193,7 +194,7 @@ class Heads:
             lines = response_lines(head, self._response_drops) + upgrade_lines(head)
         elif self._public_origin and b"location" in head.lowered:
             lines = self._relocated(head)
-        elif head.marks & CONNECTS or self._response_drops is not RESPONSE_DROPS:
+        elif head.marks & CONNECTS or self._drops_more:
             lines = response_lines(head, self._response_drops)
         else:
             lines = head.passing
