@@ -51,7 +51,8 @@ async def test_cluster_by_tls(
     """Every node is spoken to by TLS only: also those that the first one names."""
     with cluster(tmp_path_factory.mktemp("cluster"), tls=tls) as nodes:
         url = f"rediss+cluster://127.0.0.1:{nodes[0].tls_port}"
-        async with store_at(url, LIMITS, tls=TlsFiles(ca=str(papers.ca))) as store:
+        # Three nodes shake hands with everybody at once: how soon is not the subject.
+        async with store_at(url, LIMITS, timeout=5.0, tls=TlsFiles(ca=str(papers.ca))) as store:
             decisions = await ask_all(store, [[charge(LIMIT, n % 30)] for n in range(90)])
             status: Any = store.status()
 

@@ -45,6 +45,13 @@ class Contexts:
             empty_caches()
             self._measured.switch_context(name)
 
+    def pytest_sessionstart(self) -> None:
+        """Examples are few and the same each time: no line may be met by luck."""
+        from hypothesis import settings  # noqa: PLC0415 - once pytest has seen it, which rewrites its asserts
+
+        settings.register_profile("alike", derandomize=True, max_examples=30, deadline=None)
+        settings.load_profile("alike")
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> None:
         if isinstance(collector, pytest.Module):
