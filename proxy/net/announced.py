@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
@@ -74,7 +75,12 @@ class Arrivals:
                     continue
                 task = self._loop.create_task(self._arrive(sock))
                 self._arriving.add(task)
-                task.add_done_callback(self._arriving.discard)
+                task.add_done_callback(partial(self._arrived, sock))
+
+    def _arrived(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self._arriving.discard(task)
+        if task.cancelled():  # perhaps before it had begun
+            sock.close()
 
     async def _arrive(self, sock: socket.socket) -> None:
         """Reads one header; whatever happens, the socket is given on or closed."""

@@ -19,6 +19,7 @@ from proxy.http1.head import UNREAD, RequestHead, request_head, unfinished_fault
 from proxy.net.connection import Connection, reset_at_close
 from proxy.net.half_close import has_sent_too_little, may_be_answered
 from proxy.net.kernel import has_input
+from proxy.net.paced import pace
 from proxy.net.patience import hear_out, set_deadline, time_is_up
 from proxy.net.request_body import RequestBody
 from proxy.net.states import BUSY, CLOSED, DISCARDING, HEADS, LINGERING, TUNNEL
@@ -101,6 +102,7 @@ class DownstreamConnection(Connection):
             self.peer = peername[0] if isinstance(peername, tuple) else ""  # a Unix socket has none
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = b"https"
+            pace(self.transport)
         self._sweeper.add(self)
         set_deadline(self)
         fault = None if frontend.entered(self) else faults.TOO_MANY_CONNECTIONS
@@ -180,6 +182,8 @@ class DownstreamConnection(Connection):
         self._sweeper.discard(self)
         if self._fd >= 0:
             self.frontend.vigil.discard(self, self._fd)
+        if self.scheme == b"https":
+            pace(self.transport, is_over=True)
         self._leave()
 
     def _leave(self) -> None:

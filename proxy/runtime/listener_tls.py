@@ -6,15 +6,18 @@ TLS 1.2 and later, http/1.1 only. Certificates are chosen by their own names (RF
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 import sys
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from proxy.config.mistakes import ConfigError
 from proxy.net.credentials import Credentials, MissingError, Shown, TlsError
+from proxy.net.paced import Paced
 from proxy.net.tls import VERSIONS, check_store_files, client, show, trust
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from proxy.config.mistakes import Mistake
     from proxy.config.sections.front import Listen, ListenTls
     from proxy.config.settings import Settings
+
+
+TURN_SECONDS = 0.008  # for handshakes: 15 with an RSA key of 2048 bits, 50 with an EC key
+SLOW_SECONDS = 1.0  # a client whose first words take longer may have to come again
 
 
 class Certificates:
@@ -65,6 +72,7 @@ class Handshakes:
         """`most` at once."""
         self._most = most
         self._under_way: WeakSet[Connecting] = WeakSet()  # one that breaks off is just gone
+        self._spent = 0.0  # seconds of this turn, on all of them
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -75,21 +83,48 @@ class Handshakes:
             raise ConnectionAbortedError
         self._under_way.add(connection)
         connection.handshakes = self
+        connection.begun = asyncio.get_running_loop().time()
+
+    def require_time(self, connection: Connecting) -> None:
+        """Raises ConnectionAbortedError for a slow one in a turn that has had enough of them.
+
+        Accepted one in a turn, they come together only if most of them have waited for each other.
+        """
+        age = asyncio.get_running_loop().time() - connection.begun
+        if self._spent > TURN_SECONDS and age > SLOW_SECONDS:
+            raise ConnectionAbortedError
+
+    def spend(self, seconds: float) -> None:
+        if not self._spent:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._spent += seconds
+
+    def _end_turn(self) -> None:
+        self._spent = 0.0
 
     def end(self, connection: Connecting) -> None:
         self._under_way.discard(connection)
 
 
-class Connecting(ssl.SSLObject):
+class Connecting(Paced):
     """A client's connection, which tells when its handshake is done."""
 
     handshakes: Handshakes | None = None
+    begun = 0.0  # by the loop's clock
 
     def do_handshake(self) -> None:
-        super().do_handshake()  # raises while more of it must come
-        if self.handshakes is not None:
-            self.handshakes.end(self)
-            self.handshakes = None
+        handshakes = self.handshakes
+        if handshakes is None:
+            super().do_handshake()
+            return
+        handshakes.require_time(self)
+        before = perf_counter()
+        try:
+            super().do_handshake()  # raises while more of it must come
+        finally:
+            handshakes.spend(perf_counter() - before)
+        handshakes.end(self)
+        self.handshakes = None
 
 
 class ListenerTls:
