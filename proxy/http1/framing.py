@@ -82,7 +82,7 @@ def framed_response(head: ResponseHead, request_method: bytes) -> ResponseHead |
             if length < 0 and (length := _agreed_length(head)) < 0:
                 return faults.MALFORMED_RESPONSE
             head.body_length = length
-        elif head.is_ambiguous or minor == 0 or line.value.lower() != b"chunked":
+        elif head.is_ambiguous or minor == 0 or _codings(line.value) != [b"chunked"]:
             return faults.MALFORMED_RESPONSE
         else:
             head.body_length = CHUNKED
@@ -97,6 +97,11 @@ def framed_response(head: ResponseHead, request_method: bytes) -> ResponseHead |
             head.wants_close = True
         head.body_length = 0
     return head
+
+
+def _codings(value: bytes) -> list[bytes]:
+    """Empty members of a list say nothing (RFC 9110 section 5.6.1.2)."""
+    return [coding for member in value.split(b",") if (coding := member.strip(b" \t").lower())]
 
 
 def _agreed_length(head: ResponseHead) -> int:

@@ -11,6 +11,7 @@ import ssl
 from typing import Any, Final
 
 RECORDS: Final = 256  # of a connection in a turn: 1 to 2 ms, and 4 MiB if they are full
+LAST_RECORDS: Final = 2048  # ... of one that is closing, which cannot wait: what comes is dropped
 
 
 class Paced(ssl.SSLObject):
@@ -23,11 +24,18 @@ class Paced(ssl.SSLObject):
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - ssl's signature
         self._left -= 1
         if self._left < 0 and self.transport is not None:
-            if not self._is_waiting:
-                self._is_waiting = True
-                asyncio.get_running_loop().call_soon(self._take_turn)
-            raise ssl.SSLWantReadError
+            self._end_turn(self.transport)
         return super().read(len, buffer)
+
+    def _end_turn(self, transport: asyncio.Transport) -> None:
+        """Raises SSLWantReadError; ConnectionAbortedError for one that is closing and still says too much."""
+        if not self._is_waiting:
+            self._is_waiting = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
+        if not transport.is_closing():
+            raise ssl.SSLWantReadError
+        if self._left < -LAST_RECORDS:
+            raise ConnectionAbortedError
 
     def _take_turn(self) -> None:
         self._is_waiting = False

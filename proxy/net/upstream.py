@@ -16,6 +16,7 @@ from proxy.http1.body import BodyReader
 from proxy.http1.chunked import chunk, last_chunk
 from proxy.http1.framing import CHUNKED
 from proxy.http1.head import response_head
+from proxy.http1.sloppy import put_right
 from proxy.net.connection import Connection
 from proxy.net.kernel import LastWords, watch_server
 from proxy.net.sweep import NEVER
@@ -337,13 +338,14 @@ class UpstreamConnection(Connection):
         """Reads one head, interim or final; false when more bytes are needed, or the answer has begun."""
         data = attempt.buffer
         end = data.find(b"\r\n\r\n") + 4
-        if end < 4 or end > HEAD_BYTES:
-            if len(data) > HEAD_BYTES:
-                self._fail(attempt, faults.RESPONSE_HEAD_TOO_LARGE)
-            elif not (data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(data)):
-                self._fail(attempt, faults.MALFORMED_RESPONSE)  # junk: no need to wait for an end
-            return False
-        head = response_head(data[:end], attempt.method)
+        head = response_head(data[:end], attempt.method) if 4 <= end <= HEAD_BYTES else None
+        if head is None or isinstance(head, Fault):
+            right = put_right(data[:HEAD_BYTES])
+            if right is None:
+                self._lack_head(attempt, data)
+                return False
+            end = right[1]
+            head = response_head(right[0], attempt.method)
         attempt.buffer = data = data[end:]
         if isinstance(head, Fault):
             self._fail(attempt, head)
@@ -370,6 +372,13 @@ class UpstreamConnection(Connection):
             attempt.exchange.response_head(self, head, attempt.read(body, data) if data else b"")
             self._go_on(attempt)
         return False
+
+    def _lack_head(self, attempt: Attempt, data: bytes) -> None:
+        """More of it must come, unless it is too large already or none at all."""
+        if len(data) > HEAD_BYTES:
+            self._fail(attempt, faults.RESPONSE_HEAD_TOO_LARGE)
+        elif not (data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(data)):
+            self._fail(attempt, faults.MALFORMED_RESPONSE)  # junk: no need to wait for an end
 
     def _interim(self, attempt: Attempt, head: ResponseHead) -> bool:
         attempt.interims += 1
