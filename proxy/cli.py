@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -276,6 +277,13 @@ def healthcheck(config_path: str, *, ready: bool) -> None:
 )
 def demo(*, once: bool, port: int | None) -> None:
     """Show Weir at work in front of a sample service."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stopped_early)  # until the demo itself listens: it has much to import
     from proxy.demo.command import run_demo
 
     sys.exit(run_demo(once=once, port=port))
+
+
+def _stopped_early(*_: object) -> None:
+    click.echo("Stopped, before the tour had begun.")
+    sys.exit(0)

@@ -10,6 +10,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.support import weir
 from tests.support.patience import until_now
 
@@ -98,6 +100,23 @@ def test_stopped_in_the_middle_of_the_tour_it_ends_at_once(tmp_path):
     assert output.read_text().endswith("\nStopped, before the tour had ended.\n")
     assert "Everything" not in output.read_text()
     assert "Traceback" not in output.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_it_starts_it_ends_at_once(tmp_path, number):
+    output = tmp_path / "output"
+    with running(output, "--once") as process:
+        until_now(lambda: catches(process.pid), "it is ready to be stopped", within=TOUR_SECONDS)
+        process.send_signal(number)
+        code = process.wait(20.0)
+
+    assert (code, output.read_text()) == (0, "Stopped, before the tour had begun.\n")
+
+
+def catches(pid):
+    """SIGTERM: Python listens to SIGINT from the start."""
+    caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(caught[1], 16) & 1 << signal.SIGTERM - 1
 
 
 def test_a_reader_that_leaves_is_no_traceback():

@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 
 FORGIVEN_SECONDS = 1.0  # after the end of a server
 MEMORY_BYTES = 16 * 1024 * 1024  # growth that is none: buffers of what is under way differ by so much
+DESCRIPTORS = 64  # more of them is growth: clients and servers under way differ by so many
+FORGIVEN_MAX = 12  # requests for each end of a server: as many as it can have been answering
+ANSWERS = {
+    "get 200",
+    "post 201",
+    "pieces 200",
+    "boom 500",
+    "large 200",
+    "slow 200",
+    "tunnel 101",
+    "limited 200",
+    "limited 429",
+}
 WAIT_SECONDS = 0.02  # for an innocent client; on a machine that others use too, nearly always
 
 
@@ -176,6 +189,11 @@ class Soak:
         claim(late <= most, f"{late:.2%} of an innocent client's waits are long, {unmoved:.2%} of its sleeps")
         claim(innocent["statuses"].keys() == {"404"}, f"innocent: {innocent['statuses']}")
         claim(after[0] - before[0] <= max(MEMORY_BYTES, before[0] / 5), f"memory grew: {before} {after}")
+        claim(after[1] - before[1] <= DESCRIPTORS, f"descriptors grew: {before} {after}")
+        never = ANSWERS - people.statuses.keys()
+        claim(not never, f"never answered: {never}")
+        ends = self._counts["restarts"] + self._counts["kills"]
+        claim(people.forgiven.total() <= FORGIVEN_MAX * ends, f"too much to forgive: {people.forgiven}")
         with contextlib.suppress(AssertionError):
             await until(lambda: self._rests() <= 2, within=15)
         claim(self._rests() <= 2, f"{self._rests()} connections of clients are left")
@@ -215,7 +233,11 @@ def _claims(verdict: Verdict) -> Callable[[bool, str], None]:
 
 
 def _program(name: str, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", f"tests.soak.{name}", str(port)]
+    command = [
+        sys.executable,
+        str(ROOT / f"tests/soak/{name}.py"),
+        str(port),
+    ]  # compiled tests have no path to it
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE if name == "innocent" else None)
 
 
