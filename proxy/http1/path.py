@@ -20,6 +20,7 @@ _NEEDLESS = frozenset(
 )
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _PARAMETERS = re.compile(rb";[^/]*")
+_ENDS = re.compile(rb"[?#]")  # decoded, for services that look for the query only then
 _BLANKS = b"\0\t\n\v\f\r "
 DECODINGS_MAX = 3  # services that decode twice exist: behind a proxy of their own that does too
 
@@ -34,6 +35,7 @@ def readings(target: bytes) -> tuple[bytes, ...]:
     sent = _ESCAPE.sub(_needed, path)
     texts = dict.fromkeys((sent, *_decodings(path), *_decodings(_PARAMETERS.sub(b"", path))))
     texts |= dict.fromkeys([text.replace(b"\\", b"/") for text in texts if b"\\" in text])
+    texts |= dict.fromkeys([_ENDS.split(text, 1)[0] for text in texts if b"?" in text or b"#" in text])
     whole = [_resolved(text) for text in texts]
     bare = [_resolved(_PARAMETERS.sub(b"", text), _BLANKS) for text in texts]
     return tuple(dict.fromkeys((sent, *whole, *bare)))

@@ -7,8 +7,10 @@ buckets.
 
 from __future__ import annotations
 
+import asyncio
+
 # Compiled, the types of a NamedTuple's fields are looked up when it is made.
-from asyncio import Transport  # noqa: TC003 - as said
+from asyncio import Transport
 from collections.abc import Callable  # noqa: TC003 - as said
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
@@ -16,7 +18,7 @@ from redis._parsers.hiredis import _AsyncHiredisParser
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import InvalidResponse
+from redis.exceptions import ConnectionError, InvalidResponse  # noqa: A004 - redis-py's, not the loop's
 
 from proxy.limiter import discovery
 from proxy.limiter.reply_bounds import Bounds
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from proxy.limiter.discovery import Address
 
 STEP_TIMEOUT = 1.0  # seconds for each step of making a connection
+GREETING_SECONDS = 0.3  # for a server that hung up to say why, to who asks nothing
 
 
 class TlsFiles(NamedTuple):
@@ -128,10 +131,29 @@ def _options(login: Login, database: int) -> dict[str, Any]:
 async def _connected(connection: AbstractConnection) -> AbstractConnection:
     try:
         await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
-    except BaseException:
+    except BaseException as error:
         await hang_up(connection)
+        if type(error) is ConnectionError and (said := await _greeting(connection)):
+            raise ConnectionError(said) from error
         raise
     return connection
+
+
+async def _greeting(connection: AbstractConnection) -> str:
+    """The error that a server says before it is asked anything, if it does.
+
+    It hangs up then, under our first words, and redis-py does not read what was said before.
+    """
+    try:
+        async with asyncio.timeout(GREETING_SECONDS):
+            await connection._connect()  # type: ignore[no-untyped-call]  # noqa: SLF001 - no public way
+            reader = connection._reader  # noqa: SLF001 - as said
+            said = await reader.readline() if reader is not None else b""
+    except (OSError, TimeoutError, ValueError):
+        return ""
+    finally:
+        await hang_up(connection)
+    return said.strip().decode("latin-1").removeprefix("-") if said.startswith(b"-") else ""
 
 
 async def hang_up(connection: AbstractConnection) -> None:

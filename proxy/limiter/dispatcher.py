@@ -18,7 +18,7 @@ from proxy.limiter.records import TAG_CALLS
 from proxy.limiter.redirects import redirected
 from proxy.limiter.replies import misunderstood
 from proxy.limiter.scripts import CALL_KEYS
-from proxy.limiter.trouble import reply_trouble
+from proxy.limiter.trouble import FOREIGN_KEY, reply_trouble
 from proxy.policy.haste import LOOK_TICKS, Haste
 from proxy.telemetry.log import event
 
@@ -188,7 +188,7 @@ class Dispatcher:
     def _note_foreign(self, count: int) -> None:
         """Said once a minute at most: who writes into our keys may do it often."""
         for _ in range(count):
-            self.count_error("foreign_key")
+            self.count_error(FOREIGN_KEY)
         if self.now() >= self._foreign_at:
             self._foreign_at = self.now() + FOREIGN_SECONDS
             event(_log, logging.WARNING, "keys of the store hold something else", keys=count)

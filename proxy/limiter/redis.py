@@ -32,7 +32,7 @@ from proxy.limiter.scripts import CALL_KEYS, command
 from proxy.limiter.session import Session
 from proxy.limiter.store import NOBODY, UnreachableError
 from proxy.limiter.topology import Cluster, Single
-from proxy.limiter.trouble import TroubleError
+from proxy.limiter.trouble import FOREIGN_KEY, TroubleError
 from proxy.policy.decision import DENIAL_CACHE, Decision
 from proxy.telemetry.metrics import StoreFigures
 
@@ -266,10 +266,20 @@ class RedisStore:
         try:
             _assert_up(link)
             moment = await link.ask_for(command(b"TIME"))
-            record = await link.ask_for(command(b"GET", self._names.bucket(terms.name, shard_of(key), key)))
+            record = await self._record(link, self._names.bucket(terms.name, shard_of(key), key))
             return debt_in(record, terms, server_time(moment, link.name))
         except TroubleError as trouble:
             raise UnreachableError(str(trouble)) from None
+
+    async def _record(self, link: Link, name: bytes) -> object:
+        """What is kept under a bucket's name; None if it is another type's. Raises TroubleError."""
+        try:
+            return await link.ask_for(command(b"GET", name))
+        except TroubleError as trouble:
+            if trouble.reason != FOREIGN_KEY:
+                raise
+        self.figures.count_error(FOREIGN_KEY)
+        return None
 
     # --- overrides ---
 

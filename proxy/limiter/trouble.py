@@ -6,8 +6,11 @@ A password never stands in a line: Redis and redis-py do not repeat it, and neit
 from __future__ import annotations
 
 import ssl
+from typing import Final
 
 from redis.exceptions import AuthenticationError, NoPermissionError
+
+FOREIGN_KEY: Final = "foreign_key"
 
 # First words of Redis's errors: the metric's word, and what to say where Redis's own text does not say
 # enough.
@@ -27,6 +30,7 @@ _REPLIES = {
     "ASK": ("cluster", "is part of a cluster: write redis+cluster:// in store.url"),
     "CROSSSLOT": ("cluster", "is part of a cluster: write redis+cluster:// in store.url"),
     "NOSCRIPT": ("script", "does not keep the script"),
+    "WRONGTYPE": (FOREIGN_KEY, "has a key of Weir's that holds something else"),
     "MAXCLIENTS": ("max_clients", "says: max number of clients reached (maxclients)"),
 }
 

@@ -20,6 +20,8 @@ ALONE = b" "  # begins the value of a word without a scheme: no other value does
 # A scheme and one word without commas, brackets or quotes: nearly all there are.
 _USUAL = re.compile(rb"([A-Za-z][A-Za-z0-9-]*) ([A-Za-z0-9\-._~+/|:!$&*]+=*)")
 _OF_TOKENS = frozenset((b"basic", b"bearer", b"jwt", b"token"))
+_BEGINS_TOKEN = b"token="  # as Rails writes it: Token token="..."; behind Bearer it reads it too
+_DIVIDES = re.compile(rb"[,;]")
 _SCHEME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _NAME = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
@@ -47,8 +49,21 @@ def credential_of(authorization: bytes) -> bytes | None:
         return None
     if _is_signed(words[0], rest):
         return _signer(rest)
-    lone = _lone_word(rest)
+    lone = _token(rest) if words[0].lower() in _OF_TOKENS else _lone_word(rest)
     return _behind(words[0], lone) if lone else lone
+
+
+def _token(text: bytes) -> bytes | None:
+    """The word alone or, as some services read it too, quoted, named `token`, and followed by a semicolon."""
+    parts = {_bare(part) for part in _DIVIDES.split(text)} - {b""}
+    if len(parts) != 1:
+        return None if parts else b""
+    token = parts.pop()
+    return None if len(token.split()) > 1 or b'"' in token else token
+
+
+def _bare(part: bytes) -> bytes:
+    return part.strip().removeprefix(_BEGINS_TOKEN).strip().removeprefix(b'"').removesuffix(b'"')
 
 
 def _is_signed(scheme: bytes, rest: bytes) -> bool:
@@ -110,7 +125,7 @@ def claim_of(authorization: bytes, claim: str) -> bytes | None:
     words = authorization.split(None, 1)
     if not words or (len(words) == 2 and _is_signed(words[0], words[1].strip())):
         return b""
-    token = _lone_word(words[-1])
+    token = _token(words[-1])
     if token is None:
         return None
     parts = token.split(b".")

@@ -26,10 +26,13 @@ INNER_MAX = 4  # `**` beside other characters of their segment: each doubles the
 
 
 def paths_pattern(globs: Iterable[str], *, wide: bool = False) -> re.Pattern[bytes]:
-    """Matches, by `fullmatch`, a path that any of the globs does."""
+    """Matches, by `fullmatch`, a path that any of the globs does.
+
+    `wide`: also behind which a format is named (`.json`), as some services route, or a slash.
+    """
     texts = [folded(glob.encode()).removesuffix(b"/") if wide else glob.encode() for glob in globs]
     sources = [_path_source(segments) for text in texts for segments in _variants(text)]
-    return re.compile(b"(?:%b)/?" % b"|".join(sources) if wide else b"|".join(sources))
+    return re.compile(rb"(?:%b)(?:\.[^/]*)?/?" % b"|".join(sources) if wide else b"|".join(sources))
 
 
 def value_pattern(glob: str, *, wide: bool = False) -> re.Pattern[bytes]:

@@ -113,6 +113,10 @@ RESPELLINGS = {
             ["Authorization: Bearer invented true"],
             ["Authorization: Bearer invented, Bearer true"],
             ["Authorization: Bearer true", "Authorization: Bearer invented"],
+            ['Authorization: Bearer "true"'],
+            ['Authorization: Token token="true"'],
+            ["Authorization: Bearer token=true;"],
+            ['Authorization: Token token="true", nonce="invented"'],
         ],
     ),
     "header:X-Auth-Token": (
@@ -137,6 +141,7 @@ RESPELLINGS = {
             [f"Authorization: {token_of('alice').replace('Bearer', 'bearer')}"],
             [f"Authorization: {token_of('alice').replace(' ', chr(9))}"],
             [f"Authorization: {token_of('alice')}="],
+            ['Authorization: Token token="{}"'.format(token_of("alice").partition(" ")[2])],
         ],
     ),
     "host": (

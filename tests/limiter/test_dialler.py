@@ -171,3 +171,15 @@ async def test_node_of_a_cluster_is_no_lone_server(tmp_path: Path, caplog: pytes
 
             assert not store.is_up
     assert "write redis+cluster:// in store.url" in str([vars(record)["fields"] for record in caplog.records])
+
+
+async def test_server_that_takes_no_more_clients_says_so(tmp_path: Path) -> None:
+    """It hangs up under our first words; what it said before is heard all the same."""
+    server = Redis(tmp_path, maxclients=2)
+    with running(server), server.client() as first, server.client() as second:
+        first.ping()
+        second.ping()
+        for _ in range(10):
+            async with store_at(server.url, LIMITS) as store:
+                assert "max number of clients reached" in str(store.status())
+                assert set(store.figures.errors) == {"max_clients"}

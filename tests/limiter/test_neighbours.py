@@ -167,6 +167,15 @@ async def test_key_that_holds_something_else_counts_as_absent(
     assert caplog.text.count("keys of the store hold something else") == 1
 
 
+@pytest.mark.parametrize("kind", [kind for kind in FOREIGN if kind != "a megabyte"])
+async def test_operator_who_looks_finds_it_full(kind: str, redis: Redis) -> None:
+    command, *values = FOREIGN[kind]
+    redis.ask(command, name_of("ada"), *values)
+    async with store_at(redis.url, LIMITS) as store:
+        assert await store.debt(LIMIT.terms, charge(LIMIT, "ada").key) == 0
+        assert store.is_up
+
+
 @pytest.mark.parametrize("kind", FOREIGN)
 async def test_it_may_also_be_given_back_emptied_settled_and_reset(kind: str, redis: Redis) -> None:
     limits = limits_of({"name": "per-user", "rate": "5/h", "cost_304": 0, "on_upstream_429": "drain"})

@@ -55,7 +55,16 @@ def _of_list(value: bytes):
     return _at(_words(value.split(b",")[-1]), -1)
 
 
+def _rails(value: bytes):
+    """`authenticate_with_http_token` (actionpack, http_authentication.rb)."""
+    text = value.decode("latin-1")
+    scheme = re.match(r"(?:Token|Bearer)\s+", text)
+    parts = [part for part in re.split(r"[,;\t]\s?", text[scheme.end() :]) if part] if scheme else []
+    return re.sub(r'^"|"$', "", parts[0].removeprefix("token=")) if parts else None
+
+
 AUTHORIZATION = {
+    "Rails": _rails,
     "behind bearer": _of_scheme,
     "by pattern": _by_pattern,
     "second word": lambda value: _at(_words(value), 1),
@@ -188,6 +197,8 @@ PATH = {
     "Tomcat": lambda path: _resolved(unquote_to_bytes(_bare(path))),
     "IIS": lambda path: _resolved(unquote_to_bytes(path).replace(b"\\", b"/")).lower(),
     "without parameters": _bare,
+    "divided after decoding": lambda path: re.split(rb"[?#]", unquote_to_bytes(path), maxsplit=1)[0],
+    "without the format": lambda path: re.sub(rb"\.[^/.]+\Z", b"", unquote_to_bytes(path)),
     "trimmed": lambda path: b"/".join(part.strip() for part in unquote_to_bytes(path).split(b"/")),
     "composed": lambda path: (
         unicodedata.normalize("NFKC", unquote_to_bytes(path).decode("utf-8", "replace")).casefold().encode()

@@ -71,6 +71,33 @@ def test_paths_match_in_any_reading(target, matches):
 
 
 @pytest.mark.parametrize(
+    ("target", "matches"),
+    [
+        ("/sign-in.json", True),
+        ("/sign-in.", True),
+        ("/Sign-In.tar.gz/", True),
+        ("/sign-in%2ejson", True),
+        ("/sign-in%3Fx=y", True),
+        ("/sign-in%23", True),
+        ("/sign-in%253F", True),
+        ("/sign-in.json/x", False),
+        ("/sign-inx.json", False),
+        ("/x%3F/sign-in", False),
+    ],
+)
+def test_limit_is_not_evaded_by_a_format_or_a_query_in_disguise(target, matches):
+    """Services that route `/a.json` as `/a`, or look for `?` in what they have decoded."""
+    assert limit(match={"paths": ["/sign-in"]}).match.holds(head(target=target)) is matches
+
+
+def test_limit_that_is_exact_tells_formats_apart():
+    exact = limit(match={"paths": ["/sign-in"], "exact": True})
+
+    assert not exact.match.holds(head(target="/sign-in.json"))
+    assert not limit(exempt={"paths": ["/health"]}).exemption.holds(head(target="/health.json"), "")
+
+
+@pytest.mark.parametrize(
     ("headers", "matches"),
     [
         ({"X-Client": "mobile-7", "X-Plan": ""}, True),
