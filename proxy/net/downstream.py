@@ -269,7 +269,9 @@ class DownstreamConnection(Connection):
         if end < 4 or end > limits.head_bytes or data.startswith(b"\r\n"):
             return self._unusual_head(data, end)
         self.buffer = data[end:]
-        self.is_head_begun = False
+        if self.is_head_begun:
+            self.is_head_begun = False
+            self.frontend.caught_up(self)
         head = request_head(data[:end], limits.line_bytes, limits.headers_max, self._last, limits.methods)
         if isinstance(head, Fault):
             self.refuse(head, data)
@@ -297,6 +299,8 @@ class DownstreamConnection(Connection):
         elif not self.is_head_begun:
             self.is_head_begun = True
             set_deadline(self)
+        if fault is None and len(data) > LAST_BYTES:
+            self.frontend.slowed(self)
         return 0
 
     def refuse(self, fault: Fault, data: bytes) -> None:

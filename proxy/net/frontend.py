@@ -121,12 +121,13 @@ class Frontend:
                     connection.abort()
                 await self._emptied.wait()  # each is recorded as it ends
 
-    # --- the room that those take who do not read ---
+    # --- the room that those take who do not read, or do not come to an end ---
 
     def slowed(self, connection: DownstreamConnection) -> None:
-        """It has not taken all that it was sent."""
-        held = self.slow[connection] = connection.held_bytes
-        self._held += held
+        """It has not taken all that it was sent, or not sent all of what it began."""
+        held = connection.held_bytes
+        self._held += held - self.slow.get(connection, 0)
+        self.slow[connection] = held
         most = self.limits.buffer_bytes
         if most is not None and self._held > most and not self._is_relieving:
             self._is_relieving = True

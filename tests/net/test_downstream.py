@@ -269,6 +269,23 @@ async def test_slowest_clients_give_way_when_all_hold_too_much(start_bench, star
     reading.cancel()
 
 
+async def test_heads_that_do_not_end_give_way_when_all_hold_too_much(start_bench, start_origin, connect):
+    """They count towards the same sum. One that ends in time is served, and holds nothing any more."""
+    most = 1024 * 1024
+    bench = await start_bench(await start_origin(), downstream={"limits": {"buffers": "1MiB"}})
+    last = await connect(bench)
+    for _ in range(60):
+        await (await connect(bench)).send(get("X: " + "y" * 30_000)[:-2])
+    await until(lambda: len(bench.frontend.connections) < 50)
+    await until(lambda: sum(each.held_bytes for each in bench.frontend.connections) <= most)
+    await last.send(get("X: " + "y" * 30_000)[:-2])
+    await last.send(b"\r\n")
+
+    assert (await last.response()).status == 200
+    assert 10 < len(bench.frontend.connections) < 40
+    assert len(bench.frontend.slow) == len(bench.frontend.connections) - 1
+
+
 async def test_client_that_stops_reading_is_left(start_bench, start_origin, connect):
     """After the time for a body: recorded once, and the origin is told."""
     origin = await start_origin(endless())
