@@ -87,7 +87,8 @@ drain: {{delay: 0s, timeout: 1s}}
 log: {{access: {place.folder}/{url[:5]}.access.log, level: warning}}
 """)
     weir = [str(programs.weir(is_compiled=True))] if is_compiled else [sys.executable, "-m", "proxy"]
-    environ = {"PYTHONPATH": str(field.HERE.parent)}
+    # Of the checkout: it would stand before what is installed.
+    environ = {} if is_compiled else {"PYTHONPATH": str(field.HERE.parent)}
     command = [*weir, "run", "--config", str(config)]
     server = place.start(f"weir-{url[:5]}", command, forward, place.proxy_core, environ)
     path = "/api/entities/10657"

@@ -3,7 +3,7 @@
 connections   1 to 10 000 that all ask at once, of which 1024 at most have a server's connection
 keys          1 to 1 000 000 users, in memory and in Redis; each has asked once before it is measured
 fields        5 to 100 header fields, of another user each time
-bodies        answers and requests of 0 to 100 MiB
+bodies        answers of 0 to 100 MiB, requests of 0 to 16 KiB
 
 Each curve is a table for docs/performance.md: CPU time of Weir's process for one request, from /proc, and
 what else grows. Two workers against one are `benchmarks.workers`.
@@ -30,7 +30,10 @@ KEYS = (1, 100, 10_000, 100_000, 1_000_000)
 FIELDS = (6, 10, 25, 50, 100)  # those of any request among them
 USUAL_FIELDS = 6
 SIZES = {"0": 0, "1 KiB": 2**10, "16 KiB": 2**14, "256 KiB": 2**18, "4 MiB": 2**22, "100 MiB": 100 * 2**20}
+UPLOADS = 3  # of these sizes: the origin answers larger ones before it has read them
 AT_ONCE = 1024  # connections to the service
+OPENED_PER_SECOND = 500  # connections, of which each then has some fifty answers
+LEAST_PACE = 20 * 2**20  # bytes a second and connection
 FIRST_SECONDS = 40  # in which each of a million users can ask once
 
 
@@ -103,7 +106,10 @@ log: {{access: {place.folder}/access.log, level: warning}}
 
 
 def connections(weir: Weir, options: argparse.Namespace) -> Iterator[Run]:
+    """Longer with more of them: opening them is not what is measured."""
+    usual = options.seconds
     for count in CONNECTIONS:
+        options.seconds = max(usual, count / OPENED_PER_SECOND)
         yield weir.measured(f"{count:,}", load.requests(PATH, count), count, options)
 
 
@@ -122,12 +128,16 @@ def fields(weir: Weir, options: argparse.Namespace) -> Iterator[Run]:
 
 
 def bodies(weir: Weir, options: argparse.Namespace) -> Iterator[Run]:
+    """Longer with larger ones, so that each connection has some."""
+    usual = options.seconds
     for name, size in SIZES.items():
+        options.seconds = max(usual, size / LEAST_PACE)
         file = weir.place.folder / "files" / f"{size}"
         file.write_bytes(os.urandom(size))
         yield weir.measured(f"answer of {name}", load.requests(f"/files/{size}", 4), 4, options)
         file.unlink()
-    for name, size in SIZES.items():
+    options.seconds = usual
+    for name, size in list(SIZES.items())[:UPLOADS]:
         yield weir.measured(f"request of {name}", load.requests(PATH, 4, size), 4, options)
 
 
