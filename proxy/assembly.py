@@ -92,6 +92,7 @@ class Assembly:
             metrics.provide_spans(self._spans.results)
         self.shared = Shared(rules, self._new_pool(settings), store, metrics, access_log, clock, traces)
         self._open_room(rules)
+        metrics.provide_slots(lambda: store.held.by_limit)
         new_exchange = partial(Exchange, self.shared)
         self.frontend = Frontend(self.sweeper, self.outbox, rules.connections, new_exchange)
         self._flush_timer: asyncio.TimerHandle | None = None

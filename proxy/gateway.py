@@ -26,7 +26,7 @@ from proxy.policy.limits import UNCHARGED
 from proxy.policy.vouching import UNAUTHORIZED, with_newcomers
 from proxy.record import SERVED, UPSTREAM, WEIR, Record
 from proxy.rules.request_ids import drawn, new_request_id
-from proxy.settlement import give_back_all, settle, vouch
+from proxy.settlement import give_back_all, settle, vacate, vouch
 from proxy.waiting import arrive, forgo, leave, wait
 
 if TYPE_CHECKING:
@@ -354,6 +354,8 @@ class Exchange(Record):
     def finish(self, outcome: str, *, keep: bool) -> None:
         """Exactly once for each exchange, whatever happened."""
         shared, downstream = self.shared, self.downstream
+        if self.rules.limits.has_slots:
+            vacate(self.decision, shared.store)
         self.outcome = outcome
         self.finished = shared.clock()
         self.phase = NEXT[self.phase][FINISH if keep else CLOSE]

@@ -1,4 +1,5 @@
-"""What the service's answer, or that there is none, does to the tokens that a request has cost.
+"""What the service's answer, or that there is none, does to the tokens that a request has cost; and what its
+end does to the slots that it holds.
 
 A reload may come between the two: the store knows the limits of today only. Knows nothing of how tokens are
 kept.
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.limiter.store import obey
 from proxy.policy.decision import spared, unspent
+from proxy.policy.slots import slots_of
 from proxy.policy.upstream_429 import emptied, moved, retry_after_us
 from proxy.policy.vouching import Word, heard
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
     from proxy.gateway import Exchange
     from proxy.http1.head import ResponseHead
-    from proxy.policy.decision import Charge
+    from proxy.limiter.store import Store
+    from proxy.policy.decision import Charge, Decision
     from proxy.policy.upstream_429 import Debt
 
 
@@ -49,6 +52,12 @@ def give_back_all(exchange: Exchange) -> None:
     """No server could be had: the service has not done anything for it."""
     if exchange.decision is not None:
         _return(exchange, unspent(exchange.decision))
+
+
+def vacate(decision: Decision | None, store: Store) -> None:
+    """The request has ended, however it did: whatever slots it holds come back, once."""
+    if decision is not None and (slots := slots_of(decision)):
+        store.vacate(slots)
 
 
 def empty(exchange: Exchange, head: ResponseHead) -> None:

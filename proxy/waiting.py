@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from proxy.own_answers import refuse
 from proxy.phases import NEXT, QUEUE
-from proxy.settlement import give_back_all
+from proxy.settlement import give_back_all, vacate
 
 if TYPE_CHECKING:
     from proxy.gateway import Exchange
@@ -35,6 +35,7 @@ def leave(exchange: Exchange) -> None:
 
 def forgo(exchange: Exchange, decision: Decision) -> None:
     """The client left before the store had answered."""
+    vacate(decision, exchange.shared.store)
     if decision.is_admitted and exchange.rules.limits.may_wait and decision.waits:
         exchange.decision = decision
         give_back_all(exchange)

@@ -37,6 +37,8 @@ def override_of(verb: str, amounts: Mapping[str, object], limit: Limit) -> tuple
     seconds = _parsed("for", parse_timeout, amounts.get("for", FOR))
     if verb == "block":
         return Override(0), seconds
+    if limit.slots:
+        raise UnclearError(f"{limit.name} has concurrency: no rate can be granted; block and release can be")
     if "rate" not in amounts:
         raise UnclearError("rate is missing: what is granted, such as 60/s")
     rate = _parsed("rate", parse_rate, amounts["rate"])

@@ -86,6 +86,8 @@ class KeyVerbs:
 
     async def look(self, asked: Asked) -> dict[str, object]:
         """What the bucket holds, and by what terms; nothing changes."""
+        if asked.limit.slots:
+            return await self._look_at_slots(asked)
         terms = self._limits().usual_terms(asked.limit, asked.key, asked.texts)
         plan = terms.plan or None
         found = self._store.override(asked.place)
@@ -102,8 +104,19 @@ class KeyVerbs:
         left = found[1] if found is not None else None
         return {"plan": plan, **told, "full_in": round(full_in, 3), "until": _moment(left)}
 
+    async def _look_at_slots(self, asked: Asked) -> dict[str, object]:
+        """How many requests are under way on all replicas."""
+        found = self._store.override(asked.place)
+        return {
+            "concurrency": asked.limit.slots if found is None else 0,
+            "in_flight": await self._store.under_way(asked.limit, asked.key),
+            "until": _moment(found[1] if found is not None else None),
+        }
+
     async def reset(self, asked: Asked) -> dict[str, object]:
         """Of one client, or of all."""
+        if asked.limit.slots:
+            raise UnclearError(f"{asked.limit.name} counts requests under way: slots come back as these end")
         return {"reset": await self._store.reset(asked.limit, asked.key)}
 
     async def grant(self, asked: Asked) -> dict[str, object]:

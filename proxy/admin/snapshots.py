@@ -181,8 +181,9 @@ def described(limit: LimitSettings) -> dict[str, object]:
     match = limit.match
     return {
         "name": limit.name,
-        "rate": str(limit.rate),
+        "rate": str(limit.rate) if limit.rate is not None else None,
         "burst": limit.burst,
+        "concurrency": limit.concurrency,
         "mode": limit.mode,
         "key": [str(each) for each in limit.key],
         "match": " ".join([",".join(match.methods), ",".join(map(str, match.paths))]).strip(),

@@ -6,13 +6,16 @@ Knows nothing of where it comes from or where it is shown.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KEY_DIGITS: Final = 16  # as in the access log
 ROWS_MAX: Final = 40  # of keys and of exchanges, where the height does not decide
@@ -114,7 +117,7 @@ class Screen:
             name = limit["name"] + (" (shadow)" if limit["mode"] == "shadow" else "")
             cells = [
                 name,
-                f"{limit['rate']}, burst {limit['burst']}",
+                _terms(limit),
                 _rate(admitted),
                 _rate(refused),
                 _rate(shadow),
@@ -164,6 +167,12 @@ class Screen:
         if causes:
             line.append(f"\n{causes[0]}", "bold red")
         return line
+
+
+def _terms(limit: Mapping[str, Any]) -> str:
+    if limit["concurrency"]:
+        return f"{limit['concurrency']} at once"
+    return f"{limit['rate']}, burst {limit['burst']}"
 
 
 def _table(*names: str) -> Table:

@@ -43,6 +43,8 @@ def about(settings: Settings) -> Iterator[Place]:
 def small_bursts(settings: Settings) -> Iterator[Place]:
     """Who sends the requests of a second at once, as most programs do, is refused."""
     for index, limit in enumerate(settings.limits):
+        if limit.rate is None or limit.burst is None:
+            continue
         a_second = limit.rate.count * US // limit.rate.period_us
         if limit.burst < a_second:
             yield (

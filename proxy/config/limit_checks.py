@@ -60,9 +60,39 @@ def costs(settings: LimitSettings) -> Iterator[tuple[tuple[str | int, ...], int]
             yield ("cost", index, "cost"), entry.cost
 
 
+def counted(settings: LimitSettings) -> Iterator[AddressValue]:
+    """By a rate or by slots, and whatever belongs to the other of the two is not there."""
+    if settings.concurrency is None:
+        if settings.rate is None:
+            yield ("rate",), "is required: how many requests may come in a time, such as 15/s; or concurrency"
+        return
+    defaults = type(settings).model_fields
+    for name, why in OF_RATES.items():
+        if name in settings.model_fields_set and getattr(settings, name) not in (
+            None,
+            defaults[name].default,
+        ):
+            yield (name,), f"does not go with concurrency: {why}"
+
+
+# Settings of limits on rates, and what they are there for.
+OF_RATES = {
+    "rate": "a limit counts the requests of a time or those under way; write two limits for both",
+    "burst": "that is part of a rate; concurrency itself says how many there may be at once",
+    "cost": "each request under way holds one slot",
+    "plans": "they name rates; write a limit of its own for clients that may do more at once",
+    "max_wait": "nobody knows when a slot comes back, so nothing can wait for it",
+    "lease": "slots are taken and given back one by one",
+    "cost_304": "a slot comes back when its request ends, whatever was answered",
+    "on_upstream_429": "there are no tokens to take away",
+    "on_upstream_401": "there are no tokens to move",
+    "unproven": "it is a rate; write a limit by client-ip for those who are new",
+}
+
+
 def cost(settings: LimitSettings) -> Iterator[AddressValue]:
     for place, tokens in costs(settings):
-        if tokens > settings.burst:
+        if settings.burst is not None and tokens > settings.burst:
             which = "request" if place == ("cost",) else "such request"
             yield place, f"{tokens} is above the burst of {settings.burst}: no {which} would ever pass"
     if isinstance(settings.cost, tuple):
@@ -74,7 +104,7 @@ def cost(settings: LimitSettings) -> Iterator[AddressValue]:
 
 def lease(settings: LimitSettings) -> Iterator[AddressValue]:
     least = min((tokens for _, tokens in costs(settings)), default=1)
-    if settings.lease > 1 and settings.lease * least > settings.burst:
+    if settings.burst is not None and settings.lease > 1 and settings.lease * least > settings.burst:
         yield (
             ("lease",),
             f"{settings.lease} requests take more than the burst of {settings.burst}: never granted",
@@ -88,8 +118,9 @@ def max_wait(settings: LimitSettings) -> Iterator[AddressValue]:
 
 
 def rate(settings: LimitSettings) -> Iterator[AddressValue]:
-    if not is_countable(settings.rate, settings.burst, beyond_us(settings)):
-        yield ("rate",), uncountable(settings.rate, settings.burst)
+    rate, burst = settings.rate, settings.burst
+    if rate is not None and burst is not None and not is_countable(rate, burst, beyond_us(settings)):
+        yield ("rate",), uncountable(rate, burst)
 
 
 def beyond_us(settings: LimitSettings) -> int:
@@ -122,6 +153,16 @@ def unproven(settings: LimitSettings) -> Iterator[AddressValue]:
         yield ("unproven", "rate"), uncountable(found.rate, found.burst)
     if all(not isinstance(spec, Unknown) and spec.is_address for spec in settings.key):
         yield ("unproven",), "has nothing to prove: no entry of key is a credential"
+
+
+def slots_that_nobody_gives_back(settings: Settings) -> Iterator[AddressValue]:
+    """Who only decides does not see when a request ends."""
+    if all(ask(listen, "mode") != "decide" for _, listen in known(settings.listen)):
+        return
+    for index, limit in known(settings.limits):
+        if limit.concurrency is not None:
+            why = "a listener has mode: decide, which does not see when a request ends"
+            yield ("limits", index, "concurrency"), f"{why}: limit a rate there, or forward the requests"
 
 
 def plan_order(plans: Sequence[str]) -> Iterator[AddressValue]:

@@ -90,6 +90,7 @@ class Settings(Section):
         checks.of("plans", limit_checks.plan_names),
         *checks.WHOLE,
         limit_checks.plans_of_limits,
+        limit_checks.slots_that_nobody_gives_back,
     )
 
     listen: Annotated[tuple[Listen, ...], BeforeValidator(wrapped), Field(min_length=1)] = setting(

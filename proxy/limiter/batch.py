@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("weir.store")
 
-SCRIPT = Script("call.lua", "plain.lua", "bucket.lua", "take.lua")
+SCRIPT = Script("call.lua", "plain.lua", "bucket.lua", "slots.lua", "take.lua")
 CLOCK_ERROR_US = 1_000_000  # by which the server's clock may be mistaken; calls are forgotten later than that
 ASKING = b"*1\r\n$6\r\nASKING\r\n"
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.limiter.book import Book
 from proxy.limiter.leases import Leases
-from proxy.limiter.operations import GiveBack, Operation, Take, TakeAll, TakeLease
+from proxy.limiter.operations import GiveBack, HoldAll, Operation, Take, TakeAll, TakeLease
 from proxy.limiter.outage import decide, give_back
 from proxy.policy.decision import DENIAL_CACHE, Decision, Verdict
+from proxy.policy.slots import SlotVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from proxy.limiter.keeping import Keeping
     from proxy.limiter.outage import Outage
     from proxy.limiter.records import Names, UnansweredCall
     from proxy.policy.decision import Charge
@@ -40,6 +42,8 @@ class TermsCache:
         "ample_us",
         "book",
         "give_back",
+        "is_plain",
+        "keeping",
         "known",
         "leases",
         "limit",
@@ -49,7 +53,7 @@ class TermsCache:
         "terms",
     )
 
-    def __init__(self, terms: Terms, book: Book) -> None:
+    def __init__(self, terms: Terms, book: Book, keeping: Keeping) -> None:
         limit = self.limit = terms.limit
         self.terms = terms
         self.book = book
@@ -65,6 +69,8 @@ class TermsCache:
             NEVER_US if self._may_come_back else (terms.ceiling_units - terms.cost_units) // terms.scale
         )
         self.leases = Leases(self) if limit.lease > 1 and not terms.is_shadow else None
+        self.keeping = keeping if terms.slots else None  # of slots; None where a rate counts
+        self.is_plain = self.leases is None and self.keeping is None  # Redis is asked for one bucket's tokens
         self.take = Take(self)
         self.give_back: Operation = GiveBack(self)
         self.take_lease: Operation = TakeLease(self, terms.cost_units * (limit.lease - 1))
@@ -87,6 +93,9 @@ class TermsCache:
 
     def known_verdict(self, charge: Charge, now_us: int) -> Verdict:
         """What Redis would say, as far as it is known; a refusal is certain."""
+        if self.keeping is not None:
+            under_way = self.keeping.held.count(self.terms.name, charge.key)
+            return SlotVerdict(charge, under_way, fits=under_way < self.terms.slots)
         debt = max((self.known.get(charge.key) - now_us) * self._scale, 0)
         return Verdict(charge, debt + self._cost <= self._room or self._may_come_back, debt)
 
@@ -114,10 +123,11 @@ class TermsCache:
 class Caches:
     """Of all limits."""
 
-    __slots__ = ("_books", "_max_keys", "_names", "_several", "by_terms")
+    __slots__ = ("_books", "_keeping", "_max_keys", "_names", "_several", "by_terms")
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, keeping: Keeping) -> None:
         self._names = names
+        self._keeping = keeping
         self._max_keys = 1
         self._books: dict[BookName, Book] = {}  # one for each rate of a limit
         self.by_terms: dict[Terms, TermsCache] = {}  # always the same dict: hot code holds on to it
@@ -131,7 +141,7 @@ class Caches:
         self.by_terms.clear()
         self._books = {}
         for terms in (terms for limit in limits for terms in limit):
-            self.by_terms[terms] = TermsCache(terms, self._book(terms))
+            self.by_terms[terms] = TermsCache(terms, self._book(terms), self._keeping)
         for name, book in self._books.items():
             if name in before:
                 book.inherit(before[name], now_us, is_certain=is_certain)
@@ -149,15 +159,20 @@ class Caches:
 
     def of(self, terms: Terms) -> TermsCache:
         """Also of a limit that a reload has taken away while a request was on its way from place to place."""
-        return self.by_terms.get(terms) or TermsCache(terms, Book(terms, self._names, self._max_keys))
+        known = self.by_terms.get(terms)
+        if known is not None:
+            return known
+        return TermsCache(terms, Book(terms, self._names, self._max_keys), self._keeping)
 
     def take(self, charges: Sequence[Charge]) -> Operation:
         """What takes from all these buckets at once."""
-        if len(charges) == 1:
+        if len(charges) == 1 and not charges[0].terms.slots:
             return self.of(charges[0].terms).take
         several = tuple([charge.terms for charge in charges])
         take = self._several.get(several)
         if take is None:
+            if any(terms.slots for terms in several):
+                return HoldAll([self.of(terms) for terms in several], charges, self._keeping)
             if len(self._several) >= SEVERAL_MAX:
                 self._several.clear()
             take = self._several[several] = TakeAll([self.of(terms) for terms in several])
@@ -183,7 +198,7 @@ class Caches:
 
     def learn_terms(self, terms: Terms) -> None:
         """Those of a grant."""
-        self.by_terms[terms] = TermsCache(terms, self._book(terms))
+        self.by_terms[terms] = TermsCache(terms, self._book(terms), self._keeping)
 
     def unlearn_terms(self, terms: Terms) -> None:
         if self.by_terms.pop(terms, None) is not None:

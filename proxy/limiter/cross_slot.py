@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.limiter.records import shard_of
 from proxy.policy.decision import LOCAL, Decision
+from proxy.policy.slots import slots_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,9 +69,11 @@ class CrossSlot:
         return self._whole(decision, self._store.known_refusals(unasked))
 
     def _give_back(self, part: Part, decision: Decision) -> None:
+        if slots := slots_of(decision):
+            self._store.vacate(slots)
         taken = []
         for charge, verdict in zip(part, decision.verdicts, strict=True):
-            if verdict.is_admitted:
+            if verdict.is_admitted and not charge.terms.slots:
                 taken.append(charge)
                 verdict.debt = max(verdict.debt - charge.terms.cost_units, 0)
         if not taken:

@@ -90,7 +90,7 @@ class Dispatcher:
                 self._haste.left -= 1
                 batch.is_hasty = True
                 return batch
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self.flush)
         elif place in self.batches:
             self._full.append((place, self.batches[place]))
         self.batches[place] = batch
@@ -100,7 +100,7 @@ class Dispatcher:
         """One that is hasty; its link is up, so that nobody is told anything before this returns."""
         self.links[place].submit(batch)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         batches = [*self._full, *self.batches.items()]
         self._full.clear()
         self.batches.clear()
@@ -114,7 +114,7 @@ class Dispatcher:
 
     def use(self, topology: Topology) -> None:
         """From now on; what this tick has asked goes the old way."""
-        self._flush()
+        self.flush()
         self._topology = topology
         self.links = topology.links
         self.mask = topology.mask

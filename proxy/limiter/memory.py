@@ -13,11 +13,13 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from proxy.config.units import EMPTIED_MAX_US
+from proxy.limiter.held import HeldSlots
 from proxy.limiter.overrides import OVERRIDES_MAX, Overrides
 from proxy.limiter.proven import Proven
 from proxy.limiter.store import CrowdedError
 from proxy.policy.decision import Decision, Verdict
 from proxy.policy.gcra import TokenBucket
+from proxy.policy.slots import SlotVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit, Limits
+    from proxy.policy.slots import Slot
     from proxy.policy.terms import Terms
     from proxy.policy.upstream_429 import Debt
 
@@ -114,6 +117,7 @@ class Table:
 class MemoryStore:
     def __init__(self, clock_us: Callable[[], int] = monotonic_us, max_keys: int = MAX_KEYS) -> None:
         self.max_keys = max_keys  # of each limit; a change counts from the next `configure` on
+        self.held = HeldSlots()
         self.proven = Proven(max_keys)  # until this process ends
         self._clock_us = clock_us
         self._tables: dict[Limit, Table] = {}
@@ -133,6 +137,8 @@ class MemoryStore:
             return self._take_all(charges)
         charge = charges[0]
         terms = charge.terms
+        if terms.slots:
+            return self._take_all(charges)
         table = self._by_terms[terms]
         now_us = self._clock_us()
         key = charge.key
@@ -166,7 +172,7 @@ class MemoryStore:
         is_admitted = True
         verdicts = []
         for charge in charges:
-            verdict = _look(self._by_terms[charge.terms], charge, now_us)
+            verdict = self._look(charge, now_us)
             if not verdict.is_admitted and not charge.terms.is_shadow:
                 is_admitted = False
             verdicts.append(verdict)
@@ -174,8 +180,21 @@ class MemoryStore:
             for charge, verdict in zip(charges, verdicts, strict=True):
                 if verdict.is_admitted:
                     verdict.debt += charge.terms.cost_units
-                    self._by_terms[charge.terms].write(charge, verdict.debt, now_us)
+                    self._charge(charge, verdict, now_us)
         return Decision(is_admitted, verdicts)
+
+    def _look(self, charge: Charge, now_us: int) -> Verdict:
+        terms = charge.terms
+        if not terms.slots:
+            return _look(self._by_terms[terms], charge, now_us)
+        under_way = self.held.count(terms.name, charge.key)
+        return SlotVerdict(charge, under_way, fits=under_way < terms.slots)
+
+    def _charge(self, charge: Charge, verdict: Verdict, now_us: int) -> None:
+        if isinstance(verdict, SlotVerdict):
+            verdict.slot = self.held.take(charge)
+        else:
+            self._by_terms[charge.terms].write(charge, verdict.debt, now_us)
 
     # --- after a request ---
 
@@ -187,6 +206,10 @@ class MemoryStore:
                 debt = table.debt(charge, now_us)
                 if debt:
                     table.write(charge, max(debt - charge.terms.cost_units, 0), now_us)
+
+    def vacate(self, slots: Sequence[Slot]) -> None:
+        for slot in slots:
+            self.held.let_go(slot)
 
     def empty(self, debts: Sequence[Debt]) -> None:
         now_us = self._clock_us()
@@ -207,6 +230,9 @@ class MemoryStore:
         if table is None or bucket is None:
             return 0
         return table.debt_of(bucket, terms, self._clock_us())
+
+    async def under_way(self, limit: Limit, key: bytes) -> int:
+        return self.held.count(limit.name, key)
 
     # --- overrides ---
 
@@ -241,9 +267,12 @@ class MemoryStore:
 
     def configure(self, limits: Limits) -> None:
         self.proven.most = self.max_keys
+        self.held.configure(limit.name for limit in limits if limit.slots)
         before = {limit.name: table for limit, table in self._tables.items()}
         self._tables = {}
         for limit in limits:
+            if limit.slots:
+                continue
             table = before.get(limit.name)
             if table is None:
                 table = Table(limit, self.max_keys)
@@ -275,6 +304,7 @@ class MemoryStore:
         return {
             "kind": "memory",
             "keys": {limit.name: len(table) for limit, table in self._tables.items()},
+            "in_flight": dict(self.held.by_limit),
             "evictions": {limit.name: table.evictions for limit, table in self._tables.items()},
             "proven": len(self.proven),
         }

@@ -10,13 +10,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.limiter.outage import decide
-from proxy.limiter.records import EMPTY, GIVE_BACK, MAY_CLOSE, SHADOW, TAKE, pack_charge, pack_operation
+from proxy.limiter.records import (
+    EMPTY,
+    GIVE_BACK,
+    HOLD,
+    MAY_CLOSE,
+    SHADOW,
+    SLOTS,
+    TAKE,
+    pack_charge,
+    pack_operation,
+)
 from proxy.policy.decision import Decision, Verdict
+from proxy.policy.slots import Slot, SlotVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.limiter.cache import TermsCache
+    from proxy.limiter.keeping import Keeping
     from proxy.limiter.outage import Outage
     from proxy.policy.decision import Charge
     from proxy.policy.terms import Terms
@@ -102,6 +114,50 @@ class TakeAll:
         return decide(self._caches, charges, outage)
 
 
+class HoldAll:
+    """From several buckets, or from none; some of them are slots, which one request holds from then on."""
+
+    __slots__ = ("_caches", "_keeping", "_slots", "record", "width")
+
+    def __init__(self, caches: Sequence[TermsCache], charges: Sequence[Charge], keeping: Keeping) -> None:
+        self._caches = caches
+        self._keeping = keeping
+        self.width = len(charges)
+        number = keeping.held.new_number()
+        self._slots = {charge: Slot(charge, number) for charge in charges if charge.terms.slots}
+        records = b"".join([cache.take.charge for cache in caches])
+        holder = keeping.holder(next(iter(self._slots.values())))
+        self.record = pack_operation(HOLD, self.width) + records + holder
+
+    def keys(self, charges: Sequence[Charge]) -> list[bytes]:
+        return [
+            self._keeping.key(charge) if charge.terms.slots else cache.book.key(charge.key)
+            for cache, charge in zip(self._caches, charges, strict=True)
+        ]
+
+    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
+        verdicts: list[Verdict] = []
+        is_admitted = True
+        for cache, charge, answer in zip(self._caches, charges, answers[at : at + self.width], strict=True):
+            if charge.terms.slots:
+                verdicts.append(SlotVerdict(charge, answer if answer >= 0 else ~answer, fits=answer >= 0))
+            else:
+                verdicts.append(cache.verdict(charge, answer, sent_us))
+            if answer < 0 and not cache.terms.is_shadow:
+                is_admitted = False
+        for verdict in verdicts if is_admitted else ():
+            if isinstance(verdict, SlotVerdict) and verdict.is_admitted:
+                slot = verdict.slot = self._slots[verdict.charge]
+                self._keeping.granted(slot, sent_us)
+        return Decision(is_admitted, verdicts)
+
+    def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:
+        """What Redis may hold of it nobody does."""
+        for slot in self._slots.values():
+            self._keeping.owe(slot, outage.now_us)
+        return decide(self._caches, charges, outage)
+
+
 class Unawaited:
     """On one bucket, for nobody: if Redis does not hear of it, it is left."""
 
@@ -163,4 +219,5 @@ class TakeLease(Unawaited):
 def charge_record(terms: Terms, units: int, ceiling: int) -> bytes:
     """How take.lua counts a charge of so many units, which may leave so much debt."""
     flags = (SHADOW if terms.is_shadow else 0) | (MAY_CLOSE if terms.limit.empties else 0)
+    flags |= SLOTS if terms.slots else 0
     return pack_charge(terms.interval, terms.scale, units, ceiling, terms.most_units, flags)

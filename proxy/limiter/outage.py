@@ -1,7 +1,8 @@
 """Decisions without Redis, each limit in its own way (`on_store_error`): local, allow or deny.
 
 Local buckets grant the limit divided by the number of live replicas: a token weighs that many times as
-much. All or nothing, as in take.lua. Knows nothing of connections.
+much, and of slots there are that many times fewer. All or nothing, as in take.lua. Knows nothing of
+connections.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy import faults
 from proxy.policy.decision import LOCAL, Decision, Verdict
+from proxy.policy.slots import SlotVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.limiter.cache import TermsCache
+    from proxy.limiter.held import HeldSlots
     from proxy.limiter.records import UnansweredCall
     from proxy.policy.decision import Charge
 
@@ -81,7 +84,7 @@ def decide(caches: Sequence[TermsCache], charges: Sequence[Charge], outage: Outa
         None  # the way of the limit that refuses; local goes before deny, as its client can do something
     )
     for cache, charge in zip(caches, charges, strict=True):
-        if outage.doubt is not None and cache.limit.on_store_error != ALLOW:
+        if outage.doubt is not None and cache.limit.on_store_error != ALLOW and cache.keeping is None:
             cache.doubt(charge.key, outage.doubt)
         verdict = _look(cache, charge, outage)
         verdicts.append(verdict)
@@ -95,17 +98,34 @@ def decide(caches: Sequence[TermsCache], charges: Sequence[Charge], outage: Outa
             faults.STORE_DOWN if refusal == DENY else faults.LIMITED,
         )
     for cache, charge, verdict in zip(caches, charges, verdicts, strict=True):
-        if verdict.is_admitted and cache.limit.on_store_error == LOCALLY:
+        if isinstance(verdict, SlotVerdict):
+            if verdict.is_admitted and cache.keeping is not None:
+                verdict.debt += 1
+                verdict.slot = cache.keeping.held.take(charge)
+        elif verdict.is_admitted and cache.limit.on_store_error == LOCALLY:
             verdict.debt = cache.take_locally(charge.key, verdict.debt, outage.now_us, outage.replicas)
     return Decision(True, verdicts, LOCAL)  # noqa: FBT003 - is_admitted
 
 
 def _look(cache: TermsCache, charge: Charge, outage: Outage) -> Verdict:
     limit, replicas = cache.limit, outage.replicas
+    if cache.keeping is not None:
+        return _look_at_slots(cache.keeping.held, charge, outage)
     if limit.on_store_error == LOCALLY:
         debt = cache.book.local_debt(charge.key, outage.now_us)
         return ShareVerdict(charge, debt, replicas, fits=cache.fits_locally(debt, replicas))
     return UnknownVerdict(charge, admits=limit.on_store_error == ALLOW)
+
+
+def _look_at_slots(held: HeldSlots, charge: Charge, outage: Outage) -> SlotVerdict:
+    """Of the share there are as many under way as here; what is beyond it counts as taken."""
+    terms = charge.terms
+    if terms.limit.on_store_error != LOCALLY:
+        admits = terms.limit.on_store_error == ALLOW
+        return SlotVerdict(charge, 0, fits=admits, is_known=False)
+    share = max(terms.slots // outage.replicas, 1)
+    left = max(share - held.count(terms.name, charge.key), 0)
+    return SlotVerdict(charge, terms.slots - left, fits=left > 0)
 
 
 def give_back(caches: Sequence[TermsCache], charges: Sequence[Charge], outage: Outage) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from proxy.config.units import Rate
+from proxy.config.units import Rate  # noqa: TC001 - compiled, the fields of a named tuple are looked up
 from proxy.policy.decision import BLOCK, Charge, Decision, Verdict
 from proxy.policy.terms import Tariff, Terms
 
@@ -94,9 +94,9 @@ class Overrides:
         return override
 
     def _charge(self, charge: Charge, override: Override | None) -> Charge:
-        if override is None or override.rate is None:
-            return charge
         terms = charge.terms
+        if override is None or override.rate is None or terms.slots:  # a rate is granted to limits on rates
+            return charge
         name = terms, override.rate, override.burst
         granted = self._granted.get(name)
         if granted is None:
@@ -117,8 +117,7 @@ class Overrides:
         terms = charge.terms
         if terms.is_shadow:
             if terms not in self._blocking:
-                tariff = Tariff(Rate(terms.count, terms.period_us), terms.burst, terms.plan)
-                self._blocking[terms] = Terms(terms.limit, tariff, terms.cost)
+                self._blocking[terms] = Terms(terms.limit, terms.tariff, terms.cost)
             terms = self._blocking[terms]
         debt = terms.ceiling_units - terms.cost_units + left_us * terms.scale
         return Verdict(Charge(terms, charge.key), False, debt)  # noqa: FBT003 - is_admitted

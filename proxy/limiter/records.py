@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 TAKE: Final = 1  # all that a request is charged, or nothing
 GIVE_BACK: Final = 2  # its costs, none beyond full
 EMPTY: Final = 3  # to at least its cost of debt
+HOLD: Final = 4  # TAKE, with slots among the charges: the request holds them from then on
+RENEW: Final = 5  # a slot is held still
+VACATE: Final = 6  # a slot is held no more
 
 SHADOW: Final = 1  # flag of a charge: it refuses no request
 MAY_CLOSE: Final = 2  # flag of a charge: its buckets may be emptied, and are closed then for a while
+SLOTS: Final = 4  # flag of a charge: it is a slot, and its bucket a set of holders
 
 BUCKET_BYTES: Final = 28
 UNITS_MAX: Final = 1 << 53  # of a debt: larger numbers are not whole any more in Lua
@@ -60,6 +64,8 @@ OVERRIDE_MAX_US: Final = SPAN_MAX_MS * 1000  # that a key is blocked, or has a g
 OVERRIDE_BYTES: Final = NOTE_BYTES + 40  # the longest: a note, and a grant's numbers
 SHARDS: Final = 16  # hash tags of keys: enough for any cluster one service needs, few enough for full batches
 LAST_SHARD: Final = SHARDS - 1
+HOLDER_BYTES: Final = 16
+SLOT_LIFE_US: Final = 12_000_000  # a holder that is not told of again for so long is dead: below 15 s
 KEY_BYTES: Final = 16  # of a partition key's hash
 
 
@@ -82,6 +88,8 @@ pack_head = packer("HEAD").pack
 pack_count = Struct("<H").pack  # the first of the two pieces of a RUN
 pack_operation = Struct("<BB").pack  # the second
 pack_charge = packer("CHARGE").pack
+CHARGE_BYTES: Final = packer("CHARGE").size
+pack_holder = Struct(">QQ").pack  # of a slot: which process, and the number of the request there
 pack_settled = packer("SETTLED").pack
 
 
@@ -108,8 +116,15 @@ def lua_constants() -> str:
         "TAKE": TAKE,
         "GIVE_BACK": GIVE_BACK,
         "EMPTY": EMPTY,
+        "HOLD": HOLD,
+        "RENEW": RENEW,
+        "VACATE": VACATE,
         "SHADOW": SHADOW,
         "MAY_CLOSE": MAY_CLOSE,
+        "SLOTS": SLOTS,
+        "SLOT_LIFE": SLOT_LIFE_US,
+        "HOLDER_BYTES": HOLDER_BYTES,
+        "CHARGE_BYTES": CHARGE_BYTES,
         "CLOSED": CLOSED,
         "CLOSED_MAX": EMPTIED_MAX_US,
         "BUCKET_BYTES": BUCKET_BYTES,
@@ -152,6 +167,10 @@ class Names:
     def buckets_pattern(self, limit: str) -> bytes:
         """For SCAN: all buckets of a limit, and what merely looks like one."""
         return b"%b:{?}:%b:*" % (self._prefix, limit.encode())
+
+    def slots(self, limit: str, shard: int, key: bytes) -> bytes:
+        """The set of those who hold a slot of a bucket."""
+        return b"%b:%b:%b/slots:%b" % (self._prefix, shard_tag(shard), limit.encode(), key)
 
     def replicas(self, shard: int) -> bytes:
         """The set of replicas that live."""

@@ -14,10 +14,13 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.limiter import resets
+from proxy.limiter.batch import SCRIPT
 from proxy.limiter.cache import Caches
 from proxy.limiter.cross_slot import CrossSlot
 from proxy.limiter.dialler import Dialler
 from proxy.limiter.dispatcher import Dispatcher
+from proxy.limiter.held import HeldSlots
+from proxy.limiter.keeping import Keeping
 from proxy.limiter.link import DOWN, UP
 from proxy.limiter.moves import Moves, leave
 from proxy.limiter.operations import Empty
@@ -27,7 +30,7 @@ from proxy.limiter.overrides import Overrides
 from proxy.limiter.proven import Proven, Sharing
 from proxy.limiter.records import Names, debt_in, shard_of
 from proxy.limiter.replicas import Replicas
-from proxy.limiter.replies import server_time
+from proxy.limiter.replies import numbers, server_time
 from proxy.limiter.scripts import CALL_KEYS, command
 from proxy.limiter.session import Session
 from proxy.limiter.store import NOBODY, UnreachableError
@@ -40,14 +43,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.config.sections.store import StoreSettings
+    from proxy.limiter.cache import TermsCache
     from proxy.limiter.leases import Leases
     from proxy.limiter.link import Link
     from proxy.limiter.moves import Move
+    from proxy.limiter.operations import Operation
     from proxy.limiter.overrides import Override, Place
     from proxy.limiter.store import Waiter
     from proxy.limiter.topology import Topology
     from proxy.policy.decision import Charge, Verdict
     from proxy.policy.limits import Limit, Limits
+    from proxy.policy.slots import Slot
     from proxy.policy.terms import Terms
     from proxy.policy.upstream_429 import Debt
 
@@ -74,16 +80,18 @@ class RedisStore:
         self._dialler = dialler
         self._now = now
         self._names = Names(prefix)
-        self._caches = Caches(self._names)
+        own_id = getrandbits(64)  # tells replicas apart, no secret
+        self.held = HeldSlots()
+        self._keeping = Keeping(self.held, self._names, own_id, SCRIPT, self._tell)
+        self._caches = Caches(self._names, self._keeping)
         self._by_terms = self._caches.by_terms
-        own_id = b"%016x" % getrandbits(64)  # tells replicas apart, no secret
-        self.replicas = Replicas(own_id, self._names, now)
+        self.replicas = Replicas(b"%016x" % own_id, self._names, now)
         self.proven = Proven(max_keys)
         self._sharing = Sharing(self.proven, self._names)
         self._overrides = Overrides(self._caches)
         self._overridden = self._overrides.by_key
         self._override_notes = OverrideNotes(self._names, self._overrides, now)
-        shared = self._sharing, self._override_notes
+        shared = self._sharing, self._override_notes, self._keeping
         self._session = Session(self._caches, self.replicas, shared, self._names, timeout)
         self._topology = self._topology_by(dialler)
         self._links, self._mask = self._topology.links, self._topology.mask
@@ -107,8 +115,8 @@ class RedisStore:
         place = key[0] & self._mask
         if self._links[place].state == DOWN:
             return decide((cache,), charges, self._outage())
-        if cache.leases is not None:
-            return self._take_leased(cache.leases, charges, waiter)
+        if not cache.is_plain:
+            return self._take_specially(cache, charges, waiter)
         full_at_us = cache.known.get(key)
         if full_at_us > self._dispatcher.past_us + cache.ample_us and self.caches_denials:
             denial = cache.denial(charge, full_at_us, self._now_us())
@@ -121,6 +129,13 @@ class RedisStore:
         if batch.is_hasty:
             self._dispatcher.send(batch, place)
         return None
+
+    def _take_specially(
+        self, cache: TermsCache, charges: Sequence[Charge], waiter: Waiter
+    ) -> Decision | None:
+        if cache.leases is not None:
+            return self._take_leased(cache.leases, charges, waiter)
+        return self._take_all(charges, waiter)
 
     def _take_leased(self, leases: Leases, charges: Sequence[Charge], waiter: Waiter) -> Decision | None:
         """What is held goes first; a busy bucket asks for more behind the request's own charge."""
@@ -186,6 +201,15 @@ class RedisStore:
             if not self.is_down([charge]):
                 self._dispatcher.add(self._caches.of(charge.terms).give_back, [charge], NOBODY)
 
+    def vacate(self, slots: Sequence[Slot]) -> None:
+        self._keeping.vacate(slots)
+
+    def _tell(self, operation: Operation, charges: Sequence[Charge]) -> None:
+        if self.is_down(charges):
+            operation.without_redis(charges, self._outage())
+        else:
+            self._dispatcher.add(operation, charges, NOBODY)
+
     def empty(self, debts: Sequence[Debt]) -> None:
         """Known here at once; in Redis with this tick's batch, or as what it has lost when it is back."""
         for charge, debt in debts:
@@ -217,6 +241,7 @@ class RedisStore:
         left, self._topology = self._topology, move.topology
         self._dialler = move.dialler
         self._dispatcher.use(self._topology)
+        self._keeping.doubt_all()
         self._links, self._mask = self._topology.links, self._topology.mask
         return left
 
@@ -233,6 +258,7 @@ class RedisStore:
     def configure(self, limits: Limits) -> None:
         """Buckets live in Redis by the limit's name. While it answers, what was known refuses nobody."""
         self._caches.configure(limits, self.max_keys, self._now_us(), is_certain=not self.is_up)
+        self.held.configure(limit.name for limit in limits if limit.slots)
         self.proven.most = self.max_keys
         self._sharing.is_wanted = limits.vouches
         self._overrides.reconfigure()
@@ -281,6 +307,20 @@ class RedisStore:
         self.figures.count_error(FOREIGN_KEY)
         return None
 
+    async def under_way(self, limit: Limit, key: bytes) -> int:
+        link = self._links[shard_of(key) & self._mask]
+        name = self._names.slots(limit.name, shard_of(key), key)
+        try:
+            _assert_up(link)
+            now_us = server_time(await link.ask_for(command(b"TIME")), link.name)
+            await link.ask_for(command(b"ZREMRANGEBYSCORE", name, b"-inf", b"%d" % now_us))
+            (count,) = numbers([await link.ask_for(command(b"ZCARD", name))], 1, link.name)
+        except TroubleError as trouble:
+            if trouble.reason == FOREIGN_KEY:  # it counts as absent
+                return 0
+            raise UnreachableError(str(trouble)) from None
+        return count
+
     # --- overrides ---
 
     def override(self, place: Place) -> tuple[Override, float] | None:
@@ -312,6 +352,7 @@ class RedisStore:
         await self._topology.start()
 
     async def close(self) -> None:
+        self._dispatcher.flush()
         await self._moves.end()
         await leave(self._topology)
 
@@ -347,6 +388,7 @@ class RedisStore:
             "replicas": self.replicas.count,
             "servers": _servers(self._topology),
             "keys": self._caches.known_keys(),
+            "in_flight": dict(self.held.by_limit),
             "proven": len(self.proven),
         } | _next(self._moves.next)
 

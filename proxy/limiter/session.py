@@ -17,6 +17,7 @@ from proxy.limiter.settling import settle, settle_spent
 
 if TYPE_CHECKING:
     from proxy.limiter.cache import Caches
+    from proxy.limiter.keeping import Keeping
     from proxy.limiter.link import Link
     from proxy.limiter.override_notes import OverrideNotes
     from proxy.limiter.proven import Sharing
@@ -31,14 +32,14 @@ class Session:
         self,
         caches: Caches,
         replicas: Replicas,
-        shared: tuple[Sharing, OverrideNotes],
+        shared: tuple[Sharing, OverrideNotes, Keeping],
         names: Names,
         timeout: float,
     ) -> None:
         self.timeout = timeout  # seconds for a call; may be changed at any time
         self._caches = caches
         self._replicas = replicas
-        self._sharing, self._overrides = shared
+        self._sharing, self._overrides, self._keeping = shared
         self._names = names
 
     async def open(self, link: Link) -> None:
@@ -50,6 +51,7 @@ class Session:
             await link.ask(self._rehearsal)
         await settle(link, self._caches.books, self._replicas)
         await self._sharing.share(link)
+        await self._keeping.tell_all(link)
 
     async def beat(self, link: Link) -> None:
         """Every second while the link is up. Raises TroubleError."""
@@ -58,10 +60,12 @@ class Session:
             # Of shards that have come to this server from one that was down.
             await settle_spent(link, self._caches.books, self._replicas)
             await self._sharing.share(link)
+            self._keeping.renew(link)
 
     async def close(self, link: Link) -> None:
         """Raises TroubleError."""
         if link.shards:
+            await self._keeping.leave(link)
             await self._replicas.withdraw(link)
 
     def gone(self, link: Link) -> None:

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.config.sections.store import StoreSettings
+    from proxy.limiter.held import HeldSlots
     from proxy.limiter.overrides import Override, Place
     from proxy.limiter.proven import Proven
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit, Limits
+    from proxy.policy.slots import Slot
     from proxy.policy.terms import Terms
     from proxy.policy.upstream_429 import Debt
     from proxy.policy.vouching import Word
@@ -57,6 +59,7 @@ class CrowdedError(Exception):
 
 
 class Store(Protocol):
+    held: HeldSlots  # slots of limits on concurrency, by the requests that were decided here
     proven: Proven  # credentials that the service has vouched for
     max_keys: int  # buckets of a limit that are held in memory; a change counts from the next `configure` on
 
@@ -73,6 +76,9 @@ class Store(Protocol):
 
     def give_back(self, charges: Sequence[Charge]) -> None:
         """Tokens that were taken come back, none beyond full; what cannot be reached now keeps them."""
+
+    def vacate(self, slots: Sequence[Slot]) -> None:
+        """Requests that held them have ended. One that is not held (any more) is passed over."""
 
     def empty(self, debts: Sequence[Debt]) -> None:
         """Buckets have at least so much debt from now on. Nobody is told; unknown limits are passed over."""
@@ -91,6 +97,9 @@ class Store(Protocol):
 
     async def debt(self, terms: Terms, key: bytes) -> int:
         """What is missing in a bucket, in units of the terms; nothing changes. Raises UnreachableError."""
+
+    async def under_way(self, limit: Limit, key: bytes) -> int:
+        """How many requests hold a slot of a bucket, everywhere. Raises UnreachableError."""
 
     def override(self, place: Place) -> tuple[Override, float] | None:
         """Whether a key is blocked or has a grant, and for how many seconds."""

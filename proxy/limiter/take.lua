@@ -1,8 +1,10 @@
 -- Decides a batch of requests in one call: each request's limits all or nothing.
 --
 -- KEYS     the bucket of every charge, request by request.
--- ARGV[1]  HEAD; then RUNs of requests with the same OPERATION on their CHARGEs, as records.py says.
--- Returns  one integer a charge: the bucket's debt after the request if this charge fits, else -1 - debt;
+-- ARGV[1]  HEAD; then RUNs of requests with the same OPERATION on their CHARGEs, as records.py says. Where slots are among
+--          these, the holder stands behind.
+-- Returns  one integer a charge: the bucket's debt after the request if this charge fits, else -1 - debt; of slots how many
+--          are held;
 --          then how many keys held something else than a bucket, and this server's time.
 --
 -- Refusals write nothing. A bucket is read once in a run, and written after all of the run's reads.
@@ -33,34 +35,44 @@ local function credit_of(key, interval)
   return credits[key]
 end
 
--- Whether a request was charged when the batch was sent before; then its credit is used up.
-local function was_charged(charges, first)
+-- Whether a request was charged when the batch was sent before; then its credit is used up. It holds no slot for now.
+local function was_charged(charges, first, holder)
   local found = false
   for column, charge in ipairs(charges) do
-    found = credit_of(KEYS[first + column - 1], charge.interval) >= charge.cost or found
+    local key = KEYS[first + column - 1]
+    if charge.flags >= SLOTS then
+      found = vacate(key, holder) or found
+    else
+      found = credit_of(key, charge.interval) >= charge.cost or found
+    end
   end
   if not found then return false end
   for column, charge in ipairs(charges) do
     local key = KEYS[first + column - 1]
-    credits[key] = math.max(credits[key] - charge.cost, 0)
+    if credits[key] then credits[key] = math.max(credits[key] - charge.cost, 0) end
   end
   return true
 end
 
--- Requests with several charges, each to another bucket; and all that come again.
-local function take_all(requests, width)
+-- Requests with several charges, each to another bucket; those that hold slots; and all that come again.
+local function take_all(requests, width, kind)
   local charges, debts, fasters, changed = {}, {}, {}, {}
   for column = 1, width do
     local charge = {interval = 0, scale = 0, cost = 0, ceiling = 0, most = 0, flags = 0, debt = 0, fits = false}
     charge.interval, charge.scale, charge.cost, charge.ceiling, charge.most, charge.flags, at = unpack(CHARGE, plan, at)
     charges[column] = charge
   end
+  local holder -- of slots among these
+  if kind == HOLD then holder, at = plan:sub(at, at + HOLDER_BYTES - 1), at + HOLDER_BYTES end
   for first = next, next + (requests - 1) * width, width do
-    local is_admitted, is_charged = true, again > 0 and was_charged(charges, first)
+    local is_admitted, is_charged = true, again > 0 and was_charged(charges, first, holder)
     for column, charge in ipairs(charges) do
       local key, cost, ceiling = KEYS[first + column - 1], charge.cost, charge.ceiling
       local debt = debts[key]
-      if not debt then
+      if holder and charge.flags >= SLOTS then
+        debt = held(key)
+        if debt >= ceiling then bound(key) end
+      elseif not debt then
         debt, fasters[key] = debt_of(key, charge.interval, charge.scale, cost, ceiling, charge.most, charge.flags)
         debts[key] = debt
       end
@@ -73,7 +85,12 @@ local function take_all(requests, width)
       if not charge.fits then
         answers[i] = refused(debt, charge.scale, charge.cost, charge.ceiling, fasters[key])
       else
-        if is_admitted and not is_charged then
+        if holder and charge.flags >= SLOTS then
+          if is_admitted then
+            debt = debt + 1
+            hold(key, holder)
+          end
+        elseif is_admitted and not is_charged then
           debt = debt + charge.cost
           debts[key], fasters[key], changed[key] = debt, nil, charge
         end
@@ -105,13 +122,31 @@ local function change(requests, kind)
   end
 end
 
+-- Tells of slots that are held still, or no more.
+local function keep(requests, kind)
+  local holder = plan:sub(at, at + HOLDER_BYTES - 1)
+  at = at + CHARGE_BYTES
+  for i = next, next + requests - 1 do
+    if kind == VACATE then
+      vacate(KEYS[i], holder)
+    else
+      held(KEYS[i])
+      hold(KEYS[i], holder)
+    end
+    answers[i] = 0
+  end
+  next = next + requests
+end
+
 while at <= #plan do
   local requests, kind, width
   requests, kind, width, at = unpack(RUN, plan, at)
-  if kind ~= TAKE then
-    change(requests, kind)
+  if kind == TAKE or kind == HOLD then
+    take_all(requests, width, kind)
+  elseif kind == RENEW or kind == VACATE then
+    keep(requests, kind)
   else
-    take_all(requests, width)
+    change(requests, kind)
   end
 end
 answers[next], answers[next + 1] = foreign, now

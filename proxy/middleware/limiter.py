@@ -83,8 +83,8 @@ class Limiter:
 
     # --- what a service uses ---
 
-    def limit(self, name: str, rate: str, **others: Any) -> RouteLimit:
-        """A limit of its own for single routes, written as those of the config are."""
+    def limit(self, name: str, rate: str | None = None, **others: Any) -> RouteLimit:
+        """A limit for single routes, written as those of the config are: with a rate, or concurrency."""
         if self.store is not None:
             raise RuntimeError("limits are named before the first request")
         named = {"name": name, "rate": rate} | others
@@ -122,6 +122,8 @@ class Limiter:
             every = (*self.rules.limits, *self.routes.values())
             self.room.configure(limit.name for limit in every if limit.max_wait_us)
             self.metrics.provide_room(self.room)
+            held = self.store.held
+            self.metrics.provide_slots(lambda: held.by_limit)
             self.metrics.provide_store(self.store)
         await self.store.start()
 

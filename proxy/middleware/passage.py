@@ -17,6 +17,7 @@ from proxy.middleware.request import head_of
 from proxy.policy.decision import LOCAL, Decision, spared, unspent
 from proxy.policy.fields import fields
 from proxy.policy.limits import UNCHARGED
+from proxy.policy.slots import slots_of
 from proxy.policy.upstream_429 import emptied, retry_after_us
 from proxy.policy.vouching import heard, with_newcomers
 from proxy.record import ABANDONED, FAULTED, REFUSED, SERVED, UPSTREAM, Record
@@ -53,6 +54,7 @@ class Passage:
         self._request = request
         self._head: RequestHead | None = None
         self._facts: Facts | None = None
+        self._admitted: list[Decision] = []  # whose slots it holds
         self._is_answered = False  # its answer has begun
 
     # --- 1. In ---
@@ -88,6 +90,7 @@ class Passage:
         if not charges:
             return None
         decision = await self._decision(charges)
+        self._admitted.append(decision)
         if decision.is_admitted and limits.may_wait and (waits := decision.waits):
             await self._wait(decision, waits)
         before = record.decision
@@ -189,6 +192,8 @@ class Passage:
 
     def end(self, error: BaseException | None = None) -> None:
         """Exactly once."""
+        for decision in self._admitted:
+            self._vacate(decision)
         record = self.record
         record.finished = monotonic()
         if self.answer is not None:
@@ -201,9 +206,15 @@ class Passage:
 
     def give_back(self, decision: Decision) -> None:
         """Nobody was served by it."""
+        self._vacate(decision)
         store = self.limiter.store
         if store is not None and decision.is_admitted and (back := unspent(decision)):
             store.give_back(back)
+
+    def _vacate(self, decision: Decision) -> None:
+        store = self.limiter.store
+        if (slots := slots_of(decision)) and store is not None:
+            store.vacate(slots)
 
 
 class Waiting:

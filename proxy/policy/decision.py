@@ -193,6 +193,8 @@ def _returned(decision: Decision, *, is_304: bool) -> list[Charge]:
     if decision.via == LOCAL:
         return back
     for verdict in decision.verdicts:
+        if verdict.terms.slots:  # comes back when the request ends (policy/slots.py)
+            continue
         if verdict.is_admitted and (verdict.limit.is_free_304 or not is_304):
             verdict.debt = max(verdict.debt - verdict.terms.cost_units, 0)
             back.append(verdict.charge)

@@ -113,11 +113,15 @@ def _legacy_lines(terms: Terms, left: int, wait: int) -> bytes:
 
 @lru_cache(TEXTS_KNOWN)
 def _member(terms: Terms, left: int, wait: int) -> bytes:
+    if terms.slots:  # nobody knows when one comes back
+        return b'"%b";r=%d' % (terms.name.encode(), left)
     return b'"%b";r=%d;t=%d' % (terms.name.encode(), left, wait)
 
 
 def _policy(terms: Terms) -> bytes:
     """The burst, and the seconds in which the rate fills it: what is left never exceeds the quota shown."""
+    if terms.slots:
+        return b'"%b";q=%d;qu="concurrent-requests"' % (terms.name.encode(), terms.slots)
     window = whole_seconds(terms.burst_units, terms.scale)
     return b'"%b";q=%d;w=%d' % (terms.name.encode(), terms.burst, window)
 

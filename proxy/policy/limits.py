@@ -58,6 +58,7 @@ class Limit:
         "name",
         "on_store_error",
         "partition",
+        "slots",
         "terms",
         "vouches",
     )
@@ -74,6 +75,7 @@ class Limit:
         self.on_store_error = settings.on_store_error
         self.is_free_304 = settings.cost_304 == 0
         self.lease = settings.lease
+        self.slots = settings.concurrency or 0  # requests at once; 0 where a rate counts them
         self.max_wait_us = round(settings.max_wait * US)  # for its token, before it is refused
         # A 429 of the service empties its buckets; one of a limit that only watches stays as it is.
         self.empties = settings.on_upstream_429 == "drain" and not self.is_shadow
@@ -108,7 +110,7 @@ class Limit:
     def _all_terms(self, settings: LimitSettings, plans: Sequence[PlanSettings]) -> list[list[list[Terms]]]:
         """By the plan, the limit's own rate last; by the cost; and by whether it is in shadow."""
         tariffs = [Tariff(plan.rate, plan.burst, plan.name) for plan in plans]
-        tariffs.append(Tariff(settings.rate, settings.burst))
+        tariffs.append(_own_tariff(settings))
         made = [[self._both(tariff, cost) for _, cost in self._costs] for tariff in tariffs]
         for of_rate in made:
             for of_cost, own in zip(of_rate, made[-1], strict=True):
@@ -167,6 +169,14 @@ class Limit:
         return f"Limit({self.name}, {self.terms})"
 
 
+def _own_tariff(settings: LimitSettings) -> Tariff:
+    if settings.concurrency is not None:
+        return Tariff.of_slots(settings.concurrency)
+    assert settings.rate is not None
+    assert settings.burst is not None
+    return Tariff(settings.rate, settings.burst)
+
+
 def _costs(settings: LimitSettings) -> list[tuple[Matcher, int]]:
     """In order; the last one matches every request."""
     if isinstance(settings.cost, int):
@@ -187,6 +197,7 @@ class Limits:
         "empties",
         "fingerprint",
         "gives_back",
+        "has_slots",
         "is_static",
         "may_wait",
         "vouches",
@@ -206,6 +217,7 @@ class Limits:
         # The service's answers say something of credentials.
         self.vouches = any(limit.vouches or limit.moves_401s for limit in self._all)
         self.may_wait = any(limit.max_wait_us and not limit.is_shadow for limit in self._all)
+        self.has_slots = any(limit.slots for limit in self._all)  # requests hold something until they end
         self.fingerprint = _fingerprint(self._all, self._plans)  # equal where buckets are counted alike
         self.credential_names: frozenset[bytes] = frozenset().union(
             *(limit.partition.credential_names for limit in self._all)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.config.units import EMPTIED_MAX_US
+from proxy.config.units import EMPTIED_MAX_US, Rate
 from proxy.policy import gcra
 
 if TYPE_CHECKING:
-    from proxy.config.units import Rate
     from proxy.policy.limits import Limit
 
 
 class Tariff:
     """A rate and a burst: a limit's own, or those of a plan."""
 
-    __slots__ = ("burst", "count", "period_us", "plan", "refill_rate")
+    __slots__ = ("burst", "count", "period_us", "plan", "refill_rate", "slots")
 
     def __init__(self, rate: Rate, burst: int, plan: str = "") -> None:
         self.count = rate.count
@@ -27,6 +26,18 @@ class Tariff:
         self.burst = burst
         self.plan = plan  # its name; empty for the limit's own
         self.refill_rate = gcra.RefillRate(*gcra.reduced(rate.count, rate.period_us))
+        self.slots = 0
+
+    @staticmethod
+    def of_slots(slots: int) -> Tariff:
+        """Of a limit on concurrency: a request is one unit, which comes back when it ends.
+
+        When that is nobody knows, so a refused client is told the least there is: a unit counts as a
+        microsecond.
+        """
+        tariff = Tariff(Rate(gcra.US, gcra.US), slots)
+        tariff.slots = slots
+        return tariff
 
 
 class Terms:
@@ -49,6 +60,8 @@ class Terms:
         "plan",
         "refill_rate",
         "scale",
+        "slots",
+        "tariff",
     )
 
     def __init__(
@@ -56,7 +69,9 @@ class Terms:
     ) -> None:
         self.limit = limit
         self.name = limit.name
+        self.tariff = tariff
         self.plan = tariff.plan
+        self.slots = tariff.slots  # requests that may be under way at once; 0 where a rate counts them
         self.is_shadow = is_shadow  # it refuses nobody
         self.is_newcomer = is_newcomer  # of the bucket that the new credentials of an address share
         self.own = self  # the same at the limit's own rate
@@ -76,6 +91,8 @@ class Terms:
         self.most_units = max(self.ceiling_units, emptied)
 
     def __repr__(self) -> str:
+        if self.slots:
+            return f"Terms({self.name}, {self.slots} at once{', shadow' if self.is_shadow else ''})"
         words = [
             f"{self.count} in {self.period_us / gcra.US:g} s",
             f"burst {self.burst}",

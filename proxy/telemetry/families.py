@@ -210,6 +210,13 @@ FAMILIES: Final = (
         lambda metrics: {(name,): seconds for name, seconds in metrics.room.seconds.items()},
     ),
     Family(
+        "weir_limit_in_flight",
+        GAUGE,
+        "Requests under way now that hold a slot of a limit on concurrency.",
+        ("limit",),
+        lambda metrics: _texts(metrics.in_flight()),
+    ),
+    Family(
         "weir_limit_keys",
         GAUGE,
         "Keys that were over a limit, or near it, in the last minute: at least so many.",

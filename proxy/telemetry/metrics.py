@@ -140,6 +140,7 @@ class Metrics:
         self.servers: Callable[[], Mapping[tuple[str, str], int]] = dict  # addresses by server and state
         self.waiting: Callable[[], int] = int  # requests that wait for a server
         self.room: Room = NoRoom()  # ... and for a token
+        self.in_flight: Callable[[], Mapping[str, int]] = dict  # requests that hold a slot, by limit
         self.store_outages: int = 0
         self._was_store_up: bool = True
         self.is_store_up: Callable[[], bool] = lambda: True
@@ -270,6 +271,9 @@ class Metrics:
 
     def provide_certificates(self, ends: Callable[[], Mapping[str, float]]) -> None:
         self.certificates = ends
+
+    def provide_slots(self, in_flight: Callable[[], Mapping[str, int]]) -> None:
+        self.in_flight = in_flight
 
     def provide_store(self, store: Measured) -> None:
         self.is_store_up = lambda: store.is_up

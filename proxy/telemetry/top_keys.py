@@ -170,7 +170,7 @@ class TopKeys:
             for key in self._over[limit.name].sightings():
                 sightings.pop(key, None)
         most = nlargest(KEYS_SHOWN, sightings.items(), key=lambda item: item[1].count)
-        full_seconds = limit.terms.burst_units / limit.terms.scale / US
+        full_seconds = limit.terms.burst_units / limit.terms.scale / US if not limit.slots else WINDOW_SECONDS
         return SeenKeys(
             limit.name,
             state,

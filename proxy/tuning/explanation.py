@@ -43,12 +43,13 @@ class LimitExplained(msgspec.Struct):
     why_not: str | None  # method, path, header or exempt
     key: KeyFound | None  # the first of `keys`
     plan: str | None
-    rate: str
-    burst: int
+    rate: str | None  # None of a limit on concurrency, and so is burst
+    burst: int | None
     cost: int
     mode: str
     keys: list[KeyFound]  # of all buckets that are charged
     max_wait: str
+    concurrency: int | None
 
 
 class RequestSent(msgspec.Struct):
@@ -129,12 +130,13 @@ class _Way:
             why_not=why_not,
             key=keys[0] if keys else None,
             plan=terms.plan or None,
-            rate=str(Rate(terms.count, terms.period_us)),
-            burst=terms.burst,
+            rate=str(Rate(terms.count, terms.period_us)) if not terms.slots else None,
+            burst=terms.burst if not terms.slots else None,
             cost=terms.cost,
             mode="shadow" if terms.is_shadow else "enforce",
             keys=keys,
             max_wait=format_span(limit.max_wait_us / US),
+            concurrency=terms.slots or None,
         )
 
     def _sent(self) -> RequestSent:

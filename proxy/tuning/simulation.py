@@ -90,7 +90,7 @@ class Simulation:
         self.logs = [ReadLog(log, key_field) for log in logs]
         self.replays = []
         self._chargings = []
-        for settings in (reading.settings for reading in configs):
+        for settings in (_of_rates(reading.settings) for reading in configs):
             rules = Rules(settings)
             self.replays.append(Replay(rules.limits, _max_keys(settings)))
             self._chargings.append(Charging(settings, rules, configs[0].settings.limits))
@@ -131,7 +131,28 @@ class Simulation:
     @property
     def notes(self) -> list[str]:
         """What the figures cannot know."""
-        return [*_about_times(self.logs), *_about_keys(self.logs, self.configs)]
+        return [
+            *_about_slots(self.configs),
+            *_about_times(self.logs),
+            *_about_keys(self.logs, self.configs),
+        ]
+
+
+def _of_rates(settings: Settings) -> Settings:
+    """Without limits on concurrency: what is under way at once, a log does not tell."""
+    rates = tuple(limit for limit in settings.limits if limit.concurrency is None)
+    return settings if len(rates) == len(settings.limits) else settings.model_copy(update={"limits": rates})
+
+
+def _about_slots(configs: Sequence[Config]) -> Iterator[str]:
+    named = dict.fromkeys(
+        limit.name
+        for reading in configs
+        for limit in reading.settings.limits
+        if limit.concurrency is not None
+    )
+    for name in named:
+        yield f"{name} is passed over: how many requests were under way at once, logs do not tell"
 
 
 def _about_times(logs: Sequence[ReadLog]) -> Iterator[str]:

@@ -97,7 +97,7 @@ BEYOND = re.compile(
     r"|says nothing of|never has a body|have nothing to match|in the entry for|holds statuses|holds interim|upside down"
     r"|where Weir itself listens|never reached|is charged before|names a header twice|is not a method|did you mean GET|is never forwarded"
     r"|is an address within a network|looks like an IPv4|does not become JSON|is not a placeholder|at most one \*"
-    r"|is more than the 1m that|mode: decide|there is no plan|nothing to prove|no-such-file|parameters are not compared|upstream\.servers: is required|the port must be|holds 17 entries"
+    r"|does not go with concurrency|is more than the 1m that|mode: decide|there is no plan|nothing to prove|no-such-file|parameters are not compared|upstream\.servers: is required|the port must be|holds 17 entries"
 )
 
 

@@ -49,6 +49,22 @@ def test_command_line_of_curl_is_explained_as_json(config):
     assert ["X-Forwarded-Proto", "https"] in found["request"]["headers"]
 
 
+def test_limit_on_concurrency_is_explained(tmp_path):
+    """No rate, no burst, and what the client would be told."""
+    path = tmp_path / "weir.yaml"
+    path.write_text(
+        'upstream: {servers: ["http://127.0.0.1:9000"]}\n'
+        "limits: [{name: at-once, key: client-ip, concurrency: 20}]\n"
+    )
+    found = json.loads(run("explain", str(path), "--json", "GET", "/a").stdout)
+    (limit,) = found["limits"]
+
+    assert (limit["concurrency"], limit["rate"], limit["burst"]) == (20, None, None)
+    assert ["RateLimit-Policy", '"at-once";q=20;qu="concurrent-requests"'] in found["response_headers"]
+    assert ["RateLimit", '"at-once";r=19'] in found["response_headers"]
+    assert "20 at once" in run("explain", str(path), "GET", "/a").stdout
+
+
 def test_refused_request_is_explained(config):
     done = run("explain", config, "GET", "/a", "-H", "Host: a", "-H", "Host: b")
 

@@ -89,6 +89,7 @@ ROWS = (
     Row("limits[].key", limited(key=["header:X-Other", "client-ip"]), 429, sent=OTHERS, base=limited()),
     Row("limits[].rate", limited(rate="2/m"), 200, sent=TWICE, base=limited()),
     Row("limits[].burst", limited(burst=7), 200, sent=TWICE, base=limited()),
+    Row("limits[].concurrency", {"limits": [{"name": "one", "key": ["header:X-Auth-Token"], "concurrency": 3}]}, '"one-later";q=3;qu="concurrent-requests"', sees=value("RateLimit-Policy"), base=limited()),
     Row("limits[].max_wait", limited(rate="2/s", burst=1, max_wait="10s"), 200, sent=TWICE, base=limited(rate="2/s", burst=1)),
     Row("limits[].cost", limited(rate="2/m", burst=2, cost=2), 429, sent=TWICE, base=limited(rate="2/m")),
     Row("limits[].cost[].cost", dear(match={"paths": ["/"]}), 429, sent=TWICE, base=TWO),

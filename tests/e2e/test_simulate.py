@@ -75,6 +75,18 @@ def test_those_who_would_wait_are_counted(tmp_path):
     assert (limit["matched"], limit["waited"], limit["refused"]) == (6, 2, 1)
 
 
+def test_limit_on_concurrency_is_passed_over_and_said_so(tmp_path):
+    """The other limits are replayed as if it were not there."""
+    config = tmp_path / "both.yaml"
+    limits = "[{name: few, rate: 1/m, key: client-ip}, {name: at-once, concurrency: 1, key: client-ip}]"
+    config.write_text(f"upstream: {{servers: [http://127.0.0.1:1]}}\nlimits: {limits}\n")
+    found = simulated(str(config), log(tmp_path, "".join(line(number) for number in range(3))))
+
+    assert [limit["name"] for limit in found["limits"]] == ["few"]
+    assert found["limits"][0]["refused"] == 2
+    assert any("at-once is passed over" in note for note in found["notes"])
+
+
 def test_what_is_proposed_refuses_nobody(tmp_path, config):
     """Written into the config, and a little less of it refuses somebody."""
     random.seed(1)

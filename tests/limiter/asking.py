@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.config.addresses import parse_store
 from proxy.config.sections.limits import LimitSettings
+from proxy.limiter.batch import SCRIPT
 from proxy.limiter.dialler import Dialler
+from proxy.limiter.held import HeldSlots
+from proxy.limiter.keeping import Keeping
+from proxy.limiter.records import Names
 from proxy.limiter.redis import RedisStore
 from proxy.policy.decision import Charge
 from proxy.policy.limits import Limit, compile_limits
@@ -40,6 +44,11 @@ def charge(limit: Limit, name: object = "ada") -> Charge:
 
 
 PATIENCE = 1.0  # seconds for a store where the machine's own pauses are not the subject
+
+
+def no_slots() -> Keeping:
+    """For caches of limits on rates."""
+    return Keeping(HeldSlots(), Names("weir"), 1, SCRIPT, lambda *_: None)
 
 
 class Asker:

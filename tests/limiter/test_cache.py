@@ -11,7 +11,7 @@ from proxy.limiter.cache import TermsCache
 from proxy.limiter.outage import Outage, give_back
 from proxy.limiter.outage import decide as decide_without_redis
 from proxy.limiter.records import Names, packer
-from tests.limiter.asking import bucket, charge, limit_of
+from tests.limiter.asking import bucket, charge, limit_of, no_slots
 
 NOW_US = 5_000_000_000
 INTERVAL = 200_000  # of 15/s, at 3 units a microsecond
@@ -20,7 +20,7 @@ ADA = bucket("ada")
 
 def cache_of(rate: str = "15/s", **settings) -> TermsCache:
     terms = limit_of(rate, **settings).terms
-    return TermsCache(terms, Book(terms, Names("weir"), 1000))
+    return TermsCache(terms, Book(terms, Names("weir"), 1000), no_slots())
 
 
 def decide(cache: TermsCache, now_us: int = NOW_US, replicas: int = 1):

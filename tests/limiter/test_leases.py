@@ -16,7 +16,17 @@ from proxy.limiter.cache import TermsCache
 from proxy.limiter.leases import LEASE_SECONDS, LEASE_US
 from proxy.limiter.records import Names
 from proxy.limiter.store import NOBODY
-from tests.limiter.asking import admitted, ask, ask_all, bucket, charge, limit_of, limits_of, store_at
+from tests.limiter.asking import (
+    admitted,
+    ask,
+    ask_all,
+    bucket,
+    charge,
+    limit_of,
+    limits_of,
+    no_slots,
+    store_at,
+)
 from tests.limiter.test_redis import commands
 
 if TYPE_CHECKING:
@@ -134,7 +144,7 @@ def granted(limit, sent_us: int = 0) -> TermsCache:
 
 
 def cache_of(limit) -> TermsCache:
-    return TermsCache(limit.terms, Book(limit.terms, Names("weir"), 100))
+    return TermsCache(limit.terms, Book(limit.terms, Names("weir"), 100), no_slots())
 
 
 def test_lease_ends_when_it_is_spent_or_too_old() -> None:

@@ -238,8 +238,14 @@ def test_full_buckets_are_forgotten_and_no_eviction():
     bench.store.sweep()
     after = bench.store.status()
 
-    assert before == {"kind": "memory", "keys": {"a": 1000}, "evictions": {"a": 0}, "proven": 0}
-    assert after == {"kind": "memory", "keys": {"a": 0}, "evictions": {"a": 0}, "proven": 0}
+    assert before == {
+        "kind": "memory",
+        "keys": {"a": 1000},
+        "in_flight": {},
+        "evictions": {"a": 0},
+        "proven": 0,
+    }
+    assert after == {"kind": "memory", "keys": {"a": 0}, "in_flight": {}, "evictions": {"a": 0}, "proven": 0}
 
 
 def test_old_debt_is_paid_at_the_new_pace():

@@ -17,7 +17,7 @@ from proxy.limiter import scripts
 from proxy.limiter.batch import SCRIPT
 from proxy.limiter.cache import Caches
 from proxy.limiter.records import TAG_CALLS, Names, pack_count, pack_head, shard_of
-from tests.limiter.asking import charge, limit_of, limits_of
+from tests.limiter.asking import charge, limit_of, limits_of, no_slots
 from tests.policy.model import US, Model, as_told
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Script:
 
 
 def operation_of(charges: list[Charge], *, give_back: bool = False) -> Operation:
-    caches = Caches(Names("weir"))
+    caches = Caches(Names("weir"), no_slots())
     return caches.of(charges[0].terms).give_back if give_back else caches.take(charges)
 
 

@@ -339,3 +339,94 @@ async def test_request_that_is_cancelled_while_it_waits_gives_its_token_back():
     await asyncio.gather(again, return_exceptions=True)
     assert not len(limiter.room)
     await limiter.close()
+
+
+# --- limits on concurrency ---
+
+
+AT_ONCE = {"name": "at-once", "key": ["client-ip"], "concurrency": 1}
+
+
+def lingering(error=None):
+    """A service that answers, or fails, when it is let."""
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def app(scope, receive, send):
+        inside.set()
+        await go_on.wait()
+        await answering(error=error)(scope, receive, send)
+
+    return app, inside, go_on
+
+
+async def test_slot_is_held_until_the_service_has_answered():
+    limiter = Limiter([AT_ONCE])
+    app, inside, go_on = lingering()
+    running = asyncio.create_task(status(limiter, app))
+    await inside.wait()
+    messages = await asked(limiter, app)
+    assert messages[0]["status"] == 429
+    assert (b"retry-after", b"1") in messages[0]["headers"]
+    assert b'weir_limit_in_flight{limit="at-once"} 1.0' in scraped(limiter)
+    go_on.set()
+    assert await running == 200
+    assert await status(limiter) == 200
+    assert b'weir_limit_in_flight{limit="at-once"} 0.0' in scraped(limiter)
+
+
+def scraped(limiter):
+    registry = CollectorRegistry()
+    registry.register(limiter.collector)
+    return generate_latest(registry)
+
+
+@pytest.mark.parametrize(
+    "how", ["raises", "is cancelled", "cancelled before it is decided", "while it waits"]
+)
+async def test_slot_comes_back_however_a_request_ends(how):
+    few = {"name": "few", "rate": "1/m", "max_wait": "1m", "key": ["client-ip"]}
+    limiter = Limiter([AT_ONCE, few] if how == "while it waits" else [AT_ONCE])
+    if how == "while it waits":
+        assert await status(limiter) == 200
+    store = None
+    if how == "cancelled before it is decided":
+        store = LateStore()
+        await with_store(limiter, store)
+    app, inside, go_on = lingering(ValueError("broken") if how == "raises" else None)
+    running = asyncio.create_task(asked(limiter, app))
+    if how in ("raises", "is cancelled"):
+        await inside.wait()
+    else:
+        await asyncio.sleep(0.02)
+    assert len(limiter.store.held) == 1
+    if how == "raises":
+        go_on.set()
+    else:
+        running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    if store is not None:
+        store.decide()
+
+    assert not len(limiter.store.held)
+
+
+async def test_route_may_be_limited_to_so_many_at_once():
+    """What the limit of a route refuses holds nothing of the others."""
+    limiter = Limiter([AT_ONCE | {"name": "all", "concurrency": 5}])
+    route = limiter.limit("exports", concurrency=1, key=["client-ip"])
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def app(scope, receive, send):
+        await route.charge(scope)
+        inside.set()
+        await go_on.wait()
+        await answering()(scope, receive, send)
+
+    running = asyncio.create_task(status(limiter, app))
+    await inside.wait()
+    assert await status(limiter, app) == 429
+    assert limiter.store.held.by_limit == {"all": 1, "exports": 1}
+    go_on.set()
+    assert await running == 200
+
+    assert not len(limiter.store.held)

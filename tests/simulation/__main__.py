@@ -1,4 +1,4 @@
-"""python -m tests.simulation [SEEDS] [FIRST] [store|fleet]: many runs on all processors. Tells each seed at which
+"""python -m tests.simulation [SEEDS] [FIRST] [store|fleet|slots]: many runs on all processors. Tells each seed at which
 something broke. Without a third word half of the seeds are runs of stores alone, half of whole replicas.
 """
 
@@ -8,10 +8,15 @@ import sys
 import time
 from multiprocessing import Pool
 
-from tests.simulation import fleet, simulation
+from tests.simulation import fleet, simulation, slots
 from tests.simulation.accounts import BrokenError
 
-LEVELS = {"store": (simulation.run,), "fleet": (fleet.run,), "both": (simulation.run, fleet.run)}
+LEVELS = {
+    "store": (simulation.run,),
+    "fleet": (fleet.run,),
+    "slots": (slots.run,),
+    "both": (simulation.run, fleet.run),
+}
 
 
 def outcome(what: tuple[str, int]) -> str | None:

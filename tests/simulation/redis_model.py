@@ -92,6 +92,11 @@ class Model:
     def buckets(self) -> list[bytes]:
         return [key for key in list(self._data) if self._alive(key) and isinstance(self._data[key], bytes)]
 
+    def holders(self) -> dict[bytes, int]:
+        """Of slots, how many there are for each bucket."""
+        found = {key: self._data[key] for key in list(self._data) if b"/slots:" in key and self._alive(key)}
+        return {key: len(members) for key, members in found.items() if members}
+
     # --- commands ---
 
     def command(self, name: bytes, *words: Any) -> Any:

@@ -268,11 +268,15 @@ def _limits(rate: int, burst: int) -> Limits:
 
 def run(seed: int) -> list[str]:
     """What happened. Raises BrokenError."""
+    return run_as(Simulation, seed)
+
+
+def run_as(kind: type[Simulation], seed: int) -> list[str]:
     global_random.seed(seed)
     loop = MemoryLoop()
     try:
         with crashes("weir.store") as found:
-            simulation = Simulation(seed, loop)
+            simulation = kind(seed, loop)
             loop.run_until_complete(simulation.run())
         if found:
             raise BrokenError(f"seed {seed}: crashed: {found}\n  " + "\n  ".join(simulation.history))

@@ -15,9 +15,10 @@ import pytest
 
 from proxy import settlement, waiting
 from proxy.limiter.book import Book
+from proxy.limiter.keeping import Keeping
 from proxy.net.sweep import Sweeper
 from proxy.telemetry.access_log import AccessLog
-from tests.simulation import fleet, simulation
+from tests.simulation import fleet, simulation, slots
 from tests.simulation.accounts import BrokenError
 from tests.support.weir import ROOT
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SEEDS, AT_ONCE = 500, 25  # of each level
+SLOT_SEEDS = 50
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
@@ -37,6 +39,20 @@ def test_limits_hold_whatever_goes_wrong(first: int) -> None:
 def test_replicas_keep_their_word_whatever_goes_wrong(first: int) -> None:
     for seed in range(first, first + AT_ONCE):
         fleet.run(seed)
+
+
+@pytest.mark.parametrize("first", range(0, SLOT_SEEDS, AT_ONCE))
+def test_slots_hold_whatever_goes_wrong(first: int) -> None:
+    for seed in range(first, first + AT_ONCE):
+        slots.run(seed)
+
+
+def test_simulation_sees_slots_that_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vacation that is lost, and a slot that is never renewed: what it is there to find."""
+    monkeypatch.setattr(Keeping, "renew", lambda *_: None)
+    with pytest.raises(BrokenError, match="are held of"):
+        for seed in range(20):
+            slots.run(seed)
 
 
 @pytest.mark.parametrize("run", [simulation.run, fleet.run])

@@ -21,6 +21,7 @@ LABELS = {
     "weir_outcomes_total": {"outcome"},
     "weir_limit_keys": {"limit", "state"},
     "weir_limit_waiting": {"limit"},
+    "weir_limit_in_flight": {"limit"},
     "weir_limit_waits_total": {"limit"},
     "weir_limit_waited_seconds_total": {"limit"},
     "weir_store_outages_total": set(),
@@ -72,6 +73,7 @@ def metrics():
     metrics.provide_store(SimpleNamespace(is_up=False))
     room = {"per-user": 2}
     metrics.provide_room(SimpleNamespace(waiting=room, waits=room, seconds=room))
+    metrics.provide_slots(lambda: {"per-user": 3})
     metrics.provide_access_log(lambda: 7)
     metrics.provide_certificates(lambda: {"listen.tls.cert": 1.9e9})
     metrics.certificate_failures["listen.tls"] = 1

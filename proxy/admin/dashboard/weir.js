@@ -177,7 +177,7 @@ function changeLimit(row, limit) {
   put(badge, limit.mode === "shadow" ? "shadow" : "")
   badge.hidden = limit.mode !== "shadow"
   put(match, limit.match || limit.key.join(", "))
-  put(terms.firstElementChild, limit.rate ?? "")
+  put(terms.firstElementChild, limit.concurrency ? `${count(limit.concurrency)} at once` : limit.rate ?? "")
   put(terms.lastElementChild, limit.burst ? `burst ${count(limit.burst)}` : "")
   const parts = [admitted, refused, shadow].map((part) => part ?? 0)
   const all = parts.reduce((sum, part) => sum + part, 0)

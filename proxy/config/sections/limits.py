@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from proxy.config import checks, limit_checks
 from proxy.config.kinds import (
@@ -57,7 +57,11 @@ class UnprovenSettings(Section):
 
 
 class LimitSettings(Section):
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["rate"]}, {"required": ["concurrency"]}]}
+    )
     fits = (
+        limit_checks.counted,
         limit_checks.cost,
         limit_checks.lease,
         limit_checks.max_wait,
@@ -77,8 +81,17 @@ class LimitSettings(Section):
     when_absent: Literal["share", "skip"] = setting(
         "Requests that carry nothing of `key`: share one bucket for all of them, or are not counted.", "share"
     )
-    rate: Rated = setting("Requests in a second, minute, hour or day: 15/s, 90/m, 1000/h, 5000/d.")
-    burst: Count = setting("Most requests at once.", count_of_rate, says="the count of `rate`")
+    concurrency: Count | None = setting(
+        "Most requests under way at once, in place of a rate; a tunnel or stream counts while it lasts.", None
+    )
+    rate: Rated | None = setting(
+        "Requests in a second, minute, hour or day: 15/s, 90/m, 1000/h, 5000/d; required without"
+        " concurrency.",
+        None,
+    )
+    burst: Count | None = setting(
+        "Most requests at once that a rate lets pass.", count_of_rate, says="the count of `rate`"
+    )
     max_wait: Span = setting(
         "How long a request may wait for its token, in order of arrival, before it is refused; 1m at most.",
         "0s",

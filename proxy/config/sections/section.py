@@ -34,9 +34,11 @@ def setting(help_: str, default: object = ..., *, says: str = "", restart: bool 
     return Field(default, description=help_, validate_default=True, json_schema_extra=extra)
 
 
-def count_of_rate(so_far: dict[str, Any]) -> int | Unknown:
-    """The default of a burst."""
-    rate = so_far.get("rate")
+def count_of_rate(so_far: dict[str, Any]) -> int | Unknown | None:
+    """The default of a burst; without a rate there is none."""
+    rate = so_far.get("rate", UNKNOWN)
+    if rate is None:
+        return None
     return rate.count if isinstance(rate, Rate) else UNKNOWN  # a wrong rate is a mistake of its own
 
 

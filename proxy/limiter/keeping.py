@@ -1,0 +1,219 @@
+"""Slots in Redis: held there from the decision on, renewed as long as their requests last, then vacated.
+
+Every beat tells Redis of those that it has not been told of for `RENEW_US`, so whatever it has lost is true
+again then. A replica that dies tells nothing, and its slots come back by themselves (slots.lua). What could
+not be told is owed until Redis has forgotten it. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from proxy.limiter.records import (
+    CHARGE_BYTES,
+    RENEW,
+    SLOT_LIFE_US,
+    VACATE,
+    pack_count,
+    pack_head,
+    pack_holder,
+    pack_operation,
+    shard_of,
+)
+from proxy.limiter.replies import numbers
+from proxy.limiter.scripts import key_prefix
+from proxy.limiter.trouble import TroubleError, reply_trouble
+from proxy.policy.decision import Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from proxy.limiter.held import HeldSlots
+    from proxy.limiter.link import Link
+    from proxy.limiter.operations import Operation
+    from proxy.limiter.outage import Outage
+    from proxy.limiter.records import Names
+    from proxy.limiter.scripts import Script
+    from proxy.policy.decision import Charge
+    from proxy.policy.slots import Slot
+
+RENEW_US: Final = SLOT_LIFE_US // 4  # two beats may fail, and another be late
+ROUND_SLOTS: Final = 256  # told in one call: half a millisecond of Redis's time
+AGAIN: Final = 1  # `told_us` of a slot that Redis may know, and is to be told of with the next beat
+
+Word = tuple[int, "Slot"]  # what is told of it: RENEW or VACATE
+
+
+class TellSlot(Protocol):
+    def __call__(self, operation: Operation, charges: Sequence[Charge]) -> None:
+        """Puts it into this tick's batch, or at once says that it cannot be told."""
+
+
+class Keeping:
+    """`process` tells replicas apart, and is no secret; `script` is the one of take.lua."""
+
+    def __init__(self, held: HeldSlots, names: Names, process: int, script: Script, tell: TellSlot) -> None:
+        self.held = held
+        self.script = script
+        self._names = names
+        self._process = process
+        self._tell = tell
+        self._owed: dict[Slot, int] = {}  # vacated, which Redis may not know: since when, oldest first
+
+    def holder(self, slot: Slot) -> bytes:
+        return pack_holder(self._process, slot.number)
+
+    def key(self, charge: Charge) -> bytes:
+        """The name of its bucket, packed for a call."""
+        return key_prefix(self._names.slots(charge.terms.name, shard_of(charge.key), charge.key), 0)
+
+    # --- what becomes of a slot ---
+
+    def granted(self, slot: Slot, sent_us: int) -> None:
+        """By Redis, which was asked then."""
+        slot.told_us = sent_us
+        self.held.hold(slot)
+
+    def vacate(self, slots: Sequence[Slot]) -> None:
+        """What was decided without Redis, which has not been told of it, it need not hear of."""
+        for slot in slots:
+            if self.held.let_go(slot) and slot.told_us:
+                self._tell(Telltale(self, VACATE, slot), [slot.charge])
+
+    def owe(self, slot: Slot, now_us: int) -> None:
+        """It is held no more, and Redis may take it for held."""
+        self._owed[slot] = now_us
+        for oldest, since_us in list(self._owed.items()):
+            if now_us - since_us <= SLOT_LIFE_US:
+                break
+            del self._owed[oldest]
+
+    # --- what Redis is told ---
+
+    def renew(self, link: Link) -> None:
+        """With every beat of a link, what its server has not been told of for long."""
+        now_us = int(link.now() * 1e6)
+        for kind, slot in self._due(link, now_us - RENEW_US):
+            slot.told_us = now_us
+            self._tell(Telltale(self, kind, slot), [slot.charge])
+
+    async def tell_all(self, link: Link) -> None:
+        """When a link opens. On return the last round is on its way. Raises TroubleError."""
+        since_us = int(link.now() * 1e6)
+        due = self._due(link, since_us)
+        while len(due) > ROUND_SLOTS:
+            for part in _rounds(link, due):
+                _judge(await link.ask(_Report(self, part, link.deadline()).data), link)
+            due = self._due(link, since_us)
+        for part in _rounds(link, due):
+            link.post(_Report(self, part, link.deadline()))
+
+    async def leave(self, link: Link) -> None:
+        """This process ends: nothing is held any more. Raises TroubleError."""
+        now_us = int(link.now() * 1e6)
+        for slot in list(self.held.slots):
+            if shard_of(slot.charge.key) in link.shards and self.held.let_go(slot):
+                self.owe(slot, now_us)
+        for part in _rounds(link, self._due(link, now_us)):
+            _judge(await link.ask(_Report(self, part, link.deadline()).data), link)
+
+    def doubt_all(self) -> None:
+        """Another server is asked from now on."""
+        for slot in self.held.slots:
+            slot.told_us = AGAIN
+
+    def _due(self, link: Link, told_before_us: int) -> list[Word]:
+        """Of slots that the link leads to, what was told before that moment, or never."""
+        shards = frozenset(link.shards)
+        due = [
+            (RENEW, slot)
+            for slot in self.held.slots
+            if slot.told_us < told_before_us and shard_of(slot.charge.key) in shards
+        ]
+        for slot in [slot for slot in self._owed if shard_of(slot.charge.key) in shards]:
+            del self._owed[slot]
+            due.append((VACATE, slot))
+        return due
+
+
+class Telltale:
+    """Of one slot, for nobody who waits."""
+
+    __slots__ = ("_keeping", "_kind", "_slot", "record", "width")
+
+    def __init__(self, keeping: Keeping, kind: int, slot: Slot) -> None:
+        self._keeping = keeping
+        self._kind = kind
+        self._slot = slot
+        self.width = 1
+        self.record = _record(kind, keeping.holder(slot))
+
+    def keys(self, charges: Sequence[Charge]) -> list[bytes]:
+        return [self._keeping.key(charge) for charge in charges]
+
+    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:  # noqa: ARG002 - there is nothing to decide
+        return Decision(True, [])  # noqa: FBT003 - is_admitted
+
+    def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:  # noqa: ARG002 - the same
+        if self._kind == VACATE:
+            self._keeping.owe(self._slot, outage.now_us)
+        else:
+            self._slot.told_us = AGAIN
+        return None
+
+
+class _Report:
+    """Some slots, told of when they are sent."""
+
+    can_wait = False
+
+    def __init__(self, keeping: Keeping, words: Sequence[Word], deadline: float) -> None:
+        self.deadline = deadline
+        self._keeping = keeping
+        self._words = words
+        self._link: Link = None  # type: ignore[assignment]  # set when it is sent
+
+    def data(self, link: Link) -> bytes:
+        self._link = link
+        keeping = self._keeping
+        now_us = int(link.now() * 1e6)
+        keys, plan = [], [pack_head(link.clock.server_us(int(self.deadline * 1e6)), 0, 0, 0)]
+        for kind, slot in self._words:
+            slot.told_us = now_us
+            keys.append(keeping.key(slot.charge))
+            plan.append(pack_count(1) + _record(kind, keeping.holder(slot)))
+        return keeping.script.full_call(keys, b"".join(plan))
+
+    def replied(self, reply: Any) -> None:
+        try:
+            _judge(reply, self._link)
+        except TroubleError as trouble:
+            self._link.fail(trouble)
+
+    def failed(self) -> None:
+        """The link is down again: whoever opens it next tells all."""
+
+
+def _record(kind: int, holder: bytes) -> bytes:
+    """As long as that of a charge, since scripts read one there."""
+    return pack_operation(kind, 1) + holder.ljust(CHARGE_BYTES, b"\0")
+
+
+def _rounds(link: Link, words: Sequence[Word]) -> Iterator[list[Word]]:
+    """In a cluster, a call holds buckets of one shard only."""
+    by_place: dict[int, list[Word]] = {}
+    for word in words:
+        by_place.setdefault(word[1].charge.key[0] & link.mask, []).append(word)
+    for part in by_place.values():
+        for start in range(0, len(part), ROUND_SLOTS):
+            yield part[start : start + ROUND_SLOTS]
+
+
+def _judge(reply: Any, link: Link) -> None:
+    """Raises TroubleError if the server was not told."""
+    if isinstance(reply, Exception):
+        raise reply_trouble(reply, link.name)
+    if type(reply) is list and len(reply) == 1:
+        raise TroubleError("timeout", f"store.url: {link.name} is told too slowly")
+    if type(reply) is list:
+        numbers(reply, len(reply), link.name)

@@ -1,0 +1,54 @@
+"""Slots of limits on concurrency: a request that is admitted holds one until it ends.
+
+Each comes back exactly once, however the request ends: whoever takes it from the decision gives it back to
+the store. Knows nothing of how slots are kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.policy.decision import Verdict
+
+if TYPE_CHECKING:
+    from proxy.policy.decision import Charge, Decision
+
+
+class Slot:
+    """One that is held."""
+
+    __slots__ = ("charge", "number", "told_us")
+
+    def __init__(self, charge: Charge, number: int) -> None:
+        self.charge = charge
+        self.number = number  # tells requests of a process apart
+        self.told_us = 0  # when the store was told of it last; 0 if it is to be told
+
+    def __repr__(self) -> str:
+        return f"Slot({self.charge.terms.name}, {self.number})"
+
+
+class SlotVerdict(Verdict):
+    """Its debt is how many requests are under way, with this one if it holds a slot."""
+
+    __slots__ = ("_is_known", "slot")
+
+    def __init__(self, charge: Charge, under_way: int, *, fits: bool, is_known: bool = True) -> None:
+        super().__init__(charge, fits, under_way)
+        self.slot: Slot | None = None
+        self._is_known = is_known
+
+    @property
+    def is_known(self) -> bool:
+        """Else it was decided without asking how many there are."""
+        return self._is_known
+
+
+def slots_of(decision: Decision) -> list[Slot]:
+    """Those that its request holds; from now on it does not."""
+    found = []
+    for verdict in decision.verdicts:
+        if isinstance(verdict, SlotVerdict) and verdict.slot is not None:
+            found.append(verdict.slot)
+            verdict.slot = None
+    return found
