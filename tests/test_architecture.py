@@ -63,6 +63,20 @@ def test_pages_that_the_code_names_are_there(path):
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=short)
+def test_modules_that_the_code_points_to_are_there(path):
+    """`floor.module`, if it is no setting."""
+    pointed = re.findall(r"`([a-z_]+)\.([a-z_0-9]+)`", path.read_text())
+    settings = (ROOT / "docs/configuration.md").read_text()
+    floors = [(floor, module) for floor, module in pointed if (ROOT / "proxy" / floor).is_dir()]
+
+    assert [
+        f"{floor}.{module}"
+        for floor, module in floors
+        if not (ROOT / f"proxy/{floor}/{module}.py").exists() and f"{floor}.{module}" not in settings
+    ] == []
+
+
 def test_docstrings_are_sentences():
     """They begin with a capital, or with a name as it is written, and end with a stop."""
     odd = []

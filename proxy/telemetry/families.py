@@ -100,7 +100,7 @@ FAMILIES: Final = (
     Family(
         "weir_refused_heads_total",
         COUNTER,
-        "Requests refused at the door: nothing of them was forwarded.",
+        "Requests refused for their own bytes; the beginning of a body that grew too large may have gone on.",
         ("reason",),
         lambda metrics: _texts(metrics.refused_heads),
     ),

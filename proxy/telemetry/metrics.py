@@ -69,7 +69,7 @@ STORE_SECONDS = (
 )  # its timeout: 0.05
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
-# Reasons for which a request is refused before anything of it is looked at: `lane.refuse_head`.
+# Reasons that lie in the bytes of a request: they are counted apart, by the table of faults.
 DOOR_REASONS: Final = frozenset(
     fault.reason for fault in faults.FAULTS.values() if fault.counted == faults.HEADS
 )
