@@ -15,5 +15,3 @@ export PYTHONSAFEPATH=1  # the current folder, and that of the tests, would put 
     tests/e2e/test_tunnel.py tests/e2e/test_workers.py \
     tests/e2e/test_lifecycle.py tests/e2e/test_plain_and_tls.py tests/e2e/test_probes.py tests/e2e/test_refused_uploads.py tests/e2e/test_timeouts.py \
     tests/e2e/test_tls_hostile.py tests/admin/test_bounds.py tests/limiter/test_neighbours.py || sh tests/alone.sh $? .venv/compiled/bin/python --import-mode=append
-# And what an exchange costs in this build: benchmarks/guard.py.
-.venv/compiled/bin/python -c 'import runpy, sys; sys.path.append("."); runpy.run_module("benchmarks.guard", run_name="__main__")'
