@@ -202,7 +202,6 @@ MISTAKES = [
     ("limits: [{name: a, concurrency: 2, on_upstream_429: drain}]", "1:53: limits[0].on_upstream_429: does not go with concurrency: there are no tokens to take away"),
     ("limits: [{name: a, concurrency: 2, on_upstream_401: address}]", "1:53: limits[0].on_upstream_401: does not go with concurrency: there are no tokens to move"),
     ("limits: [{name: a, concurrency: 2, unproven: {rate: 9/s}}]", "1:46: limits[0].unproven: does not go with concurrency: it is a rate; write a limit by client-ip for those who are new"),
-    ("listen: [{address: '127.0.0.1:8081', mode: decide}]\nlimits: [{name: a, concurrency: 2}]", "2:33: limits[0].concurrency: a listener has mode: decide, which does not see when a request ends: limit a rate there, or forward the requests"),
     ("limits: [{name: a, rate: 1/s, max_wait: 2}]", "1:41: limits[0].max_wait: 2 needs a unit: write 2ms, 2s, 2m or 2h"),
     ("limits: [{name: a, rate: 1/s, max_wait: 2m}]", "1:41: limits[0].max_wait: 2m is more than the 1m that is possible"),
     ("limits: [{name: a, rate: 1/s, max_wiat: 2s}]", "1:31: limits[0].max_wiat: unknown setting; did you mean max_wait?"),
@@ -264,6 +263,16 @@ def test_mistake_is_told_with_its_place_and_remedy(text, line):
     whole = text if "upstream: {" in text or text in ("- a", "hello") else f"{text}\n{SERVERS}\n"
 
     assert mistakes(whole) == [f"weir.yaml:{line}"]
+
+
+def test_listener_that_decides_and_a_limit_on_concurrency_do_not_go_together():
+    decides = "listen: [{address: '127.0.0.1:8081', mode: decide}]"
+    why = "a listener has mode: decide, which does not see when a request ends"
+
+    assert mistakes(f"{decides}\nlimits: [{{name: a, concurrency: 2}}]\n{SERVERS}\n") == [
+        f"weir.yaml:2:33: limits[0].concurrency: {why}: limit a rate there, or forward the requests"
+    ]
+    assert good(f"{decides}\nlimits: [{{name: a, rate: 2/s}}]")
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file():
