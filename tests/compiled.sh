@@ -8,7 +8,7 @@ sh tests/support/compiled.sh "$1" .venv/compiled
 unset PYTHONPATH
 export PYTHONSAFEPATH=1  # the current folder, and that of the tests, would put the source before it
 .venv/compiled/bin/python -m pytest -n "${JOBS:-6}" --dist worksteal --cache-clear --import-mode=append \
-    tests/clients tests/http1 tests/policy tests/contract tests/telemetry \
+    tests/clients tests/http1 tests/policy tests/contract tests/telemetry tests/limiter/test_memory.py \
     tests/e2e/test_admin.py tests/e2e/test_contract.py tests/e2e/test_cost_304.py tests/e2e/test_descriptors.py tests/e2e/test_door.py tests/e2e/test_etags.py tests/e2e/test_failures*.py \
     tests/e2e/test_forwarding_*.py tests/e2e/test_limits.py tests/e2e/test_limits_keys.py \
     tests/e2e/test_proxy_protocol.py tests/e2e/test_redaction.py tests/e2e/test_reload.py tests/e2e/test_servers.py tests/e2e/test_store.py tests/e2e/test_tls.py tests/e2e/test_tls_upstream.py \

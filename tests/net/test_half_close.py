@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from proxy.config.loader import loads
 from tests.support.messages import answer, chunked, get, post
 from tests.support.origin import answering
 from tests.support.patience import until
@@ -46,6 +47,21 @@ async def test_half_closed_client_is_answered(start_bench, start_origin, connect
     assert [told.body for told in answers] == bodies
     assert (await wire.rest(within=1), wire.end) == (b"", CLEAN)
     assert bench.ledger.outcomes == ["served"] * len(bodies)
+
+
+async def test_half_closed_client_has_left_where_that_is_set(start_bench, start_origin, connect):
+    """`half_close: abort`, which a config must say: the service's work is broken off at once."""
+    assert loads("upstream: {servers: ['http://127.0.0.1:1']}", "", {}).downstream.half_close == "answer"
+    origin = await start_origin(answering(slow))
+    bench = await start_bench(origin, downstream={"half_close": "abort"})
+    wire = await connect(bench)
+    await wire.send(get())
+    visit = await origin.visit()
+    wire.finish_sending()
+
+    assert (await wire.rest(within=1), wire.end) == (b"", CLEAN)
+    assert bench.ledger.outcomes == ["abandoned"]
+    await visit.left()
 
 
 @pytest.mark.parametrize(
