@@ -37,7 +37,7 @@ def _why_never(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
     allowed = set(contract.allow_methods)
     if allowed and not contract.path_methods and match.methods and allowed.isdisjoint(match.methods):
         yield ("match", "methods"), "contract.allow_methods refuses its methods before"
-    if contract.known_paths and match.paths and not _meet(match.paths, contract.known_paths):
+    if contract.known_paths and match.paths and not meet(match.paths, contract.known_paths):
         yield ("match", "paths"), "no path of contract.known_paths fits, and others are refused before"
     if set(map(str, exempt.cidrs)) >= _EVERYBODY:
         yield ("exempt", "cidrs"), "every address is exempt"
@@ -54,14 +54,14 @@ def _why_never(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
 def _idle_exemptions(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
     matched, known = limit.match.paths, settings.contract.known_paths
     for at, path in enumerate(limit.exempt.paths):
-        if matched and not _meet((path,), matched):
+        if matched and not meet((path,), matched):
             yield ("paths", at), f"{path} fits none of match.paths"
-        elif known and not _meet((path,), known):
+        elif known and not meet((path,), known):
             yield ("paths", at), f"{path} fits none of contract.known_paths"
     asked = _folded(limit.match.headers)
     for name, glob in limit.exempt.headers.items():
         others = asked.get(name.lower(), ())
-        if others and not _meet((glob,), others, values_overlap):
+        if others and not meet((glob,), others, values_overlap):
             yield ("headers", name), f"match.headers asks for another value of {name}"
 
 
@@ -69,7 +69,7 @@ def _folded(headers: dict[str, str]) -> dict[str, tuple[str, ...]]:
     return {name.lower(): (glob,) for name, glob in headers.items()}
 
 
-def _meet(
+def meet(
     some: Sequence[str], others: Sequence[str], overlap: Callable[[str, str], bool] = paths_overlap
 ) -> bool:
     """Any of these globs has anything in common with any of those, or there are too many to tell."""

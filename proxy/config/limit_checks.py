@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.config.settings import Settings
     from proxy.config.units import Rate
 
-LIMITS_MAX = 32  # each limit that matches costs a bucket and a field's member in every response
+MET_MAX = 32  # limits that one request may meet: each costs a bucket and a field's member in every response
 EXACT_MAX = 2**53  # integers that a double holds without loss: Redis counts buckets in doubles
 
 
@@ -206,7 +206,5 @@ def _known_plans(name: str, by_name: Iterable[str]) -> str:
 
 
 def limit_names(limits: Sequence[LimitSettings]) -> Iterator[AddressValue]:
-    if len(limits) > LIMITS_MAX:
-        yield (), f"holds {len(limits)} limits, at most {LIMITS_MAX} are possible"
     for place, message in repeated((ask(each, "name") for each in limits), "the name"):
         yield (*place, "name"), message

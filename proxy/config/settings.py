@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from proxy.config import checks, limit_checks
+from proxy.config import checks, crowding, limit_checks
 from proxy.config.kinds import (
     Access,
     Collector,
@@ -91,6 +91,7 @@ class Settings(Section):
         *checks.WHOLE,
         limit_checks.plans_of_limits,
         limit_checks.slots_that_nobody_gives_back,
+        crowding.met_together,
     )
 
     listen: Annotated[tuple[Listen, ...], BeforeValidator(wrapped), Field(min_length=1)] = setting(

@@ -35,10 +35,22 @@ def paths_pattern(globs: Iterable[str], *, wide: bool = False) -> re.Pattern[byt
     return re.compile(rb"(?:%b)(?:\.[^/]*)?/?" % b"|".join(sources) if wide else b"|".join(sources))
 
 
+def stem(glob: str, *, wide: bool = False) -> bytes:
+    """The whole segments before the first wildcard: every path that the glob matches begins with them."""
+    segments = (folded(glob.encode()) if wide else glob.encode()).split(b"/")[1:]
+    first_wild = next((at for at, segment in enumerate(segments) if b"*" in segment), len(segments))
+    return b"".join([b"/" + segment for segment in segments[:first_wild] if segment])
+
+
 def value_pattern(glob: str, *, wide: bool = False) -> re.Pattern[bytes]:
     """Matches, by `fullmatch`, a value."""
+    return re.compile(_wild_source(literal(glob, wide=wide), rb"[\s\S]"))
+
+
+def literal(glob: str, *, wide: bool = False) -> bytes:
+    """As which it is compared; without a `*`, the one value that it matches."""
     text = glob.encode()
-    return re.compile(_wild_source(b" ".join(folded(text).split()) if wide else text, rb"[\s\S]"))
+    return b" ".join(folded(text).split()) if wide else text
 
 
 def _variants(glob: bytes) -> Iterable[tuple[bytes, ...]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.clients.networks import Networks
 from proxy.http1.path import folded
-from proxy.policy.globs import paths_pattern, value_pattern
+from proxy.policy.globs import literal, paths_pattern, stem, value_pattern
 from proxy.policy.readings import host_of
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from proxy.http1.head import RequestHead
 
 _HOST = b"host"
+# Members of a list that are looked at: who sends more does so for the work that it makes.
+MEMBERS_MAX: Final = 64
 
 # Why a limit does not match.
 METHOD: Final = "method"
@@ -30,23 +32,40 @@ HEADER: Final = "header"
 
 
 class Matcher:
-    __slots__ = ("_headers", "_is_exact", "_methods", "_paths", "is_of_section", "is_universal")
+    __slots__ = (
+        "_headers",
+        "_paths",
+        "_pattern",
+        "is_exact",
+        "is_of_section",
+        "is_universal",
+        "literals",
+        "methods",
+        "stems",
+    )
 
     def __init__(self, settings: MatchSettings) -> None:
         wide = not settings.exact
-        self._is_exact = settings.exact
-        self._methods = frozenset(method.encode() for method in settings.methods)
-        self._paths = paths_pattern(settings.paths, wide=wide) if settings.paths else None
-        self._headers = [_header_pattern(name, glob, wide=wide) for name, glob in settings.headers.items()]
+        headers = [_header_glob(name, glob, wide=wide) for name, glob in settings.headers.items()]
+        self.is_exact = settings.exact
+        self.methods = frozenset(method.encode() for method in settings.methods)
+        self._paths = settings.paths
+        self._pattern: re.Pattern[bytes] | None = None  # of the paths: made when it is first asked for
+        self._headers = [(field, value_pattern(glob, wide=wide)) for field, glob in headers]
+        # What every request has that it holds for, where that can be looked up (policy.index): the beginning
+        # of its path, one of `stems`, unless some path begins with a wildcard; and all `literals`, by field.
+        stems = [stem(glob, wide=wide) for glob in settings.paths]
+        self.stems = stems if all(stems) else []
+        self.literals = {field: literal(glob, wide=wide) for field, glob in headers if "*" not in glob}
         # Whether it holds depends on the header fields alone ...
         self.is_of_section = not (settings.methods or settings.paths)
         # ... or on nothing at all.
         self.is_universal = self.is_of_section and not settings.headers
 
     def holds(self, head: RequestHead) -> bool:
-        if self._methods and head.method not in self._methods:
+        if self.methods and head.method not in self.methods:
             return False
-        if self._paths is not None and not self._has_path(head, self._paths):
+        if self._paths and not self._has_path(head):
             return False
         for name, pattern in self._headers:
             value = head.fields.get(name)
@@ -56,25 +75,37 @@ class Matcher:
 
     def misfit(self, head: RequestHead) -> str | None:
         """Why it does not hold: for people who ask. `holds` says the same, faster."""
-        if self._methods and head.method not in self._methods:
+        if self.methods and head.method not in self.methods:
             return METHOD
-        if self._paths is not None and not self._has_path(head, self._paths):
+        if self._paths and not self._has_path(head):
             return PATH
         return None if self.holds(head) else HEADER
 
-    def _has_path(self, head: RequestHead, pattern: re.Pattern[bytes]) -> bool:
-        paths = head.paths if self._is_exact else head.folded_paths
+    def _has_path(self, head: RequestHead) -> bool:
+        pattern = self._pattern
+        if pattern is None:  # a large config would take long to load, and few of its limits are ever met
+            pattern = self._pattern = paths_pattern(self._paths, wide=not self.is_exact)
+        paths = head.paths if self.is_exact else head.folded_paths
         if len(paths) == 1:
             return pattern.fullmatch(paths[0]) is not None
         return any(pattern.fullmatch(path) for path in paths)
 
     def _has_value(self, name: bytes, value: bytes, pattern: re.Pattern[bytes]) -> bool:
-        """As a whole or, of a list or a field that was sent twice, in one of its members."""
-        if not self._is_exact:
-            value = folded(b" ".join((host_of(value) if name == _HOST else value).split()))
-        if pattern.fullmatch(value):
-            return True
-        return b"," in value and any(pattern.fullmatch(member.strip()) for member in value.split(b","))
+        texts = texts_of(name, value, is_exact=self.is_exact)
+        return texts is None or any(pattern.fullmatch(text) for text in texts)
+
+
+def texts_of(field: bytes, value: bytes, *, is_exact: bool) -> list[bytes] | None:
+    """As which a value may be read: as a whole and, of a list or a field that was sent twice, each member.
+
+    None if there are too many: then it fits every glob.
+    """
+    if not is_exact:
+        value = folded(b" ".join((host_of(value) if field == _HOST else value).split()))
+    if b"," not in value:
+        return [value]
+    members = value.split(b",", MEMBERS_MAX)
+    return [value, *[member.strip() for member in members]] if len(members) <= MEMBERS_MAX else None
 
 
 class Exemption:
@@ -85,7 +116,9 @@ class Exemption:
     def __init__(self, settings: Exempt) -> None:
         self._networks = Networks(settings.cidrs)
         self._paths = paths_pattern(settings.paths) if settings.paths else None
-        self._headers = [_header_pattern(name, glob) for name, glob in settings.headers.items()]
+        self._headers = [
+            (name.lower().encode(), value_pattern(glob)) for name, glob in settings.headers.items()
+        ]
         self.is_of_section = not settings.paths
         self.is_never = not (settings.cidrs or settings.paths or settings.headers)
 
@@ -97,10 +130,10 @@ class Exemption:
         return any(_is_all(head, name, pattern) for name, pattern in self._headers)
 
 
-def _header_pattern(name: str, glob: str, *, wide: bool = False) -> tuple[bytes, re.Pattern[bytes]]:
+def _header_glob(name: str, glob: str, *, wide: bool = False) -> tuple[bytes, str]:
+    """The field, and its glob as it is compared."""
     field = name.lower().encode()
-    text = host_of(glob.encode()).decode() if wide and field == _HOST else glob
-    return field, value_pattern(text, wide=wide)
+    return field, host_of(glob.encode()).decode() if wide and field == _HOST else glob
 
 
 def lets_through(pattern: re.Pattern[bytes], paths: tuple[bytes, ...]) -> bool:

@@ -228,7 +228,7 @@ MISTAKES = [
     ("plans: [{name: a, rate: 9/s, keys_file: no-such-file}]", "1:41: plans[0].keys_file: no-such-file: no such file"),
     ("limits: [{name: a, rate: 999983/d}]", "1:26: limits[0].rate: 999983/d with a burst of 999983 cannot be counted exactly: use a rounder rate"),
     ("limits: [{name: a, rate: 1/s}, {name: a, rate: 2/s}]", "1:39: limits[1].name: the name a is there twice"),
-    ("limits: [" + ", ".join(f"{{name: l{n}, rate: 1/s}}" for n in range(33)) + "]", "1:9: limits: holds 33 limits, at most 32 are possible"),
+    ("limits: [" + ", ".join(f"{{name: l{n}, rate: 1/s}}" for n in range(33)) + "]", "1:9: limits: one request may meet 33 of these limits, such as l0, l1, l2, and 32 are possible: tell their `match` further apart"),
     ("admin: {listen: 0.0.0.0:9901}", "1:1: admin.token: is required, since 0.0.0.0:9901 can be reached from other machines"),
     ("admin: {listen: 0.0.0.0:8080, token: t}", "1:17: admin.listen: 0.0.0.0:8080 is taken by listen"),
     ("admin: {probes: 0.0.0.0:8080}", "1:17: admin.probes: 0.0.0.0:8080 is taken by listen"),

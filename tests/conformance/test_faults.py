@@ -44,6 +44,14 @@ def door(data: bytes, **more) -> Way:
     return Way(sent=data, **more)
 
 
+def tenants(count):
+    """Each has a limit of its own, by a field."""
+    names = map(str, range(count))
+    return {
+        "limits": [{"name": name, "rate": "9/s", "match": {"headers": {"X-Tenant": name}}} for name in names]
+    }
+
+
 def decide(forwarded):
     return {"listen": [{"address": "127.0.0.1:0", "mode": "decide"}], "forwarded": forwarded}
 
@@ -64,6 +72,7 @@ WAYS = {
     "too_many_headers": door(get(*["X: a"] * 101)),
     "unknown_expectation": door(get("Expect: a")),
     "unclear_credential": door(get("X-Auth-Token: a, b"), changes=limit()),
+    "unclear_request": door(get("X-Tenant: " + ",".join(map(str, range(40)))), changes=tenants(40)),
     "repeated_credential": door(get("X-Auth-Token: a", "X-Auth-Token: b"), changes=limit()),
     "strange_front": door(get(), changes=decide({"trust": ["10.0.0.1"]})),
     "bad_front": door(get("X-Original-URI: /"), changes=decide({"trust": ["127.0.0.1"]})),
