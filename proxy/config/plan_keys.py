@@ -69,7 +69,14 @@ class PlanKeys:
 
     def bits_of(self, text: bytes) -> int:
         """The plans that name this value."""
-        return self._by_digest.get(sha256(text).digest()[:KNOWN_BYTES], 0)
+        return self.bits_of_digest(sha256(text).digest())
+
+    def bits_of_digest(self, digest: bytes) -> int:
+        return self._by_digest.get(digest[:KNOWN_BYTES], 0)
+
+    def bit_named(self, name: str) -> int:
+        """Of a plan; 0 if there is none of this name."""
+        return self._named[name][0] if name in self._named else 0
 
     def __len__(self) -> int:
         return len(self._by_digest)

@@ -93,7 +93,8 @@ class Limit:
         self.match = Matcher(settings.match)
         self.exemption = Exemption(settings.exempt)
 
-        self.enforced = 0 if self.is_shadow else round(settings.enforce * KEYS_OF_ALL)  # of them
+        # Of them, by a key's seventh and eighth byte: the last that logs tell (`weir simulate`).
+        self.enforced = 0 if self.is_shadow else round(settings.enforce * KEYS_OF_ALL)
         self._costs = _costs(settings)
         named = [plans.named(name) for name in settings.plans] if plans is not None else []
         self._plans = [(bit, number) for number, (bit, _) in enumerate(named)]
@@ -161,7 +162,7 @@ class Limit:
                     break
         if self.enforced == KEYS_OF_ALL:
             return of_cost[0]
-        return of_cost[(key[-2] << 8 | key[-1]) >= self.enforced]
+        return of_cost[(key[6] << 8 | key[7]) >= self.enforced]
 
     def usual_terms(self, plans: int) -> Terms:
         """Of a request that costs what most do."""
@@ -276,7 +277,7 @@ class Limits:
     def _terms(self, limit: Limit, head: RequestHead, client: str, key: bytes) -> Terms:
         halves = limit.halves
         if halves is not None:
-            return halves[(key[-2] << 8 | key[-1]) >= limit.enforced]
+            return halves[(key[6] << 8 | key[7]) >= limit.enforced]
         plans = 0
         if limit.has_plans:
             known = self._plans_known.get(key)

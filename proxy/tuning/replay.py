@@ -10,10 +10,12 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from proxy.limiter.memory import MemoryStore
+from proxy.limiter.store import obey
 from proxy.policy.decision import spared
 from proxy.policy.upstream_429 import emptied
+from proxy.policy.vouching import UNAUTHORIZED, heard, with_newcomers
 from proxy.tuning.arrivals import ArrivalTimes
-from proxy.tuning.charging import GIVES_BACK, Answered
+from proxy.tuning.charging import Answered
 from proxy.tuning.load import Load
 from proxy.tuning.tally import Tally
 
@@ -36,6 +38,8 @@ class Replay:
         self._began_us: int | None = None  # since 1970
         self._store = MemoryStore(lambda: self.now_us, max_keys)
         self._store.configure(limits)
+        self._limits = limits
+        self._vouches = limits.vouches
         self.tallies = {limit: Tally(limit, ArrivalTimes(), Load()) for limit in limits}
         self._answers: list[tuple[int, int, Answered, Decision]] = []  # those that do something, by time
         self._sweep_at = SWEEP_US
@@ -43,7 +47,6 @@ class Replay:
 
     def play(self, requests: Iterable[tuple[int, Due | Answered]]) -> None:
         """In their order."""
-        take, tallies = self._store.take, self.tallies
         for at, charged in requests:
             if self._began_us is None:
                 self._began_us = at
@@ -52,27 +55,32 @@ class Replay:
                 self._do_what_is_due(now)
             self.requests += 1
             due = charged.due if isinstance(charged, Answered) else charged
-            if due.is_single:  # nearly always
-                charge = due.charges[0]
-                decision = take(due.charges, self)
-                verdict = decision.verdicts[0]
-                tally = tallies[charge.limit]
-                tally.matched += 1
-                if not verdict.is_admitted:
-                    tally.refused += 1
-                elif waits(verdict):
-                    tally.waited += 1
-                tally.count(charge.key, due.labels[0], verdict, now)
-            elif due.charges:
-                decision = take(due.charges, self)
-                self._count_all(due, decision, now)
-            else:
-                self._count_exempt(due)
-                continue
-            if isinstance(charged, Answered) and decision.is_admitted:
+            decision = self._decide(due, now)
+            if decision is not None and isinstance(charged, Answered) and decision.is_admitted:
                 self._expect(charged, decision)
-        for tally in tallies.values():
+        for tally in self.tallies.values():
             tally.arrivals.settle()
+
+    def _decide(self, due: Due, now: int) -> Decision | None:
+        charges = due.charges
+        if self._vouches and charges:
+            charges = with_newcomers(charges, due.head, due.client, self._store.proven)
+        if not charges:
+            self._count_exempt(due)
+            return None
+        decision = self._store.take(charges, self)
+        if not due.is_single or len(charges) > 1:
+            self._count_all(due, decision, now)
+            return decision
+        verdict = decision.verdicts[0]  # nearly always
+        tally = self.tallies[verdict.limit]
+        tally.matched += 1
+        if not verdict.is_admitted:
+            tally.refused += 1
+        elif waits(verdict):
+            tally.waited += 1
+        tally.count(verdict.charge.key, due.labels[0], verdict, now)
+        return decision
 
     def decided(self, decision: Decision) -> None:
         """The store decides at once."""
@@ -82,8 +90,9 @@ class Replay:
         self._count_exempt(due)
         last = None
         is_refused = has_waited = False
-        for charge, label, verdict in zip(due.charges, due.labels, decision.verdicts, strict=True):
-            tally = self.tallies[charge.limit]
+        labels = iter(due.labels)
+        for verdict in decision.verdicts:
+            tally = self.tallies[verdict.limit]
             if tally is not last:
                 last, is_refused, has_waited = tally, False, False
                 tally.matched += 1
@@ -93,13 +102,18 @@ class Replay:
             if decision.is_admitted and not has_waited and waits(verdict):
                 has_waited = True
                 tally.waited += 1
-            tally.count(charge.key, label, verdict, now)
+            if not verdict.terms.is_newcomer:
+                tally.count(verdict.charge.key, next(labels), verdict, now)
+            elif not verdict.is_admitted:
+                tally.refused_as_new += 1
 
     def _count_exempt(self, due: Due) -> None:
         for limit in due.exempt:
             self.tallies[limit].exempt += 1
 
     def _expect(self, answered: Answered, decision: Decision) -> None:
+        if not _is_heard(answered.status, decision):
+            return
         wait = max([each.wait_units // each.terms.scale for each in decision.waits], default=0)
         at = self.now_us + wait + answered.delay_us
         heappush(self._answers, (at, self.requests, answered, decision))
@@ -108,15 +122,22 @@ class Replay:
     def _do_what_is_due(self, now: int) -> None:
         while self._answers and self._answers[0][0] <= now:
             self.now_us, _, answered, decision = heappop(self._answers)
-            if answered.effect == GIVES_BACK:
-                self._store.give_back(spared(decision))
-            else:
-                self._store.empty(emptied(decision, None))
+            self._settle(answered.due, answered.status, decision)
         self.now_us = now
         if now >= self._sweep_at:
             self._store.sweep()
             self._sweep_at = now + SWEEP_US
         self._next_us = min(self._sweep_at, self._answers[0][0] if self._answers else self._sweep_at)
+
+    def _settle(self, due: Due, status: int, decision: Decision) -> None:
+        """What the gateway does when the service's answer is there."""
+        store, limits = self._store, self._limits
+        if self._vouches:
+            obey(store, heard(decision, status, due.head, due.client))
+        if status == 304 and limits.gives_back:
+            store.give_back(spared(decision))
+        elif status == 429 and limits.empties:
+            store.empty(emptied(decision, None))
 
     def end(self) -> None:
         """No more will come."""
@@ -127,6 +148,11 @@ class Replay:
     def span(self) -> tuple[int, int] | None:
         """The first and the last request, in microseconds since 1970."""
         return None if self._began_us is None else (self._began_us, self._began_us + self.now_us)
+
+
+def _is_heard(status: int, decision: Decision) -> bool:
+    """The answer changes something: in a log of a service that vouches, most do not."""
+    return status in (304, UNAUTHORIZED, 429) or any(each.terms.is_newcomer for each in decision.verdicts)
 
 
 def waits(verdict: Verdict) -> bool:

@@ -52,6 +52,7 @@ class LimitReport(msgspec.Struct):
     burst: int
     mode: str
     exempt: int
+    refused_as_new: int  # of those refused, by `unproven`
     keys_are_estimated: bool
     limited_left_out: int
 
@@ -141,6 +142,7 @@ def _limit(tally: Tally) -> LimitReport:
         burst=limit.terms.burst,
         mode="shadow" if limit.is_shadow else "enforce",
         exempt=tally.exempt,
+        refused_as_new=tally.refused_as_new,
         keys_are_estimated=tally.is_estimate,
         limited_left_out=max(0, len(limited) - LIMITED_MAX),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.rules.rules import Rules
-from proxy.tuning.charging import Charging
+from proxy.tuning.charging import HASHED, Charging
 from proxy.tuning.formats import CsvFormat, recognised
 from proxy.tuning.moments import US
 from proxy.tuning.order import Ordered, merged
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from proxy.config.loader import Config
+    from proxy.config.sections.limits import LimitSettings
     from proxy.config.settings import Settings
     from proxy.tuning.formats import Format, Item
     from proxy.tuning.logs import Log
@@ -39,6 +40,8 @@ class ReadLog:
         self._format: Format | None = None
         self.has_whole_seconds = True
         self.tells_keys = False
+        self.tells_statuses = False
+        self.tells_hashes = False  # in place of credentials
         self._blank = 0  # lines that say nothing, and are no fault: empty ones, and the header of a CSV
 
     def items(self) -> Iterator[list[Item]]:
@@ -60,6 +63,10 @@ class ReadLog:
         self.has_whole_seconds = self.has_whole_seconds and not any(at % US for at, _ in some)
         self.tells_keys = self.tells_keys or any(
             logged.credential or bytes(logged.keys) for _, logged in some
+        )
+        self.tells_statuses = self.tells_statuses or any(logged.status for _, logged in some)
+        self.tells_hashes = self.tells_hashes or any(
+            logged.credential.startswith(HASHED) for _, logged in some
         )
 
     def _recognise(self, piece: bytes) -> None:
@@ -131,10 +138,14 @@ class Simulation:
     @property
     def notes(self) -> list[str]:
         """What the figures cannot know."""
+        limits = {limit.name: limit for reading in self.configs for limit in reading.settings.limits}
+        logs = [log for log in self.logs if log.requests]
         return [
             *_about_slots(self.configs),
-            *_about_times(self.logs),
-            *_about_keys(self.logs, self.configs),
+            *_about_times(logs),
+            *_about_keys(logs, [*limits.values()]),
+            *_about_newcomers(logs, [*limits.values()]),
+            *_about_plans(logs, [*limits.values()]),
         ]
 
 
@@ -157,27 +168,53 @@ def _about_slots(configs: Sequence[Config]) -> Iterator[str]:
 
 def _about_times(logs: Sequence[ReadLog]) -> Iterator[str]:
     for log in logs:
-        if log.requests and log.has_whole_seconds:
+        if log.has_whole_seconds:
             yield (
                 f"{log.log.name} has times in whole seconds: what came within a second counts as at once,"
                 " so that bursts look larger than they were"
             )
 
 
-def _about_keys(logs: Sequence[ReadLog], configs: Sequence[Config]) -> Iterator[str]:
+def _about_keys(logs: Sequence[ReadLog], limits: Sequence[LimitSettings]) -> Iterator[str]:
     """What a log does not tell of the limits."""
-    others = [log.log.name for log in logs if log.requests and not log.tells_keys]
-    limits = {limit.name: limit for reading in configs for limit in reading.settings.limits}
-    for limit in limits.values() if others else ():
-        if carriers(limit):
+    others = _names([log for log in logs if not log.tells_keys])
+    foreign = _names([log for log in logs if log.format != "Weir"])
+    hashed = _names([log for log in logs if log.tells_hashes])
+    for limit in limits:
+        if others and carriers(limit):
             yield (
-                f"{limit.name}: {', '.join(others)} tells no credentials, so that requests count as if they"
+                f"{limit.name}: {others} tells no credentials, so that requests count as if they"
                 " had none; name their field by --key-field"
             )
-    foreign = [log.log.name for log in logs if log.requests and log.format != "Weir"]
-    for limit in limits.values() if foreign else ():
-        if limit.match.headers or limit.exempt.headers:
-            yield f"{limit.name}: {', '.join(foreign)} does not tell the headers that it looks at"
+        if foreign and (limit.match.headers or limit.exempt.headers):
+            yield f"{limit.name}: {foreign} does not tell the headers that it looks at"
+        if hashed and 0 < limit.enforce < 1:
+            yield (
+                f"{limit.name}: {hashed} has credentials by their hashes: `enforce` takes other keys of them"
+            )
+
+
+def _about_newcomers(logs: Sequence[ReadLog], limits: Sequence[LimitSettings]) -> Iterator[str]:
+    """Which credentials the service knows, a log tells by its answers alone."""
+    silent = _names([log for log in logs if not log.tells_statuses])
+    for limit in limits:
+        if limit.unproven is not None and silent:
+            yield f"{limit.name}: {silent} tells no status, so that every credential stays unproven"
+        elif limit.unproven is not None and logs:
+            yield f"{limit.name}: each credential is unproven until the first answer to it in the log"
+
+
+def _about_plans(logs: Sequence[ReadLog], limits: Sequence[LimitSettings]) -> Iterator[str]:
+    """Weir's own log has no credentials by which plans name them."""
+    own = _names([log for log in logs if log.format == "Weir"])
+    planned = [limit for limit in limits if limit.plans]
+    if own and planned:
+        names = ", ".join(limit.name for limit in planned)
+        yield f"{names}: who has which plan is taken from {own}, which tells one for each request"
+
+
+def _names(logs: Sequence[ReadLog]) -> str:
+    return ", ".join(log.log.name for log in logs)
 
 
 def _max_keys(settings: Settings) -> int:

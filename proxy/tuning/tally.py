@@ -52,6 +52,7 @@ class Tally:
         self.refusals = 0
         self.matched = 0
         self.refused = 0
+        self.refused_as_new = 0  # of them, since their address had too many new credentials (`unproven`)
         self.waited = 0
         self.exempt = 0
         self.is_estimate = False  # whether keys were forgotten

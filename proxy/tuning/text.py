@@ -67,6 +67,9 @@ def _tell_limit(limit: LimitReport, console: Console) -> None:
         f"    {verb} {limit.refused:,} of {limit.matched:,} requests ({_percent(limit.refused_share)}),"
         f" of {_keys(len(limit.limited) + limit.limited_left_out)} among {about}{limit.keys:,}"
     )
+    if limit.refused_as_new:
+        verb = "was" if limit.refused_as_new == 1 else "were"
+        console.print(f"    {limit.refused_as_new:,} of them {verb} refused as new (unproven)")
     if limit.waited:
         console.print(f"    lets {limit.waited:,} wait")
     console.print(f"    {_allowances(limit.refuses_nobody, limit.refuses_one_in_thousand)}")

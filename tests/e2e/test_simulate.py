@@ -201,6 +201,34 @@ def test_mixed_formats_and_times_that_go_back_are_skipped(tmp_path, config):
     }  # fmt: skip
 
 
+LIMIT = 'upstream: {servers: ["http://a"]}\nplans: [{name: big, rate: 9/s}]\nlimits: [{name: a, key: "header:X-Auth-Token", rate: 2/s, %s}]\n'
+OWN = '{"time":"2026-01-01T00:00:00.000Z","client":"192.0.2.1","method":"GET","target":"/","keys":{"a":"00112233445566aa"}}\n'
+HASHED = f"time,client,method,path,status,token\n1767225600,192.0.2.1,GET,/,200,sha256:{'0' * 64}\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "field", "notes"),
+    [
+        ("burst: 1", OWN, None, []),
+        ("unproven: {rate: 2/s}", OWN, None, ["a: {log} tells no status, so that every credential stays unproven"]),
+        ("unproven: {rate: 2/s}", HASHED, "token", ["a: each credential is unproven until the first answer to it in the log"]),
+        ("plans: [big]", OWN, None, ["a: who has which plan is taken from {log}, which tells one for each request"]),
+        ("plans: [big]", HASHED, "token", []),
+        ("enforce: 10%", HASHED, "token", ["a: {log} has credentials by their hashes: `enforce` takes other keys of them"]),
+        ("enforce: 10%", OWN, None, []),
+        ("burst: 1", HASHED.replace("token", "who"), None, ["a: {log} tells no credentials, so that requests count as if they had none; name their field by --key-field"]),
+        ("match: {headers: {Host: b}}", HASHED, "token", ["a: {log} does not tell the headers that it looks at"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_replayed_is_one_line(tmp_path, setting, text, field, notes):
+    config = log(tmp_path, LIMIT % setting, "limit.yaml")
+    path = log(tmp_path, text * 2)
+    found = simulated(config, path, *(["--key-field", field] if field else []))
+
+    told = [note for note in found["notes"] if "whole seconds" not in note]
+    assert told == [note.replace("{log}", path) for note in notes]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
