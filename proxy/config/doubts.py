@@ -104,6 +104,7 @@ def _headers_of(limit: LimitSettings) -> Iterator[Place]:
     for at, spec in enumerate(limit.key):
         yield from ((("key", at), part.name) for part in spec.parts if part.kind == "header")
     yield from ((("match", "headers", name), name) for name in limit.match.headers)
+    yield from ((("match", "absent", at), name) for at, name in enumerate(limit.match.absent))
     yield from ((("exempt", "headers", name), name) for name in limit.exempt.headers)
 
 
@@ -221,6 +222,22 @@ def _is_within(match: Match, other: Match) -> bool:
     return other in (match, type(other)())
 
 
+def uncounted(settings: Settings) -> Iterator[Place]:
+    """Who sends a header that a limit's requests lack is not counted there, and should be elsewhere."""
+    counted = {
+        part.name.lower()
+        for limit in settings.limits
+        for spec in limit.key
+        for part in spec.parts
+        if part.kind == "header"
+    }
+    for index, limit in enumerate(settings.limits):
+        for at, name in enumerate(limit.match.absent):
+            if name.lower() not in counted:
+                why = f"no limit counts by {name}: whoever sends one, whatever its value, leaves this limit"
+                yield ("limits", index, "match", "absent", at), f"{why}; let another limit have it in its key"
+
+
 def unheard_answers(settings: Settings) -> Iterator[Place]:
     """Where Weir only decides, nobody vouches for a credential."""
     if "limits" not in settings.model_fields_set or any(each.mode != "decide" for each in settings.listen):
@@ -255,6 +272,7 @@ DOUBTS: tuple[Doubt, ...] = (
     example_secrets,
     impatience,
     invented_credentials,
+    uncounted,
     unheard_answers,
     idle_plans,
 )

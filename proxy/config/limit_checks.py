@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from proxy.config.checks import AddressValue
     from proxy.config.key_names import KeySpec
-    from proxy.config.sections.limits import LimitSettings
+    from proxy.config.sections.limits import LimitSettings, Match
     from proxy.config.sections.plans import PlanSettings
     from proxy.config.settings import Settings
     from proxy.config.units import Rate
@@ -48,6 +48,17 @@ def _folded(spec: KeySpec | Unknown) -> Hashable:
         return spec
     words = (str(part).lower() if part.kind == "header" else str(part) for part in spec.parts)
     return "+".join(sorted(words))
+
+
+def absent_names(names: Sequence[str]) -> Iterator[AddressValue]:
+    yield from repeated((name if isinstance(name, Unknown) else name.lower() for name in names), "the header")
+
+
+def absent(match: Match) -> Iterator[AddressValue]:
+    asked = {name.lower() for name in match.headers}
+    for index, name in known(match.absent):
+        if name.lower() in asked:
+            yield ("absent", index), f"{name} is asked for in headers: no request has it and has it not"
 
 
 def costs(settings: LimitSettings) -> Iterator[tuple[tuple[str | int, ...], int]]:

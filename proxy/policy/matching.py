@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.clients.networks import Networks
+from proxy.config.key_names import KeyPart
 from proxy.http1.path import folded
 from proxy.policy.globs import literal, paths_pattern, stem, value_pattern
-from proxy.policy.readings import host_of
+from proxy.policy.readings import host_of, judge_of
 
 if TYPE_CHECKING:
     import re
@@ -33,6 +34,7 @@ HEADER: Final = "header"
 
 class Matcher:
     __slots__ = (
+        "_absent",
         "_headers",
         "_paths",
         "_pattern",
@@ -52,6 +54,10 @@ class Matcher:
         self._paths = settings.paths
         self._pattern: re.Pattern[bytes] | None = None  # of the paths: made when it is first asked for
         self._headers = [(field, value_pattern(glob, wide=wide)) for field, glob in headers]
+        # By the judge of a key's value: who sends a field that pays nothing has not sent it.
+        self._absent = [
+            (name.lower().encode(), judge_of(KeyPart("header", name))) for name in settings.absent
+        ]
         # What every request has that it holds for, where that can be looked up (policy.index): the beginning
         # of its path, one of `stems`, unless some path begins with a wildcard; and all `literals`, by field.
         stems = [stem(glob, wide=wide) for glob in settings.paths]
@@ -60,7 +66,7 @@ class Matcher:
         # Whether it holds depends on the header fields alone ...
         self.is_of_section = not (settings.methods or settings.paths)
         # ... or on nothing at all.
-        self.is_universal = self.is_of_section and not settings.headers
+        self.is_universal = self.is_of_section and not settings.headers and not settings.absent
 
     def holds(self, head: RequestHead) -> bool:
         if self.methods and head.method not in self.methods:
@@ -71,7 +77,7 @@ class Matcher:
             value = head.fields.get(name)
             if value is None or not self._has_value(name, value, pattern):
                 return False
-        return True
+        return not self._absent or self._lacks(head)
 
     def misfit(self, head: RequestHead) -> str | None:
         """Why it does not hold: for people who ask. `holds` says the same, faster."""
@@ -80,6 +86,10 @@ class Matcher:
         if self._paths and not self._has_path(head):
             return PATH
         return None if self.holds(head) else HEADER
+
+    def _lacks(self, head: RequestHead) -> bool:
+        fields = head.fields
+        return not any(name in fields and judge(fields[name]) for name, judge in self._absent)
 
     def _has_path(self, head: RequestHead) -> bool:
         pattern = self._pattern

@@ -14,6 +14,7 @@ from proxy.policy.readings import field_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from proxy.config.sections.limits import LimitSettings
     from proxy.config.settings import Settings
     from proxy.http1.head import HeaderSection
 
@@ -49,8 +50,15 @@ def _dashed(name: bytes) -> bytes:
     return name.replace(_UNDERSCORE, b"-")
 
 
+def _headers_of(limit: LimitSettings) -> Iterable[str]:
+    costs = limit.cost if isinstance(limit.cost, tuple) else ()
+    for match in (limit.match, *(entry.match for entry in costs)):
+        yield from (*match.headers, *match.absent)
+    yield from limit.exempt.headers
+
+
 def _names(settings: Settings) -> Iterable[bytes]:
     for limit in settings.limits:
         yield from filter(None, (field_of(part) for spec in limit.key for part in spec.parts))
-        yield from (name.lower().encode() for name in (*limit.match.headers, *limit.exempt.headers))
+        yield from (name.lower().encode() for name in _headers_of(limit))
     yield from (name.lower().encode() for name in settings.contract.credentials)

@@ -80,7 +80,9 @@ class Charging:
         limits = rules.limits
         self._has_effects = limits.gives_back or limits.empties or limits.vouches
         named = (*settings.limits, *logged)
-        self._asks_headers = any(limit.match.headers or limit.exempt.headers for limit in named)
+        self._asks_headers = any(
+            limit.match.headers or limit.match.absent or limit.exempt.headers for limit in named
+        )
 
     def charge(self, logged: Logged) -> Due | Answered:
         due = self.due(logged)

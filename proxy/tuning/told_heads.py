@@ -137,11 +137,18 @@ class ToldHeads:
         for name, keys in told.keys.items():
             for parts, key in zip(carriers(self._by_name.get(name)), keys, strict=False):
                 draft.carry_all(parts, key)
-        known = next(iter(told.keys.values()), [logged.credential])[0]
+        known = self._credential(told) or logged.credential
         if known:
             self._carry_for_others(draft, known, told)
         head = request_head(draft.bytes_of(logged.method, logged.target), LINE_BYTES, HEADERS_MAX)
         return head if isinstance(head, RequestHead) else None
+
+    def _credential(self, told: Said) -> str:
+        """A key that is no address: of a limit that reads credentials, or of one that nobody knows."""
+        for name, keys in told.keys.items():
+            if name not in self._by_name or carriers(self._by_name[name]):
+                return keys[0]
+        return ""
 
     def _carry_for_others(self, draft: _Draft, known: str, told: Said) -> None:
         """Limits that the log does not speak of read their keys from the same credential."""

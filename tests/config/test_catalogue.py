@@ -61,6 +61,6 @@ def test_names_below_a_block_are_found_with_and_without_its_list():
         "max_keys",
         "denial_cache",
     )
-    assert catalogue.names_below(("limits", 3, "match")) == ("methods", "paths", "headers", "exact")
+    assert catalogue.names_below(("limits", 3, "match")) == ("methods", "paths", "headers", "absent", "exact")
     assert catalogue.names_below(("listen", "tls")) == ("cert", "key", "certs", "client_ca", "min_version")
     assert "listen" in catalogue.names_below(())

@@ -92,7 +92,7 @@ def test_short_form_fits(text):
 
 # What only `weir check` knows: what depends on another setting, and what a pattern cannot say.
 BEYOND = re.compile(
-    r"is there twice|twice: case|holds \d+ limits|is above|is below|is longer than networks|is not below|is taken by"
+    r"is there twice|twice: case|may meet \d+ of|is asked for in headers|is above|is below|is longer than networks|is not below|is taken by"
     r"|would each grant|never granted|cannot be counted exactly|is used with|is required(?:, since| with|, with key)"
     r"|says nothing of|never has a body|have nothing to match|in the entry for|holds statuses|holds interim|upside down"
     r"|where Weir itself listens|never reached|is charged before|names a header twice|is not a method|did you mean GET|is never forwarded"

@@ -1,19 +1,23 @@
 """Why a rule does not match, against whether it does."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.sections.limits import Match as MatchSettings
 from proxy.policy.matching import HEADER, METHOD, PATH, Matcher
-from tests.policy.heads import head
+from tests.policy.heads import head, limits
 
 MATCHES = st.builds(
-    lambda methods, paths, headers, exact: Matcher(
-        MatchSettings.model_validate({"methods": methods, "paths": paths, "headers": headers, "exact": exact})
+    lambda methods, paths, headers, absent, exact: Matcher(
+        MatchSettings.model_validate(
+            {"methods": methods, "paths": paths, "headers": headers, "absent": absent, "exact": exact}
+        )
     ),
     st.lists(st.sampled_from(["GET", "POST"]), unique=True),
     st.lists(st.sampled_from(["/a", "/b/*", "/b/**"]), max_size=2),
     st.dictionaries(st.sampled_from(["X-A", "X-B"]), st.sampled_from(["1", "*"])),
+    st.lists(st.sampled_from(["X-C", "X-D"]), max_size=2, unique=True),
     st.booleans(),
 )
 
@@ -22,7 +26,7 @@ MATCHES = st.builds(
     MATCHES,
     st.sampled_from(["GET", "POST", "PUT"]),
     st.sampled_from(["/a", "/A/", "/b/c", "/b", "/c?x=/a"]),
-    st.dictionaries(st.sampled_from(["X-A", "X-B"]), st.sampled_from(["1", "2", ""])),
+    st.dictionaries(st.sampled_from(["X-A", "X-B", "X-C"]), st.sampled_from(["1", "2", ""])),
 )
 def test_reason_is_given_where_it_does_not_hold(match, method, target, headers):
     request = head(method, target, headers)
@@ -38,3 +42,29 @@ def test_first_reason_is_named():
     assert match.misfit(head("PUT", "/b")) == METHOD
     assert match.misfit(head("GET", "/b")) == PATH
     assert match.misfit(head("GET", "/a")) == HEADER
+
+
+TOKENS = {
+    "nothing": {},
+    "another field": {"Cookie": "sid=a", "X-Other": "a"},
+    "no value": {"X-Auth-Token": "", "Authorization": " "},
+    "blanks": {"X-Auth-Token": "\t "},
+    "no member": {"X-Auth-Token": ", ,"},
+    "no token behind the scheme": {"Authorization": "Bearer"},
+    "a token": {"X-Auth-Token": "a"},
+    "a token in another case": {"x-AUTH-token": "a", "Cookie": "sid=a"},
+    "behind a scheme": {"Authorization": "bearer  a"},
+    "in both": {"X-Auth-Token": "a", "Authorization": "Bearer b"},
+}
+
+
+@pytest.mark.parametrize("fields", TOKENS.values(), ids=TOKENS.keys())
+def test_who_lacks_a_token_is_who_does_not_pay_by_one(fields):
+    """So that two limits, one by the token and one for its absence, leave nobody out."""
+    both = limits(
+        {"key": ["header:X-Auth-Token", "header:Authorization"], "when_absent": "skip"},
+        {"key": ["client-ip"], "match": {"absent": ["X-Auth-Token", "Authorization"]}},
+    )
+    charges, _ = both.charges(head(headers=fields), "192.0.2.1")
+
+    assert len({charge.limit.name for charge in charges}) == 1

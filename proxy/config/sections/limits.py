@@ -10,6 +10,7 @@ from proxy.config import checks, limit_checks
 from proxy.config.kinds import (
     Count,
     Flag,
+    HeaderName,
     Headers,
     Key,
     LimitName,
@@ -27,9 +28,14 @@ from proxy.config.sections.section import Section, count_of_rate, setting
 
 
 class Match(Section):
+    fits = (checks.of("absent", limit_checks.absent_names), limit_checks.absent)
+
     methods: tuple[Method, ...] = setting("Methods; empty: every method.", [])
     paths: tuple[PathGlob, ...] = setting("Path globs such as /api/*; empty: every path.", [])
     headers: Headers = setting("Headers and globs of their values, all of which must match.", {})
+    absent: tuple[HeaderName, ...] = setting(
+        "Headers of which a request has none; one without a value is none.", []
+    )
     exact: Flag = setting(
         "Tell /A from /a and /a/, and the same for values of headers, as a strict service does.",
         default=False,
