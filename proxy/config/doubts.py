@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from ipaddress import IPv4Network, IPv6Network
 
-    from proxy.config.sections.limits import LimitSettings, Match
+    from pydantic import SecretStr
+
+    from proxy.config.look import Path
+    from proxy.config.sections.limits import LimitSettings, Match, UnprovenSettings
+    from proxy.config.sections.plans import PlanSettings
     from proxy.config.settings import Settings
 
-    Place = tuple[tuple[str | int, ...], str]
+    Place = tuple[Path, str]
     Doubt = Callable[[Settings], Iterator[Place]]
 
 PROMISED_SECONDS = 140.0  # docs/contract.md
@@ -43,17 +47,25 @@ def about(settings: Settings) -> Iterator[Place]:
 def small_bursts(settings: Settings) -> Iterator[Place]:
     """Who sends the requests of a second at once, as most programs do, is refused."""
     for index, limit in enumerate(settings.limits):
-        if limit.rate is None or limit.burst is None:
-            continue
-        a_second = limit.rate.count * US // limit.rate.period_us
-        if limit.burst < a_second:
-            yield (
-                ("limits", index, "burst"),
-                (
-                    f"{limit.burst} is below the {a_second} requests that {limit.rate} allows in a second:"
-                    f" who sends those at once is refused; write {a_second} or more, or leave it out"
-                ),
-            )
+        yield from _small_burst(("limits", index), limit)
+        if limit.unproven is not None:
+            yield from _small_burst(("limits", index, "unproven"), limit.unproven)
+    for index, plan in enumerate(settings.plans):
+        yield from _small_burst(("plans", index), plan)
+
+
+def _small_burst(path: Path, bucket: LimitSettings | PlanSettings | UnprovenSettings) -> Iterator[Place]:
+    if bucket.rate is None or bucket.burst is None:
+        return
+    a_second = bucket.rate.count * US // bucket.rate.period_us
+    if bucket.burst < a_second:
+        yield (
+            (*path, "burst"),
+            (
+                f"{bucket.burst} is below the {a_second} requests that {bucket.rate} allows in a second:"
+                f" who sends those at once is refused; write {a_second} or more, or leave it out"
+            ),
+        )
 
 
 def trusted_strangers(settings: Settings) -> Iterator[Place]:
@@ -154,10 +166,13 @@ def keys_beside_credentials(settings: Settings) -> Iterator[Place]:
 
 def example_secrets(settings: Settings) -> Iterator[Place]:
     """What stands in examples, or what nobody has filled in, is known to everybody."""
-    secrets = {
+    store = settings.store
+    secrets: dict[Path, SecretStr | None] = {
         ("admin", "token"): settings.admin.token,
-        ("store", "key_secret"): settings.store.key_secret,
-        ("store", "url"): settings.store.url.password,
+        ("store", "key_secret"): store.key_secret,
+        ("store", "url"): store.url.password,
+        ("store", "sentinel", "password"): store.sentinel.password,
+        **{("traces", "headers", name): value for name, value in settings.traces.headers.items()},
     }
     for path, secret in secrets.items():
         if secret is not None and _is_example(secret.get_secret_value()):
@@ -200,6 +215,24 @@ def impatience(settings: Settings) -> Iterator[Place]:
                 " service promises to answer: what comes later is a 504"
             ),
         )
+
+
+def long_waits(settings: Settings) -> Iterator[Place]:
+    """Who waits for a token longer than anything else is waited for has mostly left when it comes."""
+    drain, response = settings.drain.timeout, settings.upstream.timeouts.response
+    for index, limit in enumerate(settings.limits):
+        wait = format_span(limit.max_wait)
+        if limit.max_wait > drain:
+            why = (
+                f"drain.timeout gives a stop {format_span(drain)}: who would wait longer is answered 503 then"
+            )
+        elif limit.max_wait > response:
+            why = (
+                f"upstream.timeouts.response gives the service {format_span(response)} for the answer itself"
+            )
+        else:
+            continue
+        yield ("limits", index, "max_wait"), f"{wait} is long for a token, and {why}"
 
 
 def invented_credentials(settings: Settings) -> Iterator[Place]:
@@ -271,6 +304,7 @@ DOUBTS: tuple[Doubt, ...] = (
     futile,
     example_secrets,
     impatience,
+    long_waits,
     invented_credentials,
     uncounted,
     unheard_answers,

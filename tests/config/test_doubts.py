@@ -8,6 +8,8 @@ from proxy.config.loader import examine
 WARNINGS = [
     ("limits: [{name: a, rate: 15/s, burst: 14}]", "1:39: warning: limits[0].burst: 14 is below the 15 requests that 15/s allows in a second: who sends those at once is refused; write 15 or more, or leave it out"),
     ("limits: [{name: a, rate: 120/m, burst: 1}]", "1:40: warning: limits[0].burst: 1 is below the 2 requests that 120/m allows in a second: who sends those at once is refused; write 2 or more, or leave it out"),
+    ("plans: [{name: big, rate: 30/s, burst: 9}]\nlimits: [{name: a, rate: 15/s, key: client-ip, plans: [big]}]", "1:40: warning: plans[0].burst: 9 is below the 30 requests that 30/s allows in a second: who sends those at once is refused; write 30 or more, or leave it out"),
+    ("limits: [{name: a, rate: 15/s, unproven: {rate: 60/s, burst: 20}}]", "1:62: warning: limits[0].unproven.burst: 20 is below the 60 requests that 60/s allows in a second: who sends those at once is refused; write 60 or more, or leave it out"),
     ("forwarded: {trust: [0.0.0.0/0]}", "1:21: warning: forwarded.trust[0]: 0.0.0.0/0 lets every client choose the address that it is charged by; name the proxies that stand in front"),
     ("forwarded: {trust: [10.1.0.0/16, '::/0']}", "1:34: warning: forwarded.trust[1]: ::/0 lets every client choose the address that it is charged by; name the proxies that stand in front"),
     ("forwarded: {trust: [10.0.0.0/8]}", "1:21: warning: forwarded.trust[0]: 10.0.0.0/8 is a whole private network: whoever is in it can choose the address that is charged; name the proxies that stand in front"),
@@ -37,6 +39,11 @@ WARNINGS = [
     *((f"admin: {{token: '{token}'}}", "1:16: warning: admin.token: is what stands in examples, or was never filled in: everybody knows it") for token in ("changeme", "your-token-here", "{{token}}", "secret123", "12345", "aaaaaaaa", "$TOKEN", "%TOKEN%", "<token>", "${weir-token}", "$(cat/token)")),
     ("store: {key_secret: Change_Me}", "1:21: warning: store.key_secret: is what stands in examples, or was never filled in: everybody knows it"),
     ("store: {url: 'redis://:password@h'}", "1:14: warning: store.url: is what stands in examples, or was never filled in: everybody knows it"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, max_wait: 31s}]", "1:57: warning: limits[0].max_wait: 31s is long for a token, and drain.timeout gives a stop 30s: who would wait longer is answered 503 then"),
+    ("drain: {timeout: 500ms}\nlimits: [{name: a, rate: 1/s, key: client-ip, max_wait: 1s}]", "2:57: warning: limits[0].max_wait: 1s is long for a token, and drain.timeout gives a stop 500ms: who would wait longer is answered 503 then"),
+    ("upstream: {servers: ['http://a'], timeouts: {response: 5s}}\ncontract: {rules: [{status: 200-299, headers: []}]}\nlimits: [{name: a, rate: 1/s, key: client-ip, max_wait: 6s}]", "3:57: warning: limits[0].max_wait: 6s is long for a token, and upstream.timeouts.response gives the service 5s for the answer itself"),
+    ("store: {url: 'redis+sentinel://a:1/b', sentinel: {password: changeme}}", "1:61: warning: store.sentinel.password: is what stands in examples, or was never filled in: everybody knows it"),
+    ("traces: {otlp: 'http://a', headers: {X-Key: '<key>'}}", "1:45: warning: traces.headers.X-Key: is what stands in examples, or was never filled in: everybody knows it"),
     ("upstream: {servers: ['http://a'], timeouts: {response: 30s}}", "1:56: warning: upstream.timeouts.response: 30s is below the 140s within which the service promises to answer: what comes later is a 504"),
 ]  # fmt: skip
 
@@ -67,6 +74,7 @@ WELL_MEANT = [
     "upstream: {servers: ['http://a'], timeouts: {response: 30s}}\ncontract: {rules: [{status: 200-299, headers: []}]}",
     "upstream: {servers: ['http://a'], timeouts: {response: 141s}}",
     "forwarded: {trust: [127.0.0.1]}\nlisten: [{address: 'a:1', mode: decide, front: nginx, on_bad_front: allow}]",
+    "limits: [{name: a, rate: 1/s, key: client-ip, max_wait: 30s}]",
     "limits: [{name: a, rate: 15/s, burst: 15}]",
     "limits: [{name: a, rate: 30/m, burst: 1}]",
     "limits: [{name: a, rate: 1/s, key: ['header:X-A', client-ip]}]",
