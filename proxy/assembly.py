@@ -141,6 +141,7 @@ class Assembly:
         room = self.shared.room
         room.configure(limit.name for limit in rules.limits if limit.max_wait_us)
         self.metrics.provide_room(room)
+        self.metrics.watch_waits(rules.limits.watched_waits)
 
     def _every_sweep(self, now: float) -> None:
         shared = self.shared

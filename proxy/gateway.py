@@ -27,7 +27,7 @@ from proxy.policy.vouching import UNAUTHORIZED, with_newcomers
 from proxy.record import SERVED, UPSTREAM, WEIR, Record
 from proxy.rules.request_ids import drawn, new_request_id
 from proxy.settlement import give_back_all, settle, vacate, vouch
-from proxy.waiting import arrive, forgo, leave, wait
+from proxy.waiting import arrive, forgo, leave, turns, wait
 
 if TYPE_CHECKING:
     from proxy.contract.filters import BodyFilter
@@ -80,7 +80,7 @@ class Exchange(Record):
         self.finished = self.waited = self.upstream_started = self.upstream_seconds = 0.0
         self.request_id = self.server = self.outcome = ""
         self.decision = self.fault = self.trace = None
-        self.charges = self.exempt = self.headers = ()
+        self.charges = self.exempt = self.headers = self.would_wait = ()
         self.source = WEIR
         self.status = self.redacted_status = self.bytes_in = self.bytes_out = 0
 
@@ -128,7 +128,7 @@ class Exchange(Record):
             self.trace.decided = self.shared.clock()
         if not decision.is_admitted:
             refuse(self, decision.fault)
-        elif self.rules.limits.may_wait and (waits := decision.waits):
+        elif self.rules.limits.may_wait and (waits := turns(self, decision)):
             wait(self, decision, waits)
         else:
             self.forward(ADMIT)

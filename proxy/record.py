@@ -53,6 +53,7 @@ class Record:
         "upstream_seconds",
         "upstream_started",
         "waited",
+        "would_wait",
     )
 
     def __init__(self, method: bytes, target: bytes, peer: str, started: float) -> None:
@@ -67,6 +68,7 @@ class Record:
         self.charges: Sequence[Charge] = ()  # what it was to be charged
         self.exempt: Sequence[Limit] = ()  # limits that match but let this client be
         self.waited = 0.0  # seconds for its tokens (`max_wait`)
+        self.would_wait: Sequence[tuple[str, float]] = ()  # limits in shadow, and the seconds for each
         self.server = ""  # the upstream server that was asked, "" if none was
         self.upstream_started = 0.0  # 0 if nothing was sent to a server
         self.upstream_seconds = 0.0  # from the request head being written to the answer's head

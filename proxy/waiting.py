@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Decision, Verdict
 
 
+def turns(exchange: Exchange, decision: Decision) -> list[Verdict]:
+    """What it must wait for; what it would have to, for limits in shadow, is told."""
+    if exchange.rules.limits.watched_waits:
+        exchange.would_wait = decision.would_wait
+    return decision.waits
+
+
 def wait(exchange: Exchange, decision: Decision, waits: list[Verdict]) -> None:
     """Until its turn comes; if too many wait already, it is refused."""
     fault = exchange.shared.room.enter(exchange, decision, waits)

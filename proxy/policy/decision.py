@@ -145,6 +145,17 @@ class Decision:
             if verdict.debt > verdict.terms.burst_units and _must_wait(verdict)
         ]
 
+    @property
+    def would_wait(self) -> list[tuple[str, float]]:
+        """Limits in shadow that would have it wait, and the seconds; of a decision that admits."""
+        longest: dict[str, float] = {}
+        for verdict in self.verdicts:
+            terms = verdict.terms
+            if terms.is_shadow and verdict.is_admitted and verdict.wait_units > 0:
+                seconds = verdict.wait_units / terms.scale / gcra.US
+                longest[terms.name] = max(longest.get(terms.name, 0.0), seconds)
+        return [*longest.items()]
+
     def turn_down(self, waits: list[Verdict]) -> None:
         """These cannot be waited for after all; what it took is to be given back before."""
         self.is_admitted = False

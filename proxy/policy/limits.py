@@ -65,6 +65,7 @@ class Limit:
         "slots",
         "terms",
         "vouches",
+        "watches_waits",
     )
 
     def __init__(
@@ -95,6 +96,8 @@ class Limit:
 
         # Of them, by a key's seventh and eighth byte: the last that logs tell (`weir simulate`).
         self.enforced = 0 if self.is_shadow else round(settings.enforce * KEYS_OF_ALL)
+        # Some of its keys would have to wait, and do not.
+        self.watches_waits = self.max_wait_us > 0 and self.enforced < KEYS_OF_ALL
         self._costs = _costs(settings)
         named = [plans.named(name) for name in settings.plans] if plans is not None else []
         self._plans = [(bit, number) for number, (bit, _) in enumerate(named)]
@@ -212,6 +215,7 @@ class Limits:
         "is_static",
         "may_wait",
         "vouches",
+        "watched_waits",
     )
 
     def __init__(self, limits: Sequence[Limit], plans: PlanKeys | None = None) -> None:
@@ -228,7 +232,8 @@ class Limits:
         self.empties = any(limit.empties for limit in self._all)
         # The service's answers say something of credentials.
         self.vouches = any(limit.vouches or limit.moves_401s for limit in self._all)
-        self.may_wait = any(limit.max_wait_us and not limit.is_shadow for limit in self._all)
+        self.may_wait = any(limit.max_wait_us for limit in self._all)
+        self.watched_waits = tuple([limit.name for limit in self._all if limit.watches_waits])
         self.has_slots = any(limit.slots for limit in self._all)  # requests hold something until they end
         self.fingerprint = _fingerprint(self._all, self._plans)  # equal where buckets are counted alike
         self.credential_names: frozenset[bytes] = frozenset().union(

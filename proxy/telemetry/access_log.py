@@ -176,6 +176,7 @@ class AccessLog:
             exchange.server or None,
             int(upstream_seconds * 1e6) / 1e3 if upstream_seconds else None,
             int(exchange.waited * 1e6) / 1e3 if exchange.waited else None,
+            self._would_wait(exchange.would_wait) if exchange.would_wait else None,
             fault.reason if fault is not None else None,
             exchange.redacted_status or None,
         )
@@ -225,6 +226,9 @@ class AccessLog:
             key += (EXEMPT, limit.name)
         text = self._limits.get(key)
         return text if text is not None else self._remember(key)
+
+    def _would_wait(self, waits: Sequence[tuple[str, float]]) -> msgspec.Raw:
+        return msgspec.Raw(self._encoder.encode({name: int(span * 1e6) / 1e3 for name, span in waits}))
 
     def _remember(self, key: tuple[str, ...]) -> msgspec.Raw:
         if len(self._limits) >= VERDICTS_MAX:

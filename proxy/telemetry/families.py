@@ -217,6 +217,20 @@ FAMILIES: Final = (
         lambda metrics: _texts(metrics.in_flight()),
     ),
     Family(
+        "weir_limit_shadow_waits_total",
+        COUNTER,
+        "Requests that would have waited for their token if the limit were enforced.",
+        ("limit",),
+        lambda metrics: {(name,): count for name, count in metrics.shadow_waits.items()},
+    ),
+    Family(
+        "weir_limit_shadow_waited_seconds_total",
+        COUNTER,
+        "Seconds that requests would have waited for their tokens if the limit were enforced.",
+        ("limit",),
+        lambda metrics: {(name,): seconds for name, seconds in metrics.shadow_wait_seconds.items()},
+    ),
+    Family(
         "weir_limit_keys",
         GAUGE,
         "Keys that were over a limit, or near it, in the last minute: at least so many.",

@@ -30,6 +30,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     server: str | None = None
     upstream_ms: float | None = None
     waited_ms: float | None = None
+    would_wait_ms: msgspec.Raw | None = None
     fault: str | None = None
     redacted_status: int | None = None
     trace_id: str | None = None

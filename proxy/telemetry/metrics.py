@@ -141,6 +141,8 @@ class Metrics:
         self.waiting: Callable[[], int] = int  # requests that wait for a server
         self.room: Room = NoRoom()  # ... and for a token
         self.in_flight: Callable[[], Mapping[str, int]] = dict  # requests that hold a slot, by limit
+        self.shadow_waits: dict[str, int] = {}  # by limit: requests that would have waited
+        self.shadow_wait_seconds: dict[str, float] = {}  # how long
         self.store_outages: int = 0
         self._was_store_up: bool = True
         self.is_store_up: Callable[[], bool] = lambda: True
@@ -175,8 +177,9 @@ class Metrics:
         decision = exchange.decision
         if decision is not None:
             self._decided(exchange, decision)
-        if exchange.exempt:
+        if exchange.exempt or exchange.would_wait:
             self._exempted(exchange.exempt)
+            self._would_have_waited(exchange.would_wait)
         fault = exchange.fault
         if fault is not None:
             if fault.reason in DOOR_REASONS:
@@ -222,6 +225,11 @@ class Metrics:
             key = (limit.name, EXEMPT, LOCAL)  # no store is asked
             self.decisions[key] = self.decisions.get(key, 0) + 1
 
+    def _would_have_waited(self, waits: Iterable[tuple[str, float]]) -> None:
+        for name, seconds in waits:
+            self.shadow_waits[name] = self.shadow_waits.get(name, 0) + 1
+            self.shadow_wait_seconds[name] = self.shadow_wait_seconds.get(name, 0.0) + seconds
+
     # --- what happens now and then ---
 
     def count_leak(self, status: int, signature: str) -> None:
@@ -248,6 +256,12 @@ class Metrics:
         for name in names:
             self.decisions.setdefault((name, ADMITTED, STORE), 0)
             self.decisions.setdefault((name, REFUSED, STORE), 0)
+
+    def watch_waits(self, limits: Iterable[str]) -> None:
+        """Shows limits that let somebody wait in shadow from zero."""
+        for name in limits:
+            self.shadow_waits.setdefault(name, 0)
+            self.shadow_wait_seconds.setdefault(name, 0.0)
 
     def reloaded(self, *, successful: bool, at: float) -> None:
         """A config was read, at the start or later; `at` is Unix time."""

@@ -6,6 +6,8 @@ import asyncio
 import signal
 from time import monotonic
 
+import pytest
+
 from tests.support.messages import get
 from tests.support.patience import until
 
@@ -53,3 +55,34 @@ async def test_all_who_wait_are_answered_at_the_end(start_weir, start_origin, co
 
     assert set(statuses) == {200, 503}
     assert 2 <= statuses.count(200) <= 4
+
+
+async def test_candidate_tells_who_would_have_waited(start_weir, start_origin, ask):
+    """Two beside a live limit, one for which nobody would have waited; and nobody does."""
+    candidates = [
+        LIMIT | {"name": "slower", "rate": "2/s", "burst": 1, "max_wait": "1s", "mode": "shadow"},
+        LIMIT | {"name": "same", "burst": 20, "mode": "shadow"},
+    ]
+    live = {"name": "live", "key": ["header:X-Auth-Token"], "rate": "9/s"}
+    weir = start_weir({"limits": [live, *candidates]}, upstream=await start_origin())
+    for _ in range(5):
+        assert (await ask(weir, get("X-Auth-Token: a"))).status == 200
+    await until(lambda: len(weir.access_lines()) == 5)
+    lines, metrics = weir.access_lines(), weir.metrics()
+
+    waits = [line.get("would_wait_ms") for line in lines]
+    assert waits[0] is None
+    assert 300 < waits[1]["slower"] <= 500 < waits[2]["slower"] <= 1000
+    assert waits[3:] == [None, None]  # it would have refused these
+    assert [line["limits"].get("shadow_refused") for line in lines] == [
+        None,
+        None,
+        None,
+        ["slower"],
+        ["slower"],
+    ]
+    assert all("waited_ms" not in line for line in lines)
+    assert metrics.total("weir_limit_shadow_waits_total", limit="slower") == 2
+    assert metrics.total("weir_limit_shadow_waits_total", limit="same") == 0
+    seconds = metrics.total("weir_limit_shadow_waited_seconds_total", limit="slower")
+    assert seconds * 1000 == pytest.approx(waits[1]["slower"] + waits[2]["slower"], abs=0.1)

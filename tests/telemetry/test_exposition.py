@@ -24,6 +24,8 @@ LABELS = {
     "weir_limit_in_flight": {"limit"},
     "weir_limit_waits_total": {"limit"},
     "weir_limit_waited_seconds_total": {"limit"},
+    "weir_limit_shadow_waits_total": {"limit"},
+    "weir_limit_shadow_waited_seconds_total": {"limit"},
     "weir_store_outages_total": set(),
     "weir_spans_total": {"result"},
     "weir_own_duration_seconds": set(),
@@ -77,6 +79,7 @@ def metrics():
     metrics.provide_access_log(lambda: 7)
     metrics.provide_certificates(lambda: {"listen.tls.cert": 1.9e9})
     metrics.certificate_failures["listen.tls"] = 1
+    metrics.watch_waits(["per-user"])
     metrics.provide_spans(lambda: {"exported": 5, "lost": 2})
     metrics.store.batch_size.observe(16)
     metrics.store.seconds.observe(0.001)
