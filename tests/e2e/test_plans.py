@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 from proxy.config.plan_keys import key_hash
 from tests.e2e.test_reload import reloaded
@@ -66,6 +69,52 @@ async def test_keys_file_is_followed_and_taken_whole(start_weir, start_origin, a
     await until(lambda: "no such file" in weir.log_text(), "it is told that the file is gone")
     await reloaded(weir, lambda: keys.write_text(f"{key_hash(TOKEN)}\n{key_hash('other')}\n"))
     assert weir.admin("/status").json()["plans"][0]["keys"] == "2"
+
+
+def of_two_gigabytes(keys):
+    """It has holes."""
+    beside = keys.with_suffix(".new")
+    with beside.open("wb") as file:
+        file.truncate(2 << 30)
+    beside.rename(keys)
+
+
+def as_a_folder(keys):
+    keys.unlink()
+    keys.mkdir()
+
+
+def as_a_pipe(keys):
+    """Which nobody writes to: to open it would wait for ever."""
+    keys.unlink()
+    os.mkfifo(keys)
+
+
+BAD_FILES = [
+    (of_two_gigabytes, "is larger than 33554432 bytes"),
+    (as_a_folder, "is a directory"),
+    (as_a_pipe, "is a pipe"),
+    (lambda keys: keys.write_bytes(b"\0" * 100), "line 1 is not sha256:"),
+    (lambda keys: keys.write_bytes(os.urandom(5_000_000)), "is not sha256:"),
+]
+
+
+@pytest.mark.parametrize(("replace", "told"), BAD_FILES, ids=["2 GB", "folder", "pipe", "holes", "garbage"])
+async def test_bad_keys_file_changes_nothing_and_is_told(
+    start_weir, start_origin, ask, tmp_path, replace, told
+):
+    keys = tmp_path / "keys.txt"
+    keys.write_text(f"{key_hash(TOKEN)}\n")
+    weir = start_weir(planned(keys_file=str(keys)), upstream=await start_origin())
+    replace(keys)
+    await until(
+        lambda: weir.metrics().total("weir_config_last_reload_successful") == 0, "the reload is refused"
+    )
+
+    assert told in weir.log_text()
+    assert weir.admin("/status").json()["plans"][0]["keys"] == "1"
+    assert await passed(ask, weir, 7, bearer()) == 5
+    assert weir.metrics().total("process_resident_memory_bytes") < 200 * 2**20
 
 
 async def test_dear_requests_take_more(start_weir, start_origin, ask):
