@@ -85,7 +85,7 @@ MISTAKES = [
     ("listen: [{address: 'a:1', proxy_protocol: v2}]", "1:43: listen[0].proxy_protocol: must be true or false, not 'v2'"),
     ("listen: [{address: 'a:1', mode: decides}]", "1:33: listen[0].mode: must be forward or decide, not 'decides'; did you mean decide?"),
     ("listen: [{address: 'a:1', mode: decide, refuse_with: 418}]", "1:54: listen[0].refuse_with: must be 429 or 403, not 418"),
-    ("listen: [{address: 'a:1', mode: decide, front: apache}]", "1:48: listen[0].front: must be auto, nginx, traefik, caddy, envoy or haproxy, not 'apache'"),
+    ("listen: [{address: 'a:1', mode: decide, front: apache}]", "1:48: listen[0].front: must be auto, nginx, traefik, caddy, envoy, haproxy or itself, not 'apache'"),
     ("listen: [{address: 'a:1', mode: decide, on_bad_front: refuse}]", "1:55: listen[0].on_bad_front: must be deny or allow, not 'refuse'"),
     ("listen: [{address: 'a:1', refuse_with: 403}]", "1:40: listen[0].refuse_with: is for mode: decide"),
     ("listen: [{address: 'a:1', mode: decide, proxy_protocol: true}]", "1:57: listen[0].proxy_protocol: does not go with mode: decide: the proxies that ask speak for themselves"),

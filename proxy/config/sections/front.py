@@ -60,7 +60,7 @@ class Listen(Section):
     )
     front: Literal["auto", "nginx", "traefik", "caddy", "envoy", "haproxy", "itself"] = setting(
         "With mode: decide, the kind of proxy that asks, which says where it tells the request."
-        " auto: by what it sends; itself: the question is the request, by its own line and Host.",
+        " auto: by what it sends; itself: by its own line.",
         "auto",
     )
     refuse_with: Literal[429, 403] = setting(
