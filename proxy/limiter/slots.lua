@@ -1,4 +1,4 @@
--- Slots of limits on concurrency (docs/decisions/0021-slots.md).
+-- Slots of limits on concurrency (docs/decisions/0023-slots.md).
 --
 -- A bucket is a sorted set of the holders of its slots, each with the moment until which it holds one, unless this server is
 -- told of it again before. Who dies is told of no more, so its slots come back by themselves. All that is written here can be
