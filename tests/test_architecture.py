@@ -32,7 +32,7 @@ def short(path):
 
 
 def test_no_file_name_occurs_twice():
-    """But for the sections of the config, whose files are named after the settings."""
+    """But for the sections of the config, whose files carry the names of settings."""
     names = Counter(
         path.name for path in SOURCES if path.name != "__init__.py" and path.parent.name != "sections"
     )
