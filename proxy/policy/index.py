@@ -8,6 +8,7 @@ rates.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 FEW: Final = 8  # limits that are all asked before one of them is looked up (measured: docs/performance.md)
 PATH: Final = "/"  # no field has these names
 METHOD: Final = " "
+_FORMAT: Final = re.compile(rb"\.[^/]*")  # as which a wide pattern may read the end of any segment
 
 
 class Folder:
@@ -89,7 +91,7 @@ class Shelf:
     def find(self, head: RequestHead, found: list[Folder]) -> None:
         if self._depth:
             for path in head.paths if self._is_exact else head.folded_paths:
-                self._find_by_path(path, found)
+                self._find_by_path(path if self._is_exact else without_formats(path), found)
         for field, folders in self._values:
             value = head.fields.get(field)
             if value is not None:
@@ -122,11 +124,16 @@ class Shelf:
                 found.append(folder)
 
 
+def without_formats(path: bytes) -> bytes:
+    """`/login` of `/login.json`. More is cut than may be a format: too many are found, never too few."""
+    return _FORMAT.sub(b"", path) if b"." in path else path
+
+
 def _ways(match: Matcher) -> Iterable[list[Place]]:
     """Each is a list of places; a request that meets the limit has what one of them says."""
     is_exact = match.is_exact
     if match.stems:
-        yield [(is_exact, PATH, stem) for stem in match.stems]
+        yield [(is_exact, PATH, stem if is_exact else without_formats(stem)) for stem in match.stems]
     for field, literal in match.literals.items():
         yield [(is_exact, field.decode(), literal)]
     if match.methods:

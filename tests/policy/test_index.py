@@ -10,7 +10,7 @@ from proxy.policy.index import FEW, LimitIndex
 from proxy.policy.matching import MEMBERS_MAX
 from tests.policy.heads import head, limits
 
-SEGMENTS = st.sampled_from(["a", "b", "A", "ſ", "é", "*", "a*", "**", "b**"])
+SEGMENTS = st.sampled_from(["a", "b", "A", "ſ", "é", "*", "a*", "**", "b**", "a.v1", ".a"])
 GLOBS = st.lists(SEGMENTS, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts))
 VALUES = st.sampled_from(["x", "Y", "x y", "*", "x*", "é", "a.example:80"])
 MATCHES = st.fixed_dictionaries(
@@ -23,7 +23,28 @@ MATCHES = st.fixed_dictionaries(
     },
 )
 PATHS = st.lists(
-    st.sampled_from(["a", "b", "A", "%61", "..", ".", "", "b;v=1", "S", "%C3%A9", "%c3%89", "%2f", "c"]),
+    st.sampled_from(
+        [
+            "a",
+            "b",
+            "A",
+            "%61",
+            "..",
+            ".",
+            "",
+            "b;v=1",
+            "S",
+            "%C3%A9",
+            "%c3%89",
+            "%2f",
+            "c",
+            "a.json",
+            "a.v1.json",
+            ".a",
+            ".json",
+            "b%2Ex",
+        ]
+    ),
     max_size=4,
 ).map(lambda parts: "/" + "/".join(parts))
 FIELDS = st.dictionaries(
@@ -61,6 +82,22 @@ def test_only_limits_that_can_match_are_looked_at(match, request_):
         found = LimitIndex(list(every)).find(request_)
 
         assert [limit.name for limit in found] == ["limit-7"]
+
+
+@pytest.mark.parametrize(
+    "target", ["/login.json", "/login.x/", "/LOGIN.v1.json", "/login%2Ejson", "/login;v=1.json"]
+)
+def test_format_behind_a_path_leads_round_no_limit(target):
+    """However many limits there are: the ninth is looked up."""
+    for count in (1, FEW + 1, 500):
+        every = limits(
+            *[{"match": {"paths": [f"/t{n}"]}} for n in range(count)], {"match": {"paths": ["/login"]}}
+        )
+        found = LimitIndex(list(every)).find(head("POST", target))
+
+        assert [limit.name for limit in found if limit.match.holds(head("POST", target))] == [
+            f"limit-{count}"
+        ]
 
 
 def test_limit_is_filed_by_what_the_fewest_others_share():
