@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from proxy.middleware.limiter import Arrival, Limiter
-from proxy.middleware.route import PLACE, Refused
+from proxy.middleware.route import PLACES, Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from proxy.middleware.passage import OwnAnswer, Passage
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+PLACE: web.RequestKey[Passage] = web.RequestKey("weir.passage")
+PLACES.append(PLACE)
 
 
 def protect(app: web.Application, limiter: Limiter) -> None:
@@ -36,22 +40,38 @@ def protect(app: web.Application, limiter: Limiter) -> None:
 
 async def _pass(limiter: Limiter, request: web.Request, handler: Handler) -> web.StreamResponse:
     passage = await limiter.begin(_request(request))
-    error: BaseException | None = None
+    course = Course(passage)
+    task = asyncio.current_task()
+    assert task is not None
+    task.add_done_callback(course.end)
     try:
         answer = await passage.admit()
         if answer is not None:
             return _response(answer)
         request[PLACE] = passage
-        response = await handler(request)
+        return await handler(request)
     except Refused as refusal:
         return _response(refusal.answer)
     except BaseException as broken:
-        error = None if isinstance(broken, web.HTTPException) else broken
+        course.error = None if isinstance(broken, web.HTTPException) else broken
         raise
-    else:
-        return response
-    finally:
-        passage.end(error)
+
+
+class Course:
+    """From the first middleware to the last byte of the answer.
+
+    aiohttp sends what a handler returns behind all middlewares, in the task that has called them. Each
+    request has a task of its own, and ends with it, also if its client leaves.
+    """
+
+    def __init__(self, passage: Passage) -> None:
+        self.error: BaseException | None = None  # of the handler
+        self._passage = passage
+
+    def end(self, task: asyncio.Task[Any]) -> None:
+        """The task is done."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._passage.end(self.error or error)
 
 
 async def _tell(request: web.Request, response: web.StreamResponse) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"  # RFC 3986 section 3.3
 _DENIAL = "websocket.http.response"  # the extension by which a handshake gets an HTTP answer
+_BODIES = ("http.response.body", f"{_DENIAL}.body")
 _TRY_AGAIN = 1013  # the close code of a WebSocket that is refused otherwise (IANA's registry)
 
 
@@ -88,6 +89,8 @@ class Telling:
                 more = self._passage.answered(message.get("status", 101), headers)
                 message = {**message, "headers": [*headers, *more]}
         await self._send(message)
+        if kind in _BODIES and not message.get("more_body"):
+            self._passage.vacate()  # a framework may have tasks to do before it returns
 
 
 class Lifespan:

@@ -78,7 +78,7 @@ class Passage:
     async def _judge(self, route: Limits | None) -> OwnAnswer | None:
         due = self._due() if route is None else self._route_due(route)
         if isinstance(due, Fault):
-            return self._refuse(due)
+            return self._turn_away(due)
         exempt = due[1]
         charges: Sequence[Charge] = due[0]
         limits = self.limiter.rules.limits if route is None else route
@@ -122,7 +122,11 @@ class Passage:
         store = self.limiter.store
         if store is None:  # closed, while requests still come
             return Decision(True, [], LOCAL)  # noqa: FBT003 - is_admitted
-        return store.take(charges, waiter) or await waiter.decision
+        try:
+            return store.take(charges, waiter) or await waiter.decision
+        except asyncio.CancelledError:
+            waiter.leave()
+            raise
 
     async def _wait(self, decision: Decision, waits: list[Verdict]) -> None:
         """For tokens that are reserved; who leaves gives them back."""
@@ -143,6 +147,16 @@ class Passage:
             verdict.debt = verdict.terms.burst_units
 
     # --- 2. Not to the service ---
+
+    def _turn_away(self, fault: Fault) -> OwnAnswer:
+        """It cannot be charged; what was taken before comes back."""
+        before = self.record.decision
+        if before is not None:
+            self.give_back(before)
+        answer = self._refuse(fault)
+        if before is not None:
+            before.is_admitted = False  # so that it does not come back again
+        return answer
 
     def _refuse(self, fault: Fault) -> OwnAnswer:
         rules, record, head, facts = self.limiter.rules, self.record, self._head, self._facts
@@ -190,10 +204,14 @@ class Passage:
 
     # --- 4. Out ---
 
-    def end(self, error: BaseException | None = None) -> None:
-        """Exactly once."""
+    def vacate(self) -> None:
+        """The answer is out: its slots come back, whatever the service still does."""
         for decision in self._admitted:
             self._vacate(decision)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Exactly once."""
+        self.vacate()
         record = self.record
         record.finished = monotonic()
         if self.answer is not None:
@@ -229,6 +247,11 @@ class Waiting:
             self._passage.give_back(decision)
         else:
             self.decision.set_result(decision)
+
+    def leave(self) -> None:
+        """Cancelled; a decision that came in the same moment, and was not heard any more, is undone."""
+        if self.decision.done() and not self.decision.cancelled():
+            self._passage.give_back(self.decision.result())
 
 
 class Turn:

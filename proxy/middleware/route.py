@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[..., Awaitable[Any]]
 
-PLACE = "weir.passage"  # of the request's passage, in the scope of ASGI or in an aiohttp request
+PLACE = "weir.passage"  # of the request's passage, in the scope of ASGI
+PLACES: list[Any] = [PLACE]  # and in the requests of frameworks that have keys of their own
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -36,7 +37,7 @@ class RouteLimit:
 
     async def charge(self, place: MutableMapping[str, Any]) -> None:
         """`place` is where the middleware has put the passage: the scope. Raises Refused."""
-        passage: Passage | None = place.get(PLACE)
+        passage: Passage | None = next((place[key] for key in PLACES if key in place), None)
         if passage is None:
             raise RuntimeError("a route has a limit, but there is no middleware: add LimitMiddleware")
         answer = await passage.charge(self._limits)
@@ -58,6 +59,6 @@ def _place_in(values: tuple[object, ...]) -> MutableMapping[str, Any]:
     """A request of an ASGI framework has a scope; one of aiohttp is such a place itself."""
     for value in values:
         place = getattr(value, "scope", value)
-        if isinstance(place, MutableMapping) and PLACE in place:
+        if isinstance(place, MutableMapping) and any(key in place for key in PLACES):
             return place
     return {}

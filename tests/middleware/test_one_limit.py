@@ -8,6 +8,7 @@ import time
 import pytest
 
 from proxy.middleware import Limiter
+from proxy.middleware.passage import Waiting
 from tests.middleware.test_passage import asked
 from tests.support.messages import answer, get
 from tests.support.origin import answering
@@ -55,6 +56,30 @@ async def test_buckets_are_shared_to_the_token(new_weir, start_origin, connect, 
     assert sum(each.count(429) for each in found) == 60 - BURST
     assert found[:3] == [[200] * 5] * 3
     assert last == [429]
+
+
+async def test_cancellation_in_the_moment_of_the_decision_leaves_nothing_in_redis(redis, monkeypatch):
+    """As a deadline or a client that leaves may have it."""
+    limits = [{"name": "at-once", "key": ["client-ip"], "concurrency": 1}, LIMIT | {"rate": "1/h"}]
+    limiter, other = (Limiter(limits, {"url": redis.url, "timeout": "2s"}) for _ in range(2))
+    await limiter.start()
+    decided = Waiting.decided
+
+    def decided_and_cancelled(waiter, decision):
+        decided(waiter, decision)
+        asking.cancel()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Waiting, "decided", decided_and_cancelled)
+        asking = asyncio.create_task(of_service(limiter, 1))
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert not len(limiter.store.held)
+    await limiter.close()
+    found = await of_service(other, 2)
+    await other.close()
+
+    assert found == [200, 429]
 
 
 async def test_redis_that_dies_costs_the_service_nothing(redis):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from proxy.config.mistakes import ConfigError
 from proxy.limiter.memory import MemoryStore
-from proxy.middleware import Limiter, LimitMiddleware
+from proxy.middleware import Limiter, LimitMiddleware, Refused
 
 FEW = {"name": "few", "key": ["header:X-Auth-Token", "client-ip"], "rate": "2/h"}
+AT_ONCE = {"name": "at-once", "key": ["client-ip"], "concurrency": 1}
 
 
 class LateStore(MemoryStore):
@@ -118,6 +120,21 @@ async def test_cancelled_request_gets_its_token_back():
     assert limiter.metrics.outcomes == {"abandoned": 1, "served": 2, "refused": 1}
 
 
+async def test_cancellation_in_the_moment_of_the_decision_gives_the_token_back():
+    """The store has decided and forgotten it; who asked has not heard of it yet."""
+    limiter, store = Limiter([FEW]), LateStore()
+    await with_store(limiter, store)
+    asking = asyncio.create_task(asked(limiter))
+    await asyncio.sleep(0)
+    store.decide()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+    store.is_late = False
+    assert [await status(limiter) for _ in range(3)] == [200, 200, 429]
+
+
 async def test_store_that_breaks_lets_requests_pass(caplog):
     limiter = Limiter([FEW])
     await with_store(limiter, BrokenStore())
@@ -146,6 +163,23 @@ async def test_route_that_refuses_gives_back_what_was_taken_before_it():
     assert found == [200, 429, 429, 429]
     assert [await status(limiter) for _ in range(3)] == [200, 200, 429]
     assert limiter.metrics.decisions["narrow", "refused", "store"] == 3
+
+
+async def test_route_that_finds_a_credential_unclear_gives_back_what_was_taken_before_it():
+    """Once, though the service asks again."""
+    limiter = Limiter([FEW | {"key": ["client-ip"]}, AT_ONCE])
+    narrow = limiter.limit("narrow", "9/h", key=["header:X-Auth-Token"])
+    twice = ((b"X-Auth-Token", b"a"), (b"X-Auth-Token", b"b"))
+
+    async def app(scope, receive, send):
+        with suppress(Refused):
+            await narrow.charge(scope)
+        assert not len(limiter.store.held)
+        await narrow.charge(scope)
+
+    assert await status(limiter) == 200
+    assert [await status(limiter, app, *twice) for _ in range(3)] == [400] * 3
+    assert [await status(limiter) for _ in range(2)] == [200, 429]
 
 
 async def test_refusal_of_a_route_is_the_answer_whatever_the_framework_makes_of_it():
@@ -344,9 +378,6 @@ async def test_request_that_is_cancelled_while_it_waits_gives_its_token_back():
 # --- limits on concurrency ---
 
 
-AT_ONCE = {"name": "at-once", "key": ["client-ip"], "concurrency": 1}
-
-
 def lingering(error=None):
     """A service that answers, or fails, when it is let."""
     inside, go_on = asyncio.Event(), asyncio.Event()
@@ -381,7 +412,7 @@ def scraped(limiter):
 
 
 @pytest.mark.parametrize(
-    "how", ["raises", "is cancelled", "cancelled before it is decided", "while it waits"]
+    "how", ["raises", "is cancelled", "cancelled before it is decided", "as it is decided", "while it waits"]
 )
 async def test_slot_comes_back_however_a_request_ends(how):
     few = {"name": "few", "rate": "1/m", "max_wait": "1m", "key": ["client-ip"]}
@@ -389,7 +420,7 @@ async def test_slot_comes_back_however_a_request_ends(how):
     if how == "while it waits":
         assert await status(limiter) == 200
     store = None
-    if how == "cancelled before it is decided":
+    if how in ("cancelled before it is decided", "as it is decided"):
         store = LateStore()
         await with_store(limiter, store)
     app, inside, go_on = lingering(ValueError("broken") if how == "raises" else None)
@@ -399,6 +430,8 @@ async def test_slot_comes_back_however_a_request_ends(how):
     else:
         await asyncio.sleep(0.02)
     assert len(limiter.store.held) == 1
+    if how == "as it is decided":
+        store.decide()
     if how == "raises":
         go_on.set()
     else:
