@@ -84,3 +84,15 @@ async def test_limit_that_is_gone_is_not_settled(more, said, start_bench, start_
     assert response.status in (304, 401, 429)
     assert await left(wire, TOKEN) is None
     assert bench.ledger.reasons == [None] * 2
+
+
+async def test_401_takes_no_slot_of_a_limit_that_counted_by_rate_before(start_bench, start_origin, connect):
+    """Nobody would give it back."""
+    entry = {key: value for key, value in limit()["limits"][0].items() if key not in ("rate", "burst")}
+    after = {"limits": [entry | {"concurrency": 1}]}
+    before = few(on_upstream_401="address")
+    bench, wire, response = await overtaken(start_bench, start_origin, connect, before, after, UNAUTHORIZED)
+
+    assert response.status == 401
+    assert not len(bench.store.held)
+    assert b"r=0" in await left(wire)  # the only slot is this one's

@@ -2,11 +2,12 @@
 
 Every beat tells Redis of those that it has not been told of for `RENEW_US`, so whatever it has lost is true
 again then. A replica that dies tells nothing, and its slots come back by themselves (slots.lua). What could
-not be told is owed until Redis has forgotten it. Knows nothing of requests.
+not be told is owed until Redis has heard it, or has forgotten the slot. Knows nothing of requests.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from proxy.limiter.records import (
@@ -26,7 +27,7 @@ from proxy.limiter.trouble import TroubleError, reply_trouble
 from proxy.policy.decision import Decision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from proxy.limiter.held import HeldSlots
     from proxy.limiter.link import Link
@@ -49,6 +50,15 @@ class TellSlot(Protocol):
         """Puts it into this tick's batch, or at once says that it cannot be told."""
 
 
+# What a slot may be, for the place where buckets live. It is one of these at any time, and ends as none:
+#
+#   held, never told   decided without Redis. `told_us` is 0; the next beat tells, and its end needs no word.
+#   held, told         Redis takes it for held, since `told_us`. It is told again `RENEW_US` later.
+#   held, in doubt     `told_us` is `AGAIN`: a word was lost, or the place is a new one. The next beat tells.
+#   owed               held no more, and Redis may take it for held. It is told when its link opens, beats or
+#                      is left; a word that gets lost leaves it owed.
+
+
 class Keeping:
     """`process` tells replicas apart, and is no secret; `script` is the one of take.lua."""
 
@@ -58,7 +68,7 @@ class Keeping:
         self._names = names
         self._process = process
         self._tell = tell
-        self._owed: dict[Slot, int] = {}  # vacated, which Redis may not know: since when, oldest first
+        self.owed: OrderedDict[Slot, int] = OrderedDict()  # since when, oldest first
 
     def holder(self, slot: Slot) -> bytes:
         return pack_holder(self._process, slot.number)
@@ -81,12 +91,28 @@ class Keeping:
                 self._tell(Telltale(self, VACATE, slot), [slot.charge])
 
     def owe(self, slot: Slot, now_us: int) -> None:
-        """It is held no more, and Redis may take it for held."""
-        self._owed[slot] = now_us
-        for oldest, since_us in list(self._owed.items()):
-            if now_us - since_us <= SLOT_LIFE_US:
-                break
-            del self._owed[oldest]
+        """It is held no more, and Redis may take it for held. What Redis has forgotten by now is dropped."""
+        self.owed[slot] = now_us
+        self.owed.move_to_end(slot)
+        while now_us - next(iter(self.owed.values())) > SLOT_LIFE_US:
+            self.owed.popitem(last=False)
+
+    def paid(self, words: Iterable[Word]) -> None:
+        """Redis has heard them. Who was renewed may have ended meanwhile: that is owed still."""
+        for kind, slot in words:
+            if kind == VACATE:
+                self.owed.pop(slot, None)
+
+    def end(self, now_us: int) -> None:
+        """This process does: nothing is held any more."""
+        for slot in list(self.held.slots):
+            if self.held.let_go(slot) and slot.told_us:
+                self.owe(slot, now_us)
+
+    def doubt_all(self) -> None:
+        """Another server is asked from now on, or has been until now."""
+        for slot in self.held.slots:
+            slot.told_us = AGAIN
 
     # --- what Redis is told ---
 
@@ -95,6 +121,7 @@ class Keeping:
         now_us = int(link.now() * 1e6)
         for kind, slot in self._due(link, now_us - RENEW_US):
             slot.told_us = now_us
+            self.owed.pop(slot, None)  # whoever tells of it owes it again if that fails
             self._tell(Telltale(self, kind, slot), [slot.charge])
 
     async def tell_all(self, link: Link) -> None:
@@ -103,24 +130,24 @@ class Keeping:
         due = self._due(link, since_us)
         while len(due) > ROUND_SLOTS:
             for part in _rounds(link, due):
-                _judge(await link.ask(_Report(self, part, link.deadline()).data), link)
+                await self._tell_round(link, part)
+                self.paid(part)
             due = self._due(link, since_us)
         for part in _rounds(link, due):
             link.post(_Report(self, part, link.deadline()))
 
     async def leave(self, link: Link) -> None:
-        """This process ends: nothing is held any more. Raises TroubleError."""
-        now_us = int(link.now() * 1e6)
-        for slot in list(self.held.slots):
-            if shard_of(slot.charge.key) in link.shards and self.held.let_go(slot):
-                self.owe(slot, now_us)
-        for part in _rounds(link, self._due(link, now_us)):
-            _judge(await link.ask(_Report(self, part, link.deadline()).data), link)
+        """Nothing more will be said there: it hears what is owed. Raises TroubleError.
 
-    def doubt_all(self) -> None:
-        """Another server is asked from now on."""
-        for slot in self.held.slots:
-            slot.told_us = AGAIN
+        Of what is held it hears nothing: the place that has been gone over to may be the same server. What is
+        owed stays so, since that place is owed it too.
+        """
+        for part in _rounds(link, self._owed_to(link)):
+            await self._tell_round(link, part)
+
+    async def _tell_round(self, link: Link, words: Sequence[Word]) -> None:
+        """Raises TroubleError."""
+        _judge(await link.ask(_Report(self, words, link.deadline()).data), link)
 
     def _due(self, link: Link, told_before_us: int) -> list[Word]:
         """Of slots that the link leads to, what was told before that moment, or never."""
@@ -130,10 +157,11 @@ class Keeping:
             for slot in self.held.slots
             if slot.told_us < told_before_us and shard_of(slot.charge.key) in shards
         ]
-        for slot in [slot for slot in self._owed if shard_of(slot.charge.key) in shards]:
-            del self._owed[slot]
-            due.append((VACATE, slot))
-        return due
+        return due + self._owed_to(link)
+
+    def _owed_to(self, link: Link) -> list[Word]:
+        shards = frozenset(link.shards)
+        return [(VACATE, slot) for slot in self.owed if shard_of(slot.charge.key) in shards]
 
 
 class Telltale:
@@ -189,9 +217,11 @@ class _Report:
             _judge(reply, self._link)
         except TroubleError as trouble:
             self._link.fail(trouble)
+        else:
+            self._keeping.paid(self._words)
 
     def failed(self) -> None:
-        """The link is down again: whoever opens it next tells all."""
+        """The link is down again: whoever opens it next tells all, and what is owed is owed still."""
 
 
 def _record(kind: int, holder: bytes) -> bytes:

@@ -242,12 +242,18 @@ class RedisStore:
         self._dialler = move.dialler
         self._dispatcher.use(self._topology)
         self._keeping.doubt_all()
+        for link in self._topology.all():
+            self._keeping.renew(link)  # before anybody asks there
         self._links, self._mask = self._topology.links, self._topology.mask
         return left
 
     def _left(self) -> None:
-        """It may have been the same server, where we are no longer counted now: say that we live."""
+        """It may have been the same server, where we are no longer counted now: say that we live.
+
+        What it granted at the last moment is not known here.
+        """
         self.replicas.forget_all_but([link.name for link in self._topology.all()])
+        self._keeping.doubt_all()
         for link in self._topology.all():
             link.beat_now()
 
@@ -354,6 +360,7 @@ class RedisStore:
     async def close(self) -> None:
         self._dispatcher.flush()
         await self._moves.end()
+        self._keeping.end(self._now_us())
         await leave(self._topology)
 
     def sweep(self) -> None:

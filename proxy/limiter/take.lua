@@ -7,7 +7,8 @@
 --          are held;
 --          then how many keys held something else than a bucket, and this server's time.
 --
--- Refusals write nothing. A bucket is read once in a run, and written after all of the run's reads.
+-- Refusals charge nothing and hold nothing; of slots they drop the dead, and bound those of the living (slots.lua). A bucket
+-- of tokens is read once in a run, and written after all of the run's reads.
 --
 -- A batch whose reply was lost comes again, with the time since which it may have been run. What it wrote then shows in
 -- the buckets' tags; who was charged then is admitted and not charged a second time (docs/decisions/0017-sent-twice.md).

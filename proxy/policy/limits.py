@@ -299,15 +299,16 @@ class Limits:
     def renewed(self, charge: Charge) -> Charge | None:
         """The same bucket and cost by these limits' terms, for a request that a reload has overtaken.
 
-        None if the limit is no more, or has no such cost.
+        None if the limit is no more, has no such cost, or has come to hold slots in place of a rate, or back.
         """
         old = charge.terms
+        same = old.cost, old.is_newcomer, bool(old.slots)
         found = [
             terms
             for limit in self._all
             if limit.name == old.name
             for terms in limit
-            if (terms.cost, terms.is_newcomer) == (old.cost, old.is_newcomer)
+            if (terms.cost, terms.is_newcomer, bool(terms.slots)) == same
         ]
 
         def likeness(terms: Terms) -> tuple[bool, bool, bool]:

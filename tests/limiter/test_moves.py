@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.config.sections.store import StoreSettings
-from tests.limiter.asking import ask, charge, limits_of, store_at
+from proxy.policy.slots import slots_of
+from tests.limiter.asking import admitted, ask, ask_all, charge, limits_of, store_at
 from tests.support.patience import until
 from tests.support.redis_servers import Redis, cluster, running
 
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.limiter.redis import RedisStore
+    from proxy.policy.limits import Limits
 
 pytestmark = pytest.mark.real
 
 LIMITS = limits_of({"name": "per-user", "rate": "2/m"})
 (LIMIT,) = LIMITS
+SLOTS = limits_of({"name": "at-once", "concurrency": 2})
+(AT_ONCE,) = SLOTS
 
 
 @pytest.fixture
@@ -31,10 +35,17 @@ def guarded(tmp_path: Path) -> Iterator[Redis]:
         yield server
 
 
-def adopt(store: RedisStore, url: str) -> None:
+@pytest.fixture
+def another(tmp_path: Path) -> Iterator[Redis]:
+    server = Redis(tmp_path)
+    with running(server):
+        yield server
+
+
+def adopt(store: RedisStore, url: str, limits: Limits = LIMITS) -> None:
     """What a reload does."""
     store.adopt(StoreSettings(url=url, timeout="2s"))
-    store.configure(LIMITS)
+    store.configure(limits)
 
 
 def by(server: Redis, password: str) -> str:
@@ -67,6 +78,91 @@ async def test_new_password_is_gone_over_to_when_redis_knows_it(guarded: Redis) 
     assert is_up
     assert before + after == [(True, "store"), (True, "store"), (False, "denial_cache")]
     assert "sesame-2" not in str(store.status())
+
+
+async def test_slots_stay_held_by_a_new_password(guarded: Redis) -> None:
+    """Another replica gets none of them at any moment; they come back when their requests end."""
+    async with (
+        store_at(by(guarded, "first"), SLOTS) as store,
+        store_at(by(guarded, "first"), SLOTS) as beside,
+    ):
+        held = await ask_all(store, [[charge(AT_ONCE)]] * 2)
+        guarded.ask("CONFIG", "SET", "requirepass", "sesame-2")
+        guarded.log_in(password="sesame-2")
+        adopt(store, by(guarded, "sesame-2"), SLOTS)
+        beside.caches_denials = False
+        let_in = 0
+        while is_moving(store) or len(connections(guarded)) > 2:
+            let_in += admitted(await ask_all(beside, [[charge(AT_ONCE)]] * 5))
+        let_in += admitted(await ask_all(beside, [[charge(AT_ONCE)]] * 5))
+        in_flight = store.status()["in_flight"]
+        for decision in held:
+            store.vacate(slots_of(decision))
+        await until(lambda: not holders(guarded), "they came back", within=3.0)
+
+    assert admitted(held) == 2
+    assert let_in == 0
+    assert in_flight == {"at-once": 2}
+
+
+async def test_slots_go_along_to_another_server(redis: Redis, another: Redis) -> None:
+    """There they are held until their requests end. The server before forgets them by itself."""
+    async with store_at(redis.url, SLOTS) as store, store_at(another.url, SLOTS) as beside:
+        held = await ask_all(store, [[charge(AT_ONCE)]] * 2)
+        adopt(store, another.url, SLOTS)
+        await until(lambda: not is_moving(store) and not connections(redis), "the one before is left")
+        refused = await ask(beside, charge(AT_ONCE))
+        in_flight = store.status()["in_flight"]
+        for decision in held:
+            store.vacate(slots_of(decision))
+        await until(lambda: not holders(another), "they came back", within=3.0)
+
+    assert not refused.is_admitted
+    assert in_flight == {"at-once": 2}
+    assert redis.ask("PTTL", *redis.ask("KEYS", "*/slots:*")) <= 12_000
+
+
+async def test_slot_that_the_server_before_grants_at_last_goes_along(redis: Redis, another: Redis) -> None:
+    """It was asked before the move and answers behind it."""
+    async with store_at(redis.url, SLOTS, timeout=5.0) as store:
+        redis.freeze()
+        late = asyncio.create_task(ask(store, charge(AT_ONCE)))
+        await asyncio.sleep(0)
+        adopt(store, another.url, SLOTS)
+        await until(lambda: not is_moving(store), "moved")
+        redis.thaw()
+        assert (await late).via == "store"
+        await until(lambda: holders(another) == 1, "known when the one before is left", within=1.5)
+
+
+async def test_slots_granted_meanwhile_are_known_there_before_anybody_asks(
+    redis: Redis, tmp_path: Path
+) -> None:
+    """A part of the cluster was told of all that were held, and waited for the rest."""
+    with cluster(tmp_path) as nodes:
+        async with store_at(redis.url, SLOTS, timeout=5.0) as store:
+            nodes[0].freeze()
+            adopt(store, f"redis+cluster://{nodes[1].address}", SLOTS)
+            await until(
+                lambda: [link["state"] for link in next_servers(store)].count("up") == 2, "all but one"
+            )
+            await ask_all(store, [[charge(AT_ONCE, name)] for name in range(30)])
+            redis.freeze()
+            late = asyncio.create_task(ask(store, charge(AT_ONCE)))  # the one before cannot be left yet
+            nodes[0].thaw()
+            await until(lambda: not is_moving(store), "moved")
+            await until(lambda: sum(map(holders, nodes)) == 30, "known", within=0.5)
+            redis.thaw()
+            await late
+
+
+def next_servers(store: RedisStore) -> list[dict[str, Any]]:
+    status: Any = store.status()
+    return list(status["next"]["servers"].values())
+
+
+def holders(server: Redis) -> int:
+    return sum(server.ask("ZCARD", key) for key in server.ask("KEYS", "*/slots:*"))
 
 
 def connections(server: Redis) -> list[Any]:

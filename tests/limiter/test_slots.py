@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from time import process_time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 
 from proxy.limiter.memory import MemoryStore
 from proxy.limiter.overrides import Override
+from proxy.limiter.records import RENEW, SLOT_LIFE_US, VACATE
 from proxy.policy.decision import Charge
 from proxy.policy.fields import fields, refusal
-from proxy.policy.slots import slots_of
-from tests.limiter.asking import admitted, ask, ask_all, limits_of, store_at
+from proxy.policy.slots import Slot, slots_of
+from tests.limiter.asking import admitted, ask, ask_all, limits_of, no_slots, store_at
 from tests.limiter.contract import new_user
 from tests.support.patience import until
 
@@ -324,6 +326,57 @@ async def test_what_ended_without_redis_it_hears_of_when_it_is_back(redis: Redis
         redis.thaw()
         await until(lambda: store.is_up, within=8.0)
         await until(lambda: _holders(redis) == 0, within=3.0)
+
+
+@pytest.mark.parametrize("count", [1, 300], ids=["in the last round", "in a round before"])
+async def test_what_ended_is_owed_until_redis_has_heard_it(redis: Redis, count: int) -> None:
+    """Also when a link that has just opened breaks with it: at the next one Redis hears of it, and not 12 s later."""
+    limits = limits_of(AT_ONCE | {"concurrency": 1000})
+    (limit,) = limits
+    charges = [Charge(limit.terms, new_user())]
+    client: Any = redis.client()
+    async with store_at(redis.url, limits) as store:
+        decisions = await ask_all(store, [charges] * count)
+        assert _holders(redis) == count
+        others = ["replicas", "resets", "proven", "overrides", "rehearsal"]
+        client.execute_command(
+            "ACL", "SETUSER", "default", "resetkeys", *(f"~weir:*:{name}" for name in others)
+        )
+        for decision in decisions:
+            store.vacate(slots_of(decision))
+        await until(lambda: sum(each["count"] for each in client.acl_log()) > 1, "it did not hear it twice")
+        client.execute_command("ACL", "SETUSER", "default", "allkeys")
+        await until(lambda: _holders(redis) == 0, within=3.0)
+
+
+def test_slots_that_are_owed_cost_the_same_however_many_there_are() -> None:
+    """Ten thousand requests may end while Redis is away; what it has forgotten by itself is dropped, the oldest first."""
+    (limit,) = limits_of(AT_ONCE)
+    keeping = no_slots()
+    slots = [Slot(Charge(limit.terms, new_user()), number) for number in range(20_000)]
+    begun = process_time()
+    for now_us, slot in enumerate(slots):
+        keeping.owe(slot, now_us)
+    seconds = process_time() - begun
+    keeping.owe(slots[0], SLOT_LIFE_US)
+    keeping.owe(slots[-1], SLOT_LIFE_US + len(slots) - 2)
+
+    assert seconds < 1.0
+    assert list(keeping.owed) == [slots[-2], slots[0], slots[-1]]
+
+
+def test_renewal_that_redis_has_heard_pays_for_no_end() -> None:
+    """The request has ended while the answer was on its way."""
+    (limit,) = limits_of(AT_ONCE)
+    keeping = no_slots()
+    slot = Slot(Charge(limit.terms, new_user()), 1)
+    keeping.owe(slot, 1)
+    keeping.paid([(RENEW, slot)])
+    owed = list(keeping.owed)
+    keeping.paid([(VACATE, slot)])
+
+    assert owed == [slot]
+    assert not keeping.owed
 
 
 def _holders(redis: Redis) -> int:

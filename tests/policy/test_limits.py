@@ -399,3 +399,14 @@ def test_charge_goes_on_by_its_cost_and_as_what_it_was():
         assert renewed is not None
         alike = (renewed.terms.cost, renewed.terms.is_newcomer, renewed.terms.is_shadow)
         assert alike == (terms.cost, terms.is_newcomer, terms.is_shadow)
+
+
+def test_charge_of_a_rate_does_not_go_on_as_a_slot():
+    """Nor the other way: tokens do not come back when a request ends, and slots do."""
+    rate, slots = limits({"name": "a"}), limits({"name": "a", "rate": None, "burst": None, "concurrency": 3})
+    (token,), _ = rate.charges(head(), "192.0.2.7")
+    (slot,), _ = slots.charges(head(), "192.0.2.7")
+
+    assert slots.renewed(token) is None
+    assert rate.renewed(slot) is None
+    assert slots.renewed(slot) is not None
