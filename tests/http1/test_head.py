@@ -42,6 +42,7 @@ def test_every_fault_of_a_head_has_a_case():
         faults.HEAD_TOO_LARGE,
         faults.REPEATED_CREDENTIAL,
         faults.UNCLEAR_CREDENTIAL,
+        faults.UNCLEAR_REQUEST,
         faults.STRANGE_FRONT,
         faults.BAD_FRONT,
     }

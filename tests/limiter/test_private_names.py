@@ -15,7 +15,7 @@ from redis.asyncio.connection import Connection
 from tests.support.programs import redis_server
 
 ROOT = Path(__file__).parents[2]
-LEANED_ON = {"_close", "_writer"}  # a new one gets its line in the test below
+LEANED_ON = {"_close", "_connect", "_reader", "_writer"}  # a new one gets its line in the test below
 
 
 def test_no_other_private_name_is_used():
@@ -32,9 +32,12 @@ async def test_private_names_are_what_they_are_taken_for(tmp_path):
         await connection.connect()
         writer = connection._writer
         close = connection._close
+        reader = connection._reader
 
         assert isinstance(writer, asyncio.StreamWriter)
         assert isinstance(writer.transport, asyncio.Transport)
+        assert isinstance(reader, asyncio.StreamReader)
+        assert inspect.iscoroutinefunction(connection._connect)
         assert not inspect.iscoroutinefunction(close)
         close()
         assert not connection.is_connected

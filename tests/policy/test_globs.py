@@ -8,11 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.policy.globs import paths_pattern, value_pattern
+from proxy.policy.globs import paths_pattern, stem, value_pattern
 
 
 def matches(glob, path):
     return paths_pattern([glob]).fullmatch(path.encode()) is not None
+
+
+@pytest.mark.parametrize(
+    ("glob", "whole"),
+    [
+        ("/", b""),
+        ("/login", b"/login"),
+        ("/Login/", b"/Login"),
+        ("/api/v1/*", b"/api/v1"),
+        ("/api/v*/x", b"/api"),
+        ("/**/x", b""),
+    ],
+)
+def test_stem_is_what_every_path_begins_with(glob, whole):
+    assert stem(glob) == whole
+    assert stem(glob, wide=True) == whole.lower()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-MOST_SECONDS = 0.02
+TRACED = 3 if sys.gettrace() else 1  # times: who counts each line that is run takes time itself
+MOST_SECONDS = 0.02 * TRACED
 
 
 class Innocent:
