@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,10 @@ pytest_plugins = ["tests.support.plugin"]
 # A busy machine is slow now and then; what hangs is bounded by pytest-timeout.
 hypothesis.settings.register_profile("weir", deadline=None)
 hypothesis.settings.load_profile("weir")
+
+# A shell ignores Ctrl-C for what it runs in the background, and so would the programs that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEARDOWN_SECONDS = 180
 

@@ -20,9 +20,8 @@ _SPACED: Final = re.compile(rb"(\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]+:")
 
 def put_right(data: bytes) -> tuple[bytes, int] | None:
     """The head that `data` begins with, and how many bytes of it that was; None while it is not whole."""
-    if b"\n\n" not in data and b"\n\r\n" not in data:
-        return None  # found out fast: a server may send its head byte by byte
-    end = _EMPTY_LINE.search(data)
+    may_end = b"\n\n" in data or b"\n\r\n" in data  # fast: a server may send its head byte by byte
+    end = _EMPTY_LINE.search(data) if may_end else None
     if end is None:
         return None
     ends = data[: end.end()]
