@@ -13,7 +13,8 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from proxy.limiter.records import SHARDS, shard_tag
 from proxy.limiter.replies import misunderstood
-from proxy.limiter.trouble import TroubleError, connect_trouble
+from proxy.limiter.trouble import TroubleError
+from proxy.limiter.unreachable import connect_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

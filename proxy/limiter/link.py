@@ -22,7 +22,8 @@ from redis.exceptions import RedisError
 
 from proxy.limiter.background import end, keep_doing
 from proxy.limiter.clock import ServerClock
-from proxy.limiter.trouble import TroubleError, connect_trouble, reply_trouble
+from proxy.limiter.trouble import TroubleError, reply_trouble
+from proxy.limiter.unreachable import connect_trouble
 from proxy.limiter.wire import Wire
 from proxy.telemetry.log import event
 

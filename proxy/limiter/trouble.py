@@ -5,10 +5,7 @@ A password never stands in a line: Redis and redis-py do not repeat it, and neit
 
 from __future__ import annotations
 
-import ssl
 from typing import Final
-
-from redis.exceptions import AuthenticationError, NoPermissionError
 
 FOREIGN_KEY: Final = "foreign_key"
 
@@ -59,43 +56,10 @@ def reply_trouble(error: BaseException, server: str) -> TroubleError:
     for phrase, its_word in _PHRASES.items():
         if phrase in text:
             word = its_word
-    reason, meaning = _REPLIES.get(word, ("error", f"answered: {_printable(text)}"))
+    reason, meaning = _REPLIES.get(word, ("error", f"answered: {printable(text)}"))
     return TroubleError(reason, f"store.url: {server} {meaning}")
 
 
-def connect_trouble(error: BaseException, server: str) -> TroubleError:
-    """A connection that could not be made."""
-    below = _transport_trouble(error, server)
-    if below is not None:
-        return below
-    if MAX_CLIENTS in str(error):
-        return reply_trouble(error, server)
-    if isinstance(error, NoPermissionError):
-        return reply_trouble(Exception("NOPERM"), server)
-    if isinstance(error, AuthenticationError):
-        has_none = "required" in str(error).lower()
-        return reply_trouble(Exception("NOAUTH" if has_none else "WRONGPASS"), server)
-    return TroubleError("connection", f"store.url: no connection to {server}: {_printable(str(error))}")
-
-
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A server may write anything, and a line must stay one."""
     return "".join(each if each.isprintable() else "?" for each in text[:TEXT_MAX])
-
-
-def _transport_trouble(error: BaseException, server: str) -> TroubleError | None:
-    """What TLS or the clock said, which redis-py words in its own way."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            why = cause.verify_message
-            return TroubleError("tls", f"store.url: the certificate of {server} is not accepted: {why}")
-        if isinstance(cause, ssl.SSLError):
-            why = cause.reason or "broken off"
-            return TroubleError("tls", f"store.url: no TLS with {server}: {why}")
-        if isinstance(cause, TimeoutError):
-            return TroubleError(
-                "timeout", f"store.url: {server} does not answer, or not the way of redis:// or rediss://"
-            )
-        cause = cause.__cause__ or cause.__context__
-    return None
