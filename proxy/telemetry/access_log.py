@@ -1,7 +1,8 @@
 """The access log: a line for each exchange, JSON if not told otherwise, written by a thread.
 
-A line is made at once, while what it tells of is at hand; lines are handed to the thread when there are many
-or when `flush` is called (about every 100 ms), so the loop never waits for the descriptor.
+Lines are made some at a time, since code that runs again and again is found in the processor's caches. They
+are handed to the thread when there are many or when `flush` is called (about every 100 ms), so the loop never
+waits for the descriptor.
 docs/observability.md names every field. Knows nothing of who calls it.
 """
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from proxy.telemetry.metrics import Metrics
 
 CHUNK_BYTES: Final = 128 * 1024  # handed to the thread without waiting for the next flush
+TOGETHER: Final = 32  # lines are made one after another: with one connection, 0.95 of an exchange's CPU time
 KEY_BYTES: Final = 8  # of a partition key: enough to tell clients apart, too little to name them elsewhere
 VERDICTS_MAX = 1024  # combinations of limits and verdicts that are remembered as text
 TARGETS_KNOWN: Final = 1024  # clients ask for the same again and again: a quarter of what a line costs
@@ -71,6 +73,7 @@ class AccessLog:
             place = fd if destination == "stdout" else destination
             self._writer = LineWriter(place, _report, is_shared=is_shared)
         self._chunk = bytearray()
+        self._ended: list[Record] = []  # whose lines are not made yet
         self._encoder = msgspec.json.Encoder()
         self._epoch = 0.0  # of the loop's clock in Unix time, as it was when the chunk was begun
         self._millisecond = -1  # whose text is `_time`: at full speed, twenty lines share one
@@ -85,7 +88,8 @@ class AccessLog:
         return (self._writer.dropped if self._writer else 0) + self._unencodable
 
     def adopt(self, settings: LogSettings) -> None:
-        """At the start and after a reload."""
+        """At the start and after a reload. What has ended is told as it was asked for."""
+        self._make_lines()
         self._form = FORMS.get(settings.format)
         wanted = dict.fromkeys((*settings.fields, *NEEDED.get(settings.format, ())))
         self._extras = tuple(wanted) if self._writer is not None else ()
@@ -98,6 +102,17 @@ class AccessLog:
             self._note_slow(exchange)
         if self._writer is None or (self._share < 1 and not _is_kept(exchange, self._share)):
             return
+        ended = self._ended
+        ended.append(exchange)
+        if len(ended) >= TOGETHER:
+            self._make_lines()
+
+    def _make_lines(self) -> None:
+        ended, self._ended = self._ended, []
+        for exchange in ended:
+            self._make_line(exchange)
+
+    def _make_line(self, exchange: Record) -> None:
         chunk = self._chunk
         end = len(chunk)
         if not end:
@@ -113,10 +128,14 @@ class AccessLog:
             return
         chunk += b"\n"
         if len(chunk) >= CHUNK_BYTES:
-            self.flush()
+            self._hand_over()
 
     def flush(self) -> None:
         """Hands what has come to the writer."""
+        self._make_lines()
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         if self._chunk and self._writer is not None:
             self._writer.offer(bytes(self._chunk))
             self._chunk.clear()
