@@ -16,6 +16,7 @@ import uvloop
 
 from proxy import is_compiled
 from proxy.config.mistakes import ConfigError
+from proxy.runtime import heap
 from proxy.runtime.exits import EXIT_CONFIG, EXIT_OK, EXIT_START
 from proxy.runtime.following import Follower, Source
 from proxy.runtime.forks import fork_workers
@@ -95,6 +96,7 @@ async def _serve(source: Source, forked: ForkedWorkers | None) -> int:
         await _started(service)
     except StartError as error:
         return _cannot_start(error)
+    heap.keep()
     notifier.ready()
     reloads = asyncio.create_task(follower.run())
     await stops.first.wait()

@@ -18,6 +18,7 @@ from proxy.admin.buckets import KeyVerbs, NotAppliedError
 from proxy.config.loader import loads
 from proxy.config.mistakes import ConfigError
 from proxy.runtime import channel as words
+from proxy.runtime import heap
 from proxy.runtime.channel import orders
 from proxy.runtime.exits import EXIT_OK, EXIT_START
 from proxy.runtime.following import beside_the_loop
@@ -64,6 +65,7 @@ async def _serve(sock: socket.socket) -> int:
         await channel.close()
         own.close()
         return EXIT_START
+    heap.keep()
     channel.say(words.Ready())
     await SupervisedWorker(worker, channel).live()
     await channel.close()
