@@ -2,7 +2,8 @@
 
 One Weir, which forwards on one port and decides on others. CPU time is that of its process, from /proc; each
 round measures every row, and the middle of the rounds counts. Then each kind of question at half of what it
-can take: its 99th percentile is what a proxy that asks adds to its own.
+can take: its 99th percentile is what a proxy that asks adds to its own. Beside it the same pace of an nginx
+that answers at once, in Weir's place: so much of it is the machine's and the load's own.
 """
 
 from __future__ import annotations
@@ -40,16 +41,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="weir-decide-") as folder:
         place = field.Field(Path(folder))
         try:
-            upstream, store = field.origin(place), field.redis(place)
+            upstream, store, nothing = field.origin(place), field.redis(place), nothing_to_do(place)
             for url in ("memory", f"redis://127.0.0.1:{store.port}"):
-                print(f"\n| limits in {url.partition(':')[0]} | CPU us | ratio | p99 ms at half load |")
-                print("| --- | ---: | ---: | ---: |")
-                measure(place, upstream, url, options)
+                print(
+                    f"\n| limits in {url.partition(':')[0]} | CPU us | ratio | p50 ms | p99 ms | of nothing |"
+                )
+                print("| --- | ---: | ---: | ---: | ---: | ---: |")
+                measure(place, upstream, nothing, url, options)
         finally:
             place.stop_all()
 
 
-def measure(place: field.Field, upstream: field.Server, url: str, options: argparse.Namespace) -> None:
+def measure(
+    place: field.Field, upstream: field.Server, nothing: field.Server, url: str, options: argparse.Namespace
+) -> None:
     server, rows = start(place, upstream, url, is_compiled=options.compiled)
     costs: dict[str, list[float]] = {row.name: [] for row in rows}
     speeds: dict[str, list[float]] = {row.name: [] for row in rows}
@@ -61,10 +66,25 @@ def measure(place: field.Field, upstream: field.Server, url: str, options: argpa
     base = {row.mixed: median(costs[row.name]) for row in rows if row.name.startswith("forwarded")}
     for row in rows:
         half = median(speeds[row.name]) / 2
-        waits = [one_run(place, server, row, options.seconds, half)[1].p99_ms for _ in range(options.rounds)]
+        waits: list[tuple[float, float, float]] = []
+        for _ in range(options.rounds):
+            done = one_run(place, server, row, options.seconds, half)[1]
+            floor = one_run(place, nothing, row._replace(port=nothing.port), options.seconds, half)[1]
+            waits.append((done.p50_ms, done.p99_ms, floor.p99_ms))
+        p50, p99, machine = (median(each) for each in zip(*waits, strict=True))
         cost = median(costs[row.name])
-        print(f"| {row.name} | {cost:.1f} | {cost / base[row.mixed]:.2f} | {median(waits):.2f} |", flush=True)
+        told = f"{cost:.1f} | {cost / base[row.mixed]:.2f} | {p50:.2f} | {p99:.2f} | {machine:.2f}"
+        print(f"| {row.name} | {told} |", flush=True)
     place.stop(server)
+
+
+def nothing_to_do(place: field.Field) -> field.Server:
+    """An nginx on Weir's core that answers whatever is asked."""
+    port, config = field.free_port(), place.folder / "nothing.conf"
+    head = field.nginx_head(place, "nothing")
+    server = f"server {{ listen 127.0.0.1:{port}; return 200; }}"
+    config.write_text(f"{head}http {{ access_log off; keepalive_requests 1000000000; {server} }}")
+    return place.start("nothing", ["nginx", "-c", str(config)], port, place.proxy_core)
 
 
 def start(
