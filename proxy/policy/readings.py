@@ -130,9 +130,9 @@ _OF_FIELDS: dict[bytes, Judge] = {AUTHORIZATION: credential_of, b"host": host_of
 
 
 def _cookie_judge(name: bytes) -> Judge:
-    """RFC 6265 section 5.4; some services take names in any case, and `.` or `[` for `_`."""
-    spelled = re.escape(name).replace(b"_", rb"[_.\[]")
-    search = re.compile(rb"(?i)(?<![^;,\s\"])%b[ \t]*=([^;]*)" % spelled).search
+    """RFC 6265 section 5.4; some services take names in any case, `.` or `[` for `_`, or `sid[0]` for `sid`."""
+    spelled = re.escape(name).replace(b"_", rb"[_.\[ ]")
+    search = re.compile(rb"(?i)(?<![^;,\s\"])%b(?:\[[^=;,\s\"]*)?[ \t]*=([^;]*)" % spelled).search
 
     def judge(cookie: bytes) -> bytes | None:
         found = search(cookie)
@@ -173,8 +173,11 @@ def _cookie_value(text: bytes) -> bytes | None:
 # --- the target ---
 
 
+_TO_UNDERSCORE = bytes.maketrans(b" .", b"__")
+
+
 def _query_reader(name: bytes) -> Reader:
-    wanted = _parameter_name(name)
+    wanted = _parameter_names(name)[0]
 
     def read(head: RequestHead, _client: str) -> bytes | None:
         _, mark, query = head.target.partition(b"?")
@@ -192,17 +195,18 @@ def _parameters(query: bytes, wanted: bytes) -> list[bytes]:
     for text in query.split(b"&"):
         for index, pair in enumerate(pairs := text.split(b";")):
             name, _, value = pair.partition(b"=")
-            if _parameter_name(name) == wanted:
+            if wanted in _parameter_names(name):
                 values.append(value)
                 if len(pairs) > 1:  # which part it for some services only
                     values.append(b";".join((value, *pairs[index + 1 :])))
     return values
 
 
-def _parameter_name(text: bytes) -> bytes:
-    """`user[]` is also `user`, and `user.id` also `user_id`, for some services."""
-    name = folded(unquote_to_bytes(text.replace(b"+", b" "))).strip()
-    return name.partition(b"[")[0].replace(b".", b"_")
+def _parameter_names(text: bytes) -> tuple[bytes, bytes]:
+    """`user[]` is also `user`; `user.id`, `user id` and `user[id` are `user_id` for some services."""
+    name = folded(unquote_to_bytes(text.replace(b"+", b" "))).partition(b"\0")[0].strip()
+    told = name.translate(_TO_UNDERSCORE)
+    return told.partition(b"[")[0], told.replace(b"[", b"_")
 
 
 def _segment_reader(number: int) -> Reader:

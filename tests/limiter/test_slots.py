@@ -33,7 +33,9 @@ AT_ONCE = {"name": "at-once", "concurrency": 2}
 PER_DAY = {"name": "per-day", "rate": "3/d"}
 
 
-@pytest.fixture(params=["memory", "redis", "cluster"])
+@pytest.fixture(
+    params=["memory", *(pytest.param(name, marks=pytest.mark.real) for name in ("redis", "cluster"))]
+)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     async with AT[request.param](request) as store:
         yield store

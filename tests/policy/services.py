@@ -127,9 +127,15 @@ def _simple(cookie: str, name: str):
     return morsel and morsel.value
 
 
+def _mangled(name: str) -> str:
+    """As PHP names variables: up to a bracket that is closed; one that is not is a character as others are."""
+    name, bracket, rest = name.partition("\0")[0].lstrip(" ").partition("[")
+    name = re.sub(r"[. ]", "_", name)
+    return f"{name}_{re.sub(r'[. ]', '_', rest)}" if bracket and "]" not in rest else name
+
+
 def _php(cookie: str, name: str):
-    mangled = ((re.sub(r"[. ]", "_", each), unquote(value)) for each, value in _pairs(cookie))
-    return _first(mangled, name)
+    return _first(((_mangled(each), unquote(value)) for each, value in _pairs(cookie)), name)
 
 
 COOKIE = {
@@ -157,9 +163,7 @@ QUERY = {
     "plus is plus": lambda query, name: _last(((unquote(n), unquote(v)) for n, v in _plain(query)), name),
     "stripped": lambda query, name: (_last(parse_qsl(query), name) or "").strip() or None,
     "a list": lambda query, name: _last(((n.partition("[")[0], v) for n, v in parse_qsl(query)), name),
-    "PHP": lambda query, name: _last(
-        ((re.sub(r"[. ]", "_", n.lstrip()), v) for n, v in parse_qsl(query)), name
-    ),
+    "PHP": lambda query, name: _last(((_mangled(n), v) for n, v in parse_qsl(query)), name),
 }
 
 

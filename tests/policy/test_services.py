@@ -152,8 +152,38 @@ def test_service_that_reads_a_parameter_is_charged_for(query):
         assert_pays(charged("query:user", target=f"/?{query}"), owner)
 
 
-@given(pieces("user_id", "user.id", "user id", "=", VALID, "&", most=6))
-def test_service_that_mangles_a_name_is_charged_for(query):
+MANGLED = (
+    "user_id",
+    "user.id",
+    "user id",
+    " user id",
+    "user[id",
+    "user[",
+    "user_id[0]",
+    "user_id%00x",
+    "user+id",
+)
+
+
+@pytest.mark.parametrize("name", MANGLED)
+def test_service_that_mangles_a_name_is_charged_for(name):
+    owner = charged("query:user_id", target=f"/?user_id={VALID}")
+    for query in (f"{name}={VALID}", f"x=1&{name}={VALID}", f"{name}=x&{name}={VALID}"):
+        if services.QUERY["PHP"](query, "user_id") == VALID:
+            assert_pays(charged("query:user_id", target=f"/?{query.replace(' ', '+')}"), owner)
+
+
+@pytest.mark.parametrize("name", ["user_id", "user.id", "user id", " user id", "user[id", "user_id[0]"])
+def test_service_that_mangles_the_name_of_a_cookie_is_charged_for(name):
+    owner = charged("cookie:user_id", {"Cookie": f"user_id={VALID}"})
+    for cookie in (f"{name}={VALID}", f"x=1; {name}={VALID}", f"{name}={VALID}; user_id=x"):
+        if services.COOKIE["PHP"](cookie, "user_id") == VALID:
+            assert_pays(charged("cookie:user_id", {"Cookie": cookie}), owner)
+
+
+@given(pieces("user_id", "user.id", "user id", "user[id", "[", "]", "=", "=", VALID, VALID, "&", most=6))
+@settings(SETTINGS, max_examples=1 * EXAMPLES)
+def test_any_query_with_mangled_names_is_charged_for(query):
     owner = charged("query:user_id", target=f"/?user_id={VALID}")
     if services.QUERY["PHP"](query, "user_id") == VALID:
         assert_pays(charged("query:user_id", target=f"/?{query.replace(' ', '+')}"), owner)
