@@ -130,7 +130,7 @@ _OF_FIELDS: dict[bytes, Judge] = {AUTHORIZATION: credential_of, b"host": host_of
 
 
 def _cookie_judge(name: bytes) -> Judge:
-    """RFC 6265 section 5.4; some services take names in any case, `.` or `[` for `_`, or `sid[0]` for `sid`."""
+    """RFC 6265 section 5.4; some services take names in any case, `.` or `[` for `_`, `sid[0]` for `sid`."""
     spelled = re.escape(name).replace(b"_", rb"[_.\[ ]")
     search = re.compile(rb"(?i)(?<![^;,\s\"])%b(?:\[[^=;,\s\"]*)?[ \t]*=([^;]*)" % spelled).search
 
