@@ -9,6 +9,7 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from redis.asyncio.connection import Connection
 
@@ -26,6 +27,7 @@ def test_no_other_private_name_is_used():
     assert {found[1] for found in marked if found} == LEANED_ON
 
 
+@pytest.mark.real
 async def test_private_names_are_what_they_are_taken_for(tmp_path):
     with redis_server(tmp_path) as server:
         connection = Connection(host="127.0.0.1", port=server.port)
