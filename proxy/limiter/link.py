@@ -160,7 +160,9 @@ class Link:
         self._wire.calls.appendleft(message)
 
     async def take_leave(self) -> None:
-        """The last words. Raises TroubleError."""
+        """The last words: no sign of life comes behind them. Raises TroubleError."""
+        if self._tending is not None:
+            await end(self._tending)
         await self._session.close(self)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from proxy.policy.decision import Charge
 from proxy.policy.limits import Limit, compile_limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from proxy.policy.decision import Decision
     from proxy.policy.limits import Limits
@@ -74,6 +74,16 @@ async def ask_all(store: Any, requests: Iterable[Sequence[Charge]]) -> list[Deci
 
 def admitted(decisions: Iterable[Decision]) -> int:
     return sum(decision.is_admitted for decision in decisions)
+
+
+@contextmanager
+def impatient(store: RedisStore, seconds: float = 0.1) -> Iterator[None]:
+    """While a fault lasts, so that the test need not. Before and after, a busy machine is none."""
+    store.timeout = seconds
+    try:
+        yield
+    finally:
+        store.timeout = PATIENCE
 
 
 @asynccontextmanager

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy.limiter.dialler import TlsFiles
-from tests.limiter.asking import ask, charge, limits_of, store_at
+from proxy.limiter.overrides import Override
+from proxy.policy.slots import slots_of
+from tests.limiter.asking import ask, bucket, charge, limits_of, store_at
 from tests.support.papers import Papers
+from tests.support.patience import until
 from tests.support.ports import free_port
 from tests.support.redis_servers import Redis, cluster, running
+from tests.support.weir import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +25,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real
 
 PASSWORD = "open-sesame-4711"
-# What docs/limits.md says a user of Redis must be allowed.
-RIGHTS = (
-    "~weir:* +eval +evalsha +time +get +set +del +zadd +zrem +zrangebyscore +zremrangebyscore +zcard +pexpire"
-)
+_SAID = re.search(r"ACL SETUSER weir on >password (.*)", (ROOT / "docs/limits.md").read_text())
+assert _SAID is not None
+RIGHTS = _SAID[1]  # of a user of Redis, all that it needs
 LIMITS = limits_of({"name": "per-user", "rate": "15/s"})
 (LIMIT,) = LIMITS
 
@@ -78,6 +82,42 @@ async def is_exact(url: str, **options: object) -> bool:
 async def test_tls_with_a_user_of_few_rights(guarded: Guarded, papers: Papers) -> None:
     """These rights are enough, and a certificate of one's own authority is accepted."""
     assert await is_exact(guarded.secure(), tls=TlsFiles(ca=str(papers.ca)))
+
+
+def test_rights_of_the_docs_are_those_that_the_scripts_need() -> None:
+    """Redis refuses a script at the first command that its user may not call, however seldom that comes."""
+    scripts = [path.read_text() for path in (ROOT / "proxy/limiter").glob("*.lua")]
+    called = {f"+{name.lower()}" for text in scripts for name in re.findall(r"call\('([A-Z]+)'", text)}
+
+    assert called - set(RIGHTS.split()) == set()
+    assert len(called) > 5
+
+
+async def test_user_of_few_rights_may_do_what_only_some_limits_need(guarded: Guarded) -> None:
+    """Slots, credentials that are proven, buckets that are emptied; and what an operator does to a key."""
+    settings = {"name": "new", "rate": "5/h", "key": ["header:X-Auth-Token", "client-ip"]}
+    settings |= {"unproven": {"rate": "9/h"}, "on_upstream_429": "drain"}
+    limits = limits_of(settings, {"name": "at-once", "concurrency": 2})
+    new, at_once = limits
+    key, place = bucket("ada"), ("new", bucket("bob"))
+    async with store_at(guarded.plain(), limits) as store:
+        decision = await ask(store, charge(new), charge(at_once))
+        store.vacate(slots_of(decision))
+        store.give_back([charge(new)])
+        store.empty([(charge(new), new.terms.burst_units)])
+        store.proven.add(key)
+        await store.put_override(place, Override(0), 60)
+        debt, under_way = await store.debt(new.terms, key), await store.under_way(at_once, key)
+        done = await store.release(place), await store.reset(new, key)
+        store._links[0].beat_now()
+        await until(lambda: not store.proven.news(), "others have been told")
+
+        assert decision.is_admitted
+        assert 0.99 < debt / new.terms.burst_units <= 1
+        assert under_way == 0
+        assert done == (True, 1)
+        assert store.is_up
+        assert store.figures.errors == {}
 
 
 async def test_password_without_tls(guarded: Guarded) -> None:

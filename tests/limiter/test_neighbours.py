@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.limiter.records import Names, shard_of
-from tests.limiter.asking import admitted, ask, ask_all, charge, limits_of, store_at
+from tests.limiter.asking import admitted, ask, ask_all, charge, impatient, limits_of, store_at
 from tests.support.patience import own_time, until
 
 if TYPE_CHECKING:
@@ -124,6 +124,15 @@ async def test_replica_that_reloads_is_counted_once(redis: Redis) -> None:
         assert (one.replicas.count, other.replicas.count) == (2, 2)
 
 
+async def test_replica_that_leaves_as_it_would_say_that_it_lives_is_counted_no_more(redis: Redis) -> None:
+    """Else the others would share their limits with it for five seconds, and take its config for a second one."""
+    async with store_at(redis.url, limits_of()) as store:
+        for link in store._links:
+            link.beat_now()
+
+    assert redis.ask("ZCARD", NAMES.replicas(0)) == 0
+
+
 async def test_reload_that_changes_no_limit_leaves_all_alike(redis: Redis) -> None:
     async with store_at(redis.url, limits_of(SMALL)) as one, store_at(redis.url, limits_of(SMALL)) as other:
         one.configure(limits_of(SMALL | {"on_store_error": "deny"}))
@@ -183,11 +192,12 @@ async def test_it_may_also_be_given_back_emptied_settled_and_reset(kind: str, re
     (limit,) = limits
     command, *values = FOREIGN[kind]
     users = ["given back", "emptied", "settled", "reset"]
-    async with store_at(redis.url, limits, timeout=0.2) as store:
+    async with store_at(redis.url, limits) as store:
         await ask_all(store, [[charge(limit, user)] for user in users])
-        redis.freeze()
-        await ask_all(store, [[charge(limit, "settled")]])
-        redis.thaw()
+        with impatient(store):
+            redis.freeze()
+            await ask_all(store, [[charge(limit, "settled")]])
+            redis.thaw()
         for user in users:
             redis.ask("DEL", name_of(user))
             redis.ask(command, name_of(user), *values)
