@@ -11,6 +11,7 @@ from proxy.config.addresses import (
     parse_access,
     parse_address,
     parse_collector,
+    parse_host,
     parse_origin,
     parse_server,
     parse_store,
@@ -37,8 +38,9 @@ def said(parse, value):
     ],
 )
 def test_address_is_host_and_port_or_a_path(text, address):
-    assert parse_address(text) == address
+    assert parse_address(text) == parse_address(address) == address
     assert parse_address(address.address) == address
+    assert str(address) == address.address
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,33 @@ def test_server_knows_its_authority(text, url, authority):
     assert server.authority == authority
     assert server.origin == f"{server.scheme}://{authority}"
     assert parse_server(server) is server
+    assert str(server) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("http://app:9000", True),
+        ("http://127.0.0.1:9000", False),
+        ("http://[::1]:9000", False),
+        ("http+unix:///run/app.sock", False),
+    ],
+)
+def test_server_with_a_name_must_be_looked_up(text, answer):
+    assert parse_server(text).is_name is answer
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [("app.internal", "app.internal"), ("2001:DB8:0::1", "2001:db8::1"), ("192.0.2.7", "192.0.2.7")],
+)
+def test_host_is_a_name_or_an_address_alone(text, host):
+    assert parse_host(text) == host
+
+
+@pytest.mark.parametrize("text", ["app:80", "[::1]", "", "a b", "300.0.0.1"])
+def test_host_that_is_none_says_so(text):
+    assert said(parse_host, text) == "must be a name or an IP address, without a port"
 
 
 def test_server_may_be_a_unix_socket():
@@ -154,7 +183,7 @@ def test_store_is_taken_apart(text, kind, tls, addresses, database):
     store = parse_store(text)
 
     assert (store.kind, store.tls, store.addresses, store.database) == (kind, tls, addresses, database)
-    assert parse_store(str(store)) == store
+    assert parse_store(str(store)) == parse_store(store) == store
 
 
 def test_store_has_service_path_and_credentials():
@@ -301,3 +330,10 @@ def test_access_log_that_goes_nowhere_known_says_what_to_write(value, message):
 def test_collector_is_meant_with_and_without_the_path_of_otlp(given, meant):
     """Both ways stand in the manuals of collectors."""
     assert parse_collector(given) == meant
+
+
+@pytest.mark.parametrize(
+    "text", ["collector:4318", "http://", "http://collector:4318?x", "http:///v1/traces"]
+)
+def test_collector_that_is_none_says_what_to_write(text):
+    assert said(parse_collector, text) == "must be the URL of a collector such as http://collector:4318"

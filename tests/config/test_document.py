@@ -151,6 +151,11 @@ def test_bomb_of_aliases_is_refused_at_once():
     ]
 
 
+def test_text_of_too_many_values_is_refused():
+    """Before the last of them is read."""
+    assert only_mistake("a: [" + "1," * VALUES_MAX + "]")[2:] == ((), f"holds more than {VALUES_MAX} values")
+
+
 SECRET = "hunter2zz"
 
 

@@ -81,6 +81,7 @@ KNOWN = (
         ("const+header:A", "const adds nothing to another part: leave it out"),
         ("+".join(f"path:{n}" for n in range(1, 10)), "at most 8 parts make one key, not 9"),
         (7, f"must be {KNOWN}, not 7"),
+        ({"colour": "red"}, f"must be {KNOWN}, not a block of settings"),
         (None, f"must be {KNOWN}, not null"),
     ],
 )
@@ -103,3 +104,10 @@ def test_key_that_is_none_says_what_to_write(value, message):
 )
 def test_key_is_an_address_or_something_that_a_request_carries(text, is_address):
     assert parse_key(text).is_address is is_address
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"), [("host", True), ("client-ip+method", True), ("host+path:1", False)]
+)
+def test_some_keys_every_request_has(text, answer):
+    assert parse_key(text).is_always_present is answer

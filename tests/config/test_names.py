@@ -5,6 +5,7 @@ from ipaddress import ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from proxy.config import names
 from proxy.config.key_names import parse_key
@@ -115,6 +116,74 @@ def test_media_type_has_a_slash_and_no_line_end(text):
     assert said(names.parse_media_type, text).startswith(
         "must be a media type such as application/json, not "
     )
+
+
+@pytest.mark.parametrize("text", ["application/json", "text/*", "application/*+json", "*/*"])
+def test_media_types_are_named_by_globs(text):
+    assert names.parse_media_glob(text) == text
+
+
+@pytest.mark.parametrize(
+    ("parse", "value", "message"),
+    [
+        (names.parse_token, "a b", "the name of a header holds letters, digits and !#$%&'*+-.^_`|~ only, not 'a b'"),
+        (names.parse_media_glob, "text/html; q=1", "parameters are not compared: write text/html"),
+        (names.parse_media_glob, "text/*x*", "at most one * on each side of the slash, not 'text/*x*'"),
+        (names.parse_target, "healthz", "must be a path such as /healthz in ASCII, not 'healthz'"),
+        (names.parse_trusted, "unix:/run/a.sock", "write unix: for all peers on Unix sockets: they have no address that"
+         " tells them apart"),
+        (names.parse_cors_origin, "null", "null is what pages without an origin send, whoever made them: it cannot be"
+         " told apart"),
+        (names.parse_prefix, "a:b", "has 1 to 64 letters, digits, _ . or -, such as orders-api, not 'a:b'"),
+        (names.parse_plan_name, "a b", "a plan's name has 1 to 64 letters, digits, _ . or -, not 'a b'"),
+        (names.distinct_headers, {"X-A": "1", "x-a": "2"}, "names a header twice: case makes no difference"),
+    ],
+)  # fmt: skip
+def test_name_that_is_none_says_what_to_write(parse, value, message):
+    assert said(parse, value) == message
+
+
+@pytest.mark.parametrize(
+    ("parse", "value"),
+    [
+        (names.parse_target, "/healthz?deep=1"),
+        (names.parse_trusted, "unix:"),
+        (names.parse_cors_origin, "*"),
+        (names.parse_cors_origin, "https://app.example"),
+        (names.parse_prefix, "orders-api"),
+        (names.parse_plan_name, "step-2"),
+        (names.distinct_headers, {"X-A": "1", "X-B": "2"}),
+    ],
+)
+def test_name_is_taken_as_it_is_written(parse, value):
+    assert parse(value) == value
+
+
+def test_trusted_network_is_one_as_elsewhere():
+    assert names.parse_trusted("10.0.0.0/8") == names.parse_network(ip_network("10.0.0.0/8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [("X-Real-IP", True), ("x-forwarded-tenant", True), ("Via", False)]
+)
+def test_claim_is_what_a_proxy_says_of_a_client(name, answer):
+    assert names.is_claim(name) is answer
+
+
+def test_hash_of_a_key_is_what_weir_prints():
+    """No message shows it: it may be the credential itself."""
+    assert names.parse_key_hash("sha256:" + "AB" * 32) == "sha256:" + "ab" * 32
+    assert "hunter2" not in said(names.parse_key_hash, "hunter2")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "is empty; null leaves it out"), ("hunter2 ", "has a space, a control or a non-ASCII character")],
+)
+def test_secret_can_travel_in_a_field(text, message):
+    """The message does not show it."""
+    assert names.parse_secret(SecretStr("hunter2")).get_secret_value() == "hunter2"
+    assert said(names.parse_secret, SecretStr(text)) == message
 
 
 @given(st.one_of(st.text(), st.none(), st.integers(), st.dictionaries(st.text(), st.text(), max_size=1)))

@@ -177,6 +177,7 @@ def test_rate_is_a_count_in_microseconds(text, rate):
         ("15/1s", "write 15/s, not '15/1s'"),
         ("0.5/s", "a rate is a whole number: write 30/m, not 0.5/s"),
         (".25/m", "a rate is a whole number: write 15/h, not .25/m"),
+        ("0.3333/s", "must be a rate such as 15/s, 90/m, 1000/h or 5000/d, not '0.3333/s'"),
         ("15/ms", "must be a rate such as 15/s, 90/m, 1000/h or 5000/d, not '15/ms'"),
         ("15/w", "must be a rate such as 15/s, 90/m, 1000/h or 5000/d, not '15/w'"),
         ("-1/s", "must be a rate such as 15/s, 90/m, 1000/h or 5000/d, not '-1/s'"),
@@ -219,3 +220,54 @@ def test_workers_are_a_number_or_auto(value, workers):
 def test_workers_are_nothing_else(value):
     with pytest.raises(ValueError, match="auto"):
         units.parse_workers(value)
+
+
+@pytest.mark.parametrize(
+    ("parse", "value"),
+    [
+        (units.parse_span, 2.5),
+        (units.parse_timeout, 2.5),
+        (units.parse_share, 0.25),
+        (units.parse_rate, Rate(15, 1_000_000)),
+        (units.parse_statuses, StatusRange(500, 599)),
+    ],
+)
+def test_what_was_read_already_is_taken_as_it_is(parse, value):
+    """A default is not text."""
+    assert parse(value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (10, "10 needs a percent sign: write 10%"),
+        ("101%", "must be a share such as 100%, 1% or 0.5%, not '101%'"),
+        (1.5, "must be a share such as 100%, 1% or 0.5%, not 1.5"),
+    ],
+)
+def test_share_that_is_none_says_what_to_write(value, said):
+    with pytest.raises(ValueError) as caught:
+        units.parse_share(value)
+
+    assert str(caught.value) == said
+
+
+def test_rate_of_another_period_says_it_in_microseconds():
+    """A file cannot say one; the note of a grant, which comes from Redis, can."""
+    assert str(Rate(3, 20)) == "3/20us"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "text"), [(StatusRange(502, 502), "502"), (StatusRange(500, 599), "500-599")]
+)
+def test_statuses_are_written_as_they_are_read(statuses, text):
+    assert str(statuses) == text
+
+
+def test_single_status_is_a_range_of_one():
+    assert units.parse_statuses(502) == units.parse_statuses("502-502") == StatusRange(502, 502)
+
+
+def test_version_of_tls_without_quotes_is_text():
+    """YAML takes 1.3 for a number."""
+    assert [units.parse_tls_version(value) for value in (1.3, "1.2")] == ["1.3", "1.2"]

@@ -24,6 +24,11 @@ def limit(name="per-user", rate="15/s", secret=b"", **settings):
     return Limit(LimitSettings(name=name, rate=rate, **settings), secret)
 
 
+def slot_limit(name="at-once", concurrency=3, **settings):
+    """One on requests under way at once."""
+    return Limit(LimitSettings(name=name, concurrency=concurrency, **settings))
+
+
 def limits(*settings, secret=b""):
     """Each given as the arguments of a limit."""
     return compile_limits(

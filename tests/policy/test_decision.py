@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from proxy import faults
-from proxy.policy.decision import Charge, Decision, Verdict, spared
-from tests.policy.heads import limit, limits, verdict_of
+from proxy.policy.decision import Charge, Decision, Verdict, spared, unspent
+from proxy.policy.slots import SlotVerdict
+from tests.policy.heads import limit, limits, slot_limit, verdict_of
 
 
 def test_admitted_verdict_says_what_is_left():
@@ -83,3 +84,13 @@ def test_what_was_decided_without_the_store_is_not_spared():
 
     assert spared(decision) == []
     assert decision.verdicts[0].remaining == 7
+
+
+def test_slot_comes_back_when_its_request_ends_and_not_before():
+    """Not as a token does, for want of a server."""
+    (charge,), decision = decided({"name": "a", "rate": "9/h"})
+    slots = SlotVerdict(Charge(slot_limit().terms, b"k" * 16), 2, fits=True)
+    decision.verdicts.append(slots)
+
+    assert unspent(decision) == [charge]
+    assert slots.debt == 2

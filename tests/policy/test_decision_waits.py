@@ -29,6 +29,20 @@ def test_nobody_waits_for_a_shadow():
     assert Decision(True, [shadow]).waits == []
 
 
+def test_shadow_tells_for_how_long_it_would_have_had_it_wait():
+    """The longest of its buckets; not of what it would refuse, nor of a limit that is enforced."""
+    watched = limit("watched", max_wait="2s", mode="shadow")
+    verdicts = [
+        verdict_of(watched, True, 18 * TOKEN),
+        verdict_of(watched, True, 17 * TOKEN),
+        verdict_of(limit("near", max_wait="2s", mode="shadow"), True, 15 * TOKEN),
+        verdict_of(limit("full", max_wait="2s", mode="shadow"), False, 45 * TOKEN),
+        verdict_of(limit("enforced", max_wait="2s"), True, 17 * TOKEN),
+    ]
+
+    assert Decision(True, verdicts).would_wait == [("watched", 0.2)]
+
+
 def test_request_that_cannot_wait_is_refused_by_those_it_would_have_waited_for():
     patient, other = (
         verdict_of(limit(max_wait="1s"), True, 17 * TOKEN),

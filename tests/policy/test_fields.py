@@ -3,11 +3,17 @@ from __future__ import annotations
 import pytest
 
 from proxy.policy import fields as limit_fields
-from proxy.policy.decision import Decision
+from proxy.policy.decision import LOCAL, Charge, Decision
 from proxy.policy.fields import fields, policy_lines, retry_after
-from tests.policy.heads import limit, verdict_of
+from proxy.policy.slots import SlotVerdict
+from tests.policy.heads import limit, slot_limit, verdict_of
 
 TOKEN = 200_000  # units of a token at 15/s
+
+
+def slots(under_way, **more):
+    """Of three."""
+    return SlotVerdict(Charge(slot_limit().terms, b"k" * 16), under_way, fits=True, **more)
 
 
 def decision(*verdicts):
@@ -44,6 +50,29 @@ def test_all_enforced_limits_are_shown():
         b'RateLimit-Policy: "per-user";q=15;w=1, "hourly";q=1000;w=3600\r\n'
         b'RateLimit: "per-user";r=14;t=1, "hourly";r=1000;t=1\r\n'
     )
+
+
+def test_slots_are_told_without_a_time():
+    """Nobody knows when one comes back. Their unit is one of the draft's."""
+    told = fields(decision(slots(2)), "draft10")
+
+    assert told == b'RateLimit-Policy: "at-once";q=3;qu="concurrent-requests"\r\nRateLimit: "at-once";r=1\r\n'
+
+
+def test_slots_that_nobody_counted_are_not_told():
+    """Without the store; what else is known is."""
+    told = fields(
+        Decision(True, [slots(0, is_known=False), verdict_of(limit(), True, TOKEN)], LOCAL), "draft10"
+    )
+
+    assert told == b'RateLimit-Policy: "per-user";q=15;w=1\r\nRateLimit: "per-user";r=14;t=1\r\n'
+
+
+def test_request_that_waits_is_told_of_the_first_token_behind_its_turn():
+    """Three tokens beyond the burst: a fifth of a second to its turn, and one token more."""
+    told = fields(decision(verdict_of(limit(rate="15/m", max_wait="20s"), True, 18 * 4_000_000)), "draft10")
+
+    assert told == b'RateLimit-Policy: "per-user";q=15;w=60\r\nRateLimit: "per-user";r=0;t=16\r\n'
 
 
 @pytest.mark.parametrize("dialect", ["draft10", "legacy", "off"])

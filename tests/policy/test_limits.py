@@ -5,6 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from proxy import faults
+from proxy.config.limit_checks import MET_MAX
 from proxy.policy.decision import Charge
 from tests.policy.heads import head, limit, limits
 
@@ -266,6 +267,17 @@ def test_request_without_any_credential_may_be_charged_nothing(others):
     assert [charge.limit.name for charge in both.charges(head(), "")[0]] == [each["name"] for each in others]
 
 
+def test_request_that_meets_more_limits_than_it_may_is_refused():
+    """Each costs a bucket and a member of the fields. `weir check` sees such a config; readings it cannot foresee."""
+    many = limits(*({"name": f"limit-{n}"} for n in range(MET_MAX + 1)))
+    as_many = limits(*({"name": f"limit-{n}"} for n in range(MET_MAX)))
+    half = limits(*({"match": {"methods": ["GET" if n % 2 else "PUT"]}} for n in range(MET_MAX + 1)))
+
+    assert many.charges(head(), "192.0.2.7") is faults.UNCLEAR_REQUEST
+    assert len(as_many.charges(head(), "192.0.2.7")[0]) == MET_MAX
+    assert len(half.charges(head(), "192.0.2.7")[0]) < MET_MAX
+
+
 def test_limits_with_equal_entries_can_differ_in_what_absence_means():
     both = limits(
         {"name": "a", "key": ["header:X-A"], "when_absent": "skip"}, {"name": "b", "key": ["header:X-A"]}
@@ -337,6 +349,21 @@ def test_no_limits_charge_nothing():
     assert none.charges(head(), "") == ([], [])
     assert none.credential_names == frozenset()
     assert len(none) == 0
+
+
+def test_limits_say_what_of_an_exchange_concerns_them():
+    """What concerns none of them costs no request anything."""
+    plain = limits({})
+    slots = {"rate": None, "burst": None, "concurrency": 2}
+    others = limits(
+        slots,
+        {"cost_304": 0, "on_upstream_401": "address", "key": ["header:X-A", "client-ip"]},
+        {"on_upstream_429": "drain", "max_wait": "1s", "enforce": "50%"},
+    )
+
+    for name in ("has_slots", "gives_back", "vouches", "empties", "may_wait"):
+        assert (getattr(plain, name), getattr(others, name)) == (False, True), name
+    assert (plain.watched_waits, others.watched_waits) == ((), ("limit-2",))
 
 
 @pytest.mark.parametrize(

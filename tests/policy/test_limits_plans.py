@@ -55,6 +55,16 @@ def test_share_of_the_keys_is_enforced_and_always_the_same_ones():
     assert shadows == [terms_of(limits, {"X-Auth-Token": f"user-{n}"}).is_shadow for n in range(400)]
 
 
+def test_share_of_the_keys_holds_within_a_plan():
+    """A key has its plan, and is enforced or not."""
+    plan = {"name": "all", "rate": "30/s", "keys": [key_hash(f"user-{n}") for n in range(100)]}
+    limits = compiled(plan, plans=["all"], enforce="50%")
+    found = [terms_of(limits, {"X-Auth-Token": f"user-{n}"}) for n in range(100)]
+
+    assert {terms.count for terms in found} == {30}
+    assert 20 < sum(terms.is_shadow for terms in found) < 80
+
+
 def test_newcomers_share_the_terms_of_their_address():
     """Of all plans; those that are in shadow apart."""
     limits = compiled(TWO, plans=["step-2"], unproven={"rate": "60/s", "burst": 60})

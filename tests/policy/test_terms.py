@@ -6,8 +6,9 @@ import pytest
 
 from proxy.config.plan_keys import key_hash
 from proxy.config.settings import Settings
+from proxy.config.units import EMPTIED_MAX_US
 from proxy.policy.limits import compile_limits
-from tests.policy.heads import head
+from tests.policy.heads import head, limit, slot_limit
 
 TOKEN = "dGhlLXRva2Vu"
 CLAIMS = "e30.eyJzdWIiOiJhZGEifQ.e30"  # {"sub":"ada"}
@@ -167,6 +168,47 @@ def test_limit_in_shadow_is_enforced_for_nobody():
     limits = limits_of({"enforce": "50%", "mode": "shadow"})
 
     assert all(terms.is_shadow for limit in limits for terms in limit)
+
+
+def test_keys_of_a_plan_are_enforced_by_their_share_too():
+    """Whoever is in it, whatever the plan."""
+    limits = limits_of({"enforce": "50%", "plans": ["a"]}, [f"t{n}" for n in range(100)])
+    found = [terms_of(limits, head(headers={"X-Auth-Token": f"t{n}"}))[0] for n in range(200)]
+
+    assert {(terms.plan, terms.is_shadow) for terms in found} == {
+        (plan, is_shadow) for plan in ("a", "") for is_shadow in (True, False)
+    }
+
+
+# --- what they come to ---
+
+
+def test_most_debt_is_the_burst_and_what_may_be_waited_for():
+    terms = limit(rate="10/s", burst=20, max_wait="2s").terms
+
+    assert terms.burst_units == 20 * terms.interval
+    assert terms.ceiling_units == terms.most_units == 40 * terms.interval
+
+
+def test_bucket_that_a_429_of_the_service_empties_may_owe_more():
+    """It is closed for as long as the service says, in bounds."""
+    closes, stays = limit(on_upstream_429="drain").terms, limit().terms
+
+    assert closes.ceiling_units == stays.ceiling_units == stays.most_units
+    assert closes.most_units == closes.burst_units + EMPTIED_MAX_US * closes.scale
+
+
+def test_slot_is_a_unit_that_counts_as_a_microsecond():
+    """The least that a refused client can be told, as nobody knows when one comes back."""
+    terms = slot_limit(concurrency=4).terms
+
+    assert (terms.slots, terms.burst, terms.cost) == (4, 4, 1)
+    assert (terms.interval, terms.scale, terms.burst_units, terms.ceiling_units) == (1, 1, 4, 4)
+
+
+def test_terms_of_slots_say_what_they_are():
+    assert repr(slot_limit().terms) == "Terms(at-once, 3 at once)"
+    assert repr(slot_limit(mode="shadow").terms) == "Terms(at-once, 3 at once, shadow)"
 
 
 def test_terms_say_what_they_are():

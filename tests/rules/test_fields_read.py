@@ -7,29 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy import faults
-from proxy.config.loader import loads
-from proxy.http1.head import RequestHead, request_head
-from proxy.rules.rules import Rules
+from tests.rules.asked import request, rules, told
 
 if TYPE_CHECKING:
-    from proxy.rules.heads import Facts
-
-BASE = "upstream: {servers: ['http://a']}\n"
-
-
-def rules(text: str) -> Rules:
-    return Rules(loads(BASE + text, "weir.yaml", environ={}))
+    from proxy.rules.rules import Rules
 
 
 def limited_by(key: str, more: str = "") -> Rules:
     return rules(f"limits: [{{name: a, rate: 1/s, key: [{key}]}}]\n{more}")
-
-
-def told(by: Rules, *lines: str, peer: str = "192.0.2.7") -> tuple[RequestHead, Facts]:
-    """The head and what is worked out from it."""
-    head = request_head("\r\n".join(["GET / HTTP/1.1", "Host: a", *lines, "", ""]).encode(), 8192, 100)
-    assert isinstance(head, RequestHead)
-    return head, by.heads.facts(head, peer, b"http")
 
 
 @pytest.mark.parametrize(
@@ -94,12 +79,8 @@ def test_claim_of_a_stranger_is_not_read(name):
 def test_claim_of_a_stranger_is_not_read_when_it_comes_again():
     """By a request that repeats the header section, and shares what was worked out."""
     by = limited_by("'header:X-Real-IP'", "contract: {credentials: [X-Real-IP]}")
-    data = b"GET / HTTP/1.1\r\nHost: a\r\nX-Real-IP: 10.0.0.1\r\n\r\n"
-    first = request_head(data, 8192, 100)
-    assert isinstance(first, RequestHead)
-    by.heads.facts(first, "192.0.2.7", b"http")
-    again = request_head(data, 8192, 100, first)
-    assert isinstance(again, RequestHead)
+    first, _ = told(by, "X-Real-IP: 10.0.0.1")
+    again = request("X-Real-IP: 10.0.0.1", before=first)
     by.heads.facts(again, "192.0.2.7", b"http")
 
     assert again.section is first.section

@@ -2,7 +2,7 @@
 
 usage: python -m tests.support.own_coverage FLOOR REPORT    REPORT: a file that gets {module: [what is not covered]}
 
-All tests of the floor run once, in this process. Coverage notes for each line and branch in which test file it was
+These tests run once, in this process. Coverage notes for each line and branch in which test file it was
 met, and what was met at the import alone counts for all. Between two test files every cache of the code is emptied: the
 later one would seem to cover nothing of what the first has asked already.
 """
@@ -22,10 +22,10 @@ ROOT = Path(__file__).parents[2]
 IMPORTED = "import"
 
 
-def own_tests(module: Path) -> list[str]:
+def own_tests(module: Path) -> list[Path]:
     """`test_NAME.py`, and `test_NAME_more.py`."""
     folder, name = ROOT / "tests" / module.parent.name, module.stem
-    return [path.stem for path in [*folder.glob(f"test_{name}.py"), *folder.glob(f"test_{name}_*.py")]]
+    return sorted([*folder.glob(f"test_{name}.py"), *folder.glob(f"test_{name}_*.py")])
 
 
 def modules(floor: str) -> list[Path]:
@@ -72,7 +72,9 @@ def empty_caches() -> None:
 
 def missing(measured: coverage.Coverage, module: Path) -> list[str]:
     """Lines and branches that no test of its own meets."""
-    measured.get_data().set_query_contexts([f"^{name}$" for name in [IMPORTED, *own_tests(module)]])
+    measured.get_data().set_query_contexts(
+        [f"^{name}$" for name in [IMPORTED, *(path.stem for path in own_tests(module))]]
+    )
     analysis = measured._analyze(str(module))
     branches = [f"{line}->{to}" for line, goals in analysis.missing_branch_arcs().items() for to in goals]
     return [*map(str, sorted(analysis.missing)), *branches]
@@ -87,7 +89,8 @@ def main(floor: str, report: str) -> int:
     for module in modules(floor):
         importlib.import_module(f"proxy.{floor}.{module.stem}")
     options = ["-q", "-n0", "--memory", "-p", "no:cacheprovider"]
-    code = pytest.main([*options, str(ROOT / "tests" / floor)], plugins=[Contexts(measured)])
+    files = dict.fromkeys(str(path) for module in modules(floor) for path in own_tests(module))
+    code = pytest.main([*options, *files], plugins=[Contexts(measured)])
     measured.stop()
     found = {f"{floor}/{module.stem}": missing(measured, module) for module in modules(floor)}
     Path(report).write_text(json.dumps(found))

@@ -5,7 +5,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.telemetry.histogram import Histogram
+from proxy.telemetry.histogram import NOTED_MAX, Histogram
 
 numbers = st.floats(min_value=0, max_value=1e6)
 
@@ -18,6 +18,16 @@ def test_counts_a_value_on_a_bound_below_it():
 
     assert histogram.counts == [2, 2, 1]
     assert histogram.total == 7.5
+
+
+def test_notes_are_counted_before_they_are_many():
+    """However seldom somebody scrapes."""
+    histogram = Histogram((1.0,))
+    for _ in range(NOTED_MAX * 3 + 1):
+        histogram.observe(0.5)
+
+    assert histogram.noted == [0.5]
+    assert histogram.counts == [NOTED_MAX * 3 + 1, 0]
 
 
 @given(st.lists(numbers), st.lists(numbers, min_size=1, unique=True).map(sorted))

@@ -47,6 +47,11 @@ def test_refusal_by_a_limit_is_not_among_them():
     assert recent.since(0.0) == []
 
 
+def test_request_that_a_front_lets_pass_after_all_is_not_among_them():
+    """It went as its client wished."""
+    assert noted(exchange(fault=faults.BAD_FRONT)).since(0.0) == []
+
+
 def test_flood_of_one_kind_leaves_the_others():
     """And takes no more memory than its share."""
     bad = [

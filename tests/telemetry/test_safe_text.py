@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from proxy.telemetry.safe_text import (
     ESCAPES_MAX,
+    HEADER_CHARS,
     METHOD_CHARS,
     PARAMETERS_MAX,
+    QUERIES_KNOWN,
     TARGET_CHARS,
     _known_queries,
+    header_text,
     method_text,
     target_text,
 )
@@ -115,6 +118,21 @@ def test_shows_bytes_that_are_no_text():
     """Escaped, so that they can be told."""
     assert target_text(b"/caf\xe9\n\x1b[31m") == r"/caf\xe9\x0a\x1b[31m"
     assert method_text(b"G\xc3T") == r"G\xc3T"
+
+
+def test_field_is_shown_without_the_secrets_of_its_urls():
+    """And shorter than a target may be."""
+    assert header_text(b"https://app.example/?q=1&token=S3CR3T") == "https://app.example/?q=1&token=***"
+    assert len(header_text(b"x" * 1000)) == HEADER_CHARS
+
+
+def test_queries_that_are_remembered_are_bounded():
+    """A stranger can invent as many as they like."""
+    for number in range(QUERIES_KNOWN + 10):
+        target_text(b"/a?q=%d" % number)
+
+    assert len(_known_queries) <= QUERIES_KNOWN
+    assert target_text(b"/a?q=1&token=S3CR3T") == "/a?q=1&token=***"
 
 
 def many(count, parameter):
