@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -31,6 +32,13 @@ COMMANDS = {
     "envoy": "envoy -c envoy.yaml --concurrency 1 --disable-hot-restart -l error",
     "haproxy": "haproxy -db -f haproxy.cfg",
 }
+# How long each waits for Weir; then requests pass, or fail, uncounted. A busy machine may take longer than that.
+PATIENCE = {
+    "nginx": [("proxy_read_timeout 1s", "proxy_read_timeout 60s")],
+    "caddy": [],
+    "envoy": [("timeout: 0.25s", "timeout: 60s")],
+    "haproxy": [("PATIENCE = 250 ", "PATIENCE = 60000 ")],
+}
 AWAY = {"nginx": 500, "caddy": 502, "envoy": 200, "haproxy": 200}  # what clients get while Weir is away
 FORGED = (
     *("X-Original-Method: PUT", "X-Original-URI: /forged", "X-Forwarded-Method: PUT"),
@@ -48,12 +56,13 @@ def command(name, folder):
 
 @contextmanager
 def front(name, folder, ports):
-    """The program with the example's files."""
-    for path in (EXAMPLES / name).iterdir():
-        text = path.read_text()
-        for usual, port in ports.items():
-            text = text.replace(usual, str(port))
-        (folder / path.name).write_text(text)
+    """The program with the example's files, and with all the patience it may need."""
+    texts = {path.name: path.read_text() for path in (EXAMPLES / name).iterdir()}
+    for shipped, patient in PATIENCE[name]:
+        assert any(shipped in text for text in texts.values()), shipped
+        texts = {file: text.replace(shipped, patient) for file, text in texts.items()}
+    for file, text in texts.items():  # at once: a port that was put in may look like one of the others
+        (folder / file).write_text(re.sub("|".join(ports), lambda usual: str(ports[usual[0]]), text))
     if name == "caddy":  # its admin API has a fixed port
         (folder / "Caddyfile").write_text("{\n\tadmin off\n}\n" + (folder / "Caddyfile").read_text())
     with (folder / "front.log").open("wb") as log:

@@ -107,6 +107,7 @@ async def test_node_that_is_down_takes_only_its_own_buckets_along(tmp_path) -> N
     limits = limits_of({"name": "failover", "rate": "5/h"})
     (limit,) = limits
     with cluster(tmp_path, replicas=1) as nodes:
+        hold_off(nodes, "yes")
         async with store_at(url(nodes), limits) as store:
             names = range(40)
             await told(store, limit, names)
@@ -115,6 +116,7 @@ async def test_node_that_is_down_takes_only_its_own_buckets_along(tmp_path) -> N
             dead.kill()
             decisions = await told(store, limit, names)
             still = await told(store, limit, names)
+            hold_off(nodes, "no")
             await until(lambda: store.is_up, "the replica has taken over", within=15.0)
             after = await told(store, limit, names)
 
@@ -124,6 +126,13 @@ async def test_node_that_is_down_takes_only_its_own_buckets_along(tmp_path) -> N
             assert {still[name].via for name in names if name not in lost} == {"store"}
             assert {decision.via for decision in after.values()} == {"store"}
             assert {decision.verdicts[0].remaining for decision in after.values()} == {1}
+
+
+def hold_off(nodes: list[Redis], word: str) -> None:
+    """Whether replicas stay what they are, however long their primaries are silent."""
+    for node in nodes:
+        if node._process is not None:
+            node.ask("CONFIG", "SET", "cluster-replica-no-failover", word)
 
 
 async def told(store: RedisStore, limit: Limit, names: Iterable[int]) -> dict[int, Decision]:

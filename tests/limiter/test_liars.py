@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.limiter.asking import ask, ask_all, charge, limits_of, store_at
+from tests.limiter.asking import ask, ask_all, charge, impatient, limits_of, store_at
 from tests.support.innocent import innocent
 from tests.support.patience import own_time, until
 
@@ -88,14 +88,15 @@ async def test_request_is_decided_whatever_is_answered(
     lie: str, redis: Redis, relay: Relay, beside: None
 ) -> None:
     """In time, by Redis or here; when the lying ends, Redis decides again."""
-    async with store_at(relay.url, LIMITS, timeout=TIMEOUT) as store:
+    async with store_at(relay.url, LIMITS) as store:
         await ask(store, charge(LIMIT, "warm"))
         before = rss()
-        relay.lie = lambda _: LIES[lie]
-        begun = own_time()
-        decisions = await ask_all(store, [[charge(LIMIT, user)] for user in range(5)])
-        seconds = own_time() - begun
-        relay.lie = None
+        with impatient(store, TIMEOUT):
+            relay.lie = lambda _: LIES[lie]
+            begun = own_time()
+            decisions = await ask_all(store, [[charge(LIMIT, user)] for user in range(5)])
+            seconds = own_time() - begun
+            relay.lie = None
         await until(lambda: store.is_up, "the store is up again", within=4.0)
         after = await ask(store, charge(LIMIT, "warm"))
 
@@ -113,12 +114,13 @@ async def test_beat_ends_no_link(
 ) -> None:
     """What answers the sign of life falsely is down, says so, and is tried again; no task ends unseen."""
     caplog.set_level(logging.INFO, "weir")
-    async with store_at(relay.url, LIMITS, timeout=TIMEOUT) as store:
-        relay.lie = lambda _: LIES[lie]
-        store._links[0].beat_now()
-        await until(lambda: relay.lies, "it has lied", within=3.0)
-        await until(lambda: not store.status()["up"] or relay.lies > 1, "it is down", within=3.0)
-        relay.lie = None
+    async with store_at(relay.url, LIMITS) as store:
+        with impatient(store, TIMEOUT):
+            relay.lie = lambda _: LIES[lie]
+            store._links[0].beat_now()
+            await until(lambda: relay.lies, "it has lied", within=3.0)
+            await until(lambda: not store.status()["up"] or relay.lies > 1, "it is down", within=3.0)
+            relay.lie = None
         begun = own_time()
         while (await ask(store, charge(LIMIT))).via != "store":
             assert own_time() - begun < 5.0
@@ -132,14 +134,15 @@ async def test_beat_ends_no_link(
 
 @pytest.mark.parametrize("lie", WORDY)
 async def test_words_without_an_end_fill_nothing(lie: str, redis: Redis, relay: Relay, beside: None) -> None:
-    async with store_at(relay.url, LIMITS, timeout=TIMEOUT) as store:
+    async with store_at(relay.url, LIMITS) as store:
         await ask(store, charge(LIMIT, "warm"))
         before = rss()
-        relay.lie = lambda _: WORDY[lie]()
-        begun = own_time()
-        decisions = await ask_all(store, [[charge(LIMIT, user)] for user in range(5)])
-        seconds = own_time() - begun
-        relay.lie = None
+        with impatient(store, TIMEOUT):
+            relay.lie = lambda _: WORDY[lie]()
+            begun = own_time()
+            decisions = await ask_all(store, [[charge(LIMIT, user)] for user in range(5)])
+            seconds = own_time() - begun
+            relay.lie = None
         relay.cut()
         await until(lambda: store.is_up, "the store is up again", within=4.0)
 

@@ -21,7 +21,7 @@ from proxy.limiter.trouble import TroubleError
 from proxy.policy.fields import fields, refusal
 from proxy.policy.haste import UNSEEN
 from proxy.policy.limits import compile_limits
-from tests.limiter.asking import Asker, admitted, ask, ask_all, charge, limits_of, store_at
+from tests.limiter.asking import Asker, admitted, ask, ask_all, charge, impatient, limits_of, store_at
 from tests.limiter.contract import (
     REQUESTS,
     SHARED_BENCH,
@@ -522,11 +522,12 @@ async def test_what_was_reset_in_an_outage_is_not_restored(redis: Redis, relay: 
     """A replica that was cut off hears of it before it settles; the rest of what it knows is settled."""
     limits = limits_of({"rate": "2/h", "name": "per-user"})
     (limit,) = limits
-    async with store_at(redis.url, limits) as first, store_at(relay.url, limits, timeout=0.2) as second:
+    async with store_at(redis.url, limits) as first, store_at(relay.url, limits) as second:
         await ask_all(second, [[charge(limit, name)] for name in ("ada", "bob")])
         relay.hold()
-        while second.is_up:
-            await ask_all(second, [[charge(limit, name)] for name in ("ada", "bob")])
+        with impatient(second):
+            while second.is_up:
+                await ask_all(second, [[charge(limit, name)] for name in ("ada", "bob")])
         await first.reset(limit, charge(limit, "ada").key)
         relay.release()
         await until(lambda: second.is_up, "it is back", within=5.0)
@@ -538,7 +539,7 @@ async def test_what_was_reset_in_an_outage_is_not_restored(redis: Redis, relay: 
 async def test_nothing_is_reset_while_redis_is_down(redis: Redis) -> None:
     limits = limits_of({"rate": "1/h", "name": "per-user"})
     (limit,) = limits
-    async with store_at(redis.url, limits, timeout=0.2) as store:
+    async with store_at(redis.url, limits) as store:
         await ask(store, charge(limit))
         redis.kill()
         await ask(store, charge(limit))
@@ -617,12 +618,13 @@ async def test_what_was_spent_locally_is_charged_on_return(redis: Redis) -> None
     """Neither twice nor never: also of requests that waited in vain for a Redis that was frozen."""
     limits = limits_of({"rate": "100/h", "name": "per-user"})
     (limit,) = limits
-    async with store_at(redis.url, limits, timeout=0.05) as store:
+    async with store_at(redis.url, limits) as store:
         await ask_all(store, [[charge(limit)]] * 10)
-        redis.freeze()
-        waited = await ask_all(store, [[charge(limit)]] * 5)
-        at_once = await ask_all(store, [[charge(limit)]] * 5)
-        redis.thaw()
+        with impatient(store):
+            redis.freeze()
+            waited = await ask_all(store, [[charge(limit)]] * 5)
+            at_once = await ask_all(store, [[charge(limit)]] * 5)
+            redis.thaw()
         await until(lambda: store.is_up, within=2.0)
         after = await ask(store, charge(limit))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.limiter.records import TAG_CALLS
-from tests.limiter.asking import ask, ask_all, charge, limit_of, limits_of, store_at
+from tests.limiter.asking import ask, ask_all, charge, impatient, limit_of, limits_of, store_at
 from tests.limiter.test_take import NOW_US, TAG, US, Script
 from tests.support.patience import until
 
@@ -193,10 +193,11 @@ async def test_what_was_decided_without_redis_is_charged_once(mode: str, redis: 
     """The reply is late: the request is decided here, and what Redis had taken is taken off when it is back."""
     limits = limits_of({"name": "per-user", "rate": "10/h", "on_store_error": mode})
     (limit,) = limits
-    async with store_at(relay.url, limits, timeout=0.2) as store:
+    async with store_at(relay.url, limits) as store:
         relay.is_mute = True
-        decisions = await ask_all(store, [[charge(limit)]] * 3)
-        await until(lambda: relay.lost_bytes, "Redis has answered in vain")
+        with impatient(store, 0.2):
+            decisions = await ask_all(store, [[charge(limit)]] * 3)
+            await until(lambda: relay.lost_bytes, "Redis has answered in vain")
         relay.cut()
         relay.is_mute = False
         await until(lambda: store.is_up, "the store is up again", within=3.0)
@@ -210,13 +211,14 @@ async def test_what_was_refused_without_redis_costs_nothing(redis: Redis, relay:
     """Redis had admitted it; two replicas have half of the limit each, and this one had spent its own."""
     limits = limits_of({"name": "per-user", "rate": "10/h"})
     (limit,) = limits
-    async with store_at(relay.url, limits, timeout=0.2) as store, store_at(redis.url, limits) as other:
+    async with store_at(relay.url, limits) as store, store_at(redis.url, limits) as other:
         await ask_all(other, [[charge(limit, "bob")]])
         await until(lambda: store.replicas.count == 2, within=3.0)
         await ask_all(store, [[charge(limit)]] * 7)
         relay.is_mute = True
-        decisions = await ask_all(store, [[charge(limit)]] * 3)
-        await until(lambda: relay.lost_bytes, "Redis has answered in vain")
+        with impatient(store, 0.2):
+            decisions = await ask_all(store, [[charge(limit)]] * 3)
+            await until(lambda: relay.lost_bytes, "Redis has answered in vain")
         relay.cut()
         relay.is_mute = False
         await until(lambda: store.is_up, "the store is up again", within=3.0)

@@ -17,7 +17,7 @@ from proxy.limiter.records import RENEW, SLOT_LIFE_US, VACATE
 from proxy.policy.decision import Charge
 from proxy.policy.fields import fields, refusal
 from proxy.policy.slots import Slot, slots_of
-from tests.limiter.asking import admitted, ask, ask_all, limits_of, no_slots, store_at
+from tests.limiter.asking import admitted, ask, ask_all, impatient, limits_of, no_slots, store_at
 from tests.limiter.contract import new_user
 from tests.support.patience import until
 
@@ -317,15 +317,16 @@ async def test_what_ended_without_redis_it_hears_of_when_it_is_back(redis: Redis
     limits = limits_of(AT_ONCE)
     (limit,) = limits
     user = new_user()
-    async with store_at(redis.url, limits, timeout=0.2) as store:
+    async with store_at(redis.url, limits) as store:
         held = await ask(store, Charge(limit.terms, user))
-        redis.freeze()
-        local = await ask(store, Charge(limit.terms, user))
-        assert (local.is_admitted, local.via) == (True, "local")
-        await until(lambda: not store.is_up, within=8.0)
-        for decision in (held, local):
-            store.vacate(slots_of(decision))
-        redis.thaw()
+        with impatient(store):
+            redis.freeze()
+            local = await ask(store, Charge(limit.terms, user))
+            assert (local.is_admitted, local.via) == (True, "local")
+            await until(lambda: not store.is_up, within=8.0)
+            for decision in (held, local):
+                store.vacate(slots_of(decision))
+            redis.thaw()
         await until(lambda: store.is_up, within=8.0)
         await until(lambda: _holders(redis) == 0, within=3.0)
 

@@ -66,7 +66,7 @@ async def test_sentinel_by_tls_and_failover(group: tuple[Redis, Redis, Redis], p
     master, _, sentinel = group
     url = f"rediss+sentinel://:{AT_REDIS}@127.0.0.1:{sentinel.tls_port}/mymaster"
     ways = {"tls": TlsFiles(ca=str(papers.ca)), "sentinel": Login(None, SecretStr(AT_SENTINEL))}
-    async with store_at(url, LIMITS, timeout=0.5, **ways) as store:
+    async with store_at(url, LIMITS, **ways) as store:
         decision = await ask(store, charge(LIMIT))
         is_up = store.is_up
         master.kill()

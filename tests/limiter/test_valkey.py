@@ -48,7 +48,7 @@ def valkey(tmp_path: Path, command: Sequence[str]) -> Iterator[Redis]:
 async def test_limits_are_exact_across_an_outage(valkey: Redis) -> None:
     """Alone and together, cut off and restarted empty: the burst is given once."""
     both = [charge(PER_USER), charge(ALL, "all")]
-    async with store_at(valkey.url, LIMITS, timeout=0.5, caches_denials=False) as store:
+    async with store_at(valkey.url, LIMITS, caches_denials=False) as store:
         decisions = [await ask(store, *both) for _ in range(3)]
         valkey.client().client_kill_filter(_type="normal", skipme=True)
         decisions += [await ask(store, charge(PER_USER))]

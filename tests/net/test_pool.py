@@ -24,6 +24,7 @@ async def held(visit):
     await visit.request()
 
 
+@pytest.mark.moved
 async def test_last_connection_used_is_the_next_one_used(start_bench, start_origin, connect):
     """The rest can age and go, before the server closes them."""
     origin = await start_origin(held)
@@ -68,6 +69,7 @@ async def test_server_says_how_long_connections_rest(
     assert len(origin.visits) == connections
 
 
+@pytest.mark.moved
 async def test_connection_is_let_go_of_before_the_server_does(start_bench, start_origin, connect):
     """A second before, which the sweep may not keep to the tenth."""
     origin = await start_origin(lasting("timeout=2"))

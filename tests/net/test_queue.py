@@ -60,6 +60,7 @@ async def test_full_queue_refuses_at_once(start_bench, start_origin, connect):
     assert [(await wire.response()).status for wire in (served, waiting)] == [200, 200]
 
 
+@pytest.mark.moved
 @pytest.mark.parametrize(
     ("bound", "reason"), [({"queue": 0}, "queue_full"), ({"wait": "50ms"}, "queue_timeout")]
 )
@@ -92,6 +93,7 @@ async def test_no_queue_at_all(start_bench, start_origin, connect):
     assert [(await wire.response()).status for wire in wires[:2]] == [200, 200]
 
 
+@pytest.mark.moved
 async def test_wait_has_an_end(start_bench, start_origin, connect):
     gate = Gate()
     bench = await start_bench(await start_origin(gate), upstream=crowded(wait="100ms"))
@@ -154,6 +156,7 @@ async def test_server_that_is_well_again_takes_those_that_wait(start_bench, star
     assert [(await wire.response()).status for wire in wires] == [200, 200]
 
 
+@pytest.mark.moved
 async def test_server_that_returns_takes_those_that_wait(start_bench, start_origin, connect):
     """The same when its ejection ends."""
     gate = Gate()

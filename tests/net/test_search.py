@@ -225,6 +225,7 @@ async def test_family_that_refuses_costs_no_request(start_bench, start_origin, c
     assert {(await wire.response()).status for wire in wires} == {200}
 
 
+@pytest.mark.moved
 @pytest.mark.parametrize("late", ["127.0.0.1", "::1"])
 async def test_address_that_swallows_everything_is_raced(start_bench, start_origin, connect, late):
     """After a quarter of a second; then the others avoid it."""
@@ -246,6 +247,7 @@ async def test_address_that_swallows_everything_is_raced(start_bench, start_orig
     await until(lambda: late_one.idle, "the late one is kept for the next request")
 
 
+@pytest.mark.moved
 async def test_all_that_swallow_everything_are_a_504(start_bench, connect):
     """In the time that one of them takes, not in that of both."""
     bench = await start_bench(dead(), dead(), upstream={"timeouts": {"connect": "400ms"}})

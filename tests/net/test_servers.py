@@ -78,6 +78,7 @@ async def test_answers_in_between_keep_a_server_in(start_bench, start_origin, co
     assert bench.ledger.ejections == {}
 
 
+@pytest.mark.moved
 async def test_ejected_server_comes_back(start_bench, start_origin, connect):
     """And serves, once it can."""
     port = free_port()
@@ -92,6 +93,7 @@ async def test_ejected_server_comes_back(start_bench, start_origin, connect):
     assert bodies == {b"back", b"other"}
 
 
+@pytest.mark.moved
 async def test_server_that_stays_dead_is_out_for_longer_each_time(start_bench, start_origin, connect, caplog):
     """One attempt each time it comes back."""
     ejection = {"failures": 3, "first": "50ms"}
@@ -200,6 +202,7 @@ async def test_server_that_is_back_gets_little_at_first(start_bench, start_origi
     assert 5 <= bodies.count(b"first") <= 70  # of 300, a tenth of what the other gets: 27
 
 
+@pytest.mark.moved
 async def test_slow_start_ends(start_bench, start_origin, connect):
     """With the whole share, though nothing but time has changed."""
     first, other = await start_origin(named(b"first")), await start_origin(named(b"other"))

@@ -148,6 +148,7 @@ async def test_flood_of_interim_answers_is_a_502(start_bench, start_origin, conn
 QUICK = {"upstream": {"timeouts": {"response": "400ms"}}}
 
 
+@pytest.mark.moved
 async def test_time_for_a_body_begins_with_its_head(start_bench, start_origin, connect):
     """A head that took nearly all the time leaves the body its own."""
 
@@ -165,6 +166,7 @@ async def test_time_for_a_body_begins_with_its_head(start_bench, start_origin, c
     assert (await wire.response()).body == b"ab"
 
 
+@pytest.mark.moved
 @pytest.mark.parametrize("piece", [b"1\r\nx\r\n", b""], ids=["dripping", "silent"])
 async def test_answer_that_is_replaced_may_not_drip_for_ever(start_bench, start_origin, connect, piece):
     """A second in all, however it comes."""
@@ -343,6 +345,7 @@ async def test_tunnel_holds_back_whoever_is_faster(start_bench, start_origin, co
     assert len(wire.unread) == 0
 
 
+@pytest.mark.moved
 async def test_tunnel_may_rest(start_bench, start_origin, connect):
     """Longer than any time that an exchange has, also after one side was held back."""
     bench = await start_bench(
@@ -362,6 +365,7 @@ async def test_tunnel_may_rest(start_bench, start_origin, connect):
     assert bench.exchanges == []
 
 
+@pytest.mark.moved
 @pytest.mark.parametrize("who", ["client", "server"])
 async def test_silent_tunnel_ends(start_bench, start_origin, connect, who):
     """Bytes of either side keep it; when neither says anything any more, both see its end."""
