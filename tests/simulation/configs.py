@@ -6,7 +6,7 @@ import hashlib
 from math import floor
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.gateways import read, written
+from tests.simulation.gateways import CONNECT_SECONDS, read, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,11 @@ class Drawn:
                     },
                     "upstream": {
                         "servers": [f"http://127.0.0.1:{service.port}" for service in services],
-                        "timeouts": {"connect": "500ms", "response": "1s", "idle": "1500ms"},
+                        "timeouts": {
+                            "connect": f"{int(CONNECT_SECONDS * 1000)}ms",
+                            "response": "1s",
+                            "idle": "1500ms",
+                        },
                         "limits": {"connections": 2, "queue": 4, "wait": "300ms"} if self.has_queue else {},
                         "ejection": {"failures": 3, "first": "500ms", "longest": "1s"},
                         "slow_start": "0s",

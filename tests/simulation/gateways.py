@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.support.network import Listener
 
 DRAIN_SECONDS = 1.5  # for what is under way at an orderly end
+CONNECT_SECONDS = 0.5  # that an attempt to connect to a server may take
 
 
 @lru_cache(256)
@@ -86,6 +87,7 @@ class Gateway:
         await self._deafen()
         await self.runner.cleanup()
         await self.parts.stop()
+        await asyncio.sleep(CONNECT_SECONDS)  # attempts whose requests have left go on for so long
         self.check_floor()
 
     async def kill(self) -> None:

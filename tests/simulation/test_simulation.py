@@ -25,6 +25,8 @@ from tests.support.weir import ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.unmeasured
+
 SEEDS, AT_ONCE = 500, 25  # of each level
 SLOT_SEEDS = 50
 
