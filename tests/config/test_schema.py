@@ -2,9 +2,9 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
-import jsonschema
 import pytest
 from hypothesis import given, settings
 
@@ -22,15 +22,21 @@ FILES = sorted(
     for path in (ROOT / folder).rglob("*.yaml")
     if re.search(r"^(?:listen|upstream|limits):", path.read_text(), re.MULTILINE)
 )
-SCHEMA = jsonschema.Draft7Validator(schema())
+
+
+@cache
+def validator():
+    import jsonschema  # takes more than a second, which whoever only collects the tests need not wait
+
+    return jsonschema.Draft7Validator(schema())
 
 
 def problems(text):
-    return sorted(error.message for error in SCHEMA.iter_errors(read(text).data))
+    return sorted(error.message for error in validator().iter_errors(read(text).data))
 
 
 def test_schema_is_a_schema():
-    jsonschema.Draft7Validator.check_schema(schema())
+    validator().check_schema(schema())
 
 
 def test_file_in_the_repository_is_what_the_command_prints():

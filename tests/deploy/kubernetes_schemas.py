@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import kubernetes_validate
-
 VERSIONS = ("1.30", "1.35")  # the oldest with the sleep of a preStop, and a recent one
 OPERATORS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 _ENDPOINT = {"port", "path", "interval", "authorization", "scheme", "relabelings"}
@@ -16,6 +14,8 @@ def judge(document: dict[str, Any]) -> None:
     if document["kind"] in OPERATORS:
         _judge_operators(document)
         return
+    import kubernetes_validate  # takes more than a second, which whoever only collects the tests need not wait
+
     for version in VERSIONS:
         kubernetes_validate.validate(document, version, strict=True)
 
