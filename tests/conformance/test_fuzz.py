@@ -85,6 +85,7 @@ def stage(runner):
     runner.run(stage.stop())
 
 
+@pytest.mark.unmeasured
 @effort(
     max_examples=400,
     deadline=None,
