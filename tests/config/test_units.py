@@ -138,6 +138,8 @@ def test_timeout_of_nothing_is_refused():
         ("0B", "must be at least 1B"),
         ("99999GiB", "99999GiB is more than the 1024GiB that a size may be"),
         ("-1B", "must be a size such as 512B, 8KiB or 1MiB, not '-1B'"),
+        ("0.3 bytes", "must be a size such as 512B, 8KiB or 1MiB, not '0.3 bytes'"),
+        ("0.3B", "must be a size such as 512B, 8KiB or 1MiB, not '0.3B'"),
         ("many", "must be a size such as 512B, 8KiB or 1MiB, not 'many'"),
         (True, "must be a size such as 512B, 8KiB or 1MiB, not true"),
     ],

@@ -4,8 +4,27 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from proxy.rules import request_ids
-from proxy.rules.request_ids import DRAWN_AT_ONCE, new_request_id
+from proxy.rules.request_ids import DRAWN_AT_ONCE, given_id, has_trace, new_request_id
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(b"order-17", "order-17"), (b"a b", None), (b"x" * 129, None), (b"", None), (None, None)],
+)
+def test_decent_id_of_a_client_is_kept(given, kept):
+    """Safe in a log, a header and a URL, and short."""
+    assert given_id({} if given is None else {b"x-request-id": given}) == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", True), (b"nonsense", False), (None, False)],
+)
+def test_trace_of_a_client_is_a_valid_one(given, answer):
+    assert has_trace({} if given is None else {b"traceparent": given}) is answer
 
 
 def test_ids_are_trace_ids_and_never_come_twice():

@@ -1,6 +1,8 @@
 """Measures, for one floor of the code, what of each module is covered by the tests that carry its name.
 
-usage: python -m tests.support.own_coverage FLOOR REPORT    REPORT: a file that gets {module: [what is not covered]}
+usage: python -m tests.support.own_coverage FLOOR REPORT [MODULE...]
+
+REPORT is a file that gets {module: [what is not covered]}. Without a MODULE it is all of the floor.
 
 These tests run once, in this process. Coverage notes for each line and branch in which test file it was
 met, and what was met at the import alone counts for all. Between two test files every cache of the code is emptied: the
@@ -80,20 +82,24 @@ def missing(measured: coverage.Coverage, module: Path) -> list[str]:
     return [*map(str, sorted(analysis.missing)), *branches]
 
 
-def main(floor: str, report: str) -> int:
+def main(floor: str, report: str, *names: str) -> int:
+    chosen = [module for module in modules(floor) if not names or module.stem in names]
     measured = coverage.Coverage(
         data_file=None, branch=True, include=[f"{ROOT}/proxy/{floor}/*"], config_file=False
     )
     measured.start()
     measured.switch_context(IMPORTED)
-    for module in modules(floor):
+    for module in chosen:
         importlib.import_module(f"proxy.{floor}.{module.stem}")
     options = ["-q", "-n0", "--memory", "-p", "no:cacheprovider"]
-    files = dict.fromkeys(str(path) for module in modules(floor) for path in own_tests(module))
+    options += [
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]  # some are imported already, to be measured
+    files = dict.fromkeys(str(path) for module in chosen for path in own_tests(module))
     code = pytest.main([*options, *files], plugins=[Contexts(measured)])
     measured.stop()
-    found = {f"{floor}/{module.stem}": missing(measured, module) for module in modules(floor)}
-    Path(report).write_text(json.dumps(found))
+    Path(report).write_text(json.dumps({module.stem: missing(measured, module) for module in chosen}))
     return code
 
 
