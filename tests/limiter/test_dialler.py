@@ -95,9 +95,9 @@ def test_rights_of_the_docs_are_those_that_the_scripts_need() -> None:
 
 async def test_user_of_few_rights_may_do_what_only_some_limits_need(guarded: Guarded) -> None:
     """Slots, credentials that are proven, buckets that are emptied; and what an operator does to a key."""
+    ways = {"unproven": {"rate": "9/h"}, "on_upstream_429": "drain"}
     settings = {"name": "new", "rate": "5/h", "key": ["header:X-Auth-Token", "client-ip"]}
-    settings |= {"unproven": {"rate": "9/h"}, "on_upstream_429": "drain"}
-    limits = limits_of(settings, {"name": "at-once", "concurrency": 2})
+    limits = limits_of(settings | ways, {"name": "at-once", "concurrency": 2})
     new, at_once = limits
     key, place = bucket("ada"), ("new", bucket("bob"))
     async with store_at(guarded.plain(), limits) as store:

@@ -9,6 +9,7 @@ from proxy.http1.head import RequestHead, ResponseHead, request_head, response_h
 from proxy.rules.rules import Rules
 
 if TYPE_CHECKING:
+    from proxy.policy.decision import Charge
     from proxy.rules.heads import Facts
 
 BASE = "upstream: {servers: ['http://a']}\n"
@@ -26,6 +27,13 @@ def request(*lines: str, line: str = "GET / HTTP/1.1", before: RequestHead | Non
     head = request_head(data, 8192, 100, before)
     assert isinstance(head, RequestHead)
     return head
+
+
+def charges_of(by: Rules, *lines: str, peer: str = PEER) -> list[Charge]:
+    """Of a request that is clear."""
+    due = by.limits.charges(request(*lines), peer)
+    assert isinstance(due, tuple)
+    return due[0]
 
 
 def told(by: Rules, *lines: str, peer: str = PEER, **more: str) -> tuple[RequestHead, Facts]:

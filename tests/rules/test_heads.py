@@ -6,7 +6,7 @@ import pytest
 
 from proxy.faults import REPEATED_CREDENTIAL
 from proxy.policy.decision import Decision, Verdict
-from tests.rules.asked import BASE, LIMIT, answer, request, rules, told
+from tests.rules.asked import BASE, LIMIT, answer, charges_of, request, rules, told
 
 TRACE = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -181,7 +181,7 @@ def test_head_to_the_client_is_the_services_with_the_request_id():
 def test_answer_tells_the_client_of_its_limits():
     """The service's own fields of these names make room where they would be the same ones."""
     (limit,) = rules(LIMIT).limits
-    charges, _ = rules(LIMIT).limits.charges(request(), "192.0.2.7")
+    charges = charges_of(rules(LIMIT))
     decision = Decision(True, [Verdict(charges[0], True, limit.terms.cost_units)])
     own = ["X-RateLimit-Limit: 5", "Content-Length: 0"]
 

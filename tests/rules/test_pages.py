@@ -11,7 +11,7 @@ from proxy.contract.redaction import Original
 from proxy.http1.serialise import status_line
 from proxy.policy.decision import Decision, Verdict
 from proxy.rules.pages import KEPT_BYTES, PAGES_MAX
-from tests.rules.asked import LIMIT, answer, request, rules
+from tests.rules.asked import LIMIT, answer, charges_of, request, rules
 
 ID = "0123456789abcdef"
 END = b"\r\n"
@@ -20,7 +20,7 @@ ORIGIN = "cors: {origins: ['https://app.example']}\n"
 
 
 def decision(by, debt, *, is_admitted):
-    charges, _ = by.limits.charges(request(), "192.0.2.7")
+    charges = charges_of(by)
     return Decision(is_admitted, [Verdict(charges[0], is_admitted, debt * TOKEN)])
 
 

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from tests.rules.asked import LIMIT, request, rules
+from tests.rules.asked import LIMIT, charges_of, rules
 
 PLAN = f"""
 plans:
@@ -48,7 +48,7 @@ def test_plans_are_told_as_text():
 
 
 def test_plan_of_a_key_is_that_of_its_file():
-    (charge,), _ = rules(PLAN).limits.charges(request("X-Auth-Token: ben"), "")
+    (charge,) = charges_of(rules(PLAN), "X-Auth-Token: ben")
 
     assert charge.terms.plan == "step-2"
 
@@ -56,6 +56,6 @@ def test_plan_of_a_key_is_that_of_its_file():
 @pytest.mark.parametrize(("others", "is_same"), [("", True), ("store: {key_secret: another}\n", False)])
 def test_partition_keys_hang_on_the_secret(others, is_same):
     """Whoever reads Redis must not be able to try out tokens."""
-    keys = [rules(LIMIT + text).limits.charges(request(), "192.0.2.7")[0][0].key for text in ("", others)]
+    keys = [charges_of(rules(LIMIT + text))[0].key for text in ("", others)]
 
     assert (keys[0] == keys[1]) is is_same
