@@ -330,8 +330,11 @@ class Exchange(Record):
         crashed(self, error)
 
     def server_ended(self) -> bool:
-        """In a tunnel; whether it goes on the other way."""
-        return self.downstream.end_sending()
+        """In a tunnel; whether it goes on the other way. Else it is over, and what was sent arrives."""
+        goes_on = self.downstream.end_sending()
+        if not goes_on:
+            client_left(self)
+        return goes_on
 
     # --- 5. Flow: whoever is slower sets the pace ---
 

@@ -131,7 +131,7 @@ class Batch:
         self._is_out = True
         again_us = self._since_us() if self._is_unsure else 0
         deadline_us = link.clock.server_us(int(self.deadline * 1e6))
-        head = pack_head(deadline_us, self._tag, again_us, dispatcher.replicas.are_alike)
+        head = pack_head(deadline_us, self._tag, again_us, dispatcher.replicas.alike_until(link))
         call = SCRIPT.full_call if self.by_source else SCRIPT.call
         data = call(self.keys, head + self._plan)
         return ASKING + data if self.is_asking else data

@@ -4,7 +4,8 @@
 -- them whole numbers below 2^53, so nothing drifts. Kept is the debt, since when and at what rate it comes back, and by
 -- which call it was written. `since` lies ahead if the bucket was emptied beyond empty: it is closed until then. A key
 -- lives until its bucket is full; a full bucket is no key. Whoever reads a bucket at another rate than it was written at
--- counts what came back since then at the higher of the two. Nobody lowers a debt by reading it.
+-- counts what came back since then at the higher of the two. Nobody lowers a debt by reading it, unless none who lives can
+-- have written it: what is beyond the most that there may be was owed to a config of before.
 
 local foreign = 0 -- keys that hold something else than a bucket: they count as absent
 
@@ -55,7 +56,7 @@ local function debt_of(key, interval, scale, cost, ceiling, most, flags)
     write(key, debt, now, its_interval, its_scale, 0) -- the clock went back, or nothing is closed any more
     since = now
   end
-  if alike == 1 then debt = math.min(debt, converted(most, interval, its_interval)) end
+  if since <= alike then debt = math.min(debt, converted(most, interval, its_interval)) end
   if scale * its_interval >= its_scale * interval then
     return math.max(converted(debt, its_interval, interval) - (now - since) * scale, 0)
   end

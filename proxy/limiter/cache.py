@@ -1,7 +1,9 @@
 """What requests have to do with buckets in Redis: by the terms of a limit, and of several limits together.
 
 What this process knows of the buckets stands in book.py. A denial is a refusal that is told without asking
-Redis, since it is certain. Knows nothing of connections, and no clock.
+Redis: no bucket fills faster than its rate. But another replica may give tokens back, as of a request that no
+server could be had for; so a denial of more than `BELIEVED_US` is asked for again after so long. Knows
+nothing of connections, and no clock.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.limiter.book import Book
+from proxy.limiter.generations import Generations
 from proxy.limiter.leases import Leases
-from proxy.limiter.operations import GiveBack, HoldAll, Operation, Take, TakeAll, TakeLease
+from proxy.limiter.operations import GiveBack, HoldAll, Operation, Take, TakeAll, TakeLease, TakeSlowly
 from proxy.limiter.outage import decide, give_back
 from proxy.policy.decision import DENIAL_CACHE, Decision, Verdict
 from proxy.policy.slots import SlotVerdict
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 BookName = tuple[str, str, bool]  # of the limit and of the plan; whether new credentials share it
 
 NEVER_US: Final = 1 << 60  # later than any moment
+BELIEVED_US: Final = 2_000_000  # as soon as anything else that happens to a bucket elsewhere is known here
 SEVERAL_MAX: Final = 4096  # combinations of terms that requests had together
 
 
@@ -39,6 +43,7 @@ class TermsCache:
         "_may_come_back",
         "_room",
         "_scale",
+        "_told",
         "ample_us",
         "book",
         "give_back",
@@ -68,10 +73,13 @@ class TermsCache:
         self.ample_us = (
             NEVER_US if self._may_come_back else (terms.ceiling_units - terms.cost_units) // terms.scale
         )
+        # When a bucket was last told of, where its tokens take longer than a denial is believed.
+        is_slow = terms.cost_units > BELIEVED_US * terms.scale
+        self._told = Generations(BELIEVED_US / 1e6, 2 * book.known.half) if is_slow else None
         self.leases = Leases(self) if limit.lease > 1 and not terms.is_shadow else None
         self.keeping = keeping if terms.slots else None  # of slots; None where a rate counts
         self.is_plain = self.leases is None and self.keeping is None  # Redis is asked for one bucket's tokens
-        self.take = Take(self)
+        self.take = Take(self) if self._told is None else TakeSlowly(self)
         self.give_back: Operation = GiveBack(self)
         self.take_lease: Operation = TakeLease(self, terms.cost_units * (limit.lease - 1))
 
@@ -82,12 +90,22 @@ class TermsCache:
         debt = answer if answer >= 0 else ~answer
         if debt <= self.terms.most_units:  # else it is another config's, and may be forgotten any moment
             self.known.put(charge.key, sent_us + debt // self._scale)
+            self.note(charge.key, sent_us)
         return Verdict(charge, answer >= 0, debt)
+
+    def note(self, key: bytes, now_us: int) -> None:
+        """What is known of a bucket now is believed for a while."""
+        if self._told is not None:
+            self._told.put(key, now_us)
+
+    def _is_doubtful(self, key: bytes, now_us: int) -> bool:
+        """So much time has passed that tokens may have been given back elsewhere."""
+        return self._told is not None and self._told.get(key) + BELIEVED_US <= now_us
 
     def denial(self, charge: Charge, full_at_us: int, now_us: int) -> Decision | None:
         """The refusal, if the cost cannot fit yet."""
         debt = (full_at_us - now_us) * self._scale
-        if debt + self._cost <= self._room or self.terms.is_shadow:
+        if debt + self._cost <= self._room or self.terms.is_shadow or self._is_doubtful(charge.key, now_us):
             return None
         return Decision(False, [Verdict(charge, False, debt)], DENIAL_CACHE)  # noqa: FBT003 - hot
 
@@ -97,7 +115,14 @@ class TermsCache:
             under_way = self.keeping.held.count(self.terms.name, charge.key)
             return SlotVerdict(charge, under_way, fits=under_way < self.terms.slots)
         debt = max((self.known.get(charge.key) - now_us) * self._scale, 0)
-        return Verdict(charge, debt + self._cost <= self._room or self._may_come_back, debt)
+        fits = debt + self._cost <= self._room or self._may_come_back or self._is_doubtful(charge.key, now_us)
+        return Verdict(charge, fits, debt)
+
+    def sweep(self, now_us: int) -> None:
+        if self._told is not None:
+            self._told.sweep(now_us)
+        if self.leases is not None:
+            self.leases.sweep(now_us)
 
     # --- without Redis ---
 
@@ -217,6 +242,7 @@ class Caches:
         cache = self.by_terms.get(charge.terms)
         if cache is not None:
             cache.book.empty(charge.key, debt, now_us)
+            cache.note(charge.key, now_us)
             if cache.limit.lease > 1:
                 self._forget_leases(charge)
         return cache
@@ -230,8 +256,7 @@ class Caches:
         for book in self.books:
             book.sweep(now_us)
         for cache in self:
-            if cache.leases is not None:
-                cache.leases.sweep(now_us)
+            cache.sweep(now_us)
 
     def known_keys(self) -> dict[str, int]:
         """How many there are, by the limits' names."""

@@ -87,6 +87,16 @@ class Take:
         return decide((self._cache,), charges, outage)
 
 
+class TakeSlowly(Take):
+    """From one whose tokens take long to come back: when it was told of is noted too."""
+
+    __slots__ = ()
+
+    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
+        verdict = self._cache.verdict(charges[0], answers[at], sent_us)
+        return Decision(verdict.is_admitted or self._cache.terms.is_shadow, [verdict])
+
+
 class TakeAll:
     """From several buckets, or from none."""
 

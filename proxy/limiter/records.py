@@ -39,9 +39,9 @@ _FORMATS: Final = {
     # A bucket: since when, the debt it had then, interval, scale, the tag of the call that wrote it; of a
     # closed one, when it opens.
     "BUCKET": "<I7I7I5I4I5",
-    # Of a call: its deadline, its tag, since when it may have been run before or 0, and 1 if all replicas
-    # that live count by the same limits.
-    "HEAD": "<dddI1",
+    # Of a call: its deadline, its tag, since when it may have been run before or 0, and until when all
+    # replicas that lived are known to have counted by the same limits, or 0.
+    "HEAD": "<dddd",
     # Of a run, requests in a row with the same operation: how many, its kind and how many charges it has;
     # then these follow. Packed in two pieces, since an operation does not change.
     "RUN": "<I2I1I1",

@@ -32,7 +32,8 @@ class Replicas:
         self._names = names
         self._now = now
         self._counts: dict[str, int] = {}  # by server
-        self._alike: dict[str, bool] = {}  # by server
+        self._alike_us: dict[str, int] = {}  # by server: until when all were, in its time; 0: they are not
+        self._alone_us = 0  # until when there was nobody else, in our time
         self._heard_us: dict[str, int] = {}  # by server: until when we know of its resets, in its time
 
     @property
@@ -49,9 +50,19 @@ class Replicas:
             return False
         self._limits = limits
         if self.count > 1:
-            self._alike.clear()
+            self._alike_us.clear()
             self.are_alike = False
+        else:
+            self._alone_us = int(self._now() * 1e6)
         return True
+
+    def alike_until(self, link: Link) -> int:
+        """The moment, in the server's time, at which nobody was known to count by other limits; else 0.
+
+        Who has begun since then has not been heard of, and what it writes is not to be cut down.
+        """
+        told_us = self._alike_us.get(link.name, 0) if self.are_alike else 0
+        return max(told_us, link.clock.server_us(self._alone_us)) if told_us and self._alone_us else told_us
 
     async def announce(self, link: Link) -> list[bytes]:
         """Tells the server that we live and learns how many do; the notes of resets since the last time.
@@ -71,8 +82,8 @@ class Replicas:
             self._heard_us[link.name] = told_us
             self._believe(link, min(max(count, 1), REPLICAS_MAX))
             if limits == self._limits:
-                self._alike[link.name] = alike == 1
-                self.are_alike = all(self._alike.values())
+                self._alike_us[link.name] = server_us if alike == 1 else 0
+                self.are_alike = all(self._alike_us.values())
             if told_us == server_us:
                 break
         return notes
@@ -88,12 +99,12 @@ class Replicas:
 
     def forget(self, link: Link) -> None:
         """It leads nowhere any more."""
-        for table in (self._counts, self._alike, self._heard_us):
+        for table in (self._counts, self._alike_us, self._heard_us):
             table.pop(link.name, None)
 
     def forget_all_but(self, names: Sequence[str]) -> None:
         """The other servers are no longer asked."""
-        for table in (self._counts, self._alike, self._heard_us):
+        for table in (self._counts, self._alike_us, self._heard_us):
             for name in [name for name in table if name not in names]:
                 del table[name]
 

@@ -89,7 +89,8 @@ class _Round:
         self._link = link
         now_us = int(link.now() * 1e6)
         keys = []
-        plan = [pack_head(link.clock.server_us(int(self.deadline * 1e6)), 0, 0, self._replicas.are_alike)]
+        deadline_us = link.clock.server_us(int(self.deadline * 1e6))
+        plan = [pack_head(deadline_us, 0, 0, self._replicas.alike_until(link))]
         for book, key in self._buckets:
             line = book.settle(key, now_us, self._replicas.count)
             if line:

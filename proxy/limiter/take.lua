@@ -37,17 +37,19 @@ local function credit_of(key, interval)
 end
 
 -- Whether a request was charged when the batch was sent before; then its credit is used up. It holds no slot for now.
+-- Where slots were asked for that count, it is certain: who was admitted holds them. The credit of a bucket may be another's.
 local function was_charged(charges, first, holder)
-  local found = false
+  local has_slot, has_credit, is_certain = false, false, false
   for column, charge in ipairs(charges) do
     local key = KEYS[first + column - 1]
     if charge.flags >= SLOTS then
-      found = vacate(key, holder) or found
+      has_slot = vacate(key, holder) or has_slot
+      is_certain = is_certain or charge.flags % 2 ~= SHADOW
     else
-      found = credit_of(key, charge.interval) >= charge.cost or found
+      has_credit = credit_of(key, charge.interval) >= charge.cost or has_credit
     end
   end
-  if not found then return false end
+  if not has_slot and (is_certain or not has_credit) then return false end
   for column, charge in ipairs(charges) do
     local key = KEYS[first + column - 1]
     if credits[key] then credits[key] = math.max(credits[key] - charge.cost, 0) end

@@ -17,7 +17,7 @@ from proxy.faults import Fault
 from proxy.http1.framing import UNTIL_CLOSE
 from proxy.http1.head import UNREAD, RequestHead, request_head, unfinished_fault
 from proxy.net.connection import Connection, reset_at_close
-from proxy.net.half_close import has_sent_too_little, may_be_answered
+from proxy.net.half_close import end_one_way, has_sent_too_little, may_be_answered
 from proxy.net.kernel import has_input
 from proxy.net.paced import pace
 from proxy.net.patience import hear_out, set_deadline, time_is_up
@@ -133,11 +133,11 @@ class DownstreamConnection(Connection):
             self.is_half_closed = True
             self._watch()
             if self.state == TUNNEL and self.body is not None and self.body.receiver is not None:
-                self.body.receiver.end_sending()
+                end_one_way(self, self.body.receiver)
             else:
                 self._advance()
             return not self.transport.is_closing()
-        self._leave()
+        self.leave()
         self.linger()
         return False
 
@@ -168,7 +168,7 @@ class DownstreamConnection(Connection):
             self._fd = self.frontend.vigil.add(self, is_ended=self.is_half_closed)
 
     def lost(self) -> None:
-        self._leave()
+        self.leave()
         self.abort()
 
     def ended(self, unread: int) -> None:
@@ -184,9 +184,10 @@ class DownstreamConnection(Connection):
             self.frontend.vigil.discard(self, self._fd)
         if self.scheme == b"https":
             pace(self.transport, is_over=True)
-        self._leave()
+        self.leave()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Nobody is there any more who waits."""
         self._drop_unread()
         if self.exchange is not None:
             self.exchange.client_left()
@@ -234,7 +235,7 @@ class DownstreamConnection(Connection):
                 if not step:
                     self._is_advancing = False
                     if self.is_half_closed and has_sent_too_little(self):
-                        self._leave()
+                        self.leave()
                         self.linger()
                     break
                 taken += step
@@ -450,3 +451,5 @@ class DownstreamConnection(Connection):
         if self.buffer:
             early, self.buffer = self.buffer, b""
             body.pass_on(receiver, early)
+        if self.is_half_closed:  # behind its request already
+            end_one_way(self, receiver)

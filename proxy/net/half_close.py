@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.net.states import BUSY, DISCARDING, HEADS, TUNNEL
+from proxy.net.states import BUSY, CLOSED, DISCARDING, HEADS, LINGERING, TUNNEL
 
 if TYPE_CHECKING:
     from proxy.net.downstream import DownstreamConnection
+    from proxy.net.upstream import UpstreamConnection
 
 
 def may_be_answered(client: DownstreamConnection, unread: int) -> bool:
@@ -24,7 +25,7 @@ def may_be_answered(client: DownstreamConnection, unread: int) -> bool:
     if state == TUNNEL:
         receiver = body.receiver if body is not None else None
         return receiver is not None and receiver.can_half_close and not client.is_end_sent
-    if client.frontend.limits.aborts_half_closed or state not in (HEADS, BUSY):
+    if client.frontend.limits.aborts_half_closed or state in (LINGERING, CLOSED):
         return False
     if state == HEADS:
         return b"\r\n\r\n" in client.buffer
@@ -39,3 +40,11 @@ def has_sent_too_little(client: DownstreamConnection) -> bool:
     if state == BUSY:
         return body is not None and body.receiver is not None and not client.buffer
     return state == DISCARDING
+
+
+def end_one_way(client: DownstreamConnection, receiver: UpstreamConnection) -> None:
+    """The client of a tunnel sends no more, the server may; where it cannot be told, the tunnel is over."""
+    if receiver.can_half_close:
+        receiver.end_sending()
+    else:
+        client.leave()

@@ -257,14 +257,9 @@ class UpstreamConnection(Connection):
 
     def eof_received(self) -> bool:
         attempt = self._attempt
-        if (
-            self._state == _TUNNEL
-            and attempt is not None
-            and self.can_half_close
-            and attempt.exchange.server_ended()
-        ):
+        if self._state == _TUNNEL and attempt is not None and self.can_half_close:
             self.has_ended = True
-            return True
+            return attempt.exchange.server_ended()
         if self._state != _LINGERING:
             self._ended(is_clean=True)
         return False

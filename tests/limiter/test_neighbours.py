@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -76,6 +77,28 @@ async def test_two_configs_admit_no_more_than_the_larger_of_both(redis: Redis) -
 
         assert passed == 100
         assert not old.replicas.are_alike
+
+
+async def test_larger_limit_that_begins_beside_a_smaller_one_is_not_wiped(redis: Redis) -> None:
+    """Nor before the smaller one has heard of it, which takes it until its next beat."""
+    small = limits_of({"name": "shared", "rate": "4/s", "burst": 4})
+    large = limits_of({"name": "shared", "rate": "4/s", "burst": 400})
+    async with store_at(redis.url, small, caches_denials=False) as old:
+        (limit,) = small
+        begun = monotonic()
+        async with store_at(redis.url, large, caches_denials=False) as new:
+            (wide,) = large
+            passed = admitted(await ask_all(new, [[charge(wide)]] * 400))
+            unheard = 0
+            while old.replicas.are_alike:
+                unheard += 1
+                passed += (await ask(old, charge(limit))).is_admitted
+                passed += admitted(await ask_all(new, [[charge(wide)]] * 20))
+                await asyncio.sleep(0.05)
+            passed += admitted(await ask_all(new, [[charge(wide)]] * 400))
+
+    assert unheard
+    assert 400 <= passed <= 400 + 4 * (monotonic() - begun) + 1
 
 
 @pytest.mark.parametrize(

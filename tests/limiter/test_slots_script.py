@@ -122,6 +122,34 @@ def test_take_that_comes_again_is_one_take(redis_slots: Timed) -> None:
     assert abs(debt - 2 * interval) < interval / 10, "three takes, of which one was a repetition"
 
 
+def test_take_that_found_no_slot_finds_none_when_it_comes_again(redis_slots: Timed) -> None:
+    """Whatever others of its process have been charged meanwhile: who holds no slot was not admitted."""
+    of, limit = at_once(1), limit_of("5/h")
+    both = [of, charge(limit)]
+    redis_slots.take(both, 1)
+    redis_slots.now_us += 1000
+    refused = redis_slots.take(both, 2)
+    redis_slots.now_us += 1000
+    again = redis_slots.take(both, 2, again_us=NOW_US - SECOND)
+
+    assert refused[0] == again[0] == -2
+    assert abs(again[1] - limit.terms.interval) < limit.terms.interval / 10, "it takes no token either"
+
+
+def test_take_that_a_full_shadow_let_pass_is_charged_once(redis_slots: Timed) -> None:
+    """It holds no slot, and is known by the tokens that it took."""
+    (shadow,) = limits_of({"name": "watched", "concurrency": 1, "mode": "shadow"})
+    limit = limit_of("5/h")
+    both = [charge(shadow), charge(limit)]
+    redis_slots.take([charge(shadow)], 1)
+    first = redis_slots.take(both, 2)
+    redis_slots.now_us += 1000
+    again = redis_slots.take(both, 2, again_us=NOW_US - SECOND)
+
+    assert first[0] == again[0] == -2
+    assert abs(again[1] - limit.terms.interval) < limit.terms.interval / 10, "a repetition takes nothing"
+
+
 WORDS = st.tuples(
     st.sampled_from([HOLD, HOLD, HOLD, RENEW, VACATE, 0]), st.integers(0, 5), st.integers(-9, 9)
 )

@@ -55,11 +55,14 @@ class Script:
         deadline: int = OPEN_END,
         again_us: int = 0,
         tag: int = TAG,
-        are_alike: bool = True,
+        alike_us: int | None = None,
     ) -> list[Decision] | None:
-        """The decisions of one batch; None if it came too late."""
+        """The decisions of one batch; None if it came too late.
+
+        `alike_us`: until when all replicas are known to have been alike; by default until now.
+        """
         operations = [operation_of(charges, give_back=give_back) for charges in requests]
-        plan = pack_head(deadline, tag, again_us, are_alike)
+        plan = pack_head(deadline, tag, again_us, now_us if alike_us is None else alike_us)
         for record, run in groupby([operation.record for operation in operations]):
             plan += pack_count(len(list(run))) + record
         answers = self._run(

@@ -39,8 +39,8 @@ def script(shared_redis: Redis) -> Script:
     return Script(shared_redis)
 
 
-def admitted(script: Script, limit: Limit, now_us: int, times: int = 1, *, are_alike: bool = False) -> int:
-    decisions = script.take([[charge(limit)]] * times, now_us, are_alike=are_alike)
+def admitted(script: Script, limit: Limit, now_us: int, times: int = 1, *, alike_us: int = 0) -> int:
+    decisions = script.take([[charge(limit)]] * times, now_us, alike_us=alike_us)
     return sum(decision.is_admitted for decision in decisions)
 
 
@@ -82,16 +82,27 @@ def test_debt_beyond_a_burst_is_forgotten_when_all_count_alike(script: Script) -
     old, new = limit_with(rate="1000/h", burst=1000), limit_with(rate="10/s", burst=10)
     admitted(script, old, NOW_US, 1000)
     early = admitted(script, new, NOW_US + US)
-    late = admitted(script, new, NOW_US + US, are_alike=True)
+    late = admitted(script, new, NOW_US + US, alike_us=NOW_US)
 
     assert (early, late) == (0, 1)
+
+
+def test_debt_of_who_has_begun_since_is_not_cut_down(script: Script) -> None:
+    """All were alike when they last said so; then a replica with a larger burst began, and spent it."""
+    old, new = limit_with(rate="1/s", burst=10), limit_with(rate="1/s", burst=100)
+    total = admitted(script, new, NOW_US, 101)
+    for second in range(1, 4):
+        total += admitted(script, old, NOW_US + second * US, 5, alike_us=NOW_US - 1)
+        total += admitted(script, new, NOW_US + second * US, 101)
+
+    assert total == 100 + 3
 
 
 def test_refusal_of_a_lowered_rate_is_told_as_it_will_be(script: Script) -> None:
     """The bucket still fills at the rate it was written at; who waits as told is served."""
     old, new = limit_with(rate="1000/s", burst=1000), limit_with(rate="1/h", burst=2)
     admitted(script, old, NOW_US, 1000)
-    decisions = script.take([[charge(new)]], NOW_US + US // 2, are_alike=False)
+    decisions = script.take([[charge(new)]], NOW_US + US // 2, alike_us=0)
     assert decisions
     (refused,) = decisions
     (verdict,) = refused.verdicts
@@ -176,7 +187,7 @@ def test_no_debt_grows_beyond_what_can_be_counted(shared_redis: Redis, debt: int
         )
     )
     shared_redis.client().set(name, record)
-    mixed, alike = (script.take([[charge(reader)]], NOW_US, are_alike=each) for each in (False, True))
+    mixed, alike = (script.take([[charge(reader)]], NOW_US, alike_us=each) for each in (0, NOW_US))
     assert mixed
     assert alike
 

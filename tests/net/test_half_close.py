@@ -49,6 +49,61 @@ async def test_half_closed_client_is_answered(start_bench, start_origin, connect
     assert bench.ledger.outcomes == ["served"] * len(bodies)
 
 
+@pytest.mark.parametrize("sent", [get() * 3, get(version="HTTP/1.0")], ids=["three requests", "HTTP/1.0"])
+async def test_half_closed_client_is_answered_when_its_token_is_there(
+    start_bench, start_origin, connect, sent
+):
+    """It waits as others do (`max_wait`)."""
+    patient = {"name": "few", "key": ["const"], "rate": "10/s", "burst": 1, "max_wait": "5s"}
+    bench = await start_bench(await start_origin(answering(slow)), **ANSWER, limits=[patient])
+    other, wire = await connect(bench), await connect(bench)
+    await other.send(get())
+    await bench.recorded()
+    await wire.send(sent)
+    wire.finish_sending()
+    answers = [await wire.response() for _ in range(sent.count(b"GET"))]
+
+    assert {told.status for told in answers} == {200}
+    assert (await wire.rest(within=1), wire.end) == (b"", CLEAN)
+
+
+async def test_half_closed_client_is_answered_by_a_second_attempt(start_bench, start_origin, connect):
+    """The server has closed the connection that was kept."""
+
+    async def once(visit):
+        await visit.request()
+        await visit.send(answer(200, b"%d" % visit.number))
+        await visit.request()
+
+    bench = await start_bench(await start_origin(once), **ANSWER)
+    wire = await connect(bench)
+    await wire.send(get() * 2)
+    wire.finish_sending()
+    answers = [await wire.response() for _ in range(2)]
+
+    assert [told.body for told in answers] == [b"0", b"1"]
+    assert (await wire.rest(within=1), wire.end) == (b"", CLEAN)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [get() * 2500, get() + post(b"hello") * 200, post(b"x" * 3000) * 60],
+    ids=["more than is read ahead", "refused uploads, many turns", "refused uploads, more than is read ahead"],
+)
+async def test_end_behind_many_requests_cuts_none_off(start_bench, connect, sent):
+    """Wherever among them the end is seen."""
+    bench = await start_bench(**ANSWER, contract={"allow_methods": ["PUT"]})
+    wire = await connect(bench)
+    sending = asyncio.create_task(wire.send(sent))
+    count = sent.count(b" HTTP/1.1")
+    sending.add_done_callback(lambda _: wire.finish_sending())
+    answers = [await wire.response() for _ in range(count)]
+
+    assert {told.status for told in answers} == {405}
+    assert (await wire.rest(within=5), wire.end) == (b"", CLEAN)
+    assert bench.ledger.outcomes == ["refused"] * count
+
+
 async def test_half_closed_client_has_left_where_that_is_set(start_bench, start_origin, connect):
     """`half_close: abort`, which a config must say: the service's work is broken off at once."""
     assert loads("upstream: {servers: ['http://127.0.0.1:1']}", "", {}).downstream.half_close == "answer"
@@ -125,6 +180,61 @@ async def test_tunnel_goes_on_when_its_client_sends_no_more(start_bench, start_o
     wire.finish_sending()
 
     assert (await wire.rest(within=5), wire.end) == (b"question " * 3, CLEAN)
+    assert (await bench.recorded()).outcome == "tunnelled"
+
+
+async def test_tunnel_hears_of_a_client_that_ended_its_side_before_it_was_one(
+    start_bench, start_origin, connect
+):
+    """Its first words and its end came behind the request, before the server had answered."""
+
+    async def talk(visit):
+        await visit.request()
+        await asyncio.sleep(0.05)
+        await visit.send(SWITCH)
+        await visit.send(await visit.rest(within=5) * 2)
+
+    bench = await start_bench(await start_origin(talk))
+    wire = await connect(bench)
+    await wire.send(UPGRADE + b"question ")
+    wire.finish_sending()
+    status = (await wire.response()).status
+
+    assert status == 101
+    assert (await wire.rest(within=5), wire.end) == (b"question " * 2, CLEAN)
+    assert (await bench.recorded()).outcome == "tunnelled"
+
+
+async def test_what_was_sent_in_a_tunnel_arrives_when_both_sides_have_ended(
+    start_bench, start_origin, connect
+):
+    """The server ends its side first thing and reads what the client had sent before its own end only then."""
+    is_sent, heard = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def talk(visit):
+        await visit.request()
+        await visit.send(SWITCH)
+        await is_sent.wait()
+        visit.finish_sending()
+        await asyncio.sleep(0.05)
+        heard.set_result(await visit.rest())
+
+    bench = await start_bench(await start_origin(talk))
+    wire = await connect(bench)
+    await wire.send(UPGRADE)
+    await wire.response()
+    (client,) = bench.frontend.connections
+    sent, towards_server = 0, client.body.receiver.transport
+    while not towards_server.get_write_buffer_size():  # the kernel takes no more
+        await wire.send(b"x" * 8192)
+        sent += 8192
+        await asyncio.sleep(0.001)
+    wire.finish_sending()
+    await until(lambda: [c for c in bench.frontend.connections if c.is_half_closed])
+    is_sent.set()
+
+    assert len(await asyncio.wait_for(heard, 5)) == sent
+    assert (await wire.rest(within=5), wire.end) == (b"", CLEAN)
     assert (await bench.recorded()).outcome == "tunnelled"
 
 
