@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.futile import futile
 from proxy.config.key_names import CREDENTIALS
-from proxy.config.names import is_claim
+from proxy.config.names import ADDRESS_CLAIMS, is_claim
 from proxy.config.units import US, format_span
 from proxy.config.wording import either
 
@@ -105,23 +105,41 @@ def unasked_listeners(settings: Settings) -> Iterator[Place]:
 
 def written_by_strangers(settings: Settings) -> Iterator[Place]:
     """Fields that whoever sends a request can fill in as it likes, and that are no credential."""
+    for place, name in _headers_read(settings):
+        if why := _why_strangers_write(name):
+            yield place, why
+
+
+def _headers_read(settings: Settings) -> Iterator[Place]:
+    """Where header fields of requests are named, and their names."""
     for index, limit in enumerate(settings.limits):
-        for place, name in _headers_of(limit):
-            if why := _why_strangers_write(name):
-                yield ("limits", index, *place), why
+        yield from ((("limits", index, *place), name) for place, name in _headers_of(limit))
+    for at, name in enumerate(settings.contract.credentials):
+        yield ("contract", "credentials", at), name
 
 
 def _headers_of(limit: LimitSettings) -> Iterator[Place]:
-    """Where a limit names header fields, and their names."""
     for at, spec in enumerate(limit.key):
         yield from ((("key", at), part.name) for part in spec.parts if part.kind == "header")
-    yield from ((("match", "headers", name), name) for name in limit.match.headers)
-    yield from ((("match", "absent", at), name) for at, name in enumerate(limit.match.absent))
+    yield from _headers_matched(("match",), limit.match)
+    for at, entry in enumerate(() if isinstance(limit.cost, int) else limit.cost):
+        yield from _headers_matched(("cost", at, "match"), entry.match)
     yield from ((("exempt", "headers", name), name) for name in limit.exempt.headers)
 
 
+def _headers_matched(place: Path, match: Match) -> Iterator[Place]:
+    yield from (((*place, "headers", name), name) for name in match.headers)
+    yield from (((*place, "absent", at), name) for at, name in enumerate(match.absent))
+
+
 def _why_strangers_write(name: str) -> str:
-    if is_claim(name):
+    spelled = name.lower().replace("_", "-")  # as many services take it
+    if spelled in ADDRESS_CLAIMS:
+        return (
+            f"{name} is an address by somebody's word, and any client can write it too: Weir does not ask who"
+            " did; write client-ip, and in forwarded.trust the proxies that stand in front"
+        )
+    if is_claim(spelled):
         return (
             f"{name} is what hops say of the way, and any client can write it too: it counts only from"
             " forwarded.trust; write client-ip for the address that these vouch for"
@@ -138,7 +156,7 @@ def absent_keys(settings: Settings) -> Iterator[Place]:
     """Who carries nothing of a key is not told apart from all others who do not."""
     for index, limit in enumerate(settings.limits):
         is_said = "when_absent" in limit.model_fields_set
-        if not is_said and not any(spec.is_address or spec.is_always_present for spec in limit.key):
+        if not is_said and not any(spec.is_always_present for spec in limit.key):
             named = either(tuple(map(str, limit.key)))
             yield (
                 ("limits", index, "key"),

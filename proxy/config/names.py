@@ -23,6 +23,14 @@ UNIX = "unix:"  # peers on Unix sockets
 # What proxies say of the way that a request has come: of what a stranger says the service sees nothing.
 CLAIMS = frozenset(("forwarded", "x-real-ip"))
 CLAIM_PREFIX = "x-forwarded-"
+# Names by which single proxies and networks tell the client's address; from whom, Weir does not ask.
+ADDRESS_CLAIMS = frozenset(
+    "cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 client-ip do-connecting-ip fastly-client-ip"  # noqa: SIM905 - a list would take a page
+    " fly-client-ip proxy-client-ip true-client-ip wl-proxy-client-ip x-appengine-user-ip x-azure-clientip"
+    " x-azure-socketip x-client-ip x-cluster-client-ip x-envoy-external-address x-nf-client-connection-ip"
+    " x-original-forwarded-for x-originating-ip x-remote-addr x-remote-ip x-source-ip"
+    " x-vercel-forwarded-for".split()
+)
 WIDE_GLOBS_MAX = 8  # each may double the work of compiling the path
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _NEVER_FORWARDED = ("CONNECT", "TRACE")

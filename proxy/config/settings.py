@@ -144,6 +144,12 @@ def restart_differences(old: Settings, new: Settings) -> tuple[str, ...]:
     return found
 
 
+def until_restart(old: Settings, new: Settings) -> Settings:
+    """The new ones, with what a reload must not change: it tells clients' buckets apart."""
+    kept = {"prefix": old.store.prefix, "key_secret": old.store.key_secret}
+    return new.model_copy(update={"store": new.store.model_copy(update=kept)})
+
+
 def _waiting(old: Section, new: Section, at: str, *, waits: bool) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
     for name, field in type(old).model_fields.items():

@@ -22,8 +22,9 @@ from proxy.limiter.records import (
     shard_of,
 )
 from proxy.limiter.replies import numbers
+from proxy.limiter.rounds import heard, rounds
 from proxy.limiter.scripts import key_prefix
-from proxy.limiter.trouble import TroubleError, reply_trouble
+from proxy.limiter.trouble import TroubleError
 from proxy.policy.decision import Decision
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Keeping:
 
     async def _tell_round(self, link: Link, words: Sequence[Word]) -> None:
         """Raises TroubleError."""
-        _judge(await link.ask(_Report(self, words, link.deadline()).data), link)
+        _judge(await link.ask(_Report(self, words, link.deadline()).data), link, len(words))
 
     def _due(self, link: Link, told_before_us: int) -> list[Word]:
         """Of slots that the link leads to, what was told before that moment, or never."""
@@ -214,7 +215,7 @@ class _Report:
 
     def replied(self, reply: Any) -> None:
         try:
-            _judge(reply, self._link)
+            _judge(reply, self._link, len(self._words))
         except TroubleError as trouble:
             self._link.fail(trouble)
         else:
@@ -230,20 +231,13 @@ def _record(kind: int, holder: bytes) -> bytes:
 
 
 def _rounds(link: Link, words: Sequence[Word]) -> Iterator[list[Word]]:
-    """In a cluster, a call holds buckets of one shard only."""
-    by_place: dict[int, list[Word]] = {}
-    for word in words:
-        by_place.setdefault(word[1].charge.key[0] & link.mask, []).append(word)
-    for part in by_place.values():
-        for start in range(0, len(part), ROUND_SLOTS):
-            yield part[start : start + ROUND_SLOTS]
+    return rounds(link, words, _key, ROUND_SLOTS)
 
 
-def _judge(reply: Any, link: Link) -> None:
-    """Raises TroubleError if the server was not told."""
-    if isinstance(reply, Exception):
-        raise reply_trouble(reply, link.name)
-    if type(reply) is list and len(reply) == 1:
-        raise TroubleError("timeout", f"store.url: {link.name} is told too slowly")
-    if type(reply) is list:
-        numbers(reply, len(reply), link.name)
+def _key(word: Word) -> bytes:
+    return word[1].charge.key
+
+
+def _judge(reply: Any, link: Link, told: int) -> None:
+    """Raises TroubleError if the server was not told of so many."""
+    numbers(heard(reply, link), told + 2, link.name)

@@ -21,7 +21,7 @@ def redirected(batch: Batch, link: Link, error: str, topology: Topology) -> list
     word, *rest = error.split(" ")
     if word in ("MOVED", "ASK") and len(rest) >= 2:
         host, _, port = rest[1].rpartition(":")
-        target = topology.at((host.strip("[]"), int(port))) if host else link
+        target = topology.at((host.strip("[]") or topology.host_of(link), int(port)))
         batch.is_asking = word == "ASK"
         if word == "MOVED":
             topology.look_around()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.limiter.records import pack_head, shard_of
 from proxy.limiter.replies import numbers
+from proxy.limiter.rounds import heard, rounds
 from proxy.limiter.scripts import Script
-from proxy.limiter.trouble import TroubleError, reply_trouble
+from proxy.limiter.trouble import TroubleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -56,22 +57,16 @@ def _of(link: Link, buckets: Iterable[Bucket]) -> list[Bucket]:
 
 
 def _rounds(link: Link, buckets: Sequence[Bucket]) -> Iterator[list[Bucket]]:
-    """In a cluster, a call holds buckets of one shard only."""
-    by_place: dict[int, list[Bucket]] = {}
-    for bucket in buckets:
-        by_place.setdefault(bucket[1][0] & link.mask, []).append(bucket)
-    for part in by_place.values():
-        for start in range(0, len(part), ROUND_KEYS):
-            yield part[start : start + ROUND_KEYS]
+    return rounds(link, buckets, _key, ROUND_KEYS)
+
+
+def _key(bucket: Bucket) -> bytes:
+    return bucket[1]
 
 
 def _judge(reply: Any, link: Link) -> None:
     """Raises TroubleError if the server did not settle them."""
-    if isinstance(reply, Exception):
-        raise reply_trouble(reply, link.name)
-    if type(reply) is list and len(reply) == 1:
-        raise TroubleError("timeout", f"store.url: {link.name} settles too slowly")
-    numbers(reply, 2, link.name)
+    numbers(heard(reply, link), 2, link.name)
 
 
 class _Round:

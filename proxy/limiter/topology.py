@@ -47,6 +47,9 @@ class Topology(Protocol):
     def at(self, address: Address) -> Link:
         """The link to a server that another has named."""
 
+    def host_of(self, link: Link) -> str:
+        """By which it is spoken to: who names a port alone means its own host."""
+
 
 class Single:
     """One server: Redis itself, or the master that Sentinel names at each connection."""
@@ -75,6 +78,9 @@ class Single:
 
     def at(self, address: Address) -> Link:  # noqa: ARG002 - one server is every address
         return self._link
+
+    def host_of(self, link: Link) -> str:
+        return link.name
 
     async def _dial(self) -> Opened:
         url = self._dialler.url
@@ -127,6 +133,9 @@ class Cluster:
             link = self._known[address] = self._link(shown(address), lambda: self._dialler.connect(address))
             link.start()
         return link
+
+    def host_of(self, link: Link) -> str:
+        return next((host for (host, _), known in self._known.items() if known is link), link.name)
 
     def _link(self, name: str, dial: Callable[[], Awaitable[Opened]]) -> Link:
         link = Link(name, dial, self._session, self._troubled, self._now)

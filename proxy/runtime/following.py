@@ -1,7 +1,7 @@
 """Follows the config while Weir serves: at SIGHUP, and when its file or one that it refers to has changed.
 
 Config and judging happen in a thread, so that a large file holds up nobody; what was typed as a pipe or as
-standard input cannot be read again. A bad file changes nothing.
+standard input cannot be read again: the files that it refers to are. A bad file changes nothing.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Follower:
     def __init__(self, service: Reloaded, source: Source) -> None:
         self._service = service
         self._path = source.path
+        self._text = source.text  # as it was at the start
         self._seen = source.seen
         self._files = source.reading.files  # that the config refers to, with what was read of them
         self._asked = asyncio.Event()
@@ -140,5 +141,5 @@ class Follower:
             self._files = reading.files
 
     def _read(self) -> tuple[str, Config]:
-        text = read_text(self._path, patience=0)
+        text = read_text(self._path, patience=0) if self._is_file else self._text
         return text, Config(text, name_of(self._path))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.admin.buckets import KeyVerbs, NotAppliedError
 from proxy.admin.sources import AdminSources
 from proxy.config.loader import config_hash
-from proxy.config.settings import restart_differences
+from proxy.config.settings import restart_differences, until_restart
 from proxy.net.credentials import TlsError
 from proxy.net.tls import client
 from proxy.runtime import channel as words
@@ -96,7 +96,8 @@ class Supervisor:
             self.refuse_reload(f"{self.config_path}: upstream.tls.{error}")
             return
         stays = restart_differences(self.settings, settings)
-        self.settings, self._text, self._config_hash = settings, text, config_hash(settings)
+        self.settings = until_restart(self.settings, settings)
+        self._text, self._config_hash = text, config_hash(settings)
         log.configure(settings.log.level)
         self._last_reload = {"successful": True, "at": time.time(), "error": None}
         self._say(words.Reload(text))

@@ -14,7 +14,7 @@ from proxy.admin.buckets import KeyVerbs
 from proxy.admin.sources import AdminSources
 from proxy.assembly import UnusableError, assemble
 from proxy.config.loader import config_hash
-from proxy.config.settings import restart_differences
+from proxy.config.settings import restart_differences, until_restart
 from proxy.net.frontend import FrontendRunner
 from proxy.runtime.admin_sites import serve_admin
 from proxy.runtime.descriptors import room_for
@@ -99,7 +99,7 @@ class Worker:
         """Compiles the new settings, then swaps them in between two requests. Counters and buckets stay."""
         stays = restart_differences(self.settings, settings)
         try:
-            self.parts.reload(settings)
+            self.parts.reload(until_restart(self.settings, settings))
         except UnusableError as error:
             self.refuse_reload(f"{self.config_path}: {error}")
             return

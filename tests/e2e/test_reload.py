@@ -305,6 +305,23 @@ async def test_what_needs_a_restart_says_so(start_weir, start_origin, ask):
     assert listen.endswith(str(weir.port))
 
 
+async def test_other_secret_of_keys_opens_no_new_buckets(new_weir, start_origin, ask):
+    """It waits for a restart; a reload that brings it changes nobody's bucket."""
+    weir = new_weir({"store": {"key_secret": "file:secret"}, **limited("2/h")}, upstream=await start_origin())
+    (weir.folder / "secret").write_text("first-7Hq29vKx")
+    weir.write_config()
+    weir.launch()
+    await weir.logged(lambda line: line["event"] == "serving")
+    before = await statuses(ask, weir, 2)
+    await reloaded(weir, lambda: (weir.folder / "secret").write_text("second-8Jr30wLy"))
+    warning = await weir.logged(lambda line: line["event"] == "restart_needed")
+    await reloaded(weir, rewritten(weir, limited("3/h")))
+    after = await statuses(ask, weir, 2)
+
+    assert "store.key_secret" in warning["settings"]
+    assert before + after == [200, 200, 200, 429]
+
+
 async def test_log_file_is_reopened(start_weir, start_origin, ask, tmp_path):
     """After logrotate has moved it, SIGHUP opens a new one and no line is lost."""
     origin = await start_origin()

@@ -131,6 +131,24 @@ async def test_config_comes_by_standard_input(new_weir, start_origin, ask):
     assert line["config"] == "<stdin>"
 
 
+async def test_secret_beside_standard_input_is_followed(new_weir):
+    """The config is the one that came; the file that it refers to is read again."""
+    weir = new_weir()
+    token = weir.folder / "token"
+    token.write_text("one-7Hq29vKx")
+    weir.write_config({"admin": {"token": f"file:{token}"}})
+    weir.launch_with("run", "-", stdin=weir.config)
+    await weir.logged(lambda line: line["event"] == "serving")
+    token.write_text("two-8Jr30wLy")
+
+    def status_by(word: str) -> int:
+        return weir.admin("/status", headers={"Authorization": f"Bearer {word}"}).status
+
+    await until(lambda: status_by("two-8Jr30wLy") == 200, "the new token opens")
+
+    assert status_by("one-7Hq29vKx") == 401
+
+
 async def test_config_is_an_argument_as_of_check(new_weir, start_origin, ask):
     """`run FILE`."""
     origin = await start_origin()

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.limiter.book import Book
-from proxy.limiter.cache import TermsCache
+from proxy.limiter.cache import BELIEVED_US, TermsCache
 from proxy.limiter.outage import Outage, give_back
 from proxy.limiter.outage import decide as decide_without_redis
 from proxy.limiter.records import Names, packer
+from proxy.policy.decision import Charge
 from tests.limiter.asking import bucket, charge, limit_of, no_slots
 
 NOW_US = 5_000_000_000
@@ -52,6 +53,50 @@ def test_answer_is_known_from_the_moment_the_question_was_sent() -> None:
     assert not cache.known_verdict(charge(cache.limit), NOW_US).is_admitted
     assert not cache.known_verdict(charge(cache.limit), NOW_US + 66_666).is_admitted
     assert cache.known_verdict(charge(cache.limit), NOW_US + 66_667).is_admitted
+
+
+@pytest.mark.parametrize(
+    ("rate", "settings", "doubted"),
+    [
+        ("1/h", {}, True),
+        ("29/m", {}, True),
+        ("1/s", {"burst": 9, "cost": 3}, True),
+        ("60/m", {}, False),
+        ("15/s", {}, False),
+    ],
+)
+def test_denial_is_believed_as_long_as_no_token_can_have_been_given_back_unseen(
+    rate: str, settings: dict[str, int], doubted: bool
+) -> None:
+    """Counted from the last answer. Where a token takes no longer, it is there before it is doubted."""
+    cache = cache_of(rate, **settings)
+    full = cache.terms.burst_units
+    of = charge(cache.limit)
+
+    def is_denied(now_us: int) -> bool:
+        told = cache.denial(of, NOW_US + full // cache.terms.scale, now_us) is not None
+        assert cache.known_verdict(of, now_us).is_admitted is not told
+        return told
+
+    cache.take.decision([of], [full], 0, NOW_US)
+    denied = [is_denied(NOW_US), is_denied(NOW_US + BELIEVED_US - 1), is_denied(NOW_US + BELIEVED_US)]
+    cache.take.decision([of], [-1 - full], 0, NOW_US + BELIEVED_US)
+
+    assert denied == ([True, True, False] if doubted else [True, False, False])
+    assert not doubted or cache.known_verdict(of, NOW_US + 2 * BELIEVED_US - 1).is_admitted is False
+
+
+def test_what_was_told_is_forgotten() -> None:
+    """A table of it is bounded in time, and in number."""
+    cache = cache_of("1/h")
+    for number in range(2000):
+        cache.take.decision([Charge(cache.terms, bucket(number))], [-1], 0, NOW_US)
+    bounded = len(cache._told)
+    for second in range(1, 6):
+        cache.sweep(NOW_US + second * 1_000_000)
+
+    assert 500 <= bounded <= 1000
+    assert len(cache._told) == 0
 
 
 def test_refusal_carries_the_debt_as_it_stands() -> None:

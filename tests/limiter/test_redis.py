@@ -35,7 +35,7 @@ from tests.limiter.contract import (
 )
 from tests.policy.heads import head
 from tests.policy.model import Model
-from tests.support.patience import until
+from tests.support.patience import own_time, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -263,6 +263,31 @@ async def test_what_one_replica_gives_back_the_other_may_spend_at_once(redis: Re
 
         assert {(decision.is_admitted, decision.via) for decision in refused} == {(False, "store")}
         assert (await ask(two, charge(limit))).is_admitted
+
+
+async def test_denial_is_not_believed_for_longer_than_two_seconds(redis: Redis) -> None:
+    """A token of an hour is given back by one replica: no server could be had. The other had been refused."""
+    limits = limits_of({"rate": "1/h", "name": "per-user"}, {"rate": "9/h", "name": "beside"})
+    limit, beside = limits
+    async with store_at(redis.url, limits) as one, store_at(redis.url, limits) as two:
+        spent = [await ask(one, charge(limit, user)) for user in ("ada", "bob")]
+        refused = [await ask(two, charge(limit)) for _ in range(3)]
+        refused += [await ask(two, charge(limit, "bob"), charge(beside, "bob")) for _ in range(3)]
+        one.give_back([charge(limit), charge(limit, "bob")])
+        before, begun, seen = commands(redis, "evalsha"), own_time(), [0, 0]
+        while not all(seen) and own_time() - begun < 3.0:
+            seen[0] += (await ask(two, charge(limit))).is_admitted
+            seen[1] += (await ask(two, charge(limit, "bob"), charge(beside, "bob"))).is_admitted
+            await asyncio.sleep(0.02)
+
+    assert admitted(spent) == 2
+    assert [(each.is_admitted, each.via) for each in refused] == [
+        (False, "store"),
+        (False, "denial_cache"),
+        (False, "denial_cache"),
+    ] * 2
+    assert seen == [1, 1]
+    assert commands(redis, "evalsha") - before < 20, "in between nobody asked"
 
 
 async def test_other_limits_of_the_request_still_refuse_by_what_is_known(redis: Redis) -> None:

@@ -138,6 +138,13 @@ LIMITS = {
     "free 304s": ({"name": "rare", "rate": "5/h", "cost_304": 0},),
     "leases": ({"name": "rare", "rate": "40/h", "lease": 5},),
     "cost": ({"name": "rare", "rate": "5/h", "cost": 5},),
+    "a token that is waited for": ({"name": "rare", "rate": "60/h", "burst": 1, "max_wait": "1m"},),
+    "slots": ({"name": "at-once", "concurrency": 2},),
+    "slots and tokens": ({"name": "at-once", "concurrency": 2}, {"name": "rare", "rate": "1/h"}),
+    "a shadow beside it": (
+        {"name": "rare", "rate": "1/h"},
+        {"name": "watched", "rate": "1/h", "mode": "shadow"},
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,8 @@ from proxy.limiter.dialler import Login, TlsFiles
 from tests.limiter.asking import admitted, ask, ask_all, charge, limits_of, store_at
 from tests.support.papers import Papers
 from tests.support.patience import until
-from tests.support.redis_servers import Redis, cluster, tls_options, watched
+from tests.support.ports import free_port
+from tests.support.redis_servers import Redis, cluster, running, tls_options, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +79,106 @@ async def test_sentinel_by_tls_and_failover(group: tuple[Redis, Redis, Redis], p
     assert is_up
     assert (decision.is_admitted, decision.via) == (True, "store")
     assert (after.is_admitted, after.via, after.verdicts[0].remaining) == (True, "store", 0)
+
+
+# --- certificates of both sides, and names ---
+
+
+@pytest.fixture(scope="module")
+def names(papers: Papers) -> dict[str, object]:
+    """Of servers that are known by a name, by no address, and want a certificate of who comes."""
+    return {**tls_options(*papers.issue("DNS:localhost"), papers.ca), "tls_auth_clients": "yes"}
+
+
+@pytest.fixture(scope="module")
+def ours(papers: Papers) -> TlsFiles:
+    return TlsFiles(str(papers.ca), *map(str, papers.issue("DNS:weir")))
+
+
+async def test_cluster_whose_nodes_have_names_and_want_a_certificate(
+    tmp_path_factory: pytest.TempPathFactory, names: dict[str, object], ours: TlsFiles
+) -> None:
+    """Each node is spoken to by the name that the first one gives, and its certificate is held to that."""
+    by_name = {"cluster_announce_hostname": "localhost", "cluster_preferred_endpoint_type": "hostname"}
+    with cluster(tmp_path_factory.mktemp("cluster"), tls=names, **by_name) as nodes:
+        await until(lambda: all(_names_all(node) for node in nodes), "all have heard of the names")
+        url = f"rediss+cluster://localhost:{nodes[0].tls_port}"
+        async with store_at(url, LIMITS, timeout=5.0, tls=ours) as store:
+            decisions = await ask_all(store, [[charge(LIMIT, n % 30)] for n in range(90)])
+            status: Any = store.status()
+        async with store_at(url, LIMITS, tls=TlsFiles(ca=ours.ca)) as store:
+            without = await ask(store, charge(LIMIT, "bob"))
+
+        assert admitted(decisions) == 60
+        assert {decision.via for decision in decisions} == {"store"}
+        assert set(status["servers"]) == {f"localhost:{node.tls_port}" for node in nodes}
+        assert without.via == "local"
+
+
+def _names_all(node: Redis) -> bool:
+    return all(primary[0] == b"localhost" for _, _, primary, *_ in node.ask("CLUSTER", "SLOTS"))
+
+
+@pytest.fixture(scope="module")
+def named_group(
+    tmp_path_factory: pytest.TempPathFactory, names: dict[str, object]
+) -> Iterator[tuple[Redis, Redis, Redis]]:
+    """A sentinel with a user of its own watches servers that it knows by name."""
+    theirs = {
+        "sentinel_auth_pass": f"mymaster {AT_REDIS}",
+        "requirepass": "nobody-is-told",
+        "user": f"watcher on >{AT_SENTINEL} &* +@all",
+    }
+    folder = tmp_path_factory.mktemp("named")
+    with watched(folder, names, theirs, "localhost", requirepass=AT_REDIS, masterauth=AT_REDIS) as servers:
+        yield servers
+
+
+async def test_group_known_by_name_fails_over(
+    named_group: tuple[Redis, Redis, Redis], ours: TlsFiles
+) -> None:
+    """Certificates of both sides, a user of the sentinels' own, and the next master by its name too."""
+    master, replica, sentinel = named_group
+    url = f"rediss+sentinel://:{AT_REDIS}@localhost:{sentinel.tls_port}/mymaster"
+    ways = {"tls": ours, "sentinel": Login("watcher", SecretStr(AT_SENTINEL))}
+    async with store_at(url, LIMITS, timeout=0.5, **ways) as store:
+        decision = await ask(store, charge(LIMIT))
+        master.kill()
+        await until(lambda: not store.is_up, "the loss is noticed")
+        await until(lambda: store.is_up, "the sentinel has named another", within=15.0)
+        after = await ask(store, charge(LIMIT))
+        clients = replica.ask("CLIENT", "LIST").count(b"name=")
+
+    assert (decision.is_admitted, decision.via) == (True, "store")
+    assert (after.is_admitted, after.via, after.verdicts[0].remaining) == (True, "store", 0)
+    assert clients
+
+
+@pytest.mark.parametrize(
+    ("name", "authority", "why"),
+    [("DNS:elsewhere", "ours", "mismatch"), ("IP:127.0.0.1", "another", "verify failed|unable to get")],
+)
+async def test_server_that_is_another_is_not_believed(
+    tmp_path_factory: pytest.TempPathFactory,
+    papers: Papers,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    authority: str,
+    why: str,
+) -> None:
+    """In a cluster too: by its name, or by who vouches for it."""
+    caplog.set_level(logging.INFO, "weir")
+    folder = tmp_path_factory.mktemp("other")
+    by = papers if authority == "ours" else Papers(folder, "another authority")
+    server = Redis(folder, **tls_options(*by.issue(name), by.ca), cluster_enabled="yes")
+    server._options["tls_port"] = free_port()
+    url = f"rediss+cluster://127.0.0.1:{server.tls_port}"
+    with running(server):
+        async with store_at(url, LIMITS, tls=TlsFiles(ca=str(papers.ca))) as store:
+            decision = await ask(store, charge(LIMIT))
+
+    assert decision.via == "local"
+    assert re.search(f"is not accepted: .*({why})", " ".join(told(caplog)))
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -88,7 +88,11 @@ async def test_half_closed_client_is_answered_by_a_second_attempt(start_bench, s
 @pytest.mark.parametrize(
     "sent",
     [get() * 2500, get() + post(b"hello") * 200, post(b"x" * 3000) * 60],
-    ids=["more than is read ahead", "refused uploads, many turns", "refused uploads, more than is read ahead"],
+    ids=[
+        "more than is read ahead",
+        "refused uploads, many turns",
+        "refused uploads, more than is read ahead",
+    ],
 )
 async def test_end_behind_many_requests_cuts_none_off(start_bench, connect, sent):
     """Wherever among them the end is seen."""

@@ -165,10 +165,11 @@ def cluster(
     replicas: int = 0,
     tls: dict[str, object] | None = None,
     command: Sequence[str] = (),
+    **more: object,
 ) -> Iterator[list[Redis]]:
     """Primaries that share the slots evenly, then their replicas, one each. `tls`: as `tls_options` has it."""
     options = {"cluster_enabled": "yes", "cluster_node_timeout": 1000, "cluster_require_full_coverage": "no",
-               "cluster_replica_validity_factor": 0}  # fmt: skip
+               "cluster_replica_validity_factor": 0, **more}  # fmt: skip
     ports = []
     while len(ports) < primaries + replicas:
         ports.append(free_port())
@@ -212,18 +213,28 @@ def watched(
     folder: Path,
     tls: dict[str, object] | None = None,
     of_sentinel: dict[str, object] | None = None,
+    host: str = "127.0.0.1",
+    command: Sequence[str] = (),
     **options: object,
 ) -> Iterator[tuple[Redis, Redis, Redis]]:
-    """A master, its replica and a sentinel that watches the group `mymaster`. `tls`: as `tls_options` has it."""
+    """A master, its replica and a sentinel that watches the group `mymaster`. `tls`: as `tls_options` has it.
+
+    They know each other by `host`.
+    """
     safe = [{**tls, "tls_replication": "yes", "tls_port": free_port()} if tls else {} for _ in range(3)]
     options |= {"repl_diskless_sync_delay": 0}
-    master = Redis(folder, **options, **safe[0])
+    master = Redis(folder, command=command, replica_announce_ip=host, **options, **safe[0])
     port = master.tls_port if tls else master.port
-    replica = Redis(folder, replicaof=f"127.0.0.1 {port}", **options, **safe[1])
+    replica = Redis(
+        folder, command=command, replicaof=f"{host} {port}", replica_announce_ip=host, **options, **safe[1]
+    )
     sentinel = Redis(
         folder,
         sentinel=True,
-        sentinel_monitor=f"mymaster 127.0.0.1 {port} 1",
+        command=command,
+        sentinel_resolve_hostnames="yes",
+        sentinel_announce_hostnames="yes",
+        sentinel_monitor=f"mymaster {host} {port} 1",
         **safe[2],
         **(of_sentinel or {}),
         sentinel_down_after_milliseconds="mymaster 500",
