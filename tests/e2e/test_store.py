@@ -173,22 +173,52 @@ async def test_mistake_resets_nothing(start_weir, start_origin, ask, path, body,
     assert await statuses(ask, weir, ADA, count=1) == [429]
 
 
-async def test_password_is_rotated_without_a_restart(new_weir, start_origin, ask, tmp_path):
-    """`file:` in `store.url`: the new one is taken when its file changes, and the bucket is the same."""
+def rewritten(folder, word):
+    (folder / "password").write_text(word)
+
+
+def renamed(folder, word):
+    (folder / "fresh").write_text(word)
+    (folder / "fresh").rename(folder / "password")
+
+
+def swapped(folder, word):
+    """As Kubernetes does it with a Secret: a link through `..data`, which is swapped for another folder."""
+    (folder / f"..{word}").mkdir()
+    (folder / f"..{word}" / "password").write_text(word)
+    (folder / "..new").symlink_to(f"..{word}")
+    (folder / "..new").rename(folder / "..data")
+    if not (folder / "password").is_symlink():
+        (folder / "password").symlink_to("..data/password")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("put", [rewritten, renamed, swapped])
+async def test_password_is_rotated_without_a_restart(new_weir, start_origin, ask, tmp_path, put, workers):
+    """`file:` in `store.url`: the new one is taken when its file changes, and the bucket is the same.
+
+    A wrong one before it changes nothing.
+    """
     server = Redis(tmp_path, requirepass="first")
     with running(server):
         weir = new_weir(
-            settings("redis://:${file:password}@" + server.address), upstream=await start_origin()
+            settings("redis://:${file:secrets/password}@" + server.address) | {"workers": workers},
+            upstream=await start_origin(),
         )
-        (weir.folder / "password").write_text("first")
+        secrets = weir.folder / "secrets"
+        secrets.mkdir()
+        put(secrets, "first")
         weir.write_config()
         weir.launch()
-        await weir.logged(lambda line: line["event"] == "serving")
+        await weir.logged(lambda line: line["event"] == ("supervising" if workers > 1 else "serving"))
         before = await statuses(ask, weir, ADA, count=1)
+        put(secrets, "guessed")
+        await until(lambda: "does not accept the user name" in weir.log_text(), "it is tried, and told")
         server.ask("CONFIG", "SET", "requirepass", "second")
         server.log_in(password="second")
-        (weir.folder / "password").write_text("second")
-        await until(lambda: [line["event"] for line in weir.log()].count("store up") == 2, "it has gone over")
+        put(secrets, "second")
+        moved = 2 * workers
+        await until(lambda: [line["event"] for line in weir.log()].count("store up") == moved, "it is there")
         server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         after = await statuses(ask, weir, ADA, count=2)
         is_up, errors = (

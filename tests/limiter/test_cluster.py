@@ -63,10 +63,13 @@ async def test_limits_in_different_slots_are_given_back_when_one_refuses(nodes: 
         assert left.verdicts[0].remaining == 8
 
 
-async def test_slot_that_moved_is_followed(nodes: list[Redis]) -> None:
-    """MOVED: the request is decided by the new owner, and the bucket goes on."""
-    limits = limits_of({"name": "moved", "rate": "3/h"})
+@pytest.mark.parametrize("endpoint", ["ip", "unknown-endpoint"])
+async def test_slot_that_moved_is_followed(endpoint: str, nodes: list[Redis]) -> None:
+    """MOVED: the request is decided by the new owner, and the bucket goes on. Nodes may name no host."""
+    limits = limits_of({"name": f"moved-{endpoint}", "rate": "3/h"})
     (limit,) = limits
+    for node in nodes:
+        node.ask("CONFIG", "SET", "cluster-preferred-endpoint-type", endpoint)
     async with store_at(url(nodes), limits) as store:
         mine = charge(limit, "mover")
         before = await ask(store, mine)
@@ -77,7 +80,10 @@ async def test_slot_that_moved_is_followed(nodes: list[Redis]) -> None:
         assert before.verdicts[0].remaining == 2
         assert (after.via, after.verdicts[0].remaining) == ("store", 1)
         assert store.is_up
+        assert set(store.status()["servers"]) == {node.address for node in nodes}
         move(nodes, target, source, SLOTS[mine.key[0] & 15])
+    for node in nodes:
+        node.ask("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")
 
 
 async def test_slot_on_the_move_is_asked_where_it_is(nodes: list[Redis]) -> None:

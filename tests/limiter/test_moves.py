@@ -6,12 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 
 from proxy.config.sections.store import StoreSettings
+from proxy.limiter.dialler import Login
 from proxy.policy.slots import slots_of
 from tests.limiter.asking import admitted, ask, ask_all, charge, limits_of, store_at
 from tests.support.patience import until
-from tests.support.redis_servers import Redis, cluster, running
+from tests.support.redis_servers import Redis, cluster, running, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +80,53 @@ async def test_new_password_is_gone_over_to_when_redis_knows_it(guarded: Redis) 
     assert is_up
     assert before + after == [(True, "store"), (True, "store"), (False, "denial_cache")]
     assert "sesame-2" not in str(store.status())
+
+
+async def test_new_password_of_a_cluster_is_gone_over_to(tmp_path: Path) -> None:
+    """Its nodes take it one after the other; every request is decided by Redis meanwhile."""
+    with cluster(tmp_path, requirepass="first", masterauth="first") as nodes:
+        seeds = ",".join(node.address for node in nodes)
+        async with store_at(f"redis+cluster://:first@{seeds}", LIMITS) as store:
+            users = range(30)
+            decisions = await ask_all(store, [[charge(LIMIT, user)] for user in users])
+            adopt(store, f"redis+cluster://:sesame-2@{seeds}")
+            for node in nodes:
+                node.ask("CONFIG", "SET", "requirepass", "sesame-2")
+                node.log_in(password="sesame-2")
+                decisions += await ask_all(store, [[charge(LIMIT, node.port)]])
+            await until(lambda: not is_moving(store), "moved")
+            decisions += await ask_all(store, [[charge(LIMIT, user)] for user in users] * 2)
+
+    assert {decision.via for decision in decisions} <= {"store", "denial_cache"}
+    assert admitted(decisions) == 2 * len(users) + len(nodes)
+
+
+async def test_new_password_of_sentinels_is_gone_over_to(tmp_path: Path) -> None:
+    """Theirs alone; a wrong one before it costs nobody anything, and is told."""
+    theirs = {"sentinel_auth_pass": "mymaster at-redis", "requirepass": "first"}
+    with watched(tmp_path, None, theirs, requirepass="at-redis", masterauth="at-redis") as (_, _, sentinel):
+        url = f"redis+sentinel://:at-redis@{sentinel.address}/mymaster"
+
+        def adopt_word(word: str) -> None:
+            store.adopt(StoreSettings(url=url, timeout="2s", sentinel={"password": word}))
+            store.configure(LIMITS)
+
+        async with store_at(url, LIMITS, sentinel=Login(None, SecretStr("first"))) as store:
+            before = await outcomes(store, 1)
+            adopt_word("guessed-0")
+            await until(lambda: "store.sentinel" in str(store.status().get("next")), "the trouble is told")
+            sentinel.ask("ACL", "SETUSER", "default", "resetpass", ">sesame-2")
+            sentinel.log_in(password="sesame-2")
+            between = await outcomes(store, 1)
+            adopt_word("sesame-2")
+            await until(lambda: not is_moving(store), "moved")
+            after = await outcomes(store, 1)
+            status = str(store.status())
+
+    assert before + between == [(True, "store")] * 2
+    assert not after[0][0]
+    assert after[0][1] != "local"
+    assert not [word for word in ("first", "guessed-0", "sesame-2", "at-redis") if word in status]
 
 
 async def test_slots_stay_held_by_a_new_password(guarded: Redis) -> None:
