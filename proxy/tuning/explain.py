@@ -88,7 +88,8 @@ def _tell(found: Explanation, unknown_secrets: Iterable[str]) -> None:
         status, reason, detail = found.refused.status, found.refused.reason, found.refused.detail
         say(f"\n[yellow]refused before any limit: {status}, {reason}[/yellow] ({detail})")
     console.print()
-    console.print(_limits_table(found.limits) if found.limits else "no limit is asked")
+    is_counted = found.refused is None
+    console.print(_limits_table(found.limits, is_counted=is_counted) if found.limits else "no limit is asked")
     if KEYED_BY in unknown_secrets:
         say(f"[yellow]{KEYED_BY} is not known here: hashes are not those of the service[/yellow]")
     if found.request is not None:
@@ -103,7 +104,7 @@ def _say_headers(console: Console, headers: Iterable[tuple[str, str]]) -> None:
         console.print(f"{escape(name)}: {escape(value)}", soft_wrap=True)
 
 
-def _limits_table(limits: Iterable[LimitExplained]) -> Table:
+def _limits_table(limits: Iterable[LimitExplained], *, is_counted: bool) -> Table:
     limits = list(limits)
     may_wait = any(limit.max_wait != "0s" for limit in limits)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
@@ -114,7 +115,7 @@ def _limits_table(limits: Iterable[LimitExplained]) -> Table:
     for limit in limits:
         table.add_row(
             limit.name,
-            _applies(limit),
+            _applies(limit, is_counted=is_counted),
             "\n".join(key.source for key in limit.keys),
             "\n".join(key.hash for key in limit.keys),
             limit.rate or f"{limit.concurrency} at once",
@@ -126,7 +127,9 @@ def _limits_table(limits: Iterable[LimitExplained]) -> Table:
     return table
 
 
-def _applies(limit: LimitExplained) -> str:
+def _applies(limit: LimitExplained, *, is_counted: bool) -> str:
     if limit.why_not is not None:
         return f"no: {limit.why_not}"
+    if is_counted and not limit.keys:
+        return "no: nothing of its key"
     return "in shadow" if limit.mode == "shadow" else "yes"

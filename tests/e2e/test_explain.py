@@ -37,6 +37,23 @@ def test_request_is_explained(config):
     assert "store.key_secret is not known here" in done.stdout
 
 
+def test_limit_that_counts_nothing_of_a_request_says_so(tmp_path):
+    """`when_absent: skip`, and a request that carries nothing of the key."""
+    path = tmp_path / "weir.yaml"
+    path.write_text(
+        'upstream: {servers: ["http://127.0.0.1:9000"]}\n'
+        "limits:\n"
+        "  - {name: skipping, key: 'header:X-A', when_absent: skip, rate: 9/s}\n"
+        "  - {name: sharing, key: 'header:X-A', when_absent: share, rate: 9/s}\n"
+    )
+    bare, carrying = (run("explain", str(path), "GET", "/", *more).stdout for more in ([], ["-H", "X-A: a"]))
+
+    assert "skipping  no: nothing of its key" in bare
+    assert "sharing   yes" in bare
+    assert "none" in bare
+    assert "skipping  yes" in carrying
+
+
 def test_command_line_of_curl_is_explained_as_json(config):
     done = run(
         "explain", config, "--json", "--curl", "curl -s https://shop.example/api/authenticate -d user=ann"

@@ -212,6 +212,66 @@ async def test_requests_that_carry_nothing_share_a_bucket_or_are_not_counted(
 
 
 @pytest.mark.parametrize(
+    ("key", "lines", "target", "absent"),
+    [
+        ("cookie:sid", ["Cookie: sid=a"], "/", [([], "/"), (["Cookie: other=a; sid="], "/")]),
+        ("jwt:sub", [f"Authorization: {token_of('ada')}"], "/", [([], "/"), ([f"Authorization: {token_of('')}"], "/")]),
+        ("query:user", [], "/?user=a", [([], "/"), ([], "/?user=&other=a")]),
+        ("header:X-A", ["X-A: a"], "/", [([], "/"), (["X-A:  "], "/")]),
+        ("header:X-A+path:1", ["X-A: a"], "/a", [([], "/a"), (["X-A: a"], "/")]),
+        ("client-ip+path:2", [], "/a/b", [([], "/a"), ([], "/")]),
+        (["header:X-A", "cookie:sid"], ["X-A: a"], "/", [([], "/"), (["X-B: a"], "/")]),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_whatever_a_key_names_may_be_absent(start_weir, start_origin, ask, key, lines, target, absent):
+    """By one request or another that lacks it: all share one bucket, or none is counted; whoever has it pays alone."""
+    limits = [
+        PER_USER | {"name": mode, "key": key, "when_absent": mode, "match": {"headers": {"X-Mode": mode}}}
+        for mode in ("share", "skip")
+    ]
+    weir = start_weir({"limits": limits}, upstream=await start_origin())
+
+    async def seen(mode, *requests):
+        return await statuses(ask, weir, *(get(f"X-Mode: {mode}", *more, target=at) for more, at in requests))
+
+    assert await seen("share", *absent, (lines, target), (lines, target)) == [200, 429, 200, 429]
+    assert await seen("skip", *absent, *absent, (lines, target), (lines, target)) == [200] * 5 + [429]
+
+
+@pytest.mark.parametrize(
+    ("more", "shared", "skipped"),
+    [
+        ({"concurrency": 1, "rate": None}, [200] * 3, [200] * 3),
+        ({"mode": "shadow"}, [200] * 3, [200] * 3),
+        ({"max_wait": "1m", "rate": "600/m", "burst": 1}, [200] * 3, [200] * 3),
+        ({"plans": ["big"]}, [200, 429, 429], [200] * 3),
+        ({"unproven": {"rate": "1/m"}}, [200, 429, 429], [200] * 3),
+    ],
+    ids=["slots", "shadow", "waiting", "a plan of others", "unproven"],
+)
+async def test_who_carries_nothing_is_told_as_it_is_counted(
+    start_weir, start_origin, ask, more, shared, skipped
+):
+    """RateLimit fields where there is a bucket; none where nothing is counted."""
+    base = PER_USER | {"key": ["header:X-Api-Key"], **more}
+    base = {name: value for name, value in base.items() if value is not None}
+    limits = [
+        base | {"name": mode, "when_absent": mode, "match": {"headers": {"X-Mode": mode}}}
+        for mode in ("share", "skip")
+    ]
+    plans = [{"name": "big", "rate": "90/s", "keys": ["sha256:" + "0" * 64]}] if "plans" in more else []
+    weir = start_weir({"limits": limits, "plans": plans}, upstream=await start_origin())
+    share, skip = [[await ask(weir, get(f"X-Mode: {mode}")) for _ in range(3)] for mode in ("share", "skip")]
+
+    assert [each.status for each in share] == shared
+    assert [each.status for each in skip] == skipped
+    is_told = more.get("mode") != "shadow"
+    assert {bool(each.values("RateLimit")) for each in share} == {is_told}
+    assert not [each for each in skip if each.values("RateLimit") or each.values("RateLimit-Policy")]
+
+
+@pytest.mark.parametrize(
     "target",
     [
         "/API/Sign-In",
