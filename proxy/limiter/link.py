@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from proxy.limiter.session import Session
 
 UP, WAITING, DOWN = "up", "waiting", "down"
+STORE, NEXT = (
+    "store",
+    "next store",
+)  # what a link leads to: the one that decides, or that a reload wants to go to
 
 CONNECT_TIMEOUT = 1.0  # seconds; with the longest pause between two probes: back within 2 s
 PROBE_PAUSES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)  # seconds between failed probes, give or take a fifth
@@ -70,6 +74,7 @@ class Link:
     ) -> None:
         """`troubled` is told the reason of each trouble."""
         self.name = name  # for logs and status: where it leads
+        self.place = STORE  # as the log calls it
         self.now = now
         self.shards: list[int] = []  # that it leads to
         self.mask = 0  # of the shards that one call may not mix
@@ -149,7 +154,7 @@ class Link:
         self._troubled(trouble.reason)
         was_down = self.state == DOWN
         if not was_down or self.trouble is None or self.trouble.reason != trouble.reason:
-            word = "store still down" if was_down else "store down"
+            word = f"{self.place} still down" if was_down else f"{self.place} down"
             event(_log, logging.WARNING, word, server=self.name, reason=trouble.reason, detail=str(trouble))
         self.trouble = trouble
         self._take_down()
@@ -292,7 +297,7 @@ class Link:
         self._enter(UP)
         self.tried.set()
         if not waited or self.trouble is None:
-            event(_log, logging.INFO, "store up", server=self.name, after_seconds=round(outage, 3))
+            event(_log, logging.INFO, f"{self.place} up", server=self.name, after_seconds=round(outage, 3))
         self.trouble = None
         held, self._held = self._held, deque()
         for message in held:

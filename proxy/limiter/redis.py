@@ -21,7 +21,7 @@ from proxy.limiter.dialler import Dialler
 from proxy.limiter.dispatcher import Dispatcher
 from proxy.limiter.held import HeldSlots
 from proxy.limiter.keeping import Keeping
-from proxy.limiter.link import DOWN, UP
+from proxy.limiter.link import DOWN, NEXT, STORE, UP
 from proxy.limiter.moves import Moves, leave
 from proxy.limiter.operations import Empty
 from proxy.limiter.outage import Outage, decide
@@ -93,7 +93,7 @@ class RedisStore:
         self._override_notes = OverrideNotes(self._names, self._overrides, now)
         shared = self._sharing, self._override_notes, self._keeping
         self._session = Session(self._caches, self.replicas, shared, self._names, timeout)
-        self._topology = self._topology_by(dialler)
+        self._topology = self._topology_by(dialler, STORE)
         self._links, self._mask = self._topology.links, self._topology.mask
         self._dispatcher = Dispatcher(self._topology, self.replicas, self.figures, timeout, now)
         self._batches = self._dispatcher.batches
@@ -234,12 +234,13 @@ class RedisStore:
         if self._dialler.is_like(dialler):
             self._moves.give_up()
         else:
-            self._moves.begin(dialler, self._topology_by(dialler))
+            self._moves.begin(dialler, self._topology_by(dialler, NEXT))
 
     def _arrived(self, move: Move) -> Topology:
         """All that is asked from now on goes there. Answers with what is to be left."""
         left, self._topology = self._topology, move.topology
         self._dialler = move.dialler
+        self._topology.take_over()
         self._dispatcher.use(self._topology)
         self._keeping.doubt_all()
         for link in self._topology.all():
@@ -257,9 +258,9 @@ class RedisStore:
         for link in self._topology.all():
             link.beat_now()
 
-    def _topology_by(self, dialler: Dialler) -> Topology:
+    def _topology_by(self, dialler: Dialler, place: str) -> Topology:
         kind = Cluster if dialler.url.kind == "cluster" else Single
-        return kind(dialler, self._session, self.figures, self._now)
+        return kind(dialler, self._session, self.figures, self._now, place)
 
     def configure(self, limits: Limits) -> None:
         """Buckets live in Redis by the limit's name. While it answers, what was known refuses nobody."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.limiter.background import end, keep_doing
 from proxy.limiter.discovery import shown
-from proxy.limiter.link import DOWN, Link
+from proxy.limiter.link import DOWN, STORE, Link
 from proxy.limiter.records import LAST_SHARD, SHARDS
 from proxy.limiter.trouble import TroubleError
 from proxy.telemetry.log import event
@@ -41,6 +41,9 @@ class Topology(Protocol):
 
     def all(self) -> list[Link]: ...
 
+    def take_over(self) -> None:
+        """It is the one that decides, from now on."""
+
     def look_around(self) -> None:
         """Something was not where it should be."""
 
@@ -55,10 +58,12 @@ class Single:
     """One server: Redis itself, or the master that Sentinel names at each connection."""
 
     def __init__(
-        self, dialler: Dialler, session: Session, figures: StoreFigures, now: Callable[[], float]
+        self, dialler: Dialler, session: Session, figures: StoreFigures, now: Callable[[], float], place: str
     ) -> None:
+        """`place` is what the log calls it."""
         self._dialler = dialler
         self._link = Link(dialler.name, self._dial, session, figures.count_error, now)
+        self._link.place = place
         self._link.shards = list(range(SHARDS))
         self.links = [self._link]
         self.mask = 0
@@ -72,6 +77,9 @@ class Single:
 
     def all(self) -> list[Link]:
         return self.links
+
+    def take_over(self) -> None:
+        self._link.place = STORE
 
     def look_around(self) -> None:
         """It is asked for at each connection."""
@@ -92,9 +100,11 @@ class Single:
 
 class Cluster:
     def __init__(
-        self, dialler: Dialler, session: Session, figures: StoreFigures, now: Callable[[], float]
+        self, dialler: Dialler, session: Session, figures: StoreFigures, now: Callable[[], float], place: str
     ) -> None:
+        """`place` is what the log calls it."""
         self._dialler = dialler
+        self._place = place
         self._session = session
         self._figures = figures
         self._now = now
@@ -124,6 +134,11 @@ class Cluster:
     def all(self) -> list[Link]:
         return list(self._known.values()) or self.links[:1]
 
+    def take_over(self) -> None:
+        self._place = STORE
+        for link in self._known.values():
+            link.place = STORE
+
     def look_around(self) -> None:
         self._wanted.set()
 
@@ -139,7 +154,7 @@ class Cluster:
 
     def _link(self, name: str, dial: Callable[[], Awaitable[Opened]]) -> Link:
         link = Link(name, dial, self._session, self._troubled, self._now)
-        link.mask = self.mask
+        link.mask, link.place = self.mask, self._place
         return link
 
     def _troubled(self, reason: str) -> None:

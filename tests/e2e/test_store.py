@@ -173,6 +173,10 @@ async def test_mistake_resets_nothing(start_weir, start_origin, ask, path, body,
     assert await statuses(ask, weir, ADA, count=1) == [429]
 
 
+def events(weir):
+    return [line["event"] for line in weir.log()]
+
+
 def rewritten(folder, word):
     (folder / "password").write_text(word)
 
@@ -217,8 +221,10 @@ async def test_password_is_rotated_without_a_restart(new_weir, start_origin, ask
         server.ask("CONFIG", "SET", "requirepass", "second")
         server.log_in(password="second")
         put(secrets, "second")
-        moved = 2 * workers
-        await until(lambda: [line["event"] for line in weir.log()].count("store up") == moved, "it is there")
+        await until(lambda: events(weir).count("next store up") == workers, "it is there")
+        await until(
+            lambda: len(server.client().client_list()) == workers + 1, "the connection before is left"
+        )
         server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         after = await statuses(ask, weir, ADA, count=2)
         is_up, errors = (
@@ -228,6 +234,8 @@ async def test_password_is_rotated_without_a_restart(new_weir, start_origin, ask
 
     assert before + after == [200, 200, 429]
     assert (is_up, errors) == (1, 0)
+    assert "next store down" in events(weir)
+    assert "store down" not in events(weir)
 
 
 async def test_reset_wants_the_token(start_weir, start_origin, ask):
