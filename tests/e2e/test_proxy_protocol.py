@@ -15,6 +15,7 @@ from tests.support.papers import Papers
 from tests.support.patience import until
 from tests.support.ports import free_port
 from tests.support.programs import program
+from tests.support.wire import CLEAN
 
 ADA = b"PROXY TCP4 203.0.113.7 10.0.0.1 5000 80\r\n"
 BOB = b"PROXY TCP4 203.0.113.8 10.0.0.1 5000 80\r\n"
@@ -64,6 +65,23 @@ async def test_client_is_who_the_header_says(behind, start_origin, connect, head
     assert [request.value("X-Forwarded-For") for request in origin.requests] == [client, client]
     line = await weir.access_line(target="/second")
     assert line["peer"].encode() == client
+
+
+@pytest.mark.parametrize("pieces", [1, 2], ids=["whole", "the end on its own"])
+async def test_end_of_one_side_behind_a_header_and_requests_is_passed_on(
+    behind, start_origin, connect, pieces
+):
+    """Whoever ends its side behind whole requests is answered."""
+    weir = behind(await start_origin(), {"downstream": {"half_close": "answer"}})
+    wire = await connect(weir)
+    await wire.send(ADA + get() + get())
+    if pieces == 2:
+        assert (await wire.response()).status == 200
+    wire.finish_sending()
+    for _ in range(3 - pieces):
+        assert (await wire.response()).status == 200
+
+    assert (await wire.rest(), wire.end) == (b"", CLEAN)
 
 
 @pytest.mark.parametrize(
