@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.config.units import parse_rate
+from proxy.limiter.overrides import Override
 from proxy.limiter.records import Names, shard_of
 from tests.limiter.asking import admitted, ask, ask_all, charge, impatient, limits_of, store_at
 from tests.support.patience import own_time, until
@@ -46,6 +48,37 @@ async def test_services_with_other_prefixes_share_nothing(redis: Redis) -> None:
         assert (await ask(other, charge(LIMIT))).is_admitted
     left = {name.split(b":")[0] for name in redis.client().keys("*")}
     assert left == {b"orders", b"orders.eu"}
+
+
+async def test_nothing_that_is_kept_beside_buckets_crosses_a_prefix(redis: Redis) -> None:
+    """What is granted and blocked, who is proven, who holds a slot: by one, and by nobody of the other."""
+    limits = limits_of(
+        {"name": "per-user", "key": ["header:X-A"], "rate": "5/h", "unproven": {"rate": "9/s"}},
+        {"name": "at-once", "concurrency": 1},
+    )
+    per_user, at_once = limits
+    blocked, granted, proven = (charge(per_user, user).key for user in ("ada", "bob", "carol"))
+    async with (
+        store_at(redis.url, limits, prefix="a.b") as one,
+        store_at(redis.url, limits, prefix="a_b") as other,
+        store_at(redis.url, limits, prefix="a.b") as same,
+    ):
+        await one.put_override(("per-user", blocked), Override(0), 3600.0)
+        await one.put_override(("per-user", granted), Override(0, parse_rate("60/s"), 60), 3600.0)
+        one.proven.add(proven)
+        assert (await ask(one, charge(at_once))).is_admitted
+        await until(lambda: proven in same.proven, "told", within=3.0)
+        await until(lambda: same.override(("per-user", blocked)) is not None, "told", within=3.0)
+        await asyncio.sleep(1.2)  # a beat of the other
+        names = {b":".join(name.split(b":")[3:])[:9] for name in redis.client().keys("a.b:*")}
+
+        assert same.override(("per-user", granted)) is not None
+        assert not (await ask(same, charge(at_once))).is_admitted
+        assert proven not in other.proven
+        assert [other.override(("per-user", key)) for key in (blocked, granted)] == [None, None]
+        assert (await ask(other, charge(at_once))).is_admitted
+    assert names == {b"replicas", b"overrides", b"proven", b"at-once/s"}
+    assert {name.split(b":")[0] for name in redis.client().keys("*")} <= {b"a.b", b"a_b"}
 
 
 async def test_services_with_the_same_prefix_share_all(redis: Redis) -> None:
