@@ -4,10 +4,11 @@
 -- them whole numbers below 2^53, so nothing drifts. Kept is the debt, since when and at what rate it comes back, and by
 -- which call it was written. `since` lies ahead if the bucket was emptied beyond empty: it is closed until then. A key
 -- lives until its bucket is full; a full bucket is no key. Whoever reads a bucket at another rate than it was written at
--- counts what came back since then at the higher of the two. Nobody lowers a debt by reading it, unless none who lives can
--- have written it: what is beyond the most that there may be was owed to a config of before.
+-- counts what came back since then at the higher of the two. Nobody lowers a debt by reading it, unless nobody else who
+-- lives can have written it: what is beyond the most that there may be was owed to a config, a plan or a grant of before.
 
 local foreign = 0 -- keys that hold something else than a bucket: they count as absent
+local doubted = {} -- keys with more debt than there may be, perhaps of one who has just begun: within a second it is known
 
 -- The units of another rate: whole tokens exactly, a part of one rounded up.
 local function converted(debt, from, to)
@@ -56,7 +57,14 @@ local function debt_of(key, interval, scale, cost, ceiling, most, flags)
     write(key, debt, now, its_interval, its_scale, 0) -- the clock went back, or nothing is closed any more
     since = now
   end
-  if since <= alike then debt = math.min(debt, converted(most, interval, its_interval)) end
+  local bound = converted(most, interval, its_interval)
+  if debt > bound and alike > 0 then
+    if since <= alike or (tag > 0 and floor(by / TAG_CALLS) == floor(tag / TAG_CALLS)) then
+      debt = bound
+    else
+      doubted[key] = true
+    end
+  end
   if scale * its_interval >= its_scale * interval then
     return math.max(converted(debt, its_interval, interval) - (now - since) * scale, 0)
   end

@@ -16,8 +16,10 @@
 local plan = ARGV[1]
 local answers, next = {}, 1
 
--- What a refusal tells: -1 and the debt that leaves room at the right moment, if it came back at the charge's own rate.
-local function refused(debt, scale, cost, ceiling, faster)
+-- What a refusal tells: -1 and the debt that leaves room at the right moment, if it came back at the charge's own rate. A
+-- second, where it is not known yet what the debt is.
+local function refused(key, debt, scale, cost, ceiling, faster)
+  if doubted[key] then debt = math.min(debt, ceiling - cost + 1000000 * scale) end
   if faster then debt = math.min(debt, ceiling - cost + math.ceil((debt + cost - ceiling) / faster) * scale) end
   return -1 - debt
 end
@@ -43,7 +45,8 @@ local function was_charged(charges, first, holder)
   for column, charge in ipairs(charges) do
     local key = KEYS[first + column - 1]
     if charge.flags >= SLOTS then
-      has_slot = vacate(key, holder) or has_slot
+      charge.was_held = vacate(key, holder)
+      has_slot = charge.was_held or has_slot
       is_certain = is_certain or charge.flags % 2 ~= SHADOW
     else
       has_credit = credit_of(key, charge.interval) >= charge.cost or has_credit
@@ -79,14 +82,15 @@ local function take_all(requests, width, kind)
         debt, fasters[key] = debt_of(key, charge.interval, charge.scale, cost, ceiling, charge.most, charge.flags)
         debts[key] = debt
       end
-      charge.debt, charge.fits = debt, is_charged or debt + cost <= ceiling
+      charge.debt, charge.fits = debt, debt + cost <= ceiling
+      if is_charged and (charge.flags < SLOTS or charge.was_held) then charge.fits = true end
       if not charge.fits and charge.flags % 2 ~= SHADOW then is_admitted = false end
     end
     for column, charge in ipairs(charges) do
       local i, debt = first + column - 1, charge.debt
       local key = KEYS[i]
       if not charge.fits then
-        answers[i] = refused(debt, charge.scale, charge.cost, charge.ceiling, fasters[key])
+        answers[i] = refused(key, debt, charge.scale, charge.cost, charge.ceiling, fasters[key])
       else
         if holder and charge.flags >= SLOTS then
           if is_admitted then

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.limiter.memory import MemoryStore
-from proxy.limiter.records import UNITS_MAX, Names, shard_of
+from proxy.limiter.records import TAG_CALLS, UNITS_MAX, Names, shard_of
 from tests.limiter.asking import charge, limits_of
-from tests.limiter.test_take import NOW_US, Script
+from tests.limiter.test_take import NOW_US, TAG, Script
 from tests.policy.model import US
 
 if TYPE_CHECKING:
@@ -39,8 +39,10 @@ def script(shared_redis: Redis) -> Script:
     return Script(shared_redis)
 
 
-def admitted(script: Script, limit: Limit, now_us: int, times: int = 1, *, alike_us: int = 0) -> int:
-    decisions = script.take([[charge(limit)]] * times, now_us, alike_us=alike_us)
+def admitted(
+    script: Script, limit: Limit, now_us: int, times: int = 1, *, alike_us: int = 0, tag: int = TAG
+) -> int:
+    decisions = script.take([[charge(limit)]] * times, now_us, alike_us=alike_us, tag=tag)
     return sum(decision.is_admitted for decision in decisions)
 
 
@@ -90,12 +92,26 @@ def test_debt_beyond_a_burst_is_forgotten_when_all_count_alike(script: Script) -
 def test_debt_of_who_has_begun_since_is_not_cut_down(script: Script) -> None:
     """All were alike when they last said so; then a replica with a larger burst began, and spent it."""
     old, new = limit_with(rate="1/s", burst=10), limit_with(rate="1/s", burst=100)
-    total = admitted(script, new, NOW_US, 101)
+    other = TAG + TAG_CALLS
+    total = admitted(script, new, NOW_US, 101, tag=other)
     for second in range(1, 4):
         total += admitted(script, old, NOW_US + second * US, 5, alike_us=NOW_US - 1)
-        total += admitted(script, new, NOW_US + second * US, 101)
+        total += admitted(script, new, NOW_US + second * US, 101, tag=other)
+    told = script.take([[charge(old)]], NOW_US + 3 * US, alike_us=NOW_US - 1)
 
     assert total == 100 + 3
+    assert told
+    assert told[0].verdicts[0].retry_after == 1.0, "within a second it is known what this debt is"
+
+
+def test_own_debt_of_a_plan_or_a_grant_is_cut_down_at_once(script: Script) -> None:
+    """Nobody else has written it since: it is an empty bucket by the limit's own burst."""
+    own, granted = limit_with(rate="1/d", burst=2), limit_with(rate="1/d", burst=100)
+    admitted(script, granted, NOW_US, 100)
+    refused = script.take([[charge(own)]], NOW_US, alike_us=NOW_US - US)
+    assert refused
+
+    assert refused[0].verdicts[0].retry_after == 86400.0
 
 
 def test_refusal_of_a_lowered_rate_is_told_as_it_will_be(script: Script) -> None:

@@ -198,7 +198,7 @@ async def test_tunnel_hears_of_a_client_that_ended_its_side_before_it_was_one(
         await visit.send(SWITCH)
         await visit.send(await visit.rest(within=5) * 2)
 
-    bench = await start_bench(await start_origin(talk))
+    bench = await start_bench(await start_origin(talk), **ANSWER)
     wire = await connect(bench)
     await wire.send(UPGRADE + b"question ")
     wire.finish_sending()
