@@ -5,10 +5,13 @@ a tenth of the memory of a worker at rest, which nobody shall need who counts in
 from __future__ import annotations
 
 import ssl
+from typing import Final
 
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from proxy.limiter.trouble import MAX_CLIENTS, TroubleError, printable, reply_trouble
+
+CERTIFICATE_WANTED: Final = "CERTIFICATE_REQUIRED"  # RFC 8446 section 6.2, as OpenSSL has it
 
 
 def connect_trouble(error: BaseException, server: str) -> TroubleError:
@@ -35,6 +38,8 @@ def _transport_trouble(error: BaseException, server: str) -> TroubleError | None
             return TroubleError("tls", f"store.url: the certificate of {server} is not accepted: {why}")
         if isinstance(cause, ssl.SSLError):
             why = cause.reason or "broken off"
+            if CERTIFICATE_WANTED in why:
+                why = "it wants a client certificate: write store.tls.cert and key"
             return TroubleError("tls", f"store.url: no TLS with {server}: {why}")
         if isinstance(cause, TimeoutError):
             return TroubleError(

@@ -667,6 +667,7 @@ def test_mistakes_of_different_blocks_are_all_told(texts):
 # Settings that are judged by those of other blocks.
 BETWEEN_BLOCKS = {
     "workers",
+    "limits[0].concurrency",
     "store.timeout",
     "store.tls",
     "upstream.tls",
