@@ -130,11 +130,15 @@ _OF_FIELDS: dict[bytes, Judge] = {AUTHORIZATION: credential_of, b"host": host_of
 
 
 def _cookie_judge(name: bytes) -> Judge:
-    """RFC 6265 section 5.4; some services take names in any case, `.` or `[` for `_`, `sid[0]` for `sid`."""
+    """RFC 6265 section 5.4; some services take names in any case, `.`, `[` or a space for `_`."""
     spelled = re.escape(name).replace(b"_", rb"[_.\[ ]")
-    search = re.compile(rb"(?i)(?<![^;,\s\"])%b(?:\[[^=;,\s\"]*)?[ \t]*=([^;]*)" % spelled).search
+    search = re.compile(rb"(?i)(?<![^;,\s\"])%b[ \t]*=([^;]*)" % spelled).search
+
+    indexed = re.compile(rb"(?i)(?<![^;,\s\"])%b[ \t]*\[" % spelled).search
 
     def judge(cookie: bytes) -> bytes | None:
+        if b"[" in cookie and indexed(cookie):
+            return None  # `sid[0]` is `sid` for some services
         found = search(cookie)
         if found is None:
             return b""
@@ -202,11 +206,11 @@ def _parameters(query: bytes, wanted: bytes) -> list[bytes]:
     return values
 
 
-def _parameter_names(text: bytes) -> tuple[bytes, bytes]:
+def _parameter_names(text: bytes) -> tuple[bytes, bytes, bytes]:
     """`user[]` is also `user`; `user.id`, `user id` and `user[id` are `user_id` for some services."""
-    name = folded(unquote_to_bytes(text.replace(b"+", b" "))).partition(b"\0")[0].strip()
-    told = name.translate(_TO_UNDERSCORE)
-    return told.partition(b"[")[0], told.replace(b"[", b"_")
+    name = folded(unquote_to_bytes(text.replace(b"+", b" "))).partition(b"\0")[0].lstrip()
+    whole, told = name.translate(_TO_UNDERSCORE), name.rstrip().translate(_TO_UNDERSCORE)
+    return told.partition(b"[")[0], told.replace(b"[", b"_"), whole.partition(b"[")[0]
 
 
 def _segment_reader(number: int) -> Reader:

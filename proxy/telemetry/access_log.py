@@ -113,6 +113,7 @@ class AccessLog:
             self._make_line(exchange)
 
     def _make_line(self, exchange: Record) -> None:
+        """What goes wrong costs its own line only: neither the others nor whoever is served now."""
         chunk = self._chunk
         end = len(chunk)
         if not end:
@@ -122,9 +123,11 @@ class AccessLog:
                 self._encoder.encode_into(self._line(exchange), chunk, end)
             else:
                 chunk += self._form(self._line(exchange))
-        except (UnicodeEncodeError, msgspec.EncodeError):  # text that is not Unicode: costs its own line only
+        except Exception as error:  # noqa: BLE001 - told, and what it costs is counted
             del chunk[end:]
             self._unencodable += 1
+            if not isinstance(error, UnicodeEncodeError | msgspec.EncodeError):  # text that is not Unicode
+                _log.exception("crashed")
             return
         chunk += b"\n"
         if len(chunk) >= CHUNK_BYTES:

@@ -158,7 +158,6 @@ MANGLED = (
     "user id",
     " user id",
     "user[id",
-    "user[",
     "user_id[0]",
     "user_id%00x",
     "user+id",
@@ -173,7 +172,27 @@ def test_service_that_mangles_a_name_is_charged_for(name):
             assert_pays(charged("query:user_id", target=f"/?{query.replace(' ', '+')}"), owner)
 
 
-@pytest.mark.parametrize("name", ["user_id", "user.id", "user id", " user id", "user[id", "user_id[0]"])
+def test_trailing_space_is_an_underscore_for_some():
+    """PHP drops leading spaces only."""
+    owner = charged("query:user_", target=f"/?user_={VALID}")
+    for query in (f"user+={VALID}", f"user%20={VALID}", f"user[={VALID}"):
+        assert services.QUERY["PHP"](query, "user_") == VALID
+        assert_pays(charged("query:user_", target=f"/?{query}"), owner)
+
+
+COOKIES = [
+    "user_id",
+    "user.id",
+    "user id",
+    " user id",
+    "user[id",
+    "user_id[0]",
+    "user_id[ 0]",
+    'user_id["a,b"]',
+]
+
+
+@pytest.mark.parametrize("name", COOKIES)
 def test_service_that_mangles_the_name_of_a_cookie_is_charged_for(name):
     owner = charged("cookie:user_id", {"Cookie": f"user_id={VALID}"})
     for cookie in (f"{name}={VALID}", f"x=1; {name}={VALID}", f"{name}={VALID}; user_id=x"):

@@ -158,6 +158,16 @@ def test_any_exchange_is_one_line(tmp_path_factory, method, target, text):
     assert log.dropped == 1
 
 
+def test_mistake_in_a_line_costs_that_line_only(log, path, caplog):
+    """Lines are made some at a time: the others are not lost with it, and whoever is served now sees nothing."""
+    for bytes_in in (1, object(), 3):
+        log.write(exchange(bytes_in=bytes_in))
+
+    assert [line["bytes_in"] for line in written(log, path)] == [1, 3]
+    assert log.dropped == 1
+    assert [record.message for record in caplog.records] == ["crashed"]
+
+
 def test_writes_by_itself_when_there_are_many(log, path):
     """A burst between two flushes does not pile up, and is in order."""
     for number in range(2000):
