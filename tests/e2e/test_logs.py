@@ -52,11 +52,21 @@ async def test_sample_and_slow_change_with_a_reload(start_weir, start_origin, as
     assert slow["upstream_ms"] > 150 > slow["own_ms"]
 
 
+FOR_PEOPLE, JSON = r"\d\d:\d\d:\d\d\.\d{3} ", r'\{"time":'
+
+
 @pytest.mark.parametrize(
-    ("is_terminal", "opening"), [(True, r"\d\d:\d\d:\d\d\.\d{3} "), (False, r'\{"time":')]
+    ("is_terminal", "program", "opening"),
+    [
+        (True, "auto", FOR_PEOPLE),
+        (False, "auto", JSON),
+        (True, "json", JSON),
+        (False, "text", FOR_PEOPLE),
+    ],
 )
-def test_terminal_gets_text_and_a_pipe_json(new_weir, is_terminal, opening):
-    weir = new_weir()
+def test_terminal_gets_text_and_a_pipe_json(new_weir, is_terminal, program, opening):
+    """If `log.program` says nothing else."""
+    weir = new_weir({"log": {"program": program}})
     ours, theirs = os.openpty() if is_terminal else os.pipe()
     process = subprocess.Popen(
         command("run", "--config", str(weir.config)),

@@ -10,7 +10,9 @@ import pytest
 
 from proxy.config.catalogue import entries
 from tests.e2e.test_reload import last_reload, reloaded, replaced
+from tests.e2e.test_reload_sights import SIGHTS
 from tests.support.messages import answer, get, post
+from tests.support.weir import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,11 +53,16 @@ class Row:
 
 
 TWICE = (get("X-Auth-Token: a"), get("X-Auth-Token: a"))
+SUBSCRIBER = tuple(get(f"X-Forwarded-For: 2001:db8::{n}") for n in (1, 2))
 OTHERS = tuple(get(f"X-Auth-Token: {n}") for n in range(2))
 
 
 def limited(**more: object) -> dict[str, Any]:
     return {"limits": [LIMIT | more]}
+
+
+def shaped(content_type: str = "text/html", body: str = "x") -> dict[str, Any]:
+    return {"errors": {"format": {"content_type": content_type, "body": body}}}
 
 
 def dear(**match: object) -> dict[str, Any]:
@@ -110,6 +117,10 @@ ROWS = (
     Row("limits[].exempt.cidrs", limited(exempt={"cidrs": ["127.0.0.0/8"]}), 200, sent=TWICE, base=limited()),
     Row("limits[].exempt.paths", limited(exempt={"paths": ["/*"]}), 200, sent=TWICE, base=limited()),
     Row("limits[].exempt.headers", limited(exempt={"headers": {"X-Auth-Token": "a"}}), 200, sent=TWICE, base=limited()),
+    Row("limits[].cost[].match.paths", dear(match={"paths": ["/"]}), 429, sent=TWICE, base=dear(match={"paths": ["/other"]})),
+    Row("limits[].on_store_error", {"limits": [LIMIT | {"on_store_error": "deny"}]}, 503, base={"store": {"url": "redis://127.0.0.1:1"}, **limited()}),
+    Row("limits[].unproven.rate", limited(rate="9/m", unproven={"rate": "2/m", "burst": 1}), "30", sees=value("Retry-After"), sent=OTHERS, base=limited(rate="9/m", unproven={"rate": "1/m", "burst": 1}), said=answer(401, b"")),
+    Row("limits[].unproven.burst", limited(rate="9/m", unproven={"rate": "1/m", "burst": 1}), 429, sent=OTHERS, base=limited(rate="9/m", unproven={"rate": "1/m", "burst": 2}), said=answer(401, b"")),
     Row("errors.redact", {"errors": {"redact": ["501-599"]}}, '{"errorCode": "E7", "detail": "at db01"}', sees=body, said=FAILED),
     Row("errors.leak_guard", {"errors": {"leak_guard": "redact"}}, 500, said=answer(200, b"ORA-00942: x", "Content-Type: text/plain")),
     Row("contract.edge_etags", {"contract": {"edge_etags": True}}, 304, sent=(get("If-None-Match: *"),), said=answer(200, b"x")),
@@ -117,87 +128,83 @@ ROWS = (
     Row("errors.keep_headers", {"errors": {"keep_headers": ["Set-Cookie"]}}, "a=b", sees=value("Set-Cookie"), said=answer(500, b"", "Set-Cookie: a=b")),
     Row("errors.keep_members", {"errors": {"keep_members": ["errorCode"]}}, "E7", sees=lambda r: r.json().get("errorCode"), said=FAILED),
     Row("errors.format", {"errors": {"format": {"content_type": "application/json", "body": '{"code": "{status}"}'}}}, '{"code": "500"}', sees=body, said=FAILED),
+    Row("errors.format.content_type", shaped(content_type="text/plain"), "text/plain", sees=value("Content-Type"), said=FAILED, base=shaped()),
+    Row("errors.format.body", shaped(body="{status}"), "500", sees=body, said=FAILED, base=shaped()),
     Row("contract.public_url", {"contract": {"public_url": "https://shop.example"}}, "https://shop.example/7", sees=value("Location"), said=answer(302, b"", "Location: http://origin/7")),
     Row("contract.allow_methods", {"contract": {"allow_methods": ["POST"]}}, 405),
     Row("contract.path_methods", {"contract": {"path_methods": [{"paths": ["/"], "allow": ["PUT"]}]}}, 405),
+    Row("contract.path_methods[].paths", {"contract": {"path_methods": [{"paths": ["/"], "allow": ["PUT"]}]}}, 405, base={"contract": {"path_methods": [{"paths": ["/x"], "allow": ["PUT"]}]}}),
+    Row("contract.path_methods[].allow", {"contract": {"path_methods": [{"paths": ["/"], "allow": ["PUT"]}]}}, 405, base={"contract": {"path_methods": [{"paths": ["/"], "allow": ["GET"]}]}}),
     Row("contract.known_paths", {"contract": {"known_paths": ["/api/**"]}}, 404),
     Row("contract.credentials", {"contract": {"credentials": ["X-Auth-Token"]}}, 401),
     Row("contract.open_paths", {"contract": {"open_paths": ["/"]}}, 200, base={"contract": {"credentials": ["X-Auth-Token"]}}),
     Row("cors.origins", {"cors": {"origins": ["https://app.example"]}}, "https://app.example", sees=value("Access-Control-Allow-Origin"), sent=(get("Origin: https://app.example"),), base={"contract": {"allow_methods": ["POST"]}}),
     Row("forwarded.field", {"forwarded": {"field": "forwarded"}}, True, sees=lambda r: "Forwarded: for=127.0.0.1;proto=http" in r.body.decode() and "X-Forwarded" not in r.body.decode()),
     Row("forwarded.trust", {"forwarded": {"trust": ["127.0.0.0/8"]}}, True, sees=lambda r: "X-Forwarded-For: 192.0.2.7, 127.0.0.1" in r.body.decode(), sent=(get("X-Forwarded-For: 192.0.2.7"),)),
+    Row("forwarded.ipv6_prefix", {"forwarded": {"ipv6_prefix": 128}}, 200, sent=SUBSCRIBER, base={"forwarded": {"trust": ["127.0.0.0/8"]}, **limited(key=["client-ip"])}),
     Row("ratelimit_fields", {"ratelimit_fields": "legacy"}, "1", sees=value("X-RateLimit-Limit"), base=limited()),
 )  # fmt: skip
 
-# Seen elsewhere, or not seen by a client's answers at all.
+# Seen in tests of their own, which flip them: with one value and with another, most of them by a reload too.
 ELSEWHERE = {
-    "admin.token": "test_dashboard.py",
-    "admin.hosts": "tests/admin/test_guard.py",
-    "downstream.timeouts.idle": "test_timeouts.py",
-    "downstream.half_close": "tests/net/test_half_close.py",
-    "downstream.limits.buffers": "tests/net/test_downstream.py",
-    "downstream.timeouts.tunnel": "tests/net/test_upstream.py",
-    "downstream.limits.connections": "tests/net/test_frontend.py",
-    "downstream.limits.connections_per_address": "tests/net",
-    "upstream.servers": "test_reload.py",
-    "upstream.servers[].url": "with upstream.servers",
-    "upstream.servers[].weight": "tests/net/test_servers.py",
-    "upstream.limits.connections": "tests/net/test_servers.py",
-    "upstream.limits.queue": "tests/net/test_servers.py",
-    "upstream.limits.wait": "tests/net/test_servers.py",
-    "upstream.health.path": "test_servers.py",
-    "upstream.health.interval": "tests/net/test_servers.py",
-    "upstream.health.timeout": "tests/net/test_servers.py",
-    "upstream.health.rise": "tests/policy/test_standing.py",
-    "upstream.health.fall": "tests/policy/test_standing.py",
-    "upstream.ejection.failures": "tests/net/test_servers.py",
-    "upstream.ejection.first": "tests/net/test_servers.py",
-    "upstream.ejection.longest": "tests/policy/test_standing.py",
-    "upstream.slow_start": "tests/net/test_servers.py",
-    "upstream.resolve": "test_servers.py",
-    "upstream.timeouts.connect": "test_timeouts.py",
-    "upstream.tls.ca": "test_tls_upstream.py",
-    "upstream.tls.server_name": "with upstream.tls.ca",
-    "upstream.tls.cert": "with upstream.tls.ca",
-    "upstream.tls.key": "with upstream.tls.ca",
-    "upstream.tls.min_version": "with upstream.tls.ca",
-    "upstream.timeouts.idle": "test_timeouts.py",
-    "store.timeout": "tests/runtime",
-    "store.max_keys": "tests/runtime",
-    "store.denial_cache": "test_store.py",
-    "limits[].cost[].match.paths": "with limits[].cost[].cost",
-    "limits[].on_upstream_401": "test_unproven.py",
-    "limits[].unproven.burst": "test_unproven.py",
-    "limits[].unproven.rate": "test_unproven.py",
-    "plans": "by its parts",
-    "plans[].keys_file": "test_plans.py",
-    "store.url": "test_store.py",
-    "store.tls.ca": "test_store.py",
-    "store.tls.cert": "with store.tls.ca",
-    "store.tls.key": "with store.tls.ca",
-    "store.sentinel.username": "tests/limiter",
-    "store.sentinel.password": "tests/limiter",
-    "limits[].on_store_error": "tests/limiter",
-    "limits[].lease": "test_store.py",
-    "contract.rules": "test_contract_rules.py",
-    "contract.rules[].status": "with contract.rules",
-    "contract.rules[].headers": "with contract.rules",
-    "contract.rules[].media_types": "with contract.rules",
-    "contract.rules[].body": "with contract.rules",
-    "contract.path_methods[].paths": "with contract.path_methods",
-    "contract.path_methods[].allow": "with contract.path_methods",
-    "errors.format.content_type": "with errors.format",
-    "errors.format.body": "with errors.format",
-    "limits": "by its parts",
-    "drain.delay": "test_start.py",
-    "drain.timeout": "test_start.py",
-    "forwarded.ipv6_prefix": "tests/clients",
-    "log.level": "test_reload.py",
-    "log.format": "test_logs.py",
-    "log.fields": "test_logs.py",
-    "log.sample": "test_logs.py",
-    "log.slow": "test_logs.py",
+    "admin.token": "e2e/test_dashboard.py::test_token_is_changed_by_a_reload",
+    "admin.hosts": "admin/test_guard.py::test_names_of_the_config_are_ours_also_after_a_reload",
+    "upstream.servers[].url": "e2e/test_reload_sights.py::test_reload_is_seen",  # with upstream.servers
+    "upstream.resolve": "e2e/test_reload_sights.py::test_new_lookups_are_seen",
+    "upstream.timeouts.connect": "e2e/test_reload_sights.py::test_connect_timeout_is_seen",
+    "upstream.tls.ca": "e2e/test_tls_upstream.py::test_reload_with_other_files_is_followed",
+    "upstream.tls.server_name": "e2e/test_tls_upstream.py::test_reload_with_other_files_is_followed",
+    "upstream.tls.cert": "e2e/test_tls_upstream.py::test_reload_with_other_files_is_followed",
+    "upstream.tls.key": "e2e/test_tls_upstream.py::test_reload_with_other_files_is_followed",
+    "upstream.tls.min_version": "e2e/test_tls_upstream.py::test_reload_with_other_files_is_followed",
+    "store.timeout": "e2e/test_reload_sights.py::test_store_timeout_is_seen",
+    "store.denial_cache": "e2e/test_store.py::test_denial_cache_follows_its_setting",
+    "store.url": "e2e/test_store.py::test_password_is_rotated_without_a_restart",
+    "store.tls.ca": "e2e/test_reload_sights.py::test_store_certificates_are_seen",
+    "store.tls.cert": "e2e/test_reload_sights.py::test_store_certificates_are_seen",
+    "store.tls.key": "e2e/test_reload_sights.py::test_store_certificates_are_seen",
+    "store.sentinel.username": "e2e/test_reload_sights.py::test_word_to_a_sentinel_is_seen",
+    "store.sentinel.password": "e2e/test_reload_sights.py::test_word_to_a_sentinel_is_seen",
+    "limits[].lease": "e2e/test_store.py::test_leased_tokens_serve_a_busy_client",
+    "limits[].on_upstream_401": "e2e/test_unproven.py::test_address_pays_for_what_the_service_does_not_know",
+    "plans[].keys_file": "e2e/test_plans.py::test_keys_file_is_followed_and_taken_whole",
+    "contract.rules": "e2e/test_contract_rules.py::test_reload_changes_the_table",
+    "drain.delay": "e2e/test_reload_sights.py::test_drain_is_seen",
+    "drain.timeout": "e2e/test_reload_sights.py::test_drain_is_seen",
+    "log.format": "e2e/test_logs.py::test_fields_and_form_change_with_a_reload",
+    "log.fields": "e2e/test_logs.py::test_fields_and_form_change_with_a_reload",
+    "log.sample": "e2e/test_logs.py::test_sample_and_slow_change_with_a_reload",
+    "log.slow": "e2e/test_logs.py::test_sample_and_slow_change_with_a_reload",
 }
+# Those that a reload cannot change, each by a test in which it makes the difference.
+AT_START = {
+    "listen": "e2e/test_start.py::test_several_listeners_serve",
+    "listen[].address": "e2e/test_start.py::test_several_listeners_serve",
+    "listen[].tls.cert": "e2e/test_tls.py::test_listener_serves_tls",
+    "listen[].tls.key": "e2e/test_tls.py::test_listener_serves_tls",
+    "listen[].tls.certs": "e2e/test_tls_names.py::test_name_that_is_asked_for_is_served",
+    "listen[].tls.certs[].cert": "e2e/test_tls_names.py::test_name_that_is_asked_for_is_served",
+    "listen[].tls.certs[].key": "e2e/test_tls_names.py::test_name_that_is_asked_for_is_served",
+    "listen[].tls.client_ca": "e2e/test_tls_names.py::test_client_certificate_is_required_under_every_name",
+    "listen[].tls.min_version": "e2e/test_tls_names.py::test_least_version_holds_under_every_name",
+    "listen[].proxy_protocol": "e2e/test_proxy_protocol.py::test_client_is_who_the_header_says",
+    "listen[].mode": "test_deciding.py::test_request_is_judged_by_what_the_front_tells",
+    "listen[].front": "test_deciding.py::test_request_is_judged_by_what_the_front_tells",
+    "listen[].refuse_with": "test_deciding.py::test_refusals_are_403_for_a_front_that_knows_no_other",
+    "listen[].on_bad_front": "test_deciding.py::test_front_that_does_not_say_what_it_must_is_refused_or_let_pass",
+    "admin.listen": "e2e/test_probes.py::test_admin_plane_has_its_own_still",
+    "admin.probes": "e2e/test_probes.py::test_probes_need_no_token_and_nothing_else_is_there",
+    "workers": "e2e/test_workers.py::test_both_workers_serve",
+    "store.prefix": "limiter/test_neighbours.py::test_services_with_other_prefixes_share_nothing",
+    "store.key_secret": "policy/test_keys.py::test_credential_cannot_be_read_from_its_key",
+    "log.program": "e2e/test_logs.py::test_terminal_gets_text_and_a_pipe_json",
+    "log.access": "e2e/test_reload.py::test_log_file_is_reopened",
+    "traces.otlp": "e2e/test_traces.py::test_root_begins_here_where_no_trace_comes",
+    "traces.sample": "e2e/test_traces.py::test_without_a_share_nothing_is_made",
+    "traces.service": "e2e/test_traces.py::test_exchange_is_four_spans_with_the_names_of_the_conventions",
+    "traces.headers": "e2e/test_traces.py::test_exchange_is_four_spans_with_the_names_of_the_conventions",
+}
+BY_THEIR_PARTS = {"limits", "plans", "contract.path_methods", "errors.format"}
 
 
 def origin_that_says(said: bytes | None):
@@ -249,11 +256,20 @@ async def test_reload_reaches(row, start_weir, start_origin, connect):
 
 
 def test_no_setting_is_left_out():
-    """A new setting that needs no restart gets its row, or a word on where it is seen."""
-    followed = {
-        e.path
-        for e in entries()
-        if not (e.is_restart or e.is_block) or e.path in {"errors.format", "contract.path_methods"}
-    }
+    """A new setting that needs no restart gets its row or its sight, or a test of its own that is named here."""
+    followed = {e.path for e in entries() if not (e.is_restart or e.is_block)}
+    seen_here = {row.setting for row in ROWS} | {sight.setting for sight in SIGHTS}
 
-    assert followed - {row.setting for row in ROWS} == set(ELSEWHERE)
+    assert not seen_here & ELSEWHERE.keys()
+    assert followed - seen_here - BY_THEIR_PARTS == ELSEWHERE.keys()
+
+
+def test_no_setting_of_the_start_is_left_out():
+    assert {e.path for e in entries() if e.is_restart and not e.is_block} == AT_START.keys()
+
+
+@pytest.mark.parametrize("named", sorted({*ELSEWHERE.values(), *AT_START.values()}))
+def test_what_is_named_here_exists(named):
+    path, _, test = named.partition("::")
+
+    assert f"def {test}(" in (ROOT / "tests" / path).read_text()

@@ -190,6 +190,33 @@ async def test_reload_with_a_bad_file_changes_nothing(start_weir, tls_origin, pa
     assert not origin.seen[-1].session_reused  # of another context
 
 
+@pytest.mark.parametrize("which", ["ca", "server_name", "cert and key", "min_version"])
+async def test_reload_with_other_files_is_followed(start_weir, tls_origin, papers, strangers, ask, which):
+    """A server that could not be trusted, or did not trust us, can from then on."""
+    origin = await tls_origin("DNS:service.example", client_ca=papers.ca, version=ssl.TLSVersion.TLSv1_2)
+    cert, key = papers.issue("DNS:weir.example")
+    other_cert, other_key = strangers.issue("DNS:weir.example")
+    good = {
+        "ca": papers.ca,
+        "server_name": "service.example",
+        "cert": cert,
+        "key": key,
+        "min_version": "1.2",
+    }
+    bad = {
+        "ca": {"ca": strangers.ca},
+        "server_name": {"server_name": "another.example"},
+        "cert and key": {"cert": other_cert, "key": other_key},
+        "min_version": {"min_version": "1.3"},
+    }[which]
+    weir = start_weir(towards(origin, **good | bad))
+    before = await ask(weir, get())
+    await reloaded(weir, replaced(weir, towards(origin, **good)))
+    after = await ask(weir, get())
+
+    assert (before.status, after.status) == (502, 200)
+
+
 def test_file_that_is_missing_is_one_clear_line(new_weir, tmp_path):
     """At the start."""
     tls = {"cert": str(tmp_path / "nowhere.pem"), "key": str(tmp_path / "nowhere.key")}
