@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxy.config.addresses import is_loopback
+from proxy.config.addresses import UpstreamUrl, is_loopback
 from proxy.config.names import is_json
 from proxy.config.template import json_mistake
 from proxy.config.units import format_size, format_span
@@ -17,7 +17,7 @@ from proxy.config.unknown import UNKNOWN, ask, known
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
-    from proxy.config.addresses import Address, UpstreamUrl
+    from proxy.config.addresses import Address
     from proxy.config.sections.answers import ContractRule, ErrorTemplate
     from proxy.config.sections.front import (
         AdminSettings,
@@ -102,7 +102,12 @@ def deciding(listen: Listen) -> Iterator[AddressValue]:
 
 
 def servers(each: Sequence[ServerSettings]) -> Iterator[AddressValue]:
-    yield from repeated((ask(server, "url") for server in each), "the server")
+    yield from repeated((_place(ask(server, "url")) for server in each), "the server")
+
+
+def _place(url: Hashable) -> Hashable:
+    """Names of hosts are the same in any case."""
+    return url.url.lower() if isinstance(url, UpstreamUrl) and url.unix_path is None else url
 
 
 def admin(settings: AdminSettings) -> Iterator[AddressValue]:

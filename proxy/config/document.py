@@ -16,6 +16,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
 
+from proxy.config.odd_letters import odd_blank
 from proxy.config.wording import nearest
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fal
 _NULL = re.compile(r"~|null|Null|NULL|")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
+
+_ODD_IN_ANCHOR = re.compile(r"scanning an (alias|anchor).*expected alphabetic.* found '(.)'", re.DOTALL)
 
 # PyYAML's words for what people do, in ours.
 _PROBLEMS = (
@@ -107,7 +110,7 @@ def read(text: str) -> Document:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        message = _syntax(error) + _anchor_meant(error, loader.anchors)
+        message = _syntax(error) + _anchor_meant(error, loader.anchors) + _blank_there(error, text)
         document.mistakes.append((_mark(error.problem_mark or error.context_mark), (), message))
     else:
         if node is not None:
@@ -121,6 +124,8 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
     if error.problem in (_TOO_DEEP, _TOO_MANY, _TAGGED):
         return str(error.problem)
     text = f"{error.context or ''} {error.problem or ''}"
+    if found := _ODD_IN_ANCHOR.search(text):
+        return f"not valid YAML: the name of an {found[1]} cannot have {found[2]!a} in it"
     for pattern, message in _PROBLEMS:
         if re.search(pattern, text):
             return f"not valid YAML: {message}"
@@ -132,6 +137,17 @@ def _anchor_meant(error: yaml.MarkedYAMLError, anchors: Iterable[str]) -> str:
     alias = re.search("undefined alias '(.*)'", error.problem or "")
     meant = nearest(alias[1], anchors) if alias else None
     return f"; did you mean *{meant}?" if meant else ""
+
+
+def _blank_there(error: yaml.MarkedYAMLError, text: str) -> str:
+    """What is no space and looks like one, as web pages have it, in the lines that the mistake is about."""
+    lines = text.split("\n")
+    for mark in filter(None, (error.context_mark, error.problem_mark)):
+        for number in range(max(mark.line - 1, 0), min(mark.line + 1, len(lines))):
+            blank = odd_blank(lines[number])
+            if blank is not None:
+                return f"; line {number + 1} has {blank}, which is no space"
+    return ""
 
 
 def _mark(mark: Any) -> Mark:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from proxy.config.futile import futile
 from proxy.config.key_names import CREDENTIALS
 from proxy.config.names import ADDRESS_CLAIMS, is_claim
+from proxy.config.odd_letters import odd_letter
 from proxy.config.units import US, format_span
 from proxy.config.wording import either
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from proxy.config.look import Path
-    from proxy.config.sections.limits import LimitSettings, Match, UnprovenSettings
+    from proxy.config.sections.limits import Exempt, LimitSettings, Match, UnprovenSettings
     from proxy.config.sections.plans import PlanSettings
     from proxy.config.settings import Settings
 
@@ -36,6 +37,7 @@ PROMISED_SECONDS = 140.0  # docs/contract.md
 PRIVATE_NETWORKS = tuple(
     map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
 )
+LEAST_PREFIX = {4: 8, 6: 16}  # no one owner has more: the largest that registries hand out
 
 
 def about(settings: Settings) -> Iterator[Place]:
@@ -77,6 +79,8 @@ def trusted_strangers(settings: Settings) -> Iterator[Place]:
             why = "lets every client choose the address that it is charged by"
         elif any(_covers(network, private) for private in PRIVATE_NETWORKS):
             why = "is a whole private network: whoever is in it can choose the address that is charged"
+        elif network.prefixlen < LEAST_PREFIX[network.version]:
+            why = "is a good part of the internet: whoever is in it can choose the address that is charged"
         else:
             continue
         yield ("forwarded", "trust", index), f"{network} {why}; name the proxies that stand in front"
@@ -150,6 +154,38 @@ def _why_strangers_write(name: str) -> str:
             " it is dropped unless a setting names it; write - if that is meant"
         )
     return ""
+
+
+def odd_letters(settings: Settings) -> Iterator[Place]:
+    """A glob that looks like what requests have, and is another one. It is not shown: it may be a secret."""
+    for path, glob in _globs(settings):
+        if letter := odd_letter(glob):
+            yield path, f"has {letter} in it, which looks like another letter or like nothing; write it anew"
+
+
+def _globs(settings: Settings) -> Iterator[Place]:
+    contract = settings.contract
+    for index, limit in enumerate(settings.limits):
+        costs = limit.cost if isinstance(limit.cost, tuple) else ()
+        blocks: list[tuple[Path, Match | Exempt]] = [(("match",), limit.match), (("exempt",), limit.exempt)]
+        blocks += ((("cost", at, "match"), cost.match) for at, cost in enumerate(costs))
+        for place, block in blocks:
+            path = "limits", index, *place
+            yield from (((*path, "paths", at), glob) for at, glob in enumerate(block.paths))
+            yield from (((*path, "headers", name), glob) for name, glob in block.headers.items())
+    for name, globs in (("known_paths", contract.known_paths), ("open_paths", contract.open_paths)):
+        yield from ((("contract", name, at), glob) for at, glob in enumerate(globs))
+    for index, rule in enumerate(contract.path_methods):
+        place = "contract", "path_methods", index, "paths"
+        yield from (((*place, at), glob) for at, glob in enumerate(rule.paths))
+
+
+def shares_of_nothing(settings: Settings) -> Iterator[Place]:
+    """Of a limit that refuses nobody, none is enforced."""
+    for index, limit in enumerate(settings.limits):
+        if limit.mode == "shadow" and "enforce" in limit.model_fields_set and limit.enforce > 0:
+            why = "means nothing in mode: shadow, which refuses nobody; leave out one of them"
+            yield ("limits", index, "enforce"), why
 
 
 def absent_keys(settings: Settings) -> Iterator[Place]:
@@ -300,12 +336,17 @@ def unheard_answers(settings: Settings) -> Iterator[Place]:
 
 
 def idle_plans(settings: Settings) -> Iterator[Place]:
-    """Who has one is limited as all others are."""
+    """Who has one is limited as all others are, or nobody has it. An empty list waits for its first key."""
     named = {name for limit in settings.limits for name in limit.plans}
     for index, plan in enumerate(settings.plans):
         if plan.name not in named:
             why = f"no limit names {plan.name} in its plans: nobody is charged by it"
             yield ("plans", index, "name"), why
+        elif plan.model_fields_set.isdisjoint(("keys", "keys_file")):
+            yield (
+                ("plans", index, "name"),
+                f"nobody has {plan.name}: name who has it in its keys or keys_file, or write keys: []",
+            )
 
 
 def _covers(network: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
@@ -317,6 +358,8 @@ DOUBTS: tuple[Doubt, ...] = (
     trusted_strangers,
     unasked_listeners,
     written_by_strangers,
+    odd_letters,
+    shares_of_nothing,
     absent_keys,
     keys_beside_credentials,
     futile,

@@ -1,7 +1,11 @@
-"""Limits that no request can meet, and exemptions that exempt nobody. Exact for globs: config.overlap."""
+"""Limits that no request can meet, exemptions that exempt nobody, prices that nobody pays.
+
+Exact for globs: config.overlap.
+"""
 
 from __future__ import annotations
 
+from ipaddress import collapse_addresses
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -9,6 +13,7 @@ from proxy.config.overlap import paths_overlap, values_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from ipaddress import IPv4Network, IPv6Network
 
     from proxy.config.look import Path
     from proxy.config.sections.limits import LimitSettings
@@ -29,6 +34,8 @@ def futile(settings: Settings) -> Iterator[Place]:
             continue
         for place, reason in _idle_exemptions(settings, limit):
             yield ("limits", index, "exempt", *place), f"exempts nobody: {reason}"
+        for place, reason in _idle_costs(limit):
+            yield ("limits", index, "cost", *place), f"no request costs this: {reason}"
 
 
 def _why_never(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
@@ -39,7 +46,7 @@ def _why_never(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
         yield ("match", "methods"), "contract.allow_methods refuses its methods before"
     if contract.known_paths and match.paths and not meet(match.paths, contract.known_paths):
         yield ("match", "paths"), "no path of contract.known_paths fits, and others are refused before"
-    if set(map(str, exempt.cidrs)) >= _EVERYBODY:
+    if _all_addresses(exempt.cidrs):
         yield ("exempt", "cidrs"), "every address is exempt"
     if "/**" in exempt.paths:
         yield ("exempt", "paths"), "every path is exempt"
@@ -63,6 +70,24 @@ def _idle_exemptions(settings: Settings, limit: LimitSettings) -> Iterator[Place
         others = asked.get(name.lower(), ())
         if others and not meet((glob,), others, values_overlap):
             yield ("headers", name), f"match.headers asks for another value of {name}"
+
+
+def _all_addresses(networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Together, whatever they are made of."""
+    by_version = ([each for each in networks if each.version == version] for version in (4, 6))
+    whole = {str(each) for some in by_version for each in collapse_addresses(some)}  # type: ignore[type-var]  # one version
+    return whole >= _EVERYBODY
+
+
+def _idle_costs(limit: LimitSettings) -> Iterator[Place]:
+    """Prices of requests that the limit does not count."""
+    match = limit.match
+    for at, entry in enumerate(limit.cost if isinstance(limit.cost, tuple) else ()):
+        methods, paths = entry.match.methods, entry.match.paths
+        if match.methods and methods and set(match.methods).isdisjoint(methods):
+            yield (at, "match", "methods"), "match.methods has none of these"
+        elif match.paths and paths and not meet(match.paths, paths):
+            yield (at, "match", "paths"), "no path fits both these and match.paths"
 
 
 def _folded(headers: dict[str, str]) -> dict[str, tuple[str, ...]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxy.config import catalogue
+from proxy.config.odd_letters import odd_blank
 from proxy.config.wording import either, nearest, shown, shown_name
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Path = tuple[str | int, ...]
 
+_BLANKS = ("\u00a0", "\u2007", "\u202f", "\u3000", "\u200b", "\ufeff")  # as web pages indent
+_NO_SPACE = "not a name; is a space missing after the colon?"
 MISTAKES_MAX = 50  # printed at most: beyond that the file is something else
 
 
@@ -153,8 +156,9 @@ def unknown(path: Path) -> str:
     """An unknown name, with the one that was probably meant."""
     name = str(path[-1])
     known = catalogue.names_below(path[:-1])
-    if ":" in name:
-        return "not a name; is a space missing after the colon?"
+    if ":" in name or name.startswith(_BLANKS):
+        blank = odd_blank(name)
+        return f"not a name; {blank} stands there in place of a space" if blank else _NO_SPACE
     if meant := nearest(name, known):
         return f"unknown setting; did you mean {meant}?"
     if elsewhere := catalogue.places_of(name):

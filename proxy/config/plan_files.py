@@ -5,6 +5,7 @@ A file is taken whole or not at all. No message shows a line of it, which may be
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ class PlanFiles:
 
 def digests(data: bytes) -> Iterator[bytes]:
     """Raises ValueError for a line that is none."""
-    for number, line in enumerate(data.split(b"\n"), 1):
+    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         text = line.partition(b"#")[0].strip()
         if not text:
             continue

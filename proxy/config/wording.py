@@ -21,7 +21,16 @@ def shown(value: object) -> str:
         return "a list"
     if isinstance(value, dict):
         return "a block of settings"
-    text = repr(value)
+    return f"{_short(repr(value))}{_odd_letters(value)}"
+
+
+def _odd_letters(value: object) -> str:
+    """What looks like a letter of ours, and is another one, is told from it."""
+    escaped = ascii(value)
+    return f", which is {_short(escaped)}" if escaped != repr(value) else ""
+
+
+def _short(text: str) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 

@@ -106,6 +106,17 @@ def test_merge_brings_in_what_is_not_there(text, data):
             (3, 2, (), "not valid YAML: the indentation does not fit, or a quote or comma is out of place"),
         ),
         ("a: 1\nbc\nd: 2", (3, 1, (), "not valid YAML: a colon is missing after the name")),
+        ("a: *p\u00e9r", (1, 6, (), "not valid YAML: the name of an alias cannot have '\\xe9' in it")),
+        ("a: &\u043f 1", (1, 5, (), "not valid YAML: the name of an anchor cannot have '\\u043f' in it")),
+        (
+            "a:\n\u00a0 - {b: 1, c: 2}",
+            (
+                2,
+                13,
+                (),
+                "not valid YAML: a colon and a space within a value: put the value in quotes; line 2 has \\xa0, which is no space",
+            ),
+        ),
         ("a: @b", (1, 4, (), "not valid YAML: a value that begins with this character must stand in quotes")),
         ("a: %b", (1, 4, (), "not valid YAML: a value that begins with this character must stand in quotes")),
         (

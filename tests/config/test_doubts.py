@@ -8,7 +8,9 @@ from proxy.config.loader import examine
 WARNINGS = [
     ("limits: [{name: a, rate: 15/s, burst: 14}]", "1:39: warning: limits[0].burst: 14 is below the 15 requests that 15/s allows in a second: who sends those at once is refused; write 15 or more, or leave it out"),
     ("limits: [{name: a, rate: 120/m, burst: 1}]", "1:40: warning: limits[0].burst: 1 is below the 2 requests that 120/m allows in a second: who sends those at once is refused; write 2 or more, or leave it out"),
-    ("plans: [{name: big, rate: 30/s, burst: 9}]\nlimits: [{name: a, rate: 15/s, key: client-ip, plans: [big]}]", "1:40: warning: plans[0].burst: 9 is below the 30 requests that 30/s allows in a second: who sends those at once is refused; write 30 or more, or leave it out"),
+    ("forwarded: {trust: ['2000::/3']}", "1:21: warning: forwarded.trust[0]: 2000::/3 is a good part of the internet: whoever is in it can choose the address that is charged; name the proxies that stand in front"),
+    ("forwarded: {trust: [32.0.0.0/5]}", "1:21: warning: forwarded.trust[0]: 32.0.0.0/5 is a good part of the internet: whoever is in it can choose the address that is charged; name the proxies that stand in front"),
+    ("plans: [{name: big, rate: 30/s, burst: 9, keys: []}]\nlimits: [{name: a, rate: 15/s, key: client-ip, plans: [big]}]", "1:40: warning: plans[0].burst: 9 is below the 30 requests that 30/s allows in a second: who sends those at once is refused; write 30 or more, or leave it out"),
     ("limits: [{name: a, rate: 15/s, unproven: {rate: 60/s, burst: 20}}]", "1:62: warning: limits[0].unproven.burst: 20 is below the 60 requests that 60/s allows in a second: who sends those at once is refused; write 60 or more, or leave it out"),
     ("forwarded: {trust: [0.0.0.0/0]}", "1:21: warning: forwarded.trust[0]: 0.0.0.0/0 lets every client choose the address that it is charged by; name the proxies that stand in front"),
     ("forwarded: {trust: [10.1.0.0/16, '::/0']}", "1:34: warning: forwarded.trust[1]: ::/0 lets every client choose the address that it is charged by; name the proxies that stand in front"),
@@ -29,6 +31,13 @@ WARNINGS = [
     ("limits: [{name: a, rate: 1/s, key: client-ip, cost: [{match: {absent: [X-Real-IP]}, cost: 1}]}]", "1:72: warning: limits[0].cost[0].match.absent[0]: X-Real-IP is what hops say of the way, and any client can write it too: it counts only from forwarded.trust; write client-ip for the address that these vouch for"),
     ("contract: {credentials: [X_Api_Key]}", "1:26: warning: contract.credentials[0]: X_Api_Key has a _ in it: many services take it for the same field as X-Api-Key, and it is dropped unless a setting names it; write - if that is meant"),
     ("limits: [{name: a, rate: 1/s, exempt: {headers: {X-Forwarded-Host: a}}}]", "1:68: warning: limits[0].exempt.headers.X-Forwarded-Host: X-Forwarded-Host is what hops say of the way, and any client can write it too: it counts only from forwarded.trust; write client-ip for the address that these vouch for"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, match: {paths: [/ok, '/\u0430pi/*']}}]", "1:68: warning: limits[0].match.paths[1]: has \\u0430 in it, which looks like another letter or like nothing; write it anew"),
+    ("contract: {known_paths: ['/api\u200b/**']}", "1:26: warning: contract.known_paths[0]: has \\u200b in it, which looks like another letter or like nothing; write it anew"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, exempt: {headers: {X-In: 'shop\u03bfne'}}}]", "1:72: warning: limits[0].exempt.headers.X-In: has \\u03bf in it, which looks like another letter or like nothing; write it anew"),
+    ("limits: [{name: a, rate: 9/s, key: client-ip, match: {methods: [GET]}, cost: [{match: {methods: [POST]}, cost: 3}]}]", "1:97: warning: limits[0].cost[0].match.methods: no request costs this: match.methods has none of these"),
+    ("limits: [{name: a, rate: 9/s, key: client-ip, match: {paths: ['/a/**']}, cost: [{match: {paths: [/a/b, /b]}, cost: 3}, {match: {paths: [/b]}, cost: 2}]}]", "1:136: warning: limits[0].cost[1].match.paths: no request costs this: no path fits both these and match.paths"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, mode: shadow, enforce: 50%}]", "1:70: warning: limits[0].enforce: means nothing in mode: shadow, which refuses nobody; leave out one of them"),
+    ("limits: [{name: a, rate: 1/s, key: client-ip, exempt: {cidrs: [0.0.0.0/1, 128.0.0.0/1, '::/0']}}]", "1:63: warning: limits[0].exempt.cidrs: this limit never counts a request: every address is exempt"),
     ("limits: [{name: a, rate: 1/s, key: 'header:X-Api-Key'}]", "1:36: warning: limits[0].key: all requests without header:X-Api-Key share one bucket; put client-ip last to count them by address, or say when_absent: share, or skip to leave them uncounted"),
     ("limits: [{name: a, rate: 1/s, key: ['cookie:a', 'path:1+host']}]", "1:36: warning: limits[0].key: all requests without cookie:a or path:1+host share one bucket; put client-ip last to count them by address, or say when_absent: share, or skip to leave them uncounted"),
     ("limits: [{name: a, rate: 1/s, key: 'client-ip+path:2'}]", "1:36: warning: limits[0].key: all requests without client-ip+path:2 share one bucket; put client-ip last to count them by address, or say when_absent: share, or skip to leave them uncounted"),
@@ -63,6 +72,7 @@ UNPAID = [
     ("limits: [{name: a, rate: 1/s, key: ['cookie:a+query:b', client-ip]}]", "1:36: warning: limits[0].key: whoever invents cookie:a+query:b anew for each request is never refused: give the limit unproven: {rate: 60/s}, or let a limit by client-ip stand beside it"),
     ("limits: [{name: a, rate: 15/s}, {name: b, rate: 9/s, key: client-ip, match: {methods: [POST]}}]", "1:10: warning: limits[0].key: whoever invents header:X-Auth-Token anew for each request is never refused: give the limit unproven: {rate: 60/s}, or let a limit by client-ip stand beside it"),
     ("forwarded: {trust: [127.0.0.1]}\nlisten: [{address: 'a:1', mode: decide}]\nlimits: [{name: a, rate: 15/s, unproven: {rate: 60/s}}]", "3:42: warning: limits[0].unproven: no credential is ever proven: listeners in mode: decide see no answers of the service; let a limit by client-ip stand beside instead"),
+    ("plans: [{name: big, rate: 90/s}]\nlimits: [{name: a, rate: 15/s, unproven: {rate: 60/s}, plans: [big]}]", "1:16: warning: plans[0].name: nobody has big: name who has it in its keys or keys_file, or write keys: []"),
     ("plans: [{name: big, rate: 9/s}]", "1:16: warning: plans[0].name: no limit names big in its plans: nobody is charged by it"),
 ]  # fmt: skip
 PAID = [
@@ -70,7 +80,7 @@ PAID = [
     "limits: [{name: a, rate: 15/s}, {name: b, rate: 90/s, key: client-ip}]",
     "limits: [{name: a, rate: 15/s, match: {paths: [/a]}}, {name: b, rate: 9/s, key: client-ip, match: {paths: [/a]}}]",
     "limits: [{name: a, rate: 15/s, key: ['client-ip+header:X-A', client-ip]}]",
-    "plans: [{name: big, rate: 90/s}]\nlimits: [{name: a, rate: 15/s, unproven: {rate: 60/s}, plans: [big]}]",
+    "plans: [{name: big, rate: 90/s, keys: []}]\nlimits: [{name: a, rate: 15/s, unproven: {rate: 60/s}, plans: [big]}]",
 ]
 
 WELL_MEANT = [
@@ -95,6 +105,9 @@ WELL_MEANT = [
     "limits: [{name: a, rate: 1/s, key: ['client-ip+path:2', client-ip]}]",
     "limits: [{name: a, rate: 1/s, key: 'client-ip+path:2', when_absent: skip}]",
     "forwarded: {trust: [10.1.0.0/16, 127.0.0.1, 'fd00:1::/32', 192.168.1.0/24]}",
+    "limits: [{name: a, rate: 1/s, key: client-ip, match: {paths: [/caf\u00e9/*, '/\u0430\u043f\u0438/v1', '/\u4e2d\u6587-a']}}]",
+    "limits: [{name: a, rate: 1/s, key: client-ip, mode: shadow, enforce: 0%}]",
+    "forwarded: {trust: [203.0.0.0/8, '2001::/16']}",
 ]
 
 

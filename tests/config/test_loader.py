@@ -77,6 +77,8 @@ MISTAKES = [
     # values
     ("listen: 8080", "1:9: listen: needs a host: write 127.0.0.1:8080, or 0.0.0.0:8080 for every interface"),
     ("listen: [8080]", "1:10: listen[0]: needs a host: write 127.0.0.1:8080, or 0.0.0.0:8080 for every interface"),
+    ("upstream: {servers: ['http://a', 'http://A:80/']}", "1:34: upstream.servers[1]: the server http://a is there twice"),
+    ("limits:\n  - name: a\n    rate: 1/s\n\u00a0\u00a0\u00a0 burst: 2", "4:1: ?: not a name; \\xa0 stands there in place of a space"),
     ("listen: ['a:1', 'a:1']", "1:17: listen[1]: the address a:1 is there twice"),
     ("listen: {address: 'a:1', tls: {cert: a.pem}}", "1:26: listen.tls.key: is required with cert"),
     ("listen: {address: 'a:1', tls: {}}", "1:26: listen.tls.cert: is required, with key; or certs"),

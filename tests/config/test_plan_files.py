@@ -36,6 +36,7 @@ def mistake(tmp_path):
     [
         f"{ADA}\n{BOB}",
         f"{ADA}\r\n{BOB}\r\n",
+        f"\ufeff{ADA}\r\n{BOB}\r\n",
         f"# ours\n\n  {ADA}  # ada\n{BOB.upper().replace('SHA', 'sha')}\n{ADA}\n",
     ],
 )
