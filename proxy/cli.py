@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 EXIT_WRONG = 2
 
+_SCHEMES = ("basic", "bearer", "digest", "token")  # as which an Authorization may begin
 _FILE = click.Path()  # as text; a shell completes its name
 
 
@@ -156,6 +157,12 @@ def hash_value(value: str | None) -> None:
         click.echo("nothing to hash: give a value, or a line of standard input", err=True)
         sys.exit(EXIT_WRONG)
     click.echo(key_hash(text))
+    scheme = text.split()[0]
+    if scheme.lower() in _SCHEMES and len(text.split()) > 1:
+        click.echo(
+            f"of a header Authorization, plans go by what follows the scheme: hash it without {scheme}",
+            err=True,
+        )
 
 
 @main.command()

@@ -11,35 +11,62 @@ import re
 import shlex
 from base64 import b64encode
 from typing import NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, unquote, urlsplit
 
 from proxy.tuning.typed_request import TypedError, TypedRequest, header_of
 
+_IS_PROMPT = re.compile(r"[$%#>]|(?:.*[/\\])?curl(?:\.exe)?")  # and what stands before the options
 _CONTINUED = re.compile(r"[\\^]\r?\n")
 _ANSI_QUOTED = re.compile(r"\$'((?:[^'\\]|\\.)*)'")  # what browsers write where a value holds a quote
 _ANSI_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))")
 _ANSI_LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
 
-_DATA = ("-d", "--data", "--data-raw", "--data-binary", "--data-ascii", "--data-urlencode", "-F", "--form")
-_TEXTS = ("-X --request", "-u --user", "-b --cookie", "-A --user-agent", "-e --referer", "-T --upload-file")
-_FLAGS = ("-I --head", "-G --get")
+_DATA = ("-d", "--data", "--data-raw", "--data-binary", "--data-ascii")
+_FORM = ("-F", "--form", "--form-string")
+_TEXTS = (
+    *("-X --request", "-u --user", "-b --cookie", "-A --user-agent", "-e --referer", "-T --upload-file"),
+    *("-r --range", "--oauth2-bearer"),
+)
+_FLAGS = ("-I --head", "-G --get", "--compressed")
 # They change nothing of the request's head: the first take no value, the others one.
 _PASSED_FLAGS = (
     *("-s --silent", "-S --show-error", "-L --location", "-k --insecure", "-i --include", "-v --verbose"),
     *("-f --fail", "-N --no-buffer", "-g --globoff", "-4 --ipv4", "-6 --ipv6", "-O --remote-name"),
-    *("--compressed", "--http1.1", "--http2", "--path-as-is"),
+    *("-J --remote-header-name", "-q --disable", "-Z --parallel", "-# --progress-bar", "-a --append"),
+    *("--http1.1", "--http2", "--http2-prior-knowledge", "--http3", "--path-as-is", "--fail-with-body"),
+    *(
+        "--no-progress-meter",
+        "--no-keepalive",
+        "--retry-all-errors",
+        "--retry-connrefused",
+        "--ssl-no-revoke",
+    ),
+    *("--tlsv1.2", "--tlsv1.3", "--location-trusted", "--basic"),
 )
 _PASSED_TEXTS = (
     *("-o --output", "-w --write-out", "-m --max-time", "-x --proxy", "-E --cert", "-c --cookie-jar"),
     *("-D --dump-header", "--connect-timeout", "--cacert", "--key", "--resolve", "--retry", "--limit-rate"),
-    *("--interface", "--unix-socket", "--connect-to"),
+    *("--interface", "--unix-socket", "--connect-to", "--retry-delay", "--retry-max-time", "--max-redirs"),
+    *(
+        "--keepalive-time",
+        "--tls-max",
+        "--ciphers",
+        "--capath",
+        "--cert-type",
+        "--key-type",
+        "--pass",
+        "--noproxy",
+    ),
+    *("--trace-ascii", "--trace", "--output-dir"),
 )
 
 
 def of_curl(command: str) -> TypedRequest:
     """Raises TypedError."""
     words = _words(command)
-    given, others = _parser().parse_known_args(words[1:] if words[:1] == ["curl"] else words)
+    while words and _IS_PROMPT.fullmatch(words[0]):
+        words = words[1:]
+    given, others = _parser().parse_known_args(words)
     if odd := [word for word in others if word.startswith("-")]:
         raise TypedError(f"cannot read the command line of curl: {odd[0]} is not known here")
     urls = [*given.url, *others]
@@ -75,6 +102,8 @@ def _parser() -> _Parser:
     parser.add_argument("-H", "--header", action="append", default=[])
     parser.add_argument("--json", action="append", default=[])
     parser.add_argument(*_DATA, action="append", default=[], dest="data")
+    parser.add_argument("--data-urlencode", action="append", dest="data", type=_encoded)
+    parser.add_argument(*_FORM, action="append", default=[], dest="form")
     for names in _TEXTS:
         parser.add_argument(*names.split())
     for names in _FLAGS:
@@ -86,9 +115,29 @@ def _parser() -> _Parser:
     return parser
 
 
+def _encoded(text: str) -> str:
+    """`name=value`, `=value` or `value`, of which the value is encoded."""
+    name, mark, value = text.partition("=")
+    if not mark:
+        return quote_plus(text)
+    return f"{name}={quote_plus(value)}" if name else quote_plus(value)
+
+
+def _headers(lines: list[str]) -> tuple[list[tuple[str, str]], set[str]]:
+    """Those that are sent, and the names of all that are spoken of: `Name:` leaves out, `Name;` is empty."""
+    headers, named = [], set()
+    for line in lines:
+        is_empty = ":" not in line and line.endswith(";")
+        name, value = (line[:-1].strip(), "") if is_empty else header_of(line)
+        named.add(name.lower())
+        if value or is_empty:
+            headers.append((name, value))
+    return headers, named
+
+
 def _request(given: argparse.Namespace, url: str) -> TypedRequest:
     data = "&".join(given.data) or "".join(given.json)
-    headers = [header_of(line) for line in given.header]
+    headers, named = _headers(given.header)
     if given.get and data:
         url += f"{'&' if urlsplit(url).query else '?'}{data}"
         data = ""
@@ -97,15 +146,27 @@ def _request(given: argparse.Namespace, url: str) -> TypedRequest:
         "Accept": "application/json" if given.json else "*/*",
         "Referer": given.referer,
         "Cookie": given.cookie,
-        "Authorization": f"Basic {b64encode(given.user.encode()).decode()}" if given.user else None,
-        "Content-Type": _content_type(given) if data else None,
+        "Accept-Encoding": "deflate, gzip, br, zstd" if given.compressed else None,
+        "Range": f"bytes={given.range}" if given.range else None,
+        "Authorization": _authorization(given, url),
+        "Content-Type": _content_type(given) if data or given.form else None,
     }
-    named = {name.lower() for name, _ in headers}
     headers += ((name, value) for name, value in defaults.items() if value and name.lower() not in named)
     return TypedRequest(given.request or _method(given, data), url, headers, len(data.encode()))
 
 
+def _authorization(given: argparse.Namespace, url: str) -> str | None:
+    """By an option, or by what stands before the host."""
+    if given.oauth2_bearer:
+        return f"Bearer {given.oauth2_bearer}"
+    user, mark, _ = urlsplit(url).netloc.rpartition("@")
+    login = given.user or (unquote(user) if mark else None)
+    return f"Basic {b64encode(login.encode()).decode()}" if login else None
+
+
 def _content_type(given: argparse.Namespace) -> str:
+    if given.form:
+        return "multipart/form-data; boundary=------------------------0123456789abcdef"
     return "application/json" if given.json else "application/x-www-form-urlencoded"
 
 
@@ -114,4 +175,4 @@ def _method(given: argparse.Namespace, data: str) -> str:
         return "HEAD"
     if given.upload_file:
         return "PUT"
-    return "POST" if data else "GET"
+    return "POST" if data or given.form else "GET"

@@ -28,7 +28,7 @@ class TypedRequest(NamedTuple):
         lines = [f"{self.method} {target} HTTP/1.1"]
         if "host" not in named:
             lines.append(f"Host: {host or 'localhost'}")
-        lines += (f"{name}: {value}" for name, value in self.headers)
+        lines += (f"{name}: {value}".rstrip() for name, value in self.headers)
         if self.body_bytes and named.isdisjoint(("content-length", "transfer-encoding")):
             lines.append(f"Content-Length: {self.body_bytes}")
         text = "\r\n".join(lines)

@@ -157,6 +157,11 @@ def test_weir_hash_prints_what_plans_name_keys_by():
 
     assert run(TOKEN).stdout == run(text=f"{TOKEN}\r\n").stdout == f"{key_hash(TOKEN)}\n"
     assert run("::ffff:192.0.2.7").stdout == run("192.0.2.7").stdout
+    assert run(TOKEN).stderr == ""
+    schemed = run(f"Bearer {TOKEN}")
+    assert schemed.stdout == f"{key_hash(f'Bearer {TOKEN}')}\n"
+    assert "hash it without Bearer" in schemed.stderr
+    assert TOKEN not in schemed.stderr
     nothing = run(text="\n")
     assert (nothing.returncode, nothing.stdout) == (2, "")
     assert "nothing to hash" in nothing.stderr

@@ -14,7 +14,7 @@ from proxy.tuning.typed_request import TypedError, typed
 def head(command):
     lines = of_curl(command).head().decode("latin-1").split("\r\n")
     return lines[0], {
-        name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:-2])
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:-2])
     }
 
 
@@ -34,6 +34,8 @@ def head(command):
         ("curl --json '{}' https://a/b", "POST /b HTTP/1.1"),
         ("curl -sSL -o /dev/null -w '%{http_code}' --max-time 5 https://a/b", "GET /b HTTP/1.1"),
         ("https://a/b -H 'X: y'", "GET /b HTTP/1.1"),
+        ("$ /usr/bin/curl.exe https://a/b", "GET /b HTTP/1.1"),
+        ("curl -F a=b https://a/b", "POST /b HTTP/1.1"),
     ],
 )
 def test_request_line_is_that_of_curl(command, line):
@@ -49,6 +51,25 @@ def test_headers_are_those_of_curl():
         "host": "shop.example:8443", "x-auth-token": "ann", "authorization": "Basic YW5uOnB3", "cookie": "sid=1",
         "user-agent": "ua", "referer": "ref", "accept": "application/json", "content-type": "application/json", "content-length": "8",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "value"),
+    [
+        ("curl https://me:p%40ss@a/", "authorization", "Basic bWU6cEBzcw=="),
+        ("curl https://me@a/ -u ann:pw", "authorization", "Basic YW5uOnB3"),
+        ("curl https://a/ --compressed", "accept-encoding", "deflate, gzip, br, zstd"),
+        (
+            "curl https://a/ -F a=b",
+            "content-type",
+            "multipart/form-data; boundary=------------------------0123456789abcdef",
+        ),
+        ("curl https://a/ -H 'sec-ch-ua;'", "sec-ch-ua", ""),
+        ("curl https://a/ -H 'Accept:'", "accept", None),
+    ],
+)
+def test_header_is_that_of_curl(command, name, value):
+    assert head(command)[1].get(name) == value
 
 
 def test_own_header_takes_the_place_of_what_curl_would_send():
@@ -111,7 +132,9 @@ def test_typed_request_is_one_head(method, target, headers):
     "arguments",
     [
         [], ["-d", "x=1"], ["-I"], ["-u", "ann:pw", "-b", "a=1"], ["--json", '{"a":1}'], ["-X", "PATCH", "-H", "X-A: b"],
-        ["-G", "-d", "q=1"], ["-A", "ua", "-e", "http://r/"],
+        ["-G", "-d", "q=1"], ["-A", "ua", "-e", "http://r/"], ["--oauth2-bearer", "tok"], ["-r", "0-9"],
+        ["-H", "User-Agent:"], ["-H", "X-Empty;"], ["--data-urlencode", "q=a b&c", "--data-urlencode", "=x y"],
+        ["-G", "--data-urlencode", "q=a b"],
     ],
 )  # fmt: skip
 def test_curl_itself_sends_the_same(arguments):
