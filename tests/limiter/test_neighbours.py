@@ -300,9 +300,8 @@ async def test_junk_among_the_notes_is_passed_over(kind: str, redis: Redis) -> N
     async with store_at(redis.url, LIMITS) as one, store_at(redis.url, LIMITS) as other:
         await ask_all(one, [[charge(LIMIT)]] * 6)
         await ask_all(other, [[charge(LIMIT)]])
-        now_us = int.from_bytes(b"", "big") + int(redis.client().time()[0]) * 1_000_000
-        for member in MEMBERS[kind]:
-            redis.client().zadd(NAMES.resets(0), {member: now_us})
+        now_us = int(redis.client().time()[0]) * 1_000_000
+        redis.client().zadd(NAMES.resets(0), dict.fromkeys(MEMBERS[kind], now_us))
         await one.reset(LIMIT, charge(LIMIT).key)
 
         async def forgotten() -> bool:

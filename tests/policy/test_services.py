@@ -16,6 +16,8 @@ from proxy.policy.keys import Partition
 from tests.policy import services
 from tests.policy.heads import head, limit
 
+pytestmark = pytest.mark.unmeasured  # each module of policy is covered whole by its own tests
+
 VALID = "s3cretToken"
 EXAMPLES = 300
 SETTINGS = settings(deadline=None)
