@@ -65,7 +65,11 @@ def test_list_of_texts_is_nothing_else(junk: Any) -> None:
     assert blobs([b"x", b""], SERVER) == [b"x", b""]
 
 
-@pytest.mark.parametrize("judge", [settling._judge, keeping._judge], ids=["settled", "told"])
+@pytest.mark.parametrize(
+    "judge",
+    [settling._judge, lambda reply, link: keeping._judge(reply, link, 1)],
+    ids=["settled", "told"],
+)
 def test_server_that_came_too_late_or_refuses_says_so(judge: Any) -> None:
     """A script that comes behind its deadline answers with the time alone."""
     with pytest.raises(TroubleError) as late:
