@@ -33,7 +33,6 @@ class Replicas:
         self._now = now
         self._counts: dict[str, int] = {}  # by server
         self._alike_us: dict[str, int] = {}  # by server: until when all were, in its time; 0: they are not
-        self._alone_us = 0  # until when there was nobody else, in our time
         self._heard_us: dict[str, int] = {}  # by server: until when we know of its resets, in its time
 
     @property
@@ -52,8 +51,6 @@ class Replicas:
         if self.count > 1:
             self._alike_us.clear()
             self.are_alike = False
-        else:
-            self._alone_us = int(self._now() * 1e6)
         return True
 
     def alike_until(self, link: Link) -> int:
@@ -61,8 +58,7 @@ class Replicas:
 
         Who has begun since then has not been heard of, and what it writes is not to be cut down.
         """
-        told_us = self._alike_us.get(link.name, 0) if self.are_alike else 0
-        return max(told_us, link.clock.server_us(self._alone_us)) if told_us and self._alone_us else told_us
+        return self._alike_us.get(link.name, 0) if self.are_alike else 0
 
     async def announce(self, link: Link) -> list[bytes]:
         """Tells the server that we live and learns how many do; the notes of resets since the last time.

@@ -13,10 +13,12 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import uvloop
+from pydantic import SecretStr
 
 from proxy.admin.buckets import KeyVerbs, NotAppliedError
 from proxy.config.loader import loads
 from proxy.config.mistakes import ConfigError
+from proxy.config.settings import with_buckets_of
 from proxy.runtime import channel as words
 from proxy.runtime import heap
 from proxy.runtime.channel import orders
@@ -50,7 +52,8 @@ async def _serve(sock: socket.socket) -> int:
     if not isinstance(start, words.Start):
         return EXIT_OK  # the supervisor ended first
     try:
-        settings = loads(start.text, start.file)
+        secret = SecretStr(start.key_secret) if start.key_secret is not None else None
+        settings = with_buckets_of(loads(start.text, start.file), start.prefix, secret)
     except ConfigError as error:  # a file that it refers to has changed since
         channel.say(words.Failed(str(error)))
         await channel.close()

@@ -85,7 +85,9 @@ class Supervisor:
 
     def _greeting(self, number: int, listeners: ListenSockets) -> words.Start:
         fds = [[sock.fileno() for sock in sockets] for sockets in listeners]
-        return words.Start(number, self._text, self.config_path, fds)
+        store = self.settings.store
+        secret = store.key_secret.get_secret_value() if store.key_secret is not None else None
+        return words.Start(number, self._text, self.config_path, fds, store.prefix, secret)
 
     # --- reload ---
 
