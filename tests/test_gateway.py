@@ -117,13 +117,13 @@ async def test_connection_that_was_opened_for_a_client_that_left_is_kept_for_oth
     origin = await start_origin()
     bench = await start_bench(origin)
     wire = await connect(bench)
-    gate, opened = asyncio.Event(), bench.address._open
+    gate, opened = asyncio.Event(), bench.address.reach
 
     async def open_late(upstream):
         await gate.wait()
         await opened(upstream)
 
-    bench.address._open = open_late
+    bench.address.reach = open_late
     await wire.send(get())
     await until(lambda: bench.address.connecting)
     wire.close()
@@ -143,13 +143,13 @@ async def test_connection_that_fails_for_a_client_that_left_is_nobodys(start_ben
     """It is counted as the server's failure; the exchange is over."""
     bench = await start_bench(f"http://127.0.0.1:{free_port()}")
     wire = await connect(bench)
-    gate, opened = asyncio.Event(), bench.address._open
+    gate, opened = asyncio.Event(), bench.address.reach
 
     async def open_late(upstream):
         await gate.wait()
         await opened(upstream)
 
-    bench.address._open = open_late
+    bench.address.reach = open_late
     await wire.send(get())
     await until(lambda: bench.address.connecting)
     wire.close()
@@ -228,14 +228,14 @@ async def test_server_that_accepts_and_closes_at_once_never_leaves_a_client_wait
 async def test_connection_that_ends_while_it_is_handed_over_is_a_502(start_bench, start_origin, connect):
     """The same, made certain."""
     bench = await start_bench(await start_origin())
-    opened = bench.address._open
+    opened = bench.address.reach
 
     async def open_and_lose(upstream):
         await opened(upstream)
         upstream.transport.abort()
         await asyncio.sleep(0.01)
 
-    bench.address._open = open_and_lose
+    bench.address.reach = open_and_lose
     wire = await connect(bench)
     await wire.send(get())
 
@@ -525,13 +525,13 @@ async def test_reload_while_a_connection_opens_is_served_by_the_old_server(
     """Which is let go of then."""
     old, new = await start_origin(answering(answer(200, b"old"))), await start_origin()
     bench = await start_bench(old)
-    gate, opened = asyncio.Event(), bench.address._open
+    gate, opened = asyncio.Event(), bench.address.reach
 
     async def open_late(upstream):
         await gate.wait()
         await opened(upstream)
 
-    bench.address._open = open_late
+    bench.address.reach = open_late
     wire = await connect(bench)
     await wire.send(get())
     await until(lambda: bench.address.connecting)

@@ -162,9 +162,11 @@ class Batch:
             self._link.clock.learn(sent_us, received_us, reply[-1])
             if len(reply) == 1:
                 self._late(received)
-            else:
-                dispatcher.answered(self, received_us, received - self._sent, reply[-2])
+            elif 0 <= (foreign := reply[-2]) <= len(self.keys):
+                dispatcher.answered(self, received_us, received - self._sent, foreign)
                 self._answer(reply, sent_us)
+            else:
+                dispatcher.rejected(self, self._link, reply)
         else:
             dispatcher.rejected(self, self._link, reply)
 

@@ -87,12 +87,11 @@ class Book:
 
     def spent_keys(self) -> list[bytes]:
         """Buckets that were spent here."""
-        return [*dict.fromkeys([*self._doubts, *[key for key, _ in self.local.items()]])]
+        return [*dict.fromkeys([*self._doubts, *self.local.keys()])]
 
     def unsettled_keys(self) -> list[bytes]:
         """Those, and buckets that Redis may have lost."""
-        known = [key for table in (self.known, self.before) for key, _ in table.items()]
-        return [*dict.fromkeys([*self.spent_keys(), *known])]
+        return [*dict.fromkeys([*self.spent_keys(), *self.known.keys(), *self.before.keys()])]
 
     def settle(self, key: bytes, now_us: int, replicas: int) -> bytes:
         """Closes the local bucket; what settle.lua shall know of it, or nothing if it is full.
@@ -131,9 +130,17 @@ class Book:
 
         Without Redis that is certain: nobody else counts. Else one fills up as fast as before, at least.
         """
+        if self.terms.counts_like(old.terms):  # so most reloads leave it; and there may be 100 000 keys
+            (self.known if is_certain else self.before).take_over(old.before, old.known)
+            self.local.take_over(old.local)
+            self._bases.take_over(old._bases)
+            self._doubts = old._doubts
+            return
         scale = self._scale
         for table in (old.before, old.known):
             for key, full_at_us in table.items():
+                if full_at_us <= now_us:  # it is full, as nearly all are
+                    continue
                 moved_us = now_us + self._moved(old, (full_at_us - now_us) * old._scale) // scale
                 if is_certain:
                     self.known.put(key, moved_us)

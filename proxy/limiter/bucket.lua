@@ -8,7 +8,6 @@
 -- lives can have written it: what is beyond the most that there may be was owed to a config, a plan or a grant of before.
 
 local foreign = 0 -- keys that hold something else than a bucket: they count as absent
-local shut = {} -- keys of buckets that are closed for a while
 local doubted = {} -- keys with more debt than there may be, perhaps of one who has just begun: within a second it is known
 
 -- The units of another rate: whole tokens exactly, a part of one rounded up.
@@ -33,16 +32,6 @@ local function put(key, debt, interval, scale, ceiling, by)
   end
 end
 
--- A debt that has become less. What is beyond the ceiling of a bucket that nobody has emptied is owed to another config, whose
--- bucket stays open; nobody is said to have written it, since it is not this config's.
-local function lower(key, debt, interval, scale, ceiling, by)
-  if debt > ceiling and not shut[key] then
-    write(key, debt, now, interval, scale, 0)
-  else
-    put(key, debt, interval, scale, ceiling, by)
-  end
-end
-
 -- What stands in a key: debt, since when, interval, scale and tag; nothing if that is no bucket.
 local function parts(key, bucket)
   if type(bucket) == 'table' and not bucket.err:find('WRONGTYPE', 1, true) then call('GET', key) end -- raises it
@@ -63,7 +52,6 @@ local function debt_of(key, interval, scale, cost, ceiling, most, flags)
   if since > now then
     local closed = since - now
     if by == CLOSED and closed <= CLOSED_MAX and (flags >= MAY_CLOSE or alike == 0) then
-      shut[key] = true
       return math.min(math.max(converted(debt, its_interval, interval), ceiling - cost) + closed * scale, UNITS_MAX)
     end
     write(key, debt, now, its_interval, its_scale, 0) -- the clock went back, or nothing is closed any more

@@ -88,10 +88,11 @@ class TermsCache:
     def verdict(self, charge: Charge, answer: int, sent_us: int) -> Verdict:
         """One charge's answer, as take.lua words it."""
         debt = answer if answer >= 0 else ~answer
-        if debt <= self.terms.most_units:  # else it is another config's, and may be forgotten any moment
+        most = self.terms.most_units
+        if debt <= most:  # else it is another config's, or nobody's, and may be forgotten any moment
             self.known.put(charge.key, sent_us + debt // self._scale)
             self.note(charge.key, sent_us)
-        return Verdict(charge, answer >= 0, debt)
+        return Verdict(charge, answer >= 0, min(debt, most))
 
     def note(self, key: bytes, now_us: int) -> None:
         """What is known of a bucket now is believed for a while."""

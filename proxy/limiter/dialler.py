@@ -12,6 +12,7 @@ import asyncio
 # Compiled, the types of a NamedTuple's fields are looked up when it is made.
 from asyncio import Transport
 from collections.abc import Callable  # noqa: TC003 - as said
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from redis._parsers.hiredis import _AsyncHiredisParser
@@ -22,10 +23,13 @@ from redis.exceptions import ConnectionError, InvalidResponse  # noqa: A004 - re
 
 from proxy.limiter import discovery
 from proxy.limiter.reply_bounds import Bounds
+from proxy.paced import Paced, pace
+from proxy.reach import reach
 
 if TYPE_CHECKING:
     from asyncio import StreamReader
     from collections.abc import Sequence
+    from ssl import SSLContext
 
     from pydantic import SecretStr
     from redis.asyncio.connection import AbstractConnection
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from proxy.config.addresses import StoreUrl
     from proxy.config.sections.store import StoreSettings
     from proxy.limiter.discovery import Address
+
+    Marks = tuple[int, ...]
 
 STEP_TIMEOUT = 1.0  # seconds for each step of making a connection
 GREETING_SECONDS = 0.3  # for a server that hung up to say why, to who asks nothing
@@ -70,7 +76,9 @@ class Dialler:
         self.name = str(url).partition("://")[2].rpartition("@")[2]  # for messages: no user, no password
         self.login = Login(url.username, url.password)
         self.sentinel_logins = [Login(), self.login] if sentinel is None else [sentinel]
-        self._type = SSLConnection if url.tls else Connection
+        self.sentinels = list(url.addresses)  # whichever answered last comes first
+        self._type: type[Connection] = _Secure if url.tls else _Plain
+        self._made: tuple[list[Marks], SSLContext] | None = None  # what connections by TLS are made with
         self._tls: dict[str, Any] = {}
         if url.tls:
             ca, cert, key = tls or TlsFiles()
@@ -112,7 +120,51 @@ class Dialler:
     async def connected(self, address: Address, login: Login, database: int = 0) -> AbstractConnection:
         """One of redis-py's, for commands before there is any need for speed."""
         host, port = address
-        return await _connected(self._type(host=host, port=port, **_options(login, database), **self._tls))
+        connection = self._type(host=host, port=port, **_options(login, database), **self._tls)
+        if isinstance(connection, _Secure):
+            connection.ssl_context.context = await self._context(connection)
+        return await _connected(connection)
+
+    async def _context(self, connection: SSLConnection) -> SSLContext:
+        """Made when its files are others than before: reading all authorities takes 20 ms. Raises OSError."""
+        marks = [_marks(self._tls[name]) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")]
+        if self._made is None or self._made[0] != marks:
+            self._made = marks, await asyncio.to_thread(connection.ssl_context.get)
+        return self._made[1]
+
+
+def _marks(path: str | None) -> Marks:
+    """What tells one file from another of the same name."""
+    if path is None:
+        return ()
+    found = Path(path).stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class _Raced(Connection):
+    """Over whichever address of a name answers first."""
+
+    async def _connect(self) -> None:
+        async with asyncio.timeout(STEP_TIMEOUT):
+            self._sock = await reach(self.host, self.port)
+        await super()._connect()  # type: ignore[no-untyped-call]  # redis-py's
+        assert self._writer is not None
+        pace(self._writer.transport)
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        arguments = dict(super()._connection_arguments())
+        host, _ = arguments.pop("host"), arguments.pop("port")
+        arguments["sock"] = self._sock
+        if "ssl" in arguments:
+            arguments["server_hostname"] = host
+            arguments["ssl"].sslobject_class = Paced
+        return arguments
+
+
+class _Plain(_Raced, Connection): ...
+
+
+class _Secure(_Raced, SSLConnection): ...
 
 
 def _options(login: Login, database: int) -> dict[str, Any]:
@@ -160,6 +212,7 @@ async def hang_up(connection: AbstractConnection) -> None:
     """At once: TLS would wait for the goodbye of the other side, for 30 s."""
     writer = connection._writer  # noqa: SLF001 - there is no public way to it
     if writer is not None:
+        pace(writer.transport, is_over=True)
         writer.transport.abort()
     await connection.disconnect(nowait=True)
 
@@ -168,8 +221,13 @@ def opened(connection: AbstractConnection) -> Opened:
     """Takes over a connection that is connected."""
     writer = connection._writer  # noqa: SLF001 - there is no public way to it
     assert writer is not None
-    close = connection._close  # noqa: SLF001 - the only one that needs no task
-    return Opened(cast("Transport", writer.transport), close)
+    transport = cast("Transport", writer.transport)
+
+    def close() -> None:
+        pace(transport, is_over=True)
+        connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - the only one that needs no task
+
+    return Opened(transport, close)
 
 
 class _BoundedStream:

@@ -6,6 +6,7 @@ also reads all slots into tables and asks for every command there is. Knows noth
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from redis.crc import key_slot
@@ -24,16 +25,19 @@ if TYPE_CHECKING:
 Address = tuple[str, int]
 
 SLOTS = tuple(key_slot(shard_tag(shard)) for shard in range(SHARDS))  # the cluster's slot of each shard
+SORTED = sorted((slot, shard) for shard, slot in enumerate(SLOTS))
+RANGES_MAX = 10_000  # of slots, of 100 bytes each: what fits into a reply (reply_bounds.py)
 HOST_BYTES = 255  # RFC 1035 section 2.3.4
 
 
 async def master(dialler: Dialler) -> Address:
     """The address of the group's master, as the first sentinel that answers knows it. Raises TroubleError."""
-    url = dialler.url
     trouble: TroubleError | None = None
-    for sentinel in url.addresses:
+    for sentinel in list(dialler.sentinels):
+        dialler.sentinels.remove(sentinel)  # one that swallows everything may take all of the time there is
+        dialler.sentinels.append(sentinel)
         try:
-            return await _master_by(dialler, sentinel)
+            address = await _master_by(dialler, sentinel)
         except AuthenticationError:
             trouble = TroubleError(
                 "auth",
@@ -44,6 +48,10 @@ async def master(dialler: Dialler) -> Address:
             trouble = connect_trouble(error, shown(sentinel))
         except TroubleError as its:
             trouble = its
+        else:
+            dialler.sentinels.remove(sentinel)
+            dialler.sentinels.insert(0, sentinel)
+            return address
     raise trouble or TroubleError("sentinel", "store.url: no address of a sentinel is known")
 
 
@@ -73,7 +81,7 @@ def _master_of(reply: Any, sentinel: Address, service: str) -> Address:
     flags = said.get(b"flags", b"").split(b",")
     if b"master" not in flags or b"s_down" in flags or b"o_down" in flags:
         raise TroubleError("sentinel", f"store.url: the master of {service} is down, says {shown(sentinel)}")
-    return _address(said.get(b"ip"), said.get(b"port"), shown(sentinel))
+    return address_of(said.get(b"ip"), said.get(b"port"), shown(sentinel))
 
 
 async def primaries(dialler: Dialler, seeds: Sequence[Address]) -> list[Address]:
@@ -101,7 +109,7 @@ def _primaries(ranges: Any, seed: Address) -> list[Address]:
     """From ranges of slots with their nodes, the primary first."""
     found: dict[int, Address] = {}
     server = shown(seed)
-    if type(ranges) is not list:
+    if type(ranges) is not list or len(ranges) > RANGES_MAX:
         raise misunderstood(server)
     for each in ranges:
         if type(each) is not list or len(each) < 3 or type(each[0]) is not int or type(each[1]) is not int:
@@ -110,16 +118,16 @@ def _primaries(ranges: Any, seed: Address) -> list[Address]:
         if type(primary) is not list or len(primary) < 2:
             raise misunderstood(server)
         host = primary[0] or seed[0].encode()  # the node does not know its own name
-        for shard, slot in enumerate(SLOTS):
-            if first <= slot <= last:
-                found[shard] = _address(host, primary[1], server)
+        its = SORTED[bisect_left(SORTED, (first, 0)) : bisect_left(SORTED, (last + 1, 0))]
+        if its:
+            found |= dict.fromkeys([shard for _, shard in its], address_of(host, primary[1], server))
     if len(found) < SHARDS:
         raise TroubleError("cluster", f"store.url: the cluster of {server} does not cover all slots")
     return [found[shard] for shard in range(SHARDS)]
 
 
-def _address(host: Any, port: Any, server: str) -> Address:
-    """Raises TroubleError if it is none."""
+def address_of(host: Any, port: Any, server: str) -> Address:
+    """That a server names. Raises TroubleError if it is none."""
     try:
         name, number = host.decode("ascii"), int(port)
     except (AttributeError, TypeError, ValueError):

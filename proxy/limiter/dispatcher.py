@@ -18,7 +18,7 @@ from proxy.limiter.records import TAG_CALLS
 from proxy.limiter.redirects import redirected
 from proxy.limiter.replies import misunderstood
 from proxy.limiter.scripts import CALL_KEYS
-from proxy.limiter.trouble import FOREIGN_KEY, reply_trouble
+from proxy.limiter.trouble import FOREIGN_KEY, TroubleError, reply_trouble
 from proxy.policy.haste import LOOK_TICKS, Haste
 from proxy.telemetry.log import event
 
@@ -164,17 +164,22 @@ class Dispatcher:
             self.unanswered(batch)
             return
         error = str(reply)
-        word = error.partition(" ")[0]
-        if word == "NOSCRIPT":
+        if error.startswith("NOSCRIPT"):
             self.count_error("script")
             batch.by_source = True
             self.again(batch, link)
-        elif self.mask and (redirections := redirected(batch, link, error, self._topology)):
+            return
+        try:
+            redirections = redirected(batch, link, error, self._topology) if self.mask else []
+        except TroubleError as trouble:
+            link.fail(trouble)
+            self.unanswered(batch)
+            return
+        for part, target in redirections:
             self._pending.pop(batch, None)
-            for part, target in redirections:
-                self._pending[part] = None
-                self.again(part, target)
-        else:
+            self._pending[part] = None
+            self.again(part, target)
+        if not redirections:
             link.fail(reply_trouble(reply, link.name))
             self.unanswered(batch)
 

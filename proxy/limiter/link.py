@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.exceptions import RedisError
 
-from proxy.limiter.background import end, keep_doing
+from proxy.background import end, keep_doing
 from proxy.limiter.clock import ServerClock
 from proxy.limiter.trouble import TroubleError, reply_trouble
 from proxy.limiter.unreachable import connect_trouble
@@ -99,7 +99,7 @@ class Link:
 
     def start(self) -> None:
         self._enter(WAITING)
-        self._tending = asyncio.create_task(keep_doing(self._tend, self._crashed))
+        self._tending = asyncio.create_task(keep_doing(_log, self._tend, self._crashed))
 
     def deadline(self) -> float:
         """Of a call that is made now."""

@@ -11,7 +11,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proxy.limiter.background import end
+from proxy.background import end
 from proxy.limiter.link import UP
 from proxy.limiter.trouble import TroubleError
 

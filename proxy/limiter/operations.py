@@ -81,6 +81,8 @@ class Take:
             young[charge.key] = sent_us + debt // terms.scale
             if len(young) > known.half:
                 known.turn()
+        else:  # another config's, or nobody's
+            debt = terms.most_units
         return Decision(fits or terms.is_shadow, [Verdict(charge, fits, debt)])
 
     def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from proxy.config.units import PERIODS_US, RATE_COUNT_MAX, Rate
-from proxy.limiter.overrides import Override
+from proxy.limiter.overrides import OVERRIDES_MAX, Override
 from proxy.limiter.records import KEY_BYTES, OVERRIDE_MAX_US, UNITS_MAX
 from proxy.limiter.replies import blobs, misunderstood, numbers
 from proxy.limiter.resets import note, read_note
@@ -85,7 +85,7 @@ def _understood(reply: Any, server: str, now_us: int) -> Reply:
     if type(reply) is not list or len(reply) != 5:
         raise misunderstood(server)
     status, is_kept, server_us = numbers(reply[:3], 3, server)
-    members = blobs(reply[3], server)
+    members = blobs(reply[3], server, OVERRIDES_MAX)
     moments = numbers(reply[4], len(members), server)
     if status < 0:
         raise CrowdedError

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.limiter.records import KEY_BYTES
+from proxy.limiter.records import KEY_BYTES, PROVEN_MAX
 from proxy.limiter.replies import blobs, misunderstood, numbers
 from proxy.limiter.scripts import Script, key_prefix
 
@@ -116,7 +116,7 @@ class Sharing:
         if type(reply) is not list or len(reply) != 5:
             raise misunderstood(link.name)
         count, told_us, server_us, is_all = numbers(reply[:4], 4, link.name)
-        found = blobs(reply[4], link.name)
+        found = blobs(reply[4], link.name, PROVEN_MAX)
         proven.told(news)
         proven.learn([key for key in found if len(key) == KEY_BYTES])
         self._heard_us[link.name] = server_us - OVERLAP_US if is_all else told_us

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.limiter.discovery import address_of
+
 if TYPE_CHECKING:
     from proxy.limiter.batch import Batch
     from proxy.limiter.link import Link
@@ -17,11 +19,15 @@ if TYPE_CHECKING:
 
 
 def redirected(batch: Batch, link: Link, error: str, topology: Topology) -> list[tuple[Batch, Link]]:
-    """What to send where; nothing if the error is none of these."""
+    """What to send where; nothing if the error is none of these.
+
+    Raises TroubleError for one that leads nowhere.
+    """
     word, *rest = error.split(" ")
     if word in ("MOVED", "ASK") and len(rest) >= 2:
         host, _, port = rest[1].rpartition(":")
-        target = topology.at((host.strip("[]") or topology.host_of(link), int(port)))
+        named = (host.strip("[]") or topology.host_of(link)).encode("utf-8", "replace")
+        target = topology.at(address_of(named, port, link.name))
         batch.is_asking = word == "ASK"
         if word == "MOVED":
             topology.look_around()

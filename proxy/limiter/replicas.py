@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.limiter.link import UP
+from proxy.limiter.records import NOTES_MAX
 from proxy.limiter.replies import REPLICAS_MAX, blobs, misunderstood, numbers
 from proxy.limiter.scripts import Script, key_prefix
 
@@ -33,6 +34,7 @@ class Replicas:
         self._now = now
         self._counts: dict[str, int] = {}  # by server
         self._alike_us: dict[str, int] = {}  # by server: until when all were, in its time; 0: they are not
+        self._alone_us = 0  # until when there was nobody else, in our time
         self._heard_us: dict[str, int] = {}  # by server: until when we know of its resets, in its time
 
     @property
@@ -51,6 +53,8 @@ class Replicas:
         if self.count > 1:
             self._alike_us.clear()
             self.are_alike = False
+        else:
+            self._alone_us = int(self._now() * 1e6)
         return True
 
     def alike_until(self, link: Link) -> int:
@@ -58,7 +62,8 @@ class Replicas:
 
         Who has begun since then has not been heard of, and what it writes is not to be cut down.
         """
-        return self._alike_us.get(link.name, 0) if self.are_alike else 0
+        told_us = self._alike_us.get(link.name, 0) if self.are_alike else 0
+        return max(told_us, link.clock.server_us(self._alone_us)) if told_us and self._alone_us else told_us
 
     async def announce(self, link: Link) -> list[bytes]:
         """Tells the server that we live and learns how many do; the notes of resets since the last time.
@@ -73,7 +78,7 @@ class Replicas:
             if type(reply) is not list or len(reply) != 5:
                 raise misunderstood(link.name)
             count, alike, told_us, server_us = numbers(reply[:4], 4, link.name)
-            notes += blobs(reply[4], link.name)
+            notes += blobs(reply[4], link.name, NOTES_MAX)
             link.clock.learn(sent_us, int(self._now() * 1e6), server_us)
             self._heard_us[link.name] = told_us
             self._believe(link, min(max(count, 1), REPLICAS_MAX))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from proxy.limiter.background import end, keep_doing
+from proxy.background import end, keep_doing
 from proxy.limiter.discovery import shown
 from proxy.limiter.link import DOWN, STORE, Link
 from proxy.limiter.records import LAST_SHARD, SHARDS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from proxy.telemetry.metrics import StoreFigures
 
 SURVEY_PAUSE = 0.2  # seconds between two surveys at least
+NAMED_MAX = 4 * SHARDS  # servers that MOVED and ASK may name until the next survey forgets them
 
 _log = logging.getLogger("weir.store")
 
@@ -48,7 +49,7 @@ class Topology(Protocol):
         """Something was not where it should be."""
 
     def at(self, address: Address) -> Link:
-        """The link to a server that another has named."""
+        """The link to a server that another has named. Raises TroubleError if too many are."""
 
     def host_of(self, link: Link) -> str:
         """By which it is spoken to: who names a port alone means its own host."""
@@ -121,7 +122,7 @@ class Cluster:
 
     async def start(self) -> None:
         self._wanted.set()
-        self._surveying = asyncio.create_task(keep_doing(self._survey_when_wanted, self._crashed))
+        self._surveying = asyncio.create_task(keep_doing(_log, self._survey_when_wanted, self._crashed))
         await self._surveyed.wait()
         for link in self._known.values():
             await link.tried.wait()
@@ -143,6 +144,11 @@ class Cluster:
         self._wanted.set()
 
     def at(self, address: Address) -> Link:
+        if address not in self._known and len(self._known) >= NAMED_MAX:
+            raise TroubleError("cluster", f"store.url: {shown(address)} is one server too many in a cluster")
+        return self._at(address)
+
+    def _at(self, address: Address) -> Link:
         link = self._known.get(address)
         if link is None:
             link = self._known[address] = self._link(shown(address), lambda: self._dialler.connect(address))
@@ -183,7 +189,7 @@ class Cluster:
             self._note(trouble)
             return
         self.trouble = None
-        self.links[:] = [self.at(address) for address in addresses]
+        self.links[:] = [self._at(address) for address in addresses]
         for link in self._known.values():
             link.shards = [shard for shard, its in enumerate(self.links) if its is link]
         for address in [known for known in self._known if known not in addresses]:

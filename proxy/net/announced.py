@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from proxy import faults
+from proxy.background import keep_doing
 from proxy.clients.proxy_protocol import NotAnnouncedError, announced, missing
 from proxy.net.downstream import DownstreamConnection
 from proxy.telemetry.log import event
@@ -51,31 +52,33 @@ class Arrivals:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._arriving: set[asyncio.Task[None]] = set()
-        self._accepting = self._loop.create_task(self._accept(sock))
+        self._accepting = self._loop.create_task(self._serve_all(sock))
 
     def close(self) -> None:
         self._accepting.cancel()
         for task in self._arriving:
             task.cancel()
 
-    async def _accept(self, listener: socket.socket) -> None:
+    async def _serve_all(self, listener: socket.socket) -> None:
         with listener:
-            while True:
-                try:
-                    sock, _ = await self._loop.sock_accept(listener)
-                except ConnectionError:
-                    continue  # it has left already
-                except OSError as error:
-                    event(_log, logging.ERROR, "accept_failed", reason=error.strerror)
-                    await asyncio.sleep(EMFILE_SECONDS)
-                    continue
-                sock.settimeout(0)
-                if len(self._arriving) >= self._frontend.arriving_max:
-                    sock.close()
-                    continue
-                task = self._loop.create_task(self._arrive(sock))
-                self._arriving.add(task)
-                task.add_done_callback(partial(self._arrived, sock))
+            await keep_doing(_log, partial(self._accept, listener))
+
+    async def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = await self._loop.sock_accept(listener)
+        except ConnectionError:
+            return  # it has left already
+        except OSError as error:
+            event(_log, logging.ERROR, "accept_failed", reason=error.strerror)
+            await asyncio.sleep(EMFILE_SECONDS)
+            return
+        sock.settimeout(0)
+        if len(self._arriving) >= self._frontend.arriving_max:
+            sock.close()
+            return
+        task = self._loop.create_task(self._arrive(sock))
+        self._arriving.add(task)
+        task.add_done_callback(partial(self._arrived, sock))
 
     def _arrived(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
         self._arriving.discard(task)

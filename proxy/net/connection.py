@@ -106,9 +106,10 @@ class Connection(asyncio.Protocol):
                 self.transport.write(held[0] if len(held) == 1 else b"".join(held))
 
     def pause_reading(self) -> None:
-        if not self._is_read_paused and not self.transport.is_closing():
+        if not self._is_read_paused:
             self._is_read_paused = True
-            self.transport.pause_reading()
+            if not self.transport.is_closing():
+                self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         if self._is_read_paused:

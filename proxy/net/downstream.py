@@ -19,11 +19,11 @@ from proxy.http1.head import UNREAD, RequestHead, request_head, unfinished_fault
 from proxy.net.connection import Connection, reset_at_close
 from proxy.net.half_close import end_one_way, has_sent_too_little, may_be_answered
 from proxy.net.kernel import has_input
-from proxy.net.paced import pace
 from proxy.net.patience import hear_out, set_deadline, time_is_up
 from proxy.net.request_body import RequestBody
 from proxy.net.states import BUSY, CLOSED, DISCARDING, HEADS, LINGERING, TUNNEL
 from proxy.net.sweep import NEVER
+from proxy.paced import pace
 
 if TYPE_CHECKING:
     from proxy.net.frontend import Frontend, NewExchange

@@ -7,15 +7,19 @@ aiohttp's sites call it for each accepted connection and, when the runner is cle
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from proxy.background import in_turns
 from proxy.clients.networks import partition_of
+from proxy.contract.ration import Ration
 from proxy.net.downstream import DownstreamConnection
 from proxy.net.kernel import Vigil
+from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +34,14 @@ if TYPE_CHECKING:
 
 DOOR = 32  # connections at once that are told that there are too many, or are not through their TLS handshake
 RELIEVED = 0.9  # of the bound, that those who do not read hold when some of them have been cut off
+CROWDED_SECONDS = 60.0  # between two lines of who was cut off: the metric counts
 PART_SECONDS = 5.0  # connections at rest end within, at a drain ...
 PART_TURN_SECONDS = 0.05  # ... some of them in each turn
+
+# What those who were cut off for room held.
+UNREAD_ANSWER, UNFINISHED_HEAD = "unread_answer", "unfinished_head"
+
+_log = logging.getLogger("weir.net")
 
 
 class Frontend:
@@ -52,6 +62,8 @@ class Frontend:
         self._held = 0  # by all of them
         self._took: dict[DownstreamConnection, int] = {}  # what each took between the last two looks
         self._is_relieving = False
+        self.crowded_out = {UNREAD_ANSWER: 0, UNFINISHED_HEAD: 0}  # clients that were cut off for room
+        self._crowded_lines = Ration(1 / CROWDED_SECONDS, 1)
         self.room: float = inf  # connections that there are descriptors for
         self.new_exchange = new_exchange
         self.connections: dict[DownstreamConnection, bytes] = {}  # and whose each is
@@ -146,15 +158,38 @@ class Frontend:
             self._held = sum(held.values())
 
     def _relieve(self, most: int) -> None:
-        self._is_relieving = False
         held = {each: each.held_bytes for each in self.slow}
-        over = sum(held.values()) - most * RELIEVED
+        whole = sum(held.values())
+        over = whole - most * RELIEVED
         took = self._took
+        last: list[DownstreamConnection] = []
         for connection in sorted(held, key=lambda each: took.get(each, 0) + self.slow[each] - held[each]):
             if over <= 0:
                 break
             over -= held[connection]
+            last.append(connection)
+        self._tell_relief(len(last), whole, most)
+        in_turns(last, self._crowd_out, self._relieved)
+
+    def _crowd_out(self, connection: DownstreamConnection) -> None:
+        if connection in self.slow:
+            self.crowded_out[UNREAD_ANSWER if connection.is_write_paused else UNFINISHED_HEAD] += 1
             connection.give_way()
+
+    def _relieved(self) -> None:
+        self._is_relieving = False
+
+    def _tell_relief(self, connections: int, held_bytes: int, most: int) -> None:
+        if connections and self._crowded_lines.admits(self.sweeper.now):
+            event(
+                _log,
+                logging.WARNING,
+                "crowded_out",
+                connections=connections,
+                held_bytes=held_bytes,
+                buffers=most,
+                passed_over=self._crowded_lines.take_passed_over(),
+            )
 
     async def _part(self, seconds: float) -> None:
         """Ends connections as they rest, those that have rested longest first, spread over so many seconds.

@@ -14,6 +14,8 @@ import sys
 import termios
 from typing import TYPE_CHECKING, Final, Protocol
 
+from proxy.paced import RECORDS, Paced
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -115,35 +117,61 @@ def _bytes_unread(fd: int) -> int:
     return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-class Secured(ssl.SSLObject):
-    """A connection's TLS, which can still be read when the loop has let go of it."""
+class Secured(Paced):
+    """TLS of a connection to a server, which can still be read when the loop has let go of it."""
 
     incoming: ssl.MemoryBIO
 
 
 class LastWords:
-    """What a server said before its connection broke under our write: an early answer, a tunnel's farewell.
+    """What a server said before its connection was no more, as far as the loop has not read it.
 
-    The loop closes at the first write that fails, with all that lies unread. The socket still gives it.
+    An early answer, a tunnel's farewell: the loop closes at the first write that fails, with all that lies
+    unread, and the socket still gives it. Over TLS it closes at the end of the other side too, with all that
+    is not deciphered.
     """
 
-    __slots__ = ("_fd", "_secured")
+    __slots__ = ("_fd", "_raw", "_secured", "is_clean")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        """Costs a descriptor over TLS, where the loop closes its own before it tells of the end."""
+    def __init__(self, transport: asyncio.Transport, *, is_open: bool = True) -> None:
+        """Costs a descriptor over TLS, where the loop closes its own before it tells of the end.
+
+        `is_open`: it has not closed it yet.
+        """
         sock = transport.get_extra_info("socket")
         secured = transport.get_extra_info("ssl_object")
+        self.is_clean = False  # they have ended cleanly, once all are read
         self._secured = secured if isinstance(secured, Secured) else None
-        fd = sock.fileno() if sock is not None else -1
+        self._raw = b""
+        fd = sock.fileno() if sock is not None and is_open else -1
         self._fd = fd if self._secured is None else _duplicate(fd)
 
-    def read(self, error: Exception) -> tuple[bytes, bool]:
-        """Them, and whether they ended cleanly."""
-        raw = _unread(self._fd) if self._fd >= 0 else b""
+    def begin(self, error: Exception | None) -> None:
+        """The connection is no more, by an error of ours, or by its end."""
+        raw = _unread(self._fd) if error is not None and self._fd >= 0 else b""
         if self._secured is not None:
-            return _deciphered(self._secured, raw)
-        # tcp(7): a write fails with EPIPE if an end had come before the reset, with ECONNRESET if none had.
-        return raw, isinstance(error, BrokenPipeError)
+            if raw:
+                self._secured.incoming.write(raw)
+        else:
+            # tcp(7): a write fails with EPIPE if an end came before the reset, with ECONNRESET if none did.
+            self._raw, self.is_clean = raw, isinstance(error, BrokenPipeError)
+
+    def read(self) -> bytes:
+        """As much of them as one turn takes; nothing when all are read."""
+        if self._secured is None:
+            raw, self._raw = self._raw, b""
+            return raw
+        pieces: list[bytes] = []
+        try:
+            for _ in range(RECORDS):
+                data = self._secured.read(READ_BYTES)
+                if not data:  # close_notify
+                    self.is_clean = True
+                    break
+                pieces.append(data)
+        except ssl.SSLError:  # more would have to come
+            pass
+        return b"".join(pieces)
 
     def drop(self) -> None:
         if self._secured is not None and self._fd >= 0:
@@ -168,16 +196,3 @@ def _unread(fd: int) -> bytes:
     except OSError:  # nothing more lies there
         pass
     return b"".join(pieces)
-
-
-def _deciphered(secured: Secured, raw: bytes) -> tuple[bytes, bool]:
-    pieces: list[bytes] = []
-    try:
-        secured.incoming.write(raw)
-        while data := secured.read(READ_BYTES):
-            pieces.append(data)
-    except ssl.SSLZeroReturnError:  # close_notify
-        return b"".join(pieces), True
-    except ssl.SSLError:
-        pass
-    return b"".join(pieces), False

@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
+from math import inf
 from random import random
 from typing import TYPE_CHECKING, Final
 
 from proxy import faults
+from proxy.background import AT_ONCE, in_turns, keep_doing
 from proxy.net.dial import open_connection
 from proxy.net.health import keep_checking
 from proxy.net.resolver import keep_resolving
@@ -26,7 +28,7 @@ from proxy.policy.standing import STATES, Trust
 from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from proxy.config.sections.upstream import ServerSettings, UpstreamSettings
     from proxy.faults import Fault
@@ -87,10 +89,10 @@ class Pool:
         for server in self._servers:
             if server.settings.url.is_name:
                 tell = partial(self.resolved, server)
-                self._run(keep_resolving(server.settings.url, self.settings.resolve, tell))
+                self._run(partial(keep_resolving, server.settings.url, self.settings.resolve, tell))
         health = self.settings.health
         if health.path is not None:
-            self._run(keep_checking(lambda: self.addresses, health, health.path, self.checked))
+            self._run(partial(keep_checking, lambda: self.addresses, health, health.path, self.checked))
         if before is not None:
             self.waiting, before.waiting = before.waiting, {}
             self.has_room()
@@ -187,7 +189,9 @@ class Pool:
 
     def _serve_waiting(self) -> None:
         self._is_serving = False
-        while self.waiting and (address := self._with_room()) is not None:
+        for _ in range(AT_ONCE):
+            if not self.waiting or (address := self._with_room()) is None:
+                return
             exchange = next(iter(self.waiting))
             del self.waiting[exchange]
             upstream = address.take_idle()
@@ -195,6 +199,7 @@ class Pool:
                 exchange.connected(upstream)
             else:
                 self._search(exchange, address)
+        self.has_room()  # perhaps for more, in their turn
 
     # --- how they stand ---
 
@@ -257,9 +262,7 @@ class Pool:
 
     def sweep(self, now: float) -> None:
         """What time changes: who has waited too long, whose ejection ends, whose share grows."""
-        for exchange in [exchange for exchange, until in self.waiting.items() if until <= now]:
-            del self.waiting[exchange]
-            exchange.turned_away(faults.QUEUE_TIMEOUT)
+        in_turns([each for each, until in self.waiting.items() if until <= now], self._turn_away)
         if self._is_changing:
             for address in self.addresses:
                 if address.standing.returns(now):
@@ -267,6 +270,11 @@ class Pool:
                 else:
                     self._knock(address, now)
             self._weigh()
+
+    def _turn_away(self, exchange: ExchangeEvents) -> None:
+        if self.waiting.get(exchange, inf) <= self.sweeper.now:
+            del self.waiting[exchange]
+            exchange.turned_away(faults.QUEUE_TIMEOUT)
 
     def _weigh(self) -> None:
         """Who may be chosen, and how often; a server's weight is shared out among its addresses."""
@@ -302,8 +310,8 @@ class Pool:
         for address in self.addresses:
             address.retire()
 
-    def _run(self, work: Coroutine[None, None, None]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(work))
+    def _run(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(keep_doing(_log, work)))
 
     # --- what the admin plane and the metrics ask for ---
 

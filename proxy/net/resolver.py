@@ -31,7 +31,7 @@ async def keep_resolving(url: UpstreamUrl, interval: float, tell: Callable[[list
     while True:
         try:
             found = await addresses_of(url.host, url.port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # of a name that can be none
             if not is_failing:
                 event(_log, logging.WARNING, "resolve_failed", server=url.url, reason=str(error))
             is_failing = True

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from proxy.reach import RACE_SECONDS
+
 if TYPE_CHECKING:
     from proxy.faults import Fault
     from proxy.net.interfaces import ExchangeEvents
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from proxy.net.upstream import UpstreamConnection
 
 ADDRESSES_MAX: Final = 5  # of ten with half of them dead, five find a live one 99.6 times of 100
-RACE_SECONDS: Final = 0.25  # RFC 8305 section 8: Connection Attempt Delay
 
 
 class Search:

@@ -98,7 +98,7 @@ class ServerAddress:
         began = loop.time()
         try:
             async with asyncio.timeout(self.connect_timeout):
-                await self._open(upstream)
+                await self.reach(upstream)
         except OSError as error:
             fault = fault_of(error)
             if fault is not faults.SHORTAGE:
@@ -132,8 +132,9 @@ class ServerAddress:
             event(_log, logging.INFO, "server_up", server=self.label)
             self._pool.restore(self)
 
-    async def _open(self, upstream: UpstreamConnection) -> None:
-        await self._pool.dial(self, upstream)
+    async def reach(self, protocol: asyncio.Protocol) -> None:
+        """On return the protocol has a connection to it. Raises OSError."""
+        await self._pool.dial(self, protocol)
 
     def opened(self, upstream: UpstreamConnection) -> None:
         self.connecting.discard(upstream)

@@ -1,7 +1,7 @@
 """One coarse clock for every deadline: a sweep over the open connections instead of a timer per request.
 
 A connection says what happens at its deadline; the sweep only compares. A deadline is met late by at most
-one interval.
+one interval; many that are met together take turns.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
+
+from proxy.background import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +55,11 @@ class Sweeper:
     def sweep(self, now: float) -> None:
         """Expires what is overdue at `now`."""
         self.now = now
-        for member in [member for member in self._members if member.deadline <= now]:
-            member.expire()
+        in_turns([member for member in self._members if member.deadline <= now], self._expire)
         for task in self._tasks:
             task(now)
+
+    def _expire(self, member: Sweepable) -> None:
+        """If nothing has come in between."""
+        if member.deadline <= self.now and member in self._members:
+            member.expire()

@@ -20,6 +20,7 @@ from proxy.http1.sloppy import put_right
 from proxy.net.connection import Connection
 from proxy.net.kernel import LastWords, watch_server
 from proxy.net.sweep import NEVER
+from proxy.paced import pace
 
 if TYPE_CHECKING:
     from proxy.http1.head import ResponseHead
@@ -55,11 +56,14 @@ class Attempt:
         "has_answered",
         "interims",
         "is_chunked",
+        "is_clean",
         "is_client_slow",
+        "is_ended",
         "is_over",
         "is_request_sent",
         "last_words",
         "method",
+        "remains",
         "rest",
         "trailers",
         "will_close",
@@ -81,6 +85,8 @@ class Attempt:
         self.body: BodyReader | None = None  # of an answer that did not come in one piece
         self.backlog = b""  # came, and waits for its turn
         self.is_client_slow = False
+        self.is_ended = self.is_clean = False  # the connection is no more; it was ended, it did not break
+        self.remains: LastWords | None = None  # of what came before
         self.is_over = False  # the answer is whole
         self.rest = b""  # what came behind it
         self.trailers: Trailers = []
@@ -159,7 +165,7 @@ class UpstreamConnection(Connection):
     def resume_reading(self) -> None:
         attempt = self._attempt
         if self._is_read_paused:
-            if attempt is not None and attempt.backlog:
+            if attempt is not None and (attempt.backlog or attempt.is_ended):
                 asyncio.get_running_loop().call_soon(self._take_turn, attempt)
             else:
                 super().resume_reading()
@@ -232,6 +238,8 @@ class UpstreamConnection(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         watch_server(self.transport, self.address.response_timeout)
+        if self.address.ssl is not None:
+            pace(self.transport)
         self.address.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -260,22 +268,42 @@ class UpstreamConnection(Connection):
         if self._state == _TUNNEL and attempt is not None and self.can_half_close:
             self.has_ended = True
             return attempt.exchange.server_ended()
-        if self._state != _LINGERING:
-            self._ended(is_clean=True)
+        if attempt is None:
+            if self._state != _LINGERING:
+                self._ended(is_clean=True)
+        elif self._state != _LINGERING:
+            attempt.is_ended = attempt.is_clean = True
+            self._hear_out(attempt)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Without an end before it, it broke."""
-        attempt = self._attempt
-        is_clean = False
-        if exc is not None and attempt is not None and self._state != _CLOSED:
-            said, is_clean = (attempt.last_words or LastWords(self.transport)).read(exc)
-            if said:
-                self.data_received(said)
-        while attempt is not None and attempt.backlog and self._attempt is attempt:
-            self.data_received(b"")
+        attempt, is_secured = self._attempt, self.address.ssl is not None
         self.address.closed(self)
-        self._ended(is_clean=is_clean)
+        if is_secured:
+            pace(self.transport, is_over=True)
+        if attempt is None:
+            self._ended(is_clean=False)
+        elif not attempt.is_ended:
+            attempt.is_ended = True
+            if exc is not None or is_secured:
+                attempt.remains = attempt.last_words or LastWords(self.transport, is_open=not is_secured)
+                attempt.remains.begin(exc)
+            self._hear_out(attempt)
+
+    def _hear_out(self, attempt: Attempt) -> None:
+        """Of a connection that is no more: what has come is read, in turns, before it has ended."""
+        remains = attempt.remains
+        if attempt.is_client_slow and (attempt.backlog or remains is not None):
+            return
+        if attempt.backlog:
+            self._take_turn(attempt)
+        elif remains is not None and (said := remains.read()):
+            self.data_received(said)
+            if self._attempt is attempt and not attempt.backlog:
+                asyncio.get_running_loop().call_soon(self._take_turn, attempt)
+        else:
+            self._ended(is_clean=attempt.is_clean or (remains is not None and remains.is_clean))
 
     def _ended(self, *, is_clean: bool) -> None:
         """Nothing more will come."""
@@ -409,10 +437,16 @@ class UpstreamConnection(Connection):
 
     def _take_turn(self, attempt: Attempt) -> None:
         """Others have had theirs; a client that is slow lets it wait."""
-        if self._attempt is attempt and not attempt.is_client_slow and attempt.backlog:
+        if self._attempt is not attempt or attempt.is_client_slow:
+            return
+        if attempt.backlog:
             self.data_received(b"")
-            if self._attempt is attempt and not attempt.is_client_slow and not attempt.backlog:
-                self.resume_reading()
+            if self._attempt is not attempt or attempt.is_client_slow or attempt.backlog:
+                return
+        if attempt.is_ended:
+            self._hear_out(attempt)
+        else:
+            self.resume_reading()
 
     def _end(self, attempt: Attempt) -> None:
         """The answer is whole: the connection goes back to its pool, if nothing speaks against it."""
@@ -420,7 +454,8 @@ class UpstreamConnection(Connection):
         standing = self.address.standing
         if standing.failures:
             standing.answered()
-        if attempt.rest or attempt.will_close or self.is_write_paused or not attempt.is_request_sent:
+        is_spent = attempt.rest or attempt.will_close or attempt.is_ended
+        if is_spent or self.is_write_paused or not attempt.is_request_sent:
             self.close()
         else:
             if self._is_read_paused:

@@ -90,6 +90,15 @@ class Terms:
         emptied = self.burst_units + (EMPTIED_MAX_US * self.scale if limit.empties else 0)
         self.most_units = max(self.ceiling_units, emptied)
 
+    def counts_like(self, other: Terms) -> bool:
+        """A debt means the same by both."""
+        return (self.interval, self.scale, self.ceiling_units, self.most_units) == (
+            other.interval,
+            other.scale,
+            other.ceiling_units,
+            other.most_units,
+        )
+
     def __repr__(self) -> str:
         if self.slots:
             return f"Terms({self.name}, {self.slots} at once{', shadow' if self.is_shadow else ''})"

@@ -17,8 +17,8 @@ from weakref import WeakSet
 
 from proxy.config.mistakes import ConfigError
 from proxy.net.credentials import Credentials, MissingError, Shown, TlsError
-from proxy.net.paced import Paced
 from proxy.net.tls import VERSIONS, check_store_files, client, show, trust
+from proxy.paced import Paced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

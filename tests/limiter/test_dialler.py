@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -225,3 +227,48 @@ async def test_server_that_takes_no_more_clients_says_so(tmp_path: Path) -> None
             async with store_at(server.url, LIMITS) as store:
                 assert "max number of clients reached" in str(store.status())
                 assert set(store.figures.errors) == {"max_clients"}
+
+
+# In a process that has names of its own: one address of Redis's name swallows everything, without a word.
+TWO = """
+import asyncio, socket, sys, uvloop
+from tests.limiter.asking import ask, charge, limits_of, store_at
+
+async def main(port):
+    dead = socket.create_server(("127.9.9.9", port), backlog=0)
+    full = []
+    for _ in range(4):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(("127.9.9.9", port))
+        full.append(sock)
+    limits = limits_of({"name": "a", "rate": "9/s"})
+    async with store_at(f"redis://two.example:{port}", limits) as store:
+        decision = await ask(store, charge(next(iter(limits))))
+        print(decision.via, store.is_up)
+
+uvloop.run(main(int(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize(
+    "order", [("127.9.9.9", "127.0.0.1"), ("127.0.0.1", "127.9.9.9")], ids=["first", "last"]
+)
+def test_address_that_swallows_everything_is_raced(
+    redis: Redis, tmp_path: Path, order: tuple[str, ...]
+) -> None:
+    (tmp_path / "hosts").write_text("".join(f"{address} two.example\n" for address in order))
+    (tmp_path / "nsswitch").write_text("hosts: files\n")
+    own_names = (
+        'mount --bind "$0/hosts" /etc/hosts && mount --bind "$0/nsswitch" /etc/nsswitch.conf && exec "$@"'
+    )
+    inside = ["unshare", "--map-root-user", "--mount", "sh", "-c", own_names, str(tmp_path)]
+    done = subprocess.run(
+        [*inside, sys.executable, "-c", TWO, str(redis.port)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout == "store True\n", done.stderr

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from itertools import repeat
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.limiter.overrides import Override
+from proxy.limiter.records import UNITS_MAX
+from proxy.limiter.store import CrowdedError, UnreachableError
+from proxy.policy.slots import slots_of
 from tests.limiter.asking import ask, ask_all, charge, impatient, limits_of, store_at
 from tests.support.innocent import innocent
 from tests.support.patience import own_time, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from tests.support.redis_servers import Redis, Relay
 
@@ -29,6 +34,10 @@ LIMITS = limits_of({"name": "per-user", "rate": "100/h"})
 # What is no answer to anything Weir asks.
 LIES: dict[str, Iterable[bytes]] = {
     "an empty list": [b"*0\r\n"],
+    "more foreign keys than were asked": [
+        b"*7\r\n" + b":0\r\n" * 5 + b":9007199254740992\r\n:1795000000000000\r\n"
+    ],
+    "fewer foreign keys than none": [b"*7\r\n" + b":0\r\n" * 5 + b":-1\r\n:1795000000000000\r\n"],
     "a null list": [b"*-1\r\n"],
     "a list of one text": [b"*1\r\n$2\r\nhi\r\n"],
     "a list of nothing": [b"*3\r\n$-1\r\n$-1\r\n$-1\r\n"],
@@ -215,6 +224,110 @@ async def test_request_that_its_link_has_lost_is_decided_all_the_same(redis: Red
         assert not early
         assert (decision.is_admitted, decision.via) == (True, "local")
         assert store.figures.errors == {"stuck": 1}
+
+
+@pytest.mark.parametrize("fits", [True, False], ids=["admitted", "refused"])
+async def test_debt_beyond_all_is_no_wait_for_ever(fits: bool, redis: Redis, relay: Relay) -> None:  # noqa: FBT001 - a parameter
+    """It is told as a bucket of ours can be at most: who comes back then is refused again, or is not."""
+    async with store_at(relay.url, LIMITS) as store:
+        relay.lie = lambda _: [
+            b"*3\r\n:%d\r\n:0\r\n:1795000000000000\r\n" % ((1 << 52) if fits else -(1 << 52))
+        ]
+        decision = await ask(store, charge(LIMIT))
+        (verdict,) = decision.verdicts
+
+        assert decision.is_admitted is fits
+        assert verdict.retry_after <= 36
+        assert verdict.next_token <= 36
+        assert not decision.waits
+
+
+# --- every command ---
+
+VERBS: dict[str, Callable[[Any], Awaitable[object]]] = {
+    "look": lambda store: store.debt(LIMIT.terms, charge(LIMIT).key),
+    "reset": lambda store: store.reset(LIMIT, charge(LIMIT).key),
+    "reset all": lambda store: store.reset(LIMIT, b""),
+    "block": lambda store: store.put_override((LIMIT.name, charge(LIMIT).key), Override(0), 60.0),
+    "release": lambda store: store.release((LIMIT.name, charge(LIMIT).key)),
+    "slots": lambda store: store.under_way(LIMIT, charge(LIMIT).key),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_operator_is_told_of_an_answer_that_is_none(
+    verb: str, redis: Redis, relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In time, whatever is answered; afterwards all is as it was."""
+    async with store_at(relay.url, LIMITS, timeout=TIMEOUT) as store:
+        for lie, words in LIES.items():
+            relay.lie = lambda _, words=words: words
+            with suppress(UnreachableError, CrowdedError):
+                async with asyncio.timeout(5):
+                    told = await VERBS[verb](store)
+                assert told is None or (isinstance(told, int) and 0 <= told <= UNITS_MAX), lie
+            relay.lie = None
+            await until(lambda: store.is_up, "the store is up again", within=5.0)
+
+        assert "crashed" not in caplog.text
+        assert (await ask(store, charge(LIMIT, "warm"))).via == "store"
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_slot_is_decided_whatever_is_answered(
+    lie: str, redis: Redis, relay: Relay, beside: None
+) -> None:
+    """And comes back, however its end is answered."""
+    limits = limits_of({"name": "few", "concurrency": 2})
+    (limit,) = limits
+    async with store_at(relay.url, limits, timeout=TIMEOUT) as store:
+        relay.lie = lambda _: LIES[lie]
+        decisions = await ask_all(store, [[charge(limit, user)] for user in range(5)])
+        for decision in decisions:
+            store.vacate(slots_of(decision))
+        relay.lie = None
+        await until(lambda: store.is_up, "the store is up again", within=5.0)
+        held = [await ask(store, charge(limit, "ada")) for _ in range(3)]
+
+        assert [decision.is_admitted for decision in held] == [True, True, False]
+        assert not relay.lie
+        for decision in held:
+            store.vacate(slots_of(decision))
+        assert not len(store.held)
+
+
+# --- lists that are longer than what was asked for ---
+
+MANY = b"*50000\r\n" + b"$3\r\na:b\r\n" * 50_000
+NOW = b":1795000000000000\r\n"
+PAGES = {  # by the call of a beat that it answers
+    "notes": (0, b"*5\r\n:1\r\n:1\r\n" + NOW + NOW + MANY),
+    "overrides": (1, b"*5\r\n:0\r\n:1\r\n" + NOW + MANY + b"*50000\r\n" + b":1\r\n" * 50_000),
+    "proven": (2, b"*5\r\n:1\r\n" + NOW + NOW + b":1\r\n" + MANY),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_page_that_is_too_long_keeps_nobody_waiting(page: str, redis: Redis, relay: Relay) -> None:
+    """It is no answer, so the link begins anew."""
+    limits = limits_of(
+        {"name": "a", "key": ["header:X-Auth-Token"], "rate": "9/s", "unproven": {"rate": "9/s"}}
+    )
+    number, words = PAGES[page]
+    async with store_at(relay.url, limits, timeout=1.0) as store:
+        answered = 0
+
+        def lie(data: bytes) -> list[bytes]:
+            nonlocal answered
+            answered += 1
+            return [words] if answered == number + 1 else [data]
+
+        async with innocent():
+            relay.lie = lie
+            store._links[0].beat_now()
+            await until(lambda: not store.is_up, "it is down", within=3.0)
+        relay.lie = None
+        await until(lambda: store.is_up, "the store is up again", within=5.0)
 
 
 async def test_crash_in_a_beat_is_logged_and_the_link_goes_on(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
+from proxy.limiter.trouble import TroubleError
 from tests.limiter.asking import charge, limits_of, store_at
 from tests.limiter.test_faults import Client, percentile
-from tests.support.patience import until
-from tests.support.redis_servers import watched
+from tests.support.patience import own_time, until
+from tests.support.redis_servers import Relay, watched
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,3 +48,23 @@ async def _failover(tmp_path: Path) -> None:
             assert percentile(first_second, 0.99) < 0.06
             assert greedy.admitted(until=ended) <= 15 * (ended - begun) + 15 + 1
             assert [key for key in replica.keys() if b":per-user:" in key]
+
+
+def test_sentinel_that_swallows_everything_is_passed_over(tmp_path: Path) -> None:
+    """It takes all of the time for one try; the next try begins with another."""
+    uvloop.run(_passed_over(tmp_path))
+
+
+async def _passed_over(tmp_path: Path) -> None:
+    limits = limits_of({"name": "per-user", "rate": "15/s"})
+    with watched(tmp_path) as (_, _, sentinel):
+        async with Relay(sentinel.port) as silent:
+            silent.hold()
+            url = f"redis+sentinel://127.0.0.1:{silent.port},{sentinel.address}/mymaster"
+            async with store_at(url, limits, timeout=0.05) as store:
+                await until(lambda: store.is_up, "the other sentinel was asked", within=5.0)
+                for _ in range(2):  # it is asked first from now on
+                    store._topology.links[0].fail(TroubleError("test", "once more"))
+                    begun = own_time()
+                    await until(lambda: store.is_up, "it is up again", within=5.0)
+                    assert own_time() - begun < 0.9

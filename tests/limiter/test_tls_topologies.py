@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
+import ssl
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +15,7 @@ from pydantic import SecretStr
 
 from proxy.limiter.dialler import Login, TlsFiles
 from tests.limiter.asking import admitted, ask, ask_all, charge, limits_of, store_at
+from tests.support.innocent import innocent
 from tests.support.papers import Papers
 from tests.support.patience import until
 from tests.support.ports import free_port
@@ -225,3 +230,62 @@ async def test_wrong_word_to_a_sentinel_is_named(
     assert expected in line
     for password in (AT_REDIS, AT_SENTINEL, "guessed"):
         assert password not in line + status
+
+
+# --- records of one byte ---
+
+
+def say_in_tiny_records(sock: socket.socket, context: ssl.SSLContext, said: bytes) -> None:
+    """To whatever is asked first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_side=True)
+
+    def repeat(step: Any) -> Any:
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                sock.sendall(outgoing.read())
+                data = sock.recv(65536)
+                if not data:
+                    raise ConnectionError from None
+                incoming.write(data)
+
+    repeat(tls.do_handshake)
+    sock.sendall(outgoing.read())
+    repeat(lambda: tls.read(65536))
+    for at in range(len(said)):
+        tls.write(said[at : at + 1])
+    sock.sendall(outgoing.read())
+    while sock.recv(65536):
+        pass
+
+
+async def test_server_that_says_much_in_records_of_one_byte_keeps_nobody_waiting(papers: Papers) -> None:
+    """A quarter of a megabyte of TLS for what is no answer."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*papers.issue("IP:127.0.0.1"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    answered = []
+
+    def serve() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:  # the end of the test
+                return
+            with sock, suppress(OSError, ssl.SSLError):
+                answered.append(sock)
+                say_in_tiny_records(sock, context, b"+" + b"x" * 12_000)
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    url = f"rediss://127.0.0.1:{listener.getsockname()[1]}"
+    async with innocent(), store_at(url, LIMITS, timeout=0.5, tls=TlsFiles(str(papers.ca))) as store:
+        await until(lambda: len(answered) > 2, "it was tried again")
+        decision = await ask(store, charge(LIMIT))
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    serving.join(10)
+
+    assert (decision.is_admitted, decision.via) == (True, "local")

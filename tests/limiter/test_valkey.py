@@ -1,4 +1,4 @@
-"""Valkey in place of Redis: limits to the token, an outage, a reset, a cluster, a sentinel."""
+"""Valkey in place of Redis: limits to the token, an outage, a reset, a cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy.policy.gcra import US
 from tests.limiter.asking import admitted, ask, ask_all, bucket, charge, limits_of, store_at
 from tests.support.once import once
 from tests.support.patience import until
-from tests.support.redis_servers import Redis, cluster, running, watched
+from tests.support.redis_servers import Redis, cluster, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,21 +101,3 @@ async def test_cluster_of_valkeys(tmp_path: Path, command: Sequence[str]) -> Non
         assert admitted(decisions) == 60
         assert {decision.via for decision in decisions} == {"store"}
         assert all([key for key in node.keys() if b":per-user:" in key] for node in nodes)
-
-
-async def test_sentinel_of_valkeys(tmp_path: Path, command: Sequence[str]) -> None:
-    """Another master is followed, and what the first had granted counts there."""
-    with watched(tmp_path, command=command) as (master, replica, sentinel):
-        async with store_at(
-            f"redis+sentinel://{sentinel.address}/mymaster", LIMITS, timeout=0.5, caches_denials=False
-        ) as store:
-            before = [await ask(store, charge(PER_USER)) for _ in range(2)]
-            master.kill()
-            await until(lambda: not store.is_up, "the loss is noticed")
-            await until(lambda: store.is_up, "the sentinel has named another", within=15.0)
-            after = [await ask(store, charge(PER_USER)), await ask(store, charge(PER_USER, "bob"))]
-        names = [server.client().info("server")["server_name"] for server in (replica, sentinel)]
-
-    assert names == ["valkey"] * 2
-    assert [(each.is_admitted, each.via) for each in before] == [(True, "store")] * 2
-    assert [(each.is_admitted, each.via) for each in after] == [(False, "store"), (True, "store")]

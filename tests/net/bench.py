@@ -110,7 +110,7 @@ class Bench:
 
     def reload(self, given):
         """As the worker does it."""
-        self.parts.reload(given)
+        self.parts.adopt(self.parts.prepare(given))
         self.sweeper.interval = SWEEP
         if self.shared.pool is not self.pools[-1]:
             self.pools.append(self.shared.pool)

@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 from tests.net.serving import AT_ONCE, asked, dead, named, states
+from tests.support.innocent import innocent
 from tests.support.messages import answer
 from tests.support.patience import until
 
-pytestmark = pytest.mark.real  # checks are made by aiohttp
+pytestmark = pytest.mark.real
 
 
 def checking(**more):
@@ -81,6 +82,51 @@ async def test_each_address_of_a_name_is_checked(start_bench, start_origin):
     pool.resolved(pool._servers[0], ["127.0.0.2", "127.0.0.3"])
     await until(lambda: states(bench) == ["unhealthy", "serving"])
     assert {check.value("Host") for check in ill.checks + well.checks} == {f"localhost:{port}".encode()}
+
+
+# What is none, or a dear one: how it begins, and what follows for ever.
+ODD = {
+    "junk": (b"x" * 9000, b"", "unhealthy"),
+    "a head without an end": (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n" * 9000, "unhealthy"),
+    "a field without an end": (b"HTTP/1.1 200 OK\r\nA: ", b"b" * 60_000, "unhealthy"),
+    "interim answers without an end": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 9000, "unhealthy"),
+    "a head of many fields": (b"HTTP/1.1 200 OK\r\n" + b"a:\r\n" * 12_000 + b"\r\n", b"", "unhealthy"),
+    "a huge body": (answer(200, b"", "Content-Length: 2000000000", length=False), b"x" * 60_000, "serving"),
+    "a body of tiny chunks": (
+        answer(200, b"", "Transfer-Encoding: chunked", length=False),
+        b"1\r\nx\r\n" * 40_000,
+        "serving",
+    ),
+    "an interim answer, then one": (b"HTTP/1.1 100 Continue\r\n\r\n" + answer(), b"", "serving"),
+    "lines that end in LF": (b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", b"", "serving"),
+    "half a head, then its end": (b"HTTP/1.1 200 OK\r\nA:", None, "unhealthy"),
+    "nothing": (b"", None, "unhealthy"),
+}
+
+
+@pytest.mark.parametrize("said", ODD)
+async def test_answers_to_checks_keep_nobody_waiting(start_bench, start_origin, said):
+    """Whatever a server says to a check, and however much of it: its head is judged, nothing else is read."""
+    begin, more, state = ODD[said]
+    answered = 0
+
+    async def script(visit):
+        nonlocal answered
+        await visit.request()
+        answered += 1
+        await visit.send(begin)
+        while more:
+            await visit.send(more)
+        if more == b"":
+            await visit.rest(within=60)
+
+    async with innocent():
+        bench = await start_bench(await start_origin(script), upstream=checking())
+        await until(lambda: answered > 3)
+        await until(lambda: states(bench) == [state])
+        await asyncio.sleep(0.5)
+
+    assert states(bench) == [state]
 
 
 async def test_dead_server_is_unhealthy(start_bench, start_origin):

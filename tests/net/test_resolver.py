@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from proxy.net.resolver import _text, addresses_of
+from tests.support.weir import ROOT
 
 
 async def test_address_is_told_once():
@@ -23,3 +26,43 @@ def test_zone_of_an_address_is_kept(told):
 async def test_name_that_has_no_address_raises():
     with pytest.raises(OSError, match="not known|resolution"):
         await addresses_of("no-such-name.invalid", 80)
+
+
+# In a process that has names of its own: an innocent client beside all that is done with a huge answer.
+MANY = """
+import asyncio, contextlib, uvloop
+from proxy.reach import reach
+from tests.net.bench import Bench, settings
+from tests.support.innocent import innocent
+from tests.support.patience import until
+
+async def main():
+    bench = Bench(settings({"upstream": {"resolve": "50ms"}}, servers=["https://many.example:1"]))
+    async with innocent():
+        await bench.start()
+        await until(lambda: len(bench.shared.pool.addresses) == 64)
+        for _ in range(5):
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await reach("many.example", 1)
+        await asyncio.sleep(0.3)
+    await bench.stop()
+
+uvloop.run(main())
+"""
+
+
+def test_answer_with_thousands_of_addresses_keeps_nobody_waiting(tmp_path):
+    """As many as an answer over TCP holds."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("".join(f"127.1.{n >> 8}.{n & 255} many.example\n" for n in range(4000)))
+    (tmp_path / "nsswitch").write_text("hosts: files\n")
+    own_names = (
+        'mount --bind "$0/hosts" /etc/hosts && mount --bind "$0/nsswitch" /etc/nsswitch.conf && exec "$@"'
+    )
+    inside = ["unshare", "--map-root-user", "--mount", "sh", "-c", own_names, str(tmp_path)]
+    done = subprocess.run(
+        [*inside, sys.executable, "-c", MANY], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Any, Final
+from typing import Any, Final, cast
 
 RECORDS: Final = 256  # of a connection in a turn: 1 to 2 ms, and 4 MiB if they are full
 LAST_RECORDS: Final = 2048  # ... of one that is closing, which cannot wait: what comes is dropped
@@ -46,8 +46,8 @@ class Paced(ssl.SSLObject):
             transport.resume_reading()  # the loop looks for what it has not deciphered
 
 
-def pace(transport: asyncio.Transport, *, is_over: bool = False) -> None:
+def pace(transport: asyncio.BaseTransport, *, is_over: bool = False) -> None:
     """From now on, or no more: a connection that is over is kept by nobody."""
     secured = transport.get_extra_info("ssl_object")
     if isinstance(secured, Paced):
-        secured.transport = None if is_over else transport
+        secured.transport = None if is_over else cast("asyncio.Transport", transport)
