@@ -1,4 +1,5 @@
-"""The parts that serve, put together from settings: `assemble` at the start, `reload` when they change.
+"""The parts that serve, put together from settings: `assemble` at the start, `prepare` and `adopt` when they
+change.
 
 Decode, compile, provision, use, clean up: everything that can fail at a reload fails before anything is
 swapped. The worker stands on this, and so does the bench of the tests. Knows nothing of listening sockets,
@@ -64,6 +65,15 @@ def assemble(  # noqa: PLR0913 - what a test may bring in the place of ours
     return Assembly(settings, metrics, access_log, store, clock, dial, _traces(settings))
 
 
+class Prepared:
+    """New settings, and what they become; the pool only if it is another one."""
+
+    def __init__(self, settings: Settings, rules: Rules, pool: Pool | None) -> None:
+        self.settings = settings
+        self.rules = rules
+        self.pool = pool
+
+
 class Assembly:
     def __init__(  # noqa: PLR0913, PLR0917 - the parts
         self,
@@ -95,6 +105,7 @@ class Assembly:
         metrics.provide_slots(lambda: store.held.by_limit)
         new_exchange = partial(Exchange, self.shared)
         self.frontend = Frontend(self.sweeper, self.outbox, rules.connections, new_exchange)
+        metrics.provide_crowded_out(lambda: self.frontend.crowded_out)
         self._flush_timer: asyncio.TimerHandle | None = None
 
     def protocol(self, listen: Listen) -> Callable[[], DownstreamConnection]:
@@ -109,14 +120,15 @@ class Assembly:
         await self.store.start()
         self.shared.pool.start()
 
-    def reload(self, settings: Settings) -> None:
-        """Compiles the new settings, then swaps them in between two requests. Counters and buckets stay.
+    def prepare(self, settings: Settings) -> Prepared:
+        """Whatever can fail of new settings, or takes long; in a thread, if need be. Raises UnusableError."""
+        is_same = settings.upstream == self.settings.upstream
+        return Prepared(settings, Rules(settings), None if is_same else self._new_pool(settings))
 
-        Raises UnusableError, with nothing changed.
-        """
-        rules, shared = Rules(settings), self.shared
-        if settings.upstream != self.settings.upstream:
-            pool = self._new_pool(settings)
+    def adopt(self, prepared: Prepared) -> None:
+        """Swaps them in between two requests. Counters and buckets stay."""
+        settings, rules, pool, shared = prepared.settings, prepared.rules, prepared.pool, self.shared
+        if pool is not None:
             retired, shared.pool = shared.pool, pool
             pool.start(retired)
             retired.retire()
@@ -167,8 +179,8 @@ class Assembly:
             self._spans.close()
 
     def _flush(self) -> None:
-        self.access_log.flush()
         self._flush_timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
+        self.access_log.flush()
 
 
 def _access_log(settings: Settings, metrics: Metrics, *, is_alone: bool) -> AccessLog:

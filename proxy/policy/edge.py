@@ -15,15 +15,15 @@ from proxy.policy.globs import paths_pattern
 from proxy.policy.matching import lets_through
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
     from proxy.config.sections.answers import ContractSettings, PathMethods
     from proxy.faults import Fault
     from proxy.http1.head import RequestHead
+    from proxy.policy.globs import PathPattern
 
-    Entries = list[tuple[re.Pattern[bytes] | None, tuple[str, ...]]]
+    Entries = list[tuple[PathPattern | None, tuple[str, ...]]]
 
 FORWARDED = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # what Allow says if no list does
 
@@ -118,6 +118,6 @@ def _methods_of(rules: Iterable[PathMethods], *, wide: bool) -> Entries:
     ]
 
 
-def _pattern(globs: Iterable[str]) -> re.Pattern[bytes] | None:
+def _pattern(globs: Iterable[str]) -> PathPattern | None:
     globs = tuple(globs)
     return paths_pattern(globs) if globs else None

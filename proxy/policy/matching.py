@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from proxy.config.sections.limits import Exempt
     from proxy.config.sections.limits import Match as MatchSettings
     from proxy.http1.head import RequestHead
+    from proxy.policy.globs import PathPattern
 
 _HOST = b"host"
 # Members of a list that are looked at: who sends more does so for the work that it makes.
 MEMBERS_MAX: Final = 64
+LATER_MAX: Final = 32  # paths, for which a request may wait: 2 ms
 
 # Why a limit does not match.
 METHOD: Final = "method"
@@ -52,7 +54,9 @@ class Matcher:
         self.is_exact = settings.exact
         self.methods = frozenset(method.encode() for method in settings.methods)
         self._paths = settings.paths
-        self._pattern: re.Pattern[bytes] | None = None  # of the paths: made when it is first asked for
+        # Of the paths. A large config would take long to load, and few of its limits are ever met; but a
+        # pattern of many paths would take long when it is met.
+        self._pattern = paths_pattern(settings.paths, wide=wide) if len(settings.paths) > LATER_MAX else None
         self._headers = [(field, value_pattern(glob, wide=wide)) for field, glob in headers]
         # By the judge of a key's value: who sends a field that pays nothing has not sent it.
         self._absent = [
@@ -93,7 +97,7 @@ class Matcher:
 
     def _has_path(self, head: RequestHead) -> bool:
         pattern = self._pattern
-        if pattern is None:  # a large config would take long to load, and few of its limits are ever met
+        if pattern is None:
             pattern = self._pattern = paths_pattern(self._paths, wide=not self.is_exact)
         paths = head.paths if self.is_exact else head.folded_paths
         if len(paths) == 1:
@@ -146,7 +150,7 @@ def _header_glob(name: str, glob: str, *, wide: bool = False) -> tuple[bytes, st
     return field, host_of(glob.encode()).decode() if wide and field == _HOST else glob
 
 
-def lets_through(pattern: re.Pattern[bytes], paths: tuple[bytes, ...]) -> bool:
+def lets_through(pattern: PathPattern, paths: tuple[bytes, ...]) -> bool:
     """Whatever a service makes of the path."""
     return all(pattern.fullmatch(path) for path in paths)
 

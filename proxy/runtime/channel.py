@@ -24,17 +24,12 @@ UNHEARD_BYTES_MAX = 4 * 1024 * 1024  # a peer that hangs must not fill this proc
 
 
 class Start(msgspec.Struct, tag=True):
-    """The first message: which worker it is, the config as text, and the descriptors to serve on.
-
-    Prefix and secret of the buckets are those of the others, which keep theirs until a restart of all.
-    """
+    """The first message: which worker it is, the config as text, and the descriptors to serve on."""
 
     number: int
     text: str
     file: str
     listeners: list[list[int]]
-    prefix: str
-    key_secret: str | None
 
 
 class Reload(msgspec.Struct, tag=True):

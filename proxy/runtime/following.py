@@ -12,9 +12,11 @@ import logging
 import signal
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
+from proxy.background import keep_doing
 from proxy.config.files import STDIN
 from proxy.config.loader import Config, name_of, read_text
 from proxy.config.mistakes import ConfigError
@@ -53,7 +55,7 @@ class Source(NamedTuple):
 
 
 class Reloaded(Protocol):
-    def reload(self, settings: Settings, text: str) -> None: ...
+    async def reload(self, settings: Settings, text: str) -> None: ...
     def refuse_reload(self, error: str) -> None: ...
     def reopen_logs(self) -> None: ...
 
@@ -121,7 +123,8 @@ class Follower:
             if file not in files or task.done():
                 self._watches.pop(file).cancel()
         for file in files.keys() - self._watches.keys():
-            self._watches[file] = asyncio.create_task(self._tell_changes(file, files[file]))
+            watching = partial(self._tell_changes, file, files[file])
+            self._watches[file] = asyncio.create_task(keep_doing(_log, watching))
 
     async def _tell_changes(self, file: Path, since: str | None) -> None:
         is_config = file == Path(self._path)
@@ -131,7 +134,7 @@ class Follower:
     async def _reread(self) -> None:
         try:
             text, reading = await beside_the_loop(self._read)
-            self._service.reload(reading.settings, text)
+            await self._service.reload(reading.settings, text)
         except ConfigError as error:
             self._service.refuse_reload(str(error))
             self._files = {**self._files, **error.files}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import uvloop
 
 from proxy import is_compiled
+from proxy.background import keep_doing
 from proxy.config.mistakes import ConfigError
 from proxy.runtime import heap
 from proxy.runtime.exits import EXIT_CONFIG, EXIT_OK, EXIT_START
@@ -41,7 +42,7 @@ class Service(Protocol):
     """A worker alone, or a supervisor with several."""
 
     async def start(self) -> None: ...
-    def reload(self, settings: Settings, text: str) -> None: ...
+    async def reload(self, settings: Settings, text: str) -> None: ...
     def refuse_reload(self, error: str) -> None: ...
     def reopen_logs(self) -> None: ...
     async def drain(self) -> None: ...
@@ -98,7 +99,7 @@ async def _serve(source: Source, forked: ForkedWorkers | None) -> int:
         return _cannot_start(error)
     heap.keep()
     notifier.ready()
-    reloads = asyncio.create_task(follower.run())
+    reloads = asyncio.create_task(keep_doing(_log, follower.run))
     await stops.first.wait()
     reloads.cancel()
     notifier.stopping()

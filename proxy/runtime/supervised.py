@@ -10,15 +10,14 @@ import asyncio
 import logging
 import signal
 import socket
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import uvloop
-from pydantic import SecretStr
 
 from proxy.admin.buckets import KeyVerbs, NotAppliedError
 from proxy.config.loader import loads
 from proxy.config.mistakes import ConfigError
-from proxy.config.settings import with_buckets_of
 from proxy.runtime import channel as words
 from proxy.runtime import heap
 from proxy.runtime.channel import orders
@@ -52,8 +51,7 @@ async def _serve(sock: socket.socket) -> int:
     if not isinstance(start, words.Start):
         return EXIT_OK  # the supervisor ended first
     try:
-        secret = SecretStr(start.key_secret) if start.key_secret is not None else None
-        settings = with_buckets_of(loads(start.text, start.file), start.prefix, secret)
+        settings = loads(start.text, start.file)
     except ConfigError as error:  # a file that it refers to has changed since
         channel.say(words.Failed(str(error)))
         await channel.close()
@@ -87,6 +85,7 @@ class SupervisedWorker:
         self._channel = channel
         self._keys = KeyVerbs(worker.parts.store, lambda: worker.parts.shared.rules.limits)
         self._ending: asyncio.Task[None] | None = None
+        self._applying: asyncio.Task[None] | None = None
         self._is_orphan = False
         self._over = asyncio.Event()
 
@@ -97,6 +96,8 @@ class SupervisedWorker:
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
+        if self._ending is not None and self._ending.done() and not self._ending.cancelled():
+            done.add(self._ending)
         for task in done:
             task.result()  # a mistake of ours ends the process, and the supervisor starts another
 
@@ -121,7 +122,9 @@ class SupervisedWorker:
             case words.Reopen():
                 worker.reopen_logs()
             case words.Apply():
-                await self._apply(order)
+                self._applying = asyncio.create_task(
+                    self._apply(order)
+                )  # may take long: a drain does not wait
             case words.Tell():
                 self._answer(order)
 
@@ -133,7 +136,7 @@ class SupervisedWorker:
         except ConfigError as error:
             worker.refuse_reload(str(error))
         else:
-            worker.reload(settings)
+            await worker.reload(settings)
 
     def _end(self) -> None:
         if self._ending is None:
@@ -161,8 +164,11 @@ class SupervisedWorker:
             told: dict[str, Any] = await self._keys.apply(order.verb, order.limit, order.body)
         except NotAppliedError as error:
             self._channel.say(words.Applied(error.code, {"detail": str(error)}))
-            return
-        self._channel.say(words.Applied(200, told))
+        except Exception as error:  # noqa: BLE001 - somebody waits for an answer
+            event(_log, logging.ERROR, "crashed", error=error)
+            self._channel.say(words.Applied(HTTPStatus.INTERNAL_SERVER_ERROR, {"detail": "it failed"}))
+        else:
+            self._channel.say(words.Applied(HTTPStatus.OK, told))
 
     async def _tell_regularly(self) -> None:
         while True:

@@ -85,15 +85,13 @@ class Supervisor:
 
     def _greeting(self, number: int, listeners: ListenSockets) -> words.Start:
         fds = [[sock.fileno() for sock in sockets] for sockets in listeners]
-        store = self.settings.store
-        secret = store.key_secret.get_secret_value() if store.key_secret is not None else None
-        return words.Start(number, self._text, self.config_path, fds, store.prefix, secret)
+        return words.Start(number, self._text, self.config_path, fds)
 
     # --- reload ---
 
-    def reload(self, settings: Settings, text: str) -> None:
+    async def reload(self, settings: Settings, text: str) -> None:
         try:
-            client(settings.upstream.tls)  # as each worker will
+            await asyncio.to_thread(client, settings.upstream.tls)  # as each worker will
         except TlsError as error:
             self.refuse_reload(f"{self.config_path}: upstream.tls.{error}")
             return

@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from proxy.admin.buckets import KeyVerbs
 from proxy.admin.sources import AdminSources
 from proxy.assembly import UnusableError, assemble
+from proxy.background import keep_doing
 from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences, until_restart
 from proxy.net.frontend import FrontendRunner
 from proxy.runtime.admin_sites import serve_admin
 from proxy.runtime.descriptors import room_for
+from proxy.runtime.following import beside_the_loop
 from proxy.runtime.listener_tls import Handshakes
 from proxy.runtime.renewal import Renewals
 from proxy.runtime.sites import addresses, listener_tls, serve_listeners, shut
@@ -28,8 +31,11 @@ from proxy.telemetry.log import event
 from proxy.telemetry.sights import Sights
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp import web
 
+    from proxy.assembly import Prepared
     from proxy.config.settings import Settings
     from proxy.net.credentials import Credentials
     from proxy.runtime.listener_tls import ListenerTls
@@ -76,7 +82,7 @@ class Worker:
         patience = self.settings.downstream.timeouts.head
         served = [(listen, self.parts.protocol(listen)) for listen in self.settings.listen]
         await serve_listeners(self._runner, served, own.listeners, self._listeners, patience)
-        self._renewing = asyncio.create_task(self._renewals.run())
+        self._renewing = asyncio.create_task(keep_doing(_log, self._renewals.run))
         if own.admin is not None:
             self._admin = await serve_admin(self._admin_sources(), own.admin)
         self.is_ready = True
@@ -95,15 +101,15 @@ class Worker:
 
     # --- reload ---
 
-    def reload(self, settings: Settings, text: str = "") -> None:  # noqa: ARG002 - for a supervisor
-        """Compiles the new settings, then swaps them in between two requests. Counters and buckets stay."""
-        stays = restart_differences(self.settings, settings)
+    async def reload(self, settings: Settings, text: str = "") -> None:  # noqa: ARG002 - for a supervisor
+        """Compiles the new settings beside the loop, then swaps them in between two requests."""
         try:
-            self.parts.reload(until_restart(self.settings, settings))
+            prepared, stays, new_hash = await beside_the_loop(partial(self._prepared, settings))
         except UnusableError as error:
             self.refuse_reload(f"{self.config_path}: {error}")
             return
-        self._config_hash = config_hash(settings)
+        self.parts.adopt(prepared)
+        self._config_hash = new_hash
         self._make_room()
         self._runner.finish_within(settings.drain.timeout)
         log.configure(settings.log.level)
@@ -111,6 +117,11 @@ class Worker:
         if stays:
             event(_log, logging.WARNING, "restart_needed", settings=list(stays))
         event(_log, logging.INFO, "reloaded", config_hash=self._config_hash)
+
+    def _prepared(self, settings: Settings) -> tuple[Prepared, Sequence[str], str]:
+        """With the settings that only a restart changes, and its hash."""
+        stays = restart_differences(self.settings, settings)
+        return self.parts.prepare(until_restart(self.settings, settings)), stays, config_hash(settings)
 
     def refuse_reload(self, error: str) -> None:
         """A bad file changes nothing."""

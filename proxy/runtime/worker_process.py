@@ -109,6 +109,9 @@ class WorkerProcess:
         assert self._process is not None
         try:
             await self._hear()
+        except Exception as error:  # noqa: BLE001 - whom nobody can follow any more starts again
+            event(_log, logging.ERROR, "crashed", error=error)
+            self.kill()
         finally:
             self.is_ready = False
             self._past = merged([self._past, counted(self._reading)])

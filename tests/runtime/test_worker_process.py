@@ -27,7 +27,7 @@ class Text:
 
     def greeting(self, number, listeners):
         fds = [[sock.fileno() for sock in sockets] for sockets in listeners]
-        return words.Start(number, self.text, "weir.yaml", fds, "weir", None)
+        return words.Start(number, self.text, "weir.yaml", fds)
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class Gateway:
         self.port = self._listener.port
 
     def reload(self, settings: Settings) -> None:
-        self.parts.reload(settings)
+        self.parts.adopt(self.parts.prepare(settings))
         if self.parts.shared.pool is not self.pools[-1]:
             self.pools.append(self.parts.shared.pool)
 
