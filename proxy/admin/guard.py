@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from aiohttp import hdrs, web
 
 from proxy.admin.answers import problem
+from proxy.admin.bounds import AdminConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +51,8 @@ class Guard:
             return problem(HTTPStatus.FORBIDDEN, detail="pages of other sites may not ask")
         if not self._is_open(request.path) and not self.has_token(request):
             return problem(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="weir"'})
+        if isinstance(request.protocol, AdminConnection) and self.has_token(request):
+            request.protocol.is_known = True
         return await handler(request)
 
     @property
