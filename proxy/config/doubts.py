@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.futile import futile
 from proxy.config.key_names import CREDENTIALS
-from proxy.config.names import ADDRESS_CLAIMS, is_claim
+from proxy.config.names import ADDRESS_CLAIMS, REPLACED, is_claim
 from proxy.config.odd_letters import odd_letter
 from proxy.config.units import US, format_span
 from proxy.config.wording import either
@@ -335,6 +335,13 @@ def unheard_answers(settings: Settings) -> Iterator[Place]:
             yield ("limits", index, "unproven"), f"{why}; let a limit by client-ip stand beside instead"
 
 
+def replaced_headers(settings: Settings) -> Iterator[Place]:
+    for index, name in enumerate(settings.errors.keep_headers):
+        if name.lower() in REPLACED:
+            why = f"{name} belongs to the body that is replaced: what stands for it has its own"
+            yield ("errors", "keep_headers", index), why
+
+
 def idle_plans(settings: Settings) -> Iterator[Place]:
     """Who has one is limited as all others are, or nobody has it. An empty list waits for its first key."""
     named = {name for limit in settings.limits for name in limit.plans}
@@ -370,4 +377,5 @@ DOUBTS: tuple[Doubt, ...] = (
     uncounted,
     unheard_answers,
     idle_plans,
+    replaced_headers,
 )

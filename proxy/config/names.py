@@ -31,6 +31,21 @@ ADDRESS_CLAIMS = frozenset(
     " x-original-forwarded-for x-originating-ip x-remote-addr x-remote-ip x-source-ip"
     " x-vercel-forwarded-for".split()
 )
+# What stands for an answer that must not leave has these of its own, whatever came.
+REPLACED = frozenset(
+    [
+        "cache-control",
+        "content-digest",
+        "content-encoding",
+        "content-length",
+        "content-md5",
+        "content-range",
+        "content-type",
+        "date",
+        "digest",
+        "repr-digest",
+    ]
+)
 WIDE_GLOBS_MAX = 8  # each may double the work of compiling the path
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _NEVER_FORWARDED = ("CONNECT", "TRACE")

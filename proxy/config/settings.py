@@ -8,7 +8,7 @@ of files or YAML.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -40,9 +40,6 @@ from proxy.config.sections.plans import PlanSettings
 from proxy.config.sections.section import Section, setting
 from proxy.config.sections.store import StoreSettings
 from proxy.config.sections.upstream import UpstreamSettings
-
-if TYPE_CHECKING:
-    from pydantic import SecretStr
 
 
 class DrainSettings(Section):
@@ -148,14 +145,9 @@ def restart_differences(old: Settings, new: Settings) -> tuple[str, ...]:
 
 
 def until_restart(old: Settings, new: Settings) -> Settings:
-    """The new ones, with what a reload must not change."""
-    return with_buckets_of(new, old.store.prefix, old.store.key_secret)
-
-
-def with_buckets_of(settings: Settings, prefix: str, key_secret: SecretStr | None) -> Settings:
-    """What tells clients' buckets apart is this, whatever the settings say."""
-    kept = {"prefix": prefix, "key_secret": key_secret}
-    return settings.model_copy(update={"store": settings.store.model_copy(update=kept)})
+    """The new ones, with what a reload must not change: it tells clients' buckets apart."""
+    kept = {"prefix": old.store.prefix, "key_secret": old.store.key_secret}
+    return new.model_copy(update={"store": new.store.model_copy(update=kept)})
 
 
 def _waiting(old: Section, new: Section, at: str, *, waits: bool) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from proxy.config.names import REPLACED
 from proxy.contract.insides import tells
 from proxy.contract.masking import MASK, masked
 from proxy.http1.headers import RESPONSE_DROPS
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
     from proxy.http1.head import ResponseHead
+
+_OWN = frozenset(name.encode() for name in REPLACED)
 
 NAME_BYTES = 64  # no field that a client acts on has a longer name
 VALUE_BYTES = 1024  # a longer value is a payload of its own
@@ -74,11 +77,15 @@ _CREDENTIAL_NAME = re.compile(
 def kept_headers(
     headers: Iterable[tuple[bytes, bytes]], asked: Container[bytes] = ()
 ) -> list[tuple[bytes, bytes]]:
-    """The fields that may go to the client, as they came; `asked` names more, whose secrets are for it."""
+    """The fields that may go to the client, as they came; `asked` names more, whose secrets are for it.
+
+    None that the replacement has of its own: a second Content-Length would be the end of another answer.
+    """
     return [
         (name, value)
         for name, value in headers
-        if not (tells(value) if (lower := name.lower()) in asked else leaking(lower) or telling(value))
+        if (lower := name.lower()) not in _OWN
+        and not (tells(value) if lower in asked else leaking(lower) or telling(value))
     ]
 
 

@@ -105,6 +105,13 @@ FAMILIES: Final = (
         lambda metrics: _texts(metrics.refused_heads),
     ),
     Family(
+        "weir_crowded_out_total",
+        COUNTER,
+        "Clients cut off since all together held more than downstream.limits.buffers, by what each held.",
+        ("held",),
+        lambda metrics: _texts(metrics.crowded_out()),
+    ),
+    Family(
         "weir_store_errors_total",
         COUNTER,
         "Calls to the store that failed.",

@@ -55,11 +55,16 @@ class JsonFormatter(logging.Formatter):
         for name, value in fields.items():
             line[f"{name}_" if name in _RESERVED else name] = _plain(value)
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)[-TRACEBACK_CHARS:]
+            line["exception"] = self._traceback(record)
         try:
             return _unambiguous(msgspec.json.encode(line, enc_hook=str).decode())
         except Exception:  # noqa: BLE001 - no Unicode, no str(): shown as well as it can be
-            return msgspec.json.encode({name: _ascii(value) for name, value in line.items()}).decode()
+            plain = {name: _ascii(value) for name, value in line.items()}
+            return _unambiguous(msgspec.json.encode(plain).decode())
+
+    def _traceback(self, record: logging.LogRecord) -> str:
+        assert record.exc_info
+        return self.formatException(record.exc_info)[-TRACEBACK_CHARS:]
 
 
 def _unambiguous(line: str) -> str:
@@ -97,7 +102,7 @@ def _ascii(value: object) -> str:
 
 
 class TextFormatter(JsonFormatter):
-    """A record as a line for people; colours only where there is a terminal that wants them."""
+    """A record as a line for people, its traceback indented; colours where a terminal wants them."""
 
     def __init__(self, *, is_coloured: bool = False) -> None:
         super().__init__()
@@ -115,7 +120,7 @@ class TextFormatter(JsonFormatter):
         parts += [f"{name}={_said(value)}" for name, value in fields.items() if value not in (None, "", 0)]
         text = " ".join(parts)
         if record.exc_info:
-            text += "\n" + _safe(self.formatException(record.exc_info)[-TRACEBACK_CHARS:])
+            text += "".join([f"\n  {_safe(line)}" for line in self._traceback(record).split("\n")])
         return text
 
 
@@ -131,7 +136,8 @@ def _said(value: object) -> str:
 
 
 def _safe(text: str) -> str:
-    return "".join([each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text])
+    """One line, whatever it holds: another would look like an event of its own."""
+    return "".join([each if each.isprintable() or each == "\t" else f"\\x{ord(each):02x}" for each in text])
 
 
 class LineHandler(logging.Handler):

@@ -152,6 +152,7 @@ class Metrics:
         self.is_draining: Callable[[], bool] = bool
         self.access_log_dropped: Callable[[], int] = int
         self.log_dropped: Callable[[], int] = int
+        self.crowded_out: Callable[[], Mapping[str, int]] = dict  # clients, by what they held
 
     # --- every exchange ---
 
@@ -298,6 +299,9 @@ class Metrics:
     def provide_log(self, dropped: Callable[[], int]) -> None:
         """Of the program's own."""
         self.log_dropped = dropped
+
+    def provide_crowded_out(self, crowded_out: Callable[[], Mapping[str, int]]) -> None:
+        self.crowded_out = crowded_out
 
     def provide_spans(self, spans: Callable[[], Mapping[str, int]]) -> None:
         self.spans = spans

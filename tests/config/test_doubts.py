@@ -62,6 +62,7 @@ WARNINGS = [
     ("upstream: {servers: ['http://a'], timeouts: {response: 5s}}\ncontract: {rules: [{status: 200-299, headers: []}]}\nlimits: [{name: a, rate: 1/s, key: client-ip, max_wait: 6s}]", "3:57: warning: limits[0].max_wait: 6s is long for a token, and upstream.timeouts.response gives the service 5s for the answer itself"),
     ("store: {url: 'redis+sentinel://a:1/b', sentinel: {password: changeme}}", "1:61: warning: store.sentinel.password: is what stands in examples, or was never filled in: everybody knows it"),
     ("traces: {otlp: 'http://a', headers: {X-Key: '<key>'}}", "1:45: warning: traces.headers.X-Key: is what stands in examples, or was never filled in: everybody knows it"),
+    ("errors: {keep_headers: [Set-Cookie, Content-Length]}", "1:37: warning: errors.keep_headers[1]: Content-Length belongs to the body that is replaced: what stands for it has its own"),
     ("upstream: {servers: ['http://a'], timeouts: {response: 30s}}", "1:56: warning: upstream.timeouts.response: 30s is below the 140s within which the service promises to answer: what comes later is a 504"),
 ]  # fmt: skip
 

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.config.loader import loads
+from proxy.config.names import REPLACED
 from proxy.config.sections.answers import ErrorSettings
 from proxy.contract.capture import CAPTURE_BYTES
 from proxy.contract.redaction import Original, Redaction
@@ -129,6 +130,14 @@ def test_fields_that_are_asked_for_stay():
 
     assert asked.kept_lines() == b"Set-Cookie: a=b\r\nLOCATION: /srv/app/login\r\n"
     assert plain.kept_lines() == b""
+
+
+@pytest.mark.parametrize("name", sorted(REPLACED))
+def test_field_of_the_replacement_is_not_there_twice(name):
+    """Whoever asks for it: a second Content-Length would have the rest read as another answer."""
+    asked = Redaction([(500, 599)], keep_headers=[name.title(), "X-A"]).original(head(f"{name}: 1", "X-A: 2"))
+
+    assert asked.kept_lines() == b"X-A: 2\r\n"
 
 
 def test_interim_answer_keeps_its_hints_and_no_field_of_the_hop():

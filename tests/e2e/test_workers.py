@@ -143,26 +143,6 @@ async def test_killed_worker_is_replaced(weir, origin, connect):
     assert weir.metrics().total("weir_requests_total") == counted + 17
 
 
-async def test_worker_that_is_replaced_counts_as_the_others_do(new_weir, start_origin, redis, ask):
-    """Another secret of keys waits for a restart of all: until then all have the one of the start."""
-    limit = {"name": "all", "rate": "15/h", "key": ["const"]}
-    store = {"url": redis.url, "timeout": "2s", "key_secret": "file:secret"}
-    weir = new_weir({"workers": 2, "store": store, "limits": [limit]}, upstream=await start_origin())
-    (weir.folder / "secret").write_text("first-7Hq29vKx")
-    weir.start()
-    found = [(await ask(weir, get())).status for _ in range(15)]
-    (weir.folder / "secret").write_text("second-8Jr30wLy")
-    await weir.logged(lambda line: line["event"] == "restart_needed")
-    for number in range(2):
-        victim = workers(weir)[number]["pid"]
-        os.kill(victim, signal.SIGKILL)
-        await until(lambda: workers(weir)[number]["pid"] != victim, "another worker")  # noqa: B023 - awaited within the round
-        await until(lambda: weir.metrics().total("weir_workers") == 2, "it is ready")
-    found += [(await ask(weir, get())).status for _ in range(10)]
-
-    assert found == [200] * 15 + [429] * 10
-
-
 async def test_worker_can_be_drained_alone(weir, origin, connect):
     """SIGTERM to it: what it runs is finished, and another takes its place."""
     wires = await served_by_each(weir, connect)

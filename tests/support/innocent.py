@@ -1,7 +1,8 @@
 """An innocent client beside an attack: how long it would have waited for its turn, by the processor's clock.
 
 Whoever is served by a loop waits for what the loop does in between. The clock of the processor counts that alone, not
-how busy the machine is with others; so the bound holds anywhere.
+how busy the machine is with others; so the bound holds anywhere. Where threads work beside the loop, which wait for each
+other, it counts what all of them have done: `ALL_THREADS`.
 """
 
 from __future__ import annotations
@@ -14,23 +15,25 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 TRACED = 3 if sys.gettrace() else 1  # times: who counts each line that is run takes time itself
 MOST_SECONDS = 0.02 * TRACED
+ALL_THREADS = time.process_time
 
 
 class Innocent:
     """Comes again in every turn of the loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.longest = 0.0  # seconds between two of its turns
-        self._last = time.thread_time()
+        self._clock = clock
+        self._last = clock()
         self._loop = asyncio.get_running_loop()
         self._turn = self._loop.call_soon(self._come)
 
     def _come(self) -> None:
-        now = time.thread_time()
+        now = self._clock()
         self.longest = max(self.longest, now - self._last)
         self._last = now
         self._turn = self._loop.call_soon(self._come)
@@ -40,11 +43,11 @@ class Innocent:
 
 
 @asynccontextmanager
-async def innocent() -> AsyncIterator[Innocent]:
+async def innocent(clock: Callable[[], float] = time.thread_time) -> AsyncIterator[Innocent]:
     """Beside whatever happens within; at the end it has never waited long."""
     gc.collect()
     gc.disable()  # the collector's pauses grow with what the tests have kept, not with the attack
-    client = Innocent()
+    client = Innocent(clock)
     try:
         yield client
     finally:

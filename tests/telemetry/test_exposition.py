@@ -35,6 +35,7 @@ LABELS = {
     "weir_upstream_duration_seconds": set(),
     "weir_limit_decisions_total": {"limit", "decision", "via"},
     "weir_refused_heads_total": {"reason"},
+    "weir_crowded_out_total": {"held"},
     "weir_redactions_total": {"status"},
     "weir_leaks_total": {"status", "signature"},
     "weir_contract_violations_total": {"status", "rule"},
@@ -81,6 +82,7 @@ def metrics():
     metrics.certificate_failures["listen.tls"] = 1
     metrics.watch_waits(["per-user"])
     metrics.provide_spans(lambda: {"exported": 5, "lost": 2})
+    metrics.provide_crowded_out(lambda: {"unread_answer": 4, "unfinished_head": 0})
     metrics.store.batch_size.observe(16)
     metrics.store.seconds.observe(0.001)
     metrics.store.errors["timeout"] = 4

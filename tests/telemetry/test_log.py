@@ -303,6 +303,23 @@ def test_terminal_shows_where_it_broke(shown):
     assert "ValueError: a\\x1b[2Jb" in text
 
 
+FORGED = "12:00:00.000 error   forged"
+
+
+def test_no_line_of_the_text_is_an_event_but_those_that_are(shown):
+    """Neither in a traceback nor in what a library says."""
+    logger, read = shown
+    try:
+        raise ValueError(f"a\n{FORGED}\x85{FORGED}\u2028{FORGED}\r{FORGED}\x0b{FORGED}")
+    except ValueError as error:
+        logger.error(f"from a library\n{FORGED}", exc_info=error)  # noqa: G004, TRY400 - as libraries do
+    first, *others = read().splitlines()
+
+    assert not first.startswith(FORGED)
+    assert others
+    assert all(line.startswith("  ") for line in others)
+
+
 def test_no_color_is_heard(shown, monkeypatch):
     """no-color.org."""
     monkeypatch.setenv("NO_COLOR", "1")
