@@ -15,6 +15,7 @@ from proxy.runtime import worker_process as module
 from proxy.runtime.sockets import StartError, close_sockets
 from proxy.runtime.worker_process import WorkerProcess
 from tests.support.patience import until
+from tests.support.weir import START_SECONDS
 
 TEXT = 'listen: 127.0.0.1:1\nupstream: {servers: ["http://127.0.0.1:2"]}\nlimits: []\nlog: {access: off}\ndrain: {delay: 0s}\n'
 
@@ -72,7 +73,7 @@ async def test_hanging_worker_is_killed_and_replaced(monkeypatch, worker, life):
     os.kill(hanging, signal.SIGSTOP)
     await until(lambda: worker.restarts == 1, "it is killed", within=40)
     monkeypatch.undo()  # who starts on a busy machine is silent for longer
-    await until(lambda: worker.is_ready, "another one", within=20)
+    await until(lambda: worker.is_ready, "another one", within=START_SECONDS)
 
     assert worker.pid != hanging
 
@@ -83,7 +84,7 @@ async def test_worker_that_cannot_start_again_is_tried_until_it_can(worker, life
     os.kill(worker.pid, signal.SIGKILL)
     await until(lambda: worker.restarts >= 3, "it was tried twice more", within=30)
     text.text = TEXT
-    await until(lambda: worker.is_ready, "it starts", within=20)
+    await until(lambda: worker.is_ready, "it starts", within=START_SECONDS)
 
     assert not life.done()
 
