@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import pytest
 from tests.net.bench import Bench, settings
 from tests.support.origin import Origin, Script
 from tests.support.programs import RedisServer, redis_server
-from tests.support.weir import Settings, Weir
+from tests.support.weir import ROOT, Settings, Weir
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ hypothesis.settings.load_profile("weir")
 # A shell ignores Ctrl-C for what it runs in the background, and so would the programs that tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What a process that a test starts elsewhere has met is counted with the rest.
+if "COVERAGE_PROCESS_START" in os.environ:
+    os.environ.setdefault("COVERAGE_FILE", str(ROOT / ".coverage"))
 
 TEARDOWN_SECONDS = 180
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from proxy import __version__, build
 from tests.support import weir
-from tests.support.weir import environment, run
+from tests.support.weir import command, environment, run
 
 SCRIPT = Path(sys.executable).parent / "weir"
 COMPLETION = (weir.ROOT / "docs" / "operations.md").read_text()
@@ -18,7 +18,7 @@ COMPLETION = (weir.ROOT / "docs" / "operations.md").read_text()
 
 def init(folder, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "proxy", "init", *arguments],
+        command("init", *arguments),
         cwd=folder,
         env=environment() | {"PYTHONPATH": str(weir.ROOT)},
         capture_output=True,
