@@ -2,7 +2,7 @@
 
 `guard` starts it under valgrind. LIBRARY is callgrind.c, compiled. Counted are the instructions of COUNT
 exchanges, after as many that were not counted, and those of the reference: work of the same kinds, in plain
-Python, that never changes. BURDEN is how often each exchange goes round a loop.
+Python, that never changes. BURDEN is how many rounds of the reference are counted among the exchanges.
 """
 
 from __future__ import annotations
@@ -96,17 +96,11 @@ async def count(callgrind: CDLL, name: str, kind: Kind, burden: int) -> None:
     before = stage.answers
     callgrind.begin()
     await stage.exchanges(requests[COUNT:], kind.turns, is_forwarded=is_forwarded)
-    if burden:
-        dawdle(burden * COUNT)
+    reference(burden)
     callgrind.end(name.encode())
     if stage.answers - before != COUNT:
         raise RuntimeError(f"{name}: {stage.answers - before} answers to {COUNT} requests")
     await stage.close()
-
-
-def dawdle(times: int) -> None:
-    for _ in range(times):
-        pass
 
 
 # --- the reference ---

@@ -29,7 +29,6 @@ from proxy import is_compiled
 FIGURES = HERE / "guard.json"
 MOST = 1.04  # of the figure that is kept
 LEAST = 0.96  # from here on, a figure that is kept is out of date: it lets what becomes dearer again pass
-ROUND = 205  # instructions of one of `counted.dawdle`, about
 COUNTED = re.compile(r"^desc: Trigger: Client Request: ([^\n]+)$.*^totals: (\d+)$", re.MULTILINE | re.DOTALL)
 
 
@@ -67,11 +66,11 @@ def counted(kinds: list[str], burden: float, kept: dict[str, float]) -> dict[str
     """By kind: instructions of an exchange, in those of one round of the reference."""
     need("valgrind")
     with tempfile.TemporaryDirectory(prefix="weir-guard-") as folder:
-        times = round(burden * kept[kinds[0]] * kept[REFERENCE] / ROUND) if burden else 0
+        rounds = round(burden * kept[kinds[0]] * COUNT) if burden else 0  # of the reference
         out = Path(folder) / "out"
         command = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", "--collect-atstart=no"]
         command += [f"--callgrind-out-file={out}", sys.executable, "-m", "benchmarks.counted"]
-        command += [str(callgrind_library()), str(times), *kinds]
+        command += [str(callgrind_library()), str(rounds), *kinds]
         path = os.pathsep.join([*sys.path, str(HERE.parent)])  # a compiled Weir stands before the source
         environ = os.environ | {"PYTHONHASHSEED": "0", "PYTHONPATH": path}
         environ.pop("COVERAGE_PROCESS_START", None)
