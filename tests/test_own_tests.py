@@ -15,7 +15,7 @@ from tests.support.own_coverage import ROOT, modules, own_tests
 FLOORS = ("clients", "contract", "http1", "policy", "rules")
 # Of floors that know files and threads, the modules that know none.
 PURE = {
-    "config": ("addresses", "crowding", "document", "key_names", "names", "overlap", "template", "units"),
+    "config": ("addresses", "document", "key_names", "names", "overlap", "template", "units"),
     "telemetry": ("histogram", "line_forms", "recent", "safe_text", "top_keys", "traces"),
 }
 
