@@ -35,6 +35,9 @@ def parsed(client: str) -> IPv4Address | IPv6Address | None:
 @lru_cache(CLIENTS_KNOWN)
 def partition_of(client: str, ipv6_prefix: int = IPV6_PREFIX) -> bytes:
     """What clients that share a bucket have in common."""
+    packed = _four_bytes(client)
+    if packed:
+        return _V4 + packed
     address = parsed(client)
     if address is None:
         return _TEXT + client.encode("utf-8", "surrogatepass")
@@ -44,6 +47,22 @@ def partition_of(client: str, ipv6_prefix: int = IPV6_PREFIX) -> bytes:
         return _V4 + address.packed[-4:]
     shift = 128 - ipv6_prefix
     return _V6 + (int(address) >> shift << shift).to_bytes(16)[: (ipv6_prefix + 7) // 8]
+
+
+def _four_bytes(text: str) -> bytes:
+    """Of an IPv4 address as nearly all are written; empty where it takes a closer look."""
+    parts = text.split(".")
+    if len(parts) != 4 or not text.isascii():
+        return b""
+    numbers = []
+    for part in parts:
+        if not part.isdigit() or len(part) > 3 or (part[0] == "0" and len(part) > 1):
+            return b""
+        number = int(part)
+        if number > 255:
+            return b""
+        numbers.append(number)
+    return bytes(numbers)
 
 
 def address_texts(client: str, ipv6_prefix: int = IPV6_PREFIX) -> list[bytes]:

@@ -45,10 +45,11 @@ def with_newcomers(
     charges: Sequence[Charge], head: RequestHead, client: str, proven: ProvenKeys
 ) -> Sequence[Charge]:
     """The charges, and for each limit one more where a credential is not proven."""
-    if len(charges) == 1:  # nearly all: proven
-        charge = charges[0]
-        if charge.terms.newcomer is None or charge.key in proven:
-            return charges
+    for charge in charges:
+        if charge.terms.newcomer is not None and charge.key not in proven:
+            break
+    else:  # nearly all: proven
+        return charges
     every: list[Charge] = []
     for limit, group in groupby(charges, lambda charge: charge.limit):
         own = [*group]

@@ -1,18 +1,19 @@
 """What each logged request is charged, by the compiled policy that the gateway runs.
 
-Requests that are alike in all that the limits look at are charged alike: they are asked for once. Knows
-nothing of buckets, files and formats.
+Requests that are alike in all that the limits look at are charged alike: they are asked for once
+(docs/decisions/0024-a-log-in-a-minute.md). Knows nothing of buckets, files and formats.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.faults import Fault
 from proxy.http1.head import UNREAD, RequestHead
 from proxy.policy.decision import Charge
+from proxy.tuning.routes import UNREADABLE, Routes, holds_no_odd_letter
 from proxy.tuning.told_heads import ToldHeads, said
 
 if TYPE_CHECKING:
@@ -22,18 +23,25 @@ if TYPE_CHECKING:
     from proxy.config.settings import Settings
     from proxy.policy.limits import Limit
     from proxy.rules.rules import Rules
-    from proxy.tuning.formats import Logged
+    from proxy.tuning.logged import Logged
+    from proxy.tuning.told_heads import Said
 
-DUES_KNOWN = 50_000  # 25 MB
+DUES_KNOWN: Final = 50_000  # 30 MB
+LETTERS_KNOWN: Final = 4096  # of a line that is remembered; nearly all have 200
+LABEL_LETTERS: Final = 128  # of a key; Weir's own have 16
+CLIENT_LETTERS: Final = 256  # the peer of a Unix socket is its path
+
+# Of a target: what every parser takes.
+_IS_PLAIN: Final = re.compile(r"/[!-\"$-~]*").fullmatch
 
 # Statuses of the service that may do something to tokens: `cost_304`, `on_upstream_401` and `_429`.
-_TELLING = (304, 401, 429)
+_TELLING: Final = (304, 401, 429)
 
 
 class Due:
     """What a request is charged."""
 
-    __slots__ = ("charges", "client", "exempt", "head", "is_single", "labels")
+    __slots__ = ("charges", "client", "exempt", "head", "is_single", "labels", "may_be_new")
 
     def __init__(
         self,
@@ -47,19 +55,24 @@ class Due:
         self.exempt = exempt  # limits that match and let it be
         self.is_single = len(charges) == 1 and not exempt
         self.labels = labels  # of the charges' keys: what the log calls them, or their hashes
-        self.head = head
+        self.head = head  # of one of those that are charged so
         self.client = client
+        # With a credential that the service may not have vouched for.
+        self.may_be_new = any(_may_be_new(charge, head, client) for charge in charges)
 
 
-NOTHING = Due((), (), (), UNREAD, "")
+NOTHING: Final = Due((), (), (), UNREAD, "")
 
 
-class Answered(NamedTuple):
+class Answered:
     """A request whose answer may do something to its tokens, so long after it came."""
 
-    due: Due
-    status: int
-    delay_us: int
+    __slots__ = ("delay_us", "due", "status")
+
+    def __init__(self, due: Due, status: int, delay_us: int) -> None:
+        self.due = due
+        self.status = status
+        self.delay_us = delay_us
 
 
 class Charging:
@@ -69,20 +82,30 @@ class Charging:
         """`logged` are the limits of the config that wrote the log, where that is another one."""
         self._rules = rules
         self._plans = settings.plan_keys
-        self._heads = ToldHeads(settings.limits, logged)
-        self._known: dict[tuple[object, ...], Due] = {}
-        contract = settings.contract
-        refuses = contract.known_paths or contract.allow_methods or contract.path_methods
-        self._asks_target = not rules.limits.is_static or bool(refuses)
+        self._heads = ToldHeads(settings, logged)
+        self._routes = Routes(settings, logged)
+        named = (*settings.limits, *logged)
+        # No limit reads whom it charges from a request's line.
+        self._goes_by_routes = self._routes.are_few and all(
+            limit.partition.is_static for limit in rules.limits
+        )
+        self._has_one_route = self._goes_by_routes and self._routes.is_one
         self._asks_query = any(
             part.kind == "query" for limit in settings.limits for spec in limit.key for part in spec.parts
         )
-        limits = rules.limits
-        self._has_effects = limits.gives_back or limits.empties or limits.vouches
-        named = (*settings.limits, *logged)
         self._asks_headers = any(
             limit.match.headers or limit.match.absent or limit.exempt.headers for limit in named
         )
+        limits = rules.limits
+        self._vouches = limits.vouches
+        self._has_effects = limits.gives_back or limits.empties or limits.vouches
+        # Two generations: what was not asked for while one filled up goes.
+        self._known: dict[tuple[object, ...], Due] = {}
+        self._old: dict[tuple[object, ...], Due] = {}
+
+    def charged(self, items: list[tuple[int, Logged]]) -> list[tuple[int, Due | Answered]]:
+        """With their moments."""
+        return [(at, self.charge(logged)) for at, logged in items]
 
     def charge(self, logged: Logged) -> Due | Answered:
         due = self.due(logged)
@@ -94,30 +117,45 @@ class Charging:
         kind = self._kind(logged)
         due = self._known.get(kind)
         if due is None:
-            if len(self._known) >= DUES_KNOWN:
-                self._known.clear()
-            due = self._known[kind] = self._work_out(logged)
+            due = self._old.pop(kind, None)
+            if due is None:
+                due = self._work_out(logged)
+                if _is_long(logged):
+                    return due
+            if len(self._known) >= DUES_KNOWN // 2:
+                self._old, self._known = self._known, {}
+            self._known[kind] = due
         return due
 
     def _is_telling(self, logged: Logged) -> bool:
         """The service's answer may do something to the tokens."""
-        if logged.source != "upstream" or not logged.status:
+        status = logged.status
+        if not status or logged.source != "upstream":
             return False
-        return logged.status in _TELLING or self._rules.limits.vouches
+        return self._vouches or status in _TELLING
 
     def _kind(self, logged: Logged) -> tuple[object, ...]:
         """All that the limits look at."""
-        keys = bytes(logged.keys)
-        if not self._asks_target and not self._asks_headers:
-            return keys, logged.credential, logged.client, logged.fault, logged.plan
-        target = logged.target
-        if not self._asks_query:
-            target = target.partition("?")[0]
         spoken = bytes(logged.limits) if self._asks_headers else b""
-        payer = keys, logged.credential, logged.client, logged.fault, logged.plan
-        return *payer, logged.method, target, spoken
+        payer = bytes(logged.keys), logged.credential, logged.client, logged.fault, logged.plan
+        return *payer, spoken, self._line(logged)
+
+    def _line(self, logged: Logged) -> object:
+        method, target = logged.method, logged.target
+        if self._has_one_route:
+            is_plain = _IS_PLAIN(target) is not None and self._routes.has_method(method)
+            return 0 if is_plain else (method, target)
+        path, _, query = target.partition("?")
+        if query and not holds_no_odd_letter(query):
+            return method, target
+        if self._goes_by_routes:
+            number = self._routes.number(method, path)
+            return (method, target) if number == UNREADABLE else number
+        return method, target if self._asks_query else path
 
     def _work_out(self, logged: Logged) -> Due:
+        if len(logged.client) > CLIENT_LETTERS:
+            return NOTHING
         told = said(logged)
         head = self._heads.head(logged, told)
         if head is None or (logged.fault in _BEFORE_LIMITS and not bytes(logged.limits)):
@@ -129,16 +167,12 @@ class Charging:
         if isinstance(found, Fault):
             return NOTHING
         charges, exempt = found
-        labels: list[str] = []
-        for charge in charges:
-            names = told.keys.get(charge.limit.name, [])
-            number = sum(each.limit is charge.limit for each in charges[: len(labels)])
-            labels.append(names[number] if number < len(names) else charge.key.hex()[:16])
+        labels = _labels(charges, told)
         if told.keys:
             charges = self._as_logged(charges, labels, logged, head)
         elif logged.credential.startswith(HASHED):
             charges = self._by_hash(charges, logged, head)
-        return Due(charges, exempt, labels, head, logged.client)
+        return Due(charges, exempt, labels, head if self._vouches else UNREAD, logged.client)
 
     def _as_logged(
         self, charges: list[Charge], labels: Sequence[str], logged: Logged, head: RequestHead
@@ -163,6 +197,33 @@ class Charging:
     def _recharged(self, charge: Charge, head: RequestHead, key: bytes, plans: int) -> Charge:
         limit = charge.limit
         return Charge(limit.terms_of(head, key, plans), key)
+
+
+def _is_long(logged: Logged) -> bool:
+    """Too long to be remembered: a line may have 128 KiB."""
+    texts = logged.client, logged.credential, logged.method, logged.target, logged.fault, logged.plan
+    letters = sum([len(text) for text in texts if text is not None])
+    return letters + len(bytes(logged.keys)) + len(bytes(logged.limits)) > LETTERS_KNOWN
+
+
+def _labels(charges: Sequence[Charge], told: Said) -> list[str]:
+    """Those of a limit stand side by side, in the order in which the log tells its keys."""
+    labels: list[str] = []
+    last: Limit | None = None
+    number = 0
+    for charge in charges:
+        number = number + 1 if charge.limit is last else 0
+        last = charge.limit
+        names = told.keys.get(charge.limit.name, [])
+        labels.append(names[number][:LABEL_LETTERS] if number < len(names) else charge.key.hex()[:16])
+    return labels
+
+
+def _may_be_new(charge: Charge, head: RequestHead, client: str) -> bool:
+    """It is paid by a credential, of a limit that asks whether the service knows it."""
+    if charge.terms.newcomer is None:
+        return False
+    return charge.key not in charge.limit.partition.fallbacks(head, client)
 
 
 HASHED: Final = "sha256:"

@@ -43,7 +43,7 @@ class Log:
 
     @property
     def name(self) -> str:
-        return "<stdin>" if self.path == STDIN else self.path
+        return "<stdin>" if self.path == STDIN else legible(self.path)
 
     def pieces(self) -> Iterator[bytes]:
         """Whole lines, each with its end."""
@@ -61,11 +61,11 @@ class Log:
 
     def _bounded(self, piece: bytes) -> bytes:
         """Without the lines that are too long; there are none in nearly all pieces."""
+        self.lines += piece.count(b"\n")
+        if _is_bounded(piece):
+            return piece
         lines = piece.split(b"\n")
         kept = [line for line in lines if len(line) <= LINE_BYTES_MAX]
-        self.lines += len(lines) - 1
-        if len(kept) == len(lines):
-            return piece
         self.dropped += len(lines) - len(kept)
         return b"\n".join(kept)
 
@@ -106,8 +106,25 @@ class Log:
             self.problem = "has junk behind its end"
 
 
+def legible(path: str) -> str:
+    """A file's name as text that any output takes: it may be no UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _is_bounded(piece: bytes) -> bool:
+    """From each line's end there is another one near enough."""
+    start, most = 0, LINE_BYTES_MAX + 1
+    while len(piece) - start > most:
+        start = piece.rfind(b"\n", start, start + most) + 1
+        if not start:
+            return False
+    return True
+
+
 def _opened(path: str) -> BinaryIO:
     if path == STDIN:
+        if sys.stdin is None:
+            raise LogError("<stdin>: is closed")
         return os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
     try:
         if Path(path).is_dir():

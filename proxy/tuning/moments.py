@@ -12,6 +12,7 @@ _CLF = re.compile(r"[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9:]{8} [+-][0-9]{4}")
 _CLF_FORMAT = "%d/%b/%Y:%H:%M:%S %z"
 _LATEST_SECONDS = 10**11
 _MILLISECONDS = {f"{number:03}Z": number * 1000 for number in range(1000)}
+MOMENT_LETTERS = 64
 MOMENTS_KNOWN = 4096  # texts of moments: an hour of whole seconds
 
 
@@ -30,6 +31,8 @@ class Moments:
         known = self._known
         if text in known:
             return known[text]
+        if len(text) > MOMENT_LETTERS:
+            return None
         if len(known) >= MOMENTS_KNOWN:
             known.clear()
         at = known[text] = moment_us(text)

@@ -20,13 +20,12 @@ from proxy.tuning.load import Load
 from proxy.tuning.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from proxy.policy.decision import Decision, Verdict
     from proxy.policy.limits import Limits
     from proxy.tuning.charging import Due
 
 SWEEP_US = 1_000_000
+SETTLED_AT_ONCE = 16_384  # requests whose arrivals are put away together
 
 
 class Replay:
@@ -45,25 +44,32 @@ class Replay:
         self._sweep_at = SWEEP_US
         self._next_us = SWEEP_US  # when an answer comes or the store is swept
 
-    def play(self, requests: Iterable[tuple[int, Due | Answered]]) -> None:
+    def play(self, requests: list[tuple[int, Due | Answered]]) -> None:
         """In their order."""
+        if requests and self._began_us is None:
+            self._began_us = requests[0][0]
+        began = self._began_us or 0
         for at, charged in requests:
-            if self._began_us is None:
-                self._began_us = at
-            now = self.now_us = at - self._began_us
+            now = self.now_us = at - began
             if now >= self._next_us:
                 self._do_what_is_due(now)
             self.requests += 1
-            due = charged.due if isinstance(charged, Answered) else charged
-            decision = self._decide(due, now)
-            if decision is not None and isinstance(charged, Answered) and decision.is_admitted:
-                self._expect(charged, decision)
+            if isinstance(charged, Answered):
+                decision = self._decide(charged.due, now)
+                if decision is not None and decision.is_admitted:
+                    self._expect(charged, decision)
+            else:
+                self._decide(charged, now)
+            if self.requests % SETTLED_AT_ONCE == 0:
+                self._settle_arrivals()
+
+    def _settle_arrivals(self) -> None:
         for tally in self.tallies.values():
             tally.arrivals.settle()
 
     def _decide(self, due: Due, now: int) -> Decision | None:
         charges = due.charges
-        if self._vouches and charges:
+        if due.may_be_new:
             charges = with_newcomers(charges, due.head, due.client, self._store.proven)
         if not charges:
             self._count_exempt(due)
@@ -112,8 +118,10 @@ class Replay:
             self.tallies[limit].exempt += 1
 
     def _expect(self, answered: Answered, decision: Decision) -> None:
-        if not _is_heard(answered.status, decision):
-            return
+        status = answered.status
+        has_newcomers = len(decision.verdicts) > len(answered.due.charges)
+        if not has_newcomers and status not in (304, UNAUTHORIZED, 429):
+            return  # in a log of a service that vouches, most say nothing
         wait = max([each.wait_units // each.terms.scale for each in decision.waits], default=0)
         at = self.now_us + wait + answered.delay_us
         heappush(self._answers, (at, self.requests, answered, decision))
@@ -148,11 +156,6 @@ class Replay:
     def span(self) -> tuple[int, int] | None:
         """The first and the last request, in microseconds since 1970."""
         return None if self._began_us is None else (self._began_us, self._began_us + self.now_us)
-
-
-def _is_heard(status: int, decision: Decision) -> bool:
-    """The answer changes something: in a log of a service that vouches, most do not."""
-    return status in (304, UNAUTHORIZED, 429) or any(each.terms.is_newcomer for each in decision.verdicts)
 
 
 def waits(verdict: Verdict) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ import msgspec
 
 from proxy.config.units import Rate, parse_rate
 from proxy.tuning import whatif
-from proxy.tuning.whatif import Bucket, Shape
+from proxy.tuning.logs import legible
+from proxy.tuning.whatif import Bucket, Overrun, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +99,7 @@ def reported(
     logs = [_log(log) for log in simulation.logs]
     reports = []
     for reading, replay in zip(simulation.configs, simulation.replays, strict=True):
-        report = _report(simulation, replay, reading.file)
+        report = _report(simulation, replay, legible(reading.file))
         report.logs = logs
         for tally in replay.tallies.values():
             limit = _limit(tally)
@@ -151,10 +153,11 @@ def _limit(tally: Tally) -> LimitReport:
 def _allowances(tally: Tally) -> tuple[Allowance | None, Allowance | None]:
     if not tally.charges:
         return None, None
-    shape = shape_of(tally)
-    nobody = whatif.refuses_nobody(tally.arrivals, shape)
+    arrivals, shape = tally.arrivals, shape_of(tally)
     most = tally.charges // IN_THOUSAND
-    few = whatif.refuses_at_most(tally.arrivals, shape, most, nobody) if most else nobody
+    with closing(Overrun(arrivals, shape)) as overrun:
+        nobody = whatif.refuses_nobody(arrivals, shape, overrun)
+        few = whatif.refuses_at_most(arrivals, shape, most, nobody, overrun) if most else nobody
     return _allowance(nobody, shape), _allowance(few, shape)
 
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 
 from proxy.config.loader import ConfigError, examine
 from proxy.tuning.formats import FieldError
 from proxy.tuning.headway import Headway
-from proxy.tuning.logs import Log, LogError
+from proxy.tuning.logs import Log, LogError, legible
 from proxy.tuning.plots_page import page
 from proxy.tuning.report import Report, reported
 from proxy.tuning.simulation import Simulation
@@ -50,7 +51,7 @@ def simulate(wanted: Wanted) -> int:
         if wanted.html is not None:
             Path(wanted.html).write_text(page(reports), encoding="utf-8")
         _tell(wanted, reports)
-    except (ConfigError, LogError, FieldError) as error:
+    except (ConfigError, LogError, FieldError, PageError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename or 'temporary file'}: {(error.strerror or str(error)).lower()}")
@@ -59,12 +60,30 @@ def simulate(wanted: Wanted) -> int:
     return EXIT_OK
 
 
+class PageError(Exception):
+    """The page would take the place of what it is made from; the message names it."""
+
+
+def _check_page(wanted: Wanted) -> None:
+    for read in (wanted.config, wanted.against, *wanted.logs):
+        if wanted.html is not None and read is not None and _are_same(wanted.html, read):
+            raise PageError(f"{wanted.html}: --html would write over what it is made from")
+
+
+def _are_same(one: str, other: str) -> bool:
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False
+
+
 def _fail(message: str) -> int:
     print(message, file=sys.stderr)  # noqa: T201 - a command's own output
     return EXIT_WRONG
 
 
 def _simulated(wanted: Wanted) -> list[Report]:
+    _check_page(wanted)
     names = [wanted.config] if wanted.against is None else [wanted.config, wanted.against]
     configs = [examine(name, needs_secrets=False) for name in names]
     logs = [Log(path) for path in wanted.logs]
@@ -97,7 +116,7 @@ def _tell(wanted: Wanted, reports: Sequence[Report]) -> None:
         console = Console(highlight=False, width=TEXT_WIDTH)
     tell(reports, console)
     if wanted.html is not None:
-        console.print(f"\nPlots: {wanted.html}", soft_wrap=True)
+        console.print(f"\nPlots: {escape(legible(wanted.html))}", soft_wrap=True)
 
 
 def _as_json(reports: Sequence[Report]) -> dict[str, object]:

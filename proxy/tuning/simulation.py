@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from proxy.rules.rules import Rules
 from proxy.tuning.charging import HASHED, Charging
-from proxy.tuning.formats import CsvFormat, recognised
+from proxy.tuning.formats import CsvFormat, JsonFormat, WeirFormat, recognised
 from proxy.tuning.moments import US
 from proxy.tuning.order import Ordered, merged
 from proxy.tuning.replay import Replay
@@ -70,11 +70,14 @@ class ReadLog:
         )
 
     def _recognise(self, piece: bytes) -> None:
-        for line in piece.split(b"\n"):
-            if line.strip() and (found := recognised(line, self._key_field)):
-                self._format = found
-                self._blank += isinstance(found, CsvFormat)
-                return
+        """By the first line that has any; lines of Weir's own log may stand among those of its access log."""
+        lines = [line for line in piece.split(b"\n") if line.strip()]
+        found = next(filter(None, (recognised(line, self._key_field) for line in lines)), None)
+        own = WeirFormat()
+        if isinstance(found, JsonFormat) and self._key_field is None and any(map(own.read, lines[:LOOKS])):
+            found = own
+        self._format = found
+        self._blank += isinstance(found, CsvFormat)
 
     @property
     def format(self) -> str | None:
@@ -117,14 +120,13 @@ class Simulation:
             replay.end()
 
     def _charged(self, log: ReadLog, progress: Callable[[], None]) -> Iterator[list[Ordering]]:
-        charges = [each.charge for each in self._chargings]
+        chargings = self._chargings
         for items in log.items():
             progress()
-            if len(charges) == 1:
-                charge = charges[0]
-                yield [(at, charge(logged)) for at, logged in items]
+            if len(chargings) == 1:
+                yield chargings[0].charged(items)
             else:
-                yield [(at, [charge(logged) for charge in charges]) for at, logged in items]
+                yield [(at, [each.charge(logged) for each in chargings]) for at, logged in items]
 
     def close(self) -> None:
         for replay in self.replays:

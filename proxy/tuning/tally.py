@@ -59,7 +59,6 @@ class Tally:
         self._keys: dict[bytes, KeyTally] = {}
         self._old: dict[bytes, KeyTally] = {}  # not seen for a while
         self._distinct = Distinct()
-        self._add_arrival = arrivals.add
         self._step_ends = 0
         self._before = (0, 0)  # charges and refusals before the step
         self._debt = 0  # the largest of any bucket within the step
@@ -83,7 +82,7 @@ class Tally:
             run = entry.run = entry.run + 1
             entry.longest_run = max(entry.longest_run, run)
         self._debt = max(self._debt, verdict.debt)
-        self._add_arrival(entry.number, at)
+        self.arrivals.add(entry.number, at)
 
     def _end_step(self, at: int) -> None:
         charges, refusals = self._before

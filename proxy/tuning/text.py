@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
@@ -15,23 +16,30 @@ if TYPE_CHECKING:
     from proxy.tuning.report import Allowance, LimitReport, LogReport, Report
 
 KEYS_SHOWN = 5
+KEY_LETTERS = 40  # of one: a log may hold anything in its place
 
 
 def tell(reports: Sequence[Report], console: Console) -> None:
     first = reports[0]
     console.print(f"[bold]{_heading(first)}[/bold]", soft_wrap=True)
     for line in _about_logs(first.logs):
-        console.print(line, style="yellow", soft_wrap=True)
+        console.print(_plain(line), style="yellow", soft_wrap=True)
     for note in first.notes:
-        console.print(note, style="yellow", soft_wrap=True)
+        console.print(_plain(note), style="yellow", soft_wrap=True)
     for report in reports:
-        console.print(f"\n[bold]{report.config}[/bold]", markup=True)
+        console.print(f"\n[bold]{_plain(report.config)}[/bold]")
         if not report.limits:
             console.print("  has no limit")
         for limit in report.limits:
             _tell_limit(limit, console)
     if len(reports) > 1:
         console.print(Padding(_differences(reports[0], reports[1]), (1, 0, 0, 0)))
+
+
+def _plain(text: str, most: int | None = None) -> str:
+    """Nothing that a terminal or rich would obey."""
+    shown = text if most is None or len(text) <= most else f"{text[:most]}…"
+    return escape("".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown))
 
 
 def _heading(report: Report) -> str:
@@ -102,15 +110,17 @@ def _keys_table(limit: LimitReport) -> Table:
     for heading in ("requests", "refused", "longest run"):
         table.add_column(heading, justify="right")
     for key in limit.limited[:KEYS_SHOWN]:
-        table.add_row(key.key, f"{key.requests:,}", f"{key.refused:,}", f"{key.longest_run:,}")
+        table.add_row(
+            _plain(key.key, KEY_LETTERS), f"{key.requests:,}", f"{key.refused:,}", f"{key.longest_run:,}"
+        )
     return table
 
 
 def _differences(one: Report, other: Report) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title=None)
     table.add_column("refused requests")
-    table.add_column(one.config, justify="right")
-    table.add_column(other.config, justify="right")
+    table.add_column(_plain(one.config), justify="right")
+    table.add_column(_plain(other.config), justify="right")
     table.add_column("", justify="right")
     before = {limit.name: limit for limit in one.limits}
     after = {limit.name: limit for limit in other.limits}

@@ -15,14 +15,17 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from proxy.http1.head import RequestHead, request_head
+import msgspec
+
+from proxy.http1.head import METHODS, RequestHead, request_head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from proxy.config.key_names import KeyPart
     from proxy.config.sections.limits import LimitSettings
-    from proxy.tuning.formats import Logged
+    from proxy.config.settings import Settings
+    from proxy.tuning.logged import Logged
 
 LINE_BYTES = 128 * 1024  # the log has bounded it
 HEADERS_MAX = 1000
@@ -102,7 +105,7 @@ def said(logged: Logged) -> Said:
 
 def _decoded(data: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(data) if data else None
+        found = msgspec.json.decode(data) if data else None
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -117,11 +120,17 @@ def _texts(value: object) -> list[str]:
 class ToldHeads:
     """Puts heads together."""
 
-    def __init__(self, tried: Sequence[LimitSettings], logged: Sequence[LimitSettings] = ()) -> None:
-        """`tried` are the limits of the config that is tried, `logged` of that which wrote the log."""
+    def __init__(self, settings: Settings, logged: Sequence[LimitSettings] = ()) -> None:
+        """For the config that is tried; `logged` are the limits of that which wrote the log."""
+        tried = settings.limits
+        self._methods = METHODS.union(method.encode() for method in settings.downstream.methods)
         self._by_name = {limit.name: limit for limit in (*tried, *logged)}
+        self._carriers = {limit.name: carriers(limit) for limit in self._by_name.values()}
         # Who has least choice chooses first, so that no limit meets one credential in two places.
-        self._tried = sorted(tried, key=lambda limit: len(carriers(limit)))
+        self._tried = sorted(
+            [(limit.name, found) for limit in tried if (found := carriers(limit))],
+            key=lambda each: len(each[1]),
+        )
 
     def head(self, logged: Logged, told: Said) -> RequestHead | None:
         """None for what no parser would take: it is refused before any limit."""
@@ -135,32 +144,32 @@ class ToldHeads:
             if limit := self._by_name.get(name):
                 draft.headers |= _satisfying(limit.exempt.headers)
         for name, keys in told.keys.items():
-            for parts, key in zip(carriers(self._by_name.get(name)), keys, strict=False):
+            for parts, key in zip(self._carriers.get(name, ()), keys, strict=False):
                 draft.carry_all(parts, key)
         known = self._credential(told) or logged.credential
         if known:
             self._carry_for_others(draft, known, told)
-        head = request_head(draft.bytes_of(logged.method, logged.target), LINE_BYTES, HEADERS_MAX)
+        data = draft.bytes_of(logged.method, logged.target)
+        head = request_head(data, LINE_BYTES, HEADERS_MAX, None, self._methods)
         return head if isinstance(head, RequestHead) else None
 
     def _credential(self, told: Said) -> str:
         """A key that is no address: of a limit that reads credentials, or of one that nobody knows."""
         for name, keys in told.keys.items():
-            if name not in self._by_name or carriers(self._by_name[name]):
+            if name not in self._by_name or self._carriers[name]:
                 return keys[0]
         return ""
 
     def _carry_for_others(self, draft: _Draft, known: str, told: Said) -> None:
         """Limits that the log does not speak of read their keys from the same credential."""
-        for limit in self._tried:
-            entries = carriers(limit)
-            if limit.name not in told.keys and entries and draft.carried.isdisjoint(chain(*entries)):
+        for name, entries in self._tried:
+            if name not in told.keys and draft.carried.isdisjoint(chain(*entries)):
                 draft.carry_all(entries[0], known)
 
 
-def carriers(limit: LimitSettings | None) -> list[list[KeyPart]]:
+def carriers(limit: LimitSettings) -> list[list[KeyPart]]:
     """Where a limit reads credentials, by the entries of its key."""
-    entries = [[part for part in spec.parts if part.kind in _CARRIED] for spec in limit.key] if limit else []
+    entries = [[part for part in spec.parts if part.kind in _CARRIED] for spec in limit.key]
     return [parts for parts in entries if parts]
 
 

@@ -8,7 +8,8 @@ either would refuse more. A limit is looked at alone: requests that another limi
 Refuse nobody: a bucket that refuses nothing is a queue that empties at the rate, and is as full as the worst
 stretch of arrivals makes it: their cost less what came back since the stretch began. Each stretch that does
 not fit raises the rate to the smallest that it fits, within one pass over the arrivals; a pass that raises
-nothing proves the rate. It takes about three.
+nothing proves the rate. It takes about three, and all but one of them only look at keys that the limit as
+it is refuses any of.
 
 One in a thousand: more rate or more burst never refuses more requests of one cost each, since a token bucket
 admits as many as can be admitted at all. So the search halves its way, and a pass ends once it has refused
@@ -55,19 +56,49 @@ class Shape:
         return max(self.cost, -(-count * self.burst // self.count))
 
 
-def refuses_nobody(arrivals: ArrivalTimes, shape: Shape) -> Bucket:
-    found = _lowest_count(arrivals, shape, shape.burst_for)
+class Overrun:
+    """What the limit itself refuses of the arrivals, and all arrivals of the keys that it refuses any of.
+
+    More of rate and burst refuses nobody else: the searches begin among these.
+    """
+
+    def __init__(self, arrivals: ArrivalTimes, shape: Shape) -> None:
+        self.bucket = Bucket(shape.count, shape.burst_for(shape.count))
+        self.count, keys = _refused_keys(arrivals, shape, self.bucket)
+        self.arrivals = arrivals.of(keys)
+
+    def close(self) -> None:
+        self.arrivals.close()
+
+
+def refuses_nobody(arrivals: ArrivalTimes, shape: Shape, overrun: Overrun) -> Bucket:
+    count = 1
+    if overrun.count:
+        count = _lowest_count(overrun.arrivals, shape, shape.count, shape.burst_for).count
+    found = _lowest_count(arrivals, shape, count, shape.burst_for)
     burst = found.burst
-    if found.count > 1 and not refused(arrivals, shape, Bucket(found.count - 1, burst), 0):
-        return Bucket(_lowest_count(arrivals, shape, lambda _: burst).count, burst)
-    return found
+    less = Bucket(found.count - 1, burst)
+    if found.count == 1 or (overrun.count and refused(overrun.arrivals, shape, less, 0)):
+        return found
+    if refused(arrivals, shape, less, 0):
+        return found
+    return Bucket(_lowest_count(arrivals, shape, 1, lambda _: burst).count, burst)
 
 
-def refuses_at_most(arrivals: ArrivalTimes, shape: Shape, most: int, nobody: Bucket) -> Bucket:
+def refuses_at_most(
+    arrivals: ArrivalTimes, shape: Shape, most: int, nobody: Bucket, overrun: Overrun
+) -> Bucket:
     """At most so many requests; `nobody` is the bucket that refuses none."""
     enough = max(nobody.count, -(-nobody.burst * shape.count // shape.burst))
-    with closing(_Search(arrivals, shape, most)) as search:
-        count = search.least(1, enough, lambda count: Bucket(count, shape.burst_for(count)))
+    with closing(_Search(arrivals, shape, most, overrun)) as search:
+
+        def in_proportion(count: int) -> Bucket:
+            return Bucket(count, shape.burst_for(count))
+
+        if overrun.count > most:
+            count = search.least(shape.count + 1, enough, in_proportion, overrun.count)
+        else:
+            count = search.least(1, min(enough, shape.count), in_proportion)
         burst = search.least(shape.cost, shape.burst_for(count), lambda burst: Bucket(count, burst))
         return Bucket(search.least(1, count, lambda count: Bucket(count, burst)), burst)
 
@@ -79,16 +110,22 @@ class _Search:
     on among fewer arrivals.
     """
 
-    def __init__(self, arrivals: ArrivalTimes, shape: Shape, most: int) -> None:
+    def __init__(self, arrivals: ArrivalTimes, shape: Shape, most: int, overrun: Overrun) -> None:
         self._all = arrivals
         self._shape = shape
         self._most = most
-        self._below = Bucket(0, 0)  # which refuses more than may be ...
+        self._below: Bucket | None = None  # which refuses more than may be ...
         self._some = arrivals  # ... and of whom it refuses any
+        self._made: ArrivalTimes | None = None  # these, if they are of this search
+        if overrun.count > most:
+            self._below, self._some = overrun.bucket, overrun.arrivals
 
-    def least(self, low: int, high: int, bucket_of: Callable[[int], Bucket]) -> int:
-        """The smallest number whose bucket does; that of `high` does."""
-        below, too_many, few = low - 1, 0, 0  # refusals of `below`, not known yet, and of `high`
+    def least(self, low: int, high: int, bucket_of: Callable[[int], Bucket], too_many: int = 0) -> int:
+        """The smallest number whose bucket does; that of `high` does.
+
+        `too_many` are the refusals of the one below `low`, if they are known.
+        """
+        below, few = low - 1, 0  # `few` are the refusals of `high`
         tries = 0
         while high - below > 1:
             tries += 1
@@ -107,17 +144,18 @@ class _Search:
         return high
 
     def close(self) -> None:
-        if self._some is not self._all:
-            self._some.close()
+        if self._made is not None:
+            self._made.close()
 
     def _refused(self, bucket: Bucket) -> int:
-        if bucket.count < self._below.count or bucket.burst < self._below.burst:
-            return refused(self._all, self._shape, bucket)
-        if self._some is not self._all:
+        below = self._below
+        if below is not None and bucket.count >= below.count and bucket.burst >= below.burst:
             return refused(self._some, self._shape, bucket)
         found, keys = _refused_keys(self._all, self._shape, bucket)
         if found > self._most:
+            self.close()
             self._below, self._some = bucket, self._all.of(keys)
+            self._made = self._some
         return found
 
 
@@ -133,26 +171,13 @@ def _least(low: int, high: int, does: Callable[[int], bool]) -> int:
 
 
 def refused(arrivals: ArrivalTimes, shape: Shape, bucket: Bucket, most: int = COUNT_MAX) -> int:
-    """How many requests it would have refused; not counted beyond `most` + 1."""
-    interval, scale = gcra.reduced(bucket.count, shape.period_us)
-    cost, room = shape.cost * interval, bucket.burst * interval
-    full_at = [0] * arrivals.keys
-    found = 0
-    for numbers, moments in arrivals.chunks():
-        for number, at in zip(numbers, moments, strict=True):
-            now = at * scale
-            debt = full_at[number] - now
-            debt = debt + cost if debt > 0 else cost
-            if debt <= room:
-                full_at[number] = now + debt
-            else:
-                found += 1
-                if found > most:
-                    return found
-    return found
+    """How many requests it would have refused; not counted much beyond `most`."""
+    return _refused_keys(arrivals, shape, bucket, most)[0]
 
 
-def _refused_keys(arrivals: ArrivalTimes, shape: Shape, bucket: Bucket) -> tuple[int, bytearray]:
+def _refused_keys(
+    arrivals: ArrivalTimes, shape: Shape, bucket: Bucket, most: int = COUNT_MAX
+) -> tuple[int, bytearray]:
     """`refused`, and for each key whether it was among them."""
     interval, scale = gcra.reduced(bucket.count, shape.period_us)
     cost, room = shape.cost * interval, bucket.burst * interval
@@ -169,12 +194,15 @@ def _refused_keys(arrivals: ArrivalTimes, shape: Shape, bucket: Bucket) -> tuple
             else:
                 found += 1
                 among[number] = 1
+        if found > most:
+            break
     return found, among
 
 
-def _lowest_count(arrivals: ArrivalTimes, shape: Shape, burst_for: Callable[[int], int]) -> Bucket:
-    """The smallest that refuses nobody with the burst that goes with it, and how much of that it needs."""
-    count = 1
+def _lowest_count(
+    arrivals: ArrivalTimes, shape: Shape, count: int, burst_for: Callable[[int], int]
+) -> Bucket:
+    """The smallest from `count` on that refuses nobody with its burst, and how much of that it needs."""
     while True:
         raised, needed = _raised(arrivals, shape, count, burst_for)
         if raised == count:

@@ -156,3 +156,18 @@ def test_network_covers_its_addresses_whenever_it_is_asked():
     for _ in range(2):
         assert networks.covers("192.0.2.7")
         assert not networks.covers("198.51.100.7")
+
+
+PARTS = st.sampled_from(
+    ["0", "00", "01", "1", "99", "255", "256", "9999", "", "a", "\u0663", " 1", "1\n", "+1", "1_0"]
+)
+
+
+@given(st.lists(PARTS, min_size=3, max_size=5).map(".".join))
+def test_short_way_takes_what_the_standard_library_takes(text):
+    try:
+        expected = b"4" + ip_address(text).packed
+    except ValueError:
+        expected = b"=" + text.encode()
+
+    assert partition_of(text) == expected

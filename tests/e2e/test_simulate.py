@@ -237,6 +237,15 @@ def test_what_cannot_be_replayed_is_one_line(tmp_path, setting, text, field, not
         (["{config}", "{log}", "--against", "none.yaml"], "none.yaml: no such file"),
         (["{config}", "{log}", "--key-field", "token"], "a field is the number of a column"),
         (["{config}", "."], ".: is a directory"),
+        (
+            ["{config}", "{log}", "--html", "{log}"],
+            "access.log: --html would write over what it is made from",
+        ),
+        (
+            ["{config}", "{log}", "--html", "{config}"],
+            "weir.yaml: --html would write over what it is made from",
+        ),
+        (["{config}", "{log}", "--html", "/none/page.html"], "/none/page.html: no such file or directory"),
     ],
 )
 def test_mistake_is_one_line(tmp_path, config, arguments, said):
@@ -246,6 +255,55 @@ def test_mistake_is_one_line(tmp_path, config, arguments, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_own_logs_may_lie_in_one_file(tmp_path, config):
+    """As a container's output is kept: what else Weir said is skipped, also where it comes first."""
+    said = '{"time":"2026-01-01T00:00:00.000Z","level":"warning","event":"slow_request","request":"GET /slow","status":200}\n'
+    found = simulated(config, log(tmp_path, said + OWN * 3 + said))
+
+    assert (found["requests"], found["skipped"], found["logs"][0]["format"]) == (3, 2, "Weir")
+
+
+@pytest.mark.parametrize("form", ["text", "--json", "--html"])
+def test_name_of_a_log_may_be_anything(tmp_path, form):
+    """No UTF-8, and what a terminal would take for colours."""
+    folder = os.fsencode(tmp_path)
+    for name, text in ((b"\xff[red].yaml", CONFIG), (b"\xff[bold].log", line(0) * 3)):
+        with open(os.path.join(folder, name), "w") as file:
+            file.write(text)
+    names = [os.fsdecode(os.path.join(folder, name)) for name in (b"\xff[red].yaml", b"\xff[bold].log")]
+    more = {"text": [], "--json": ["--json"], "--html": ["--html", str(tmp_path / "[red]page.html")]}[form]
+    done = run("simulate", *names, *more)
+
+    assert done.returncode == 0, done.stderr
+    if form == "--json":
+        assert json.loads(done.stdout)["logs"][0]["name"].endswith(r"\xff[bold].log")
+    else:
+        assert r"\xff[bold].log" in done.stdout
+    if form == "--html":
+        assert "[red]page.html" in done.stdout
+
+
+def test_key_in_a_log_moves_no_terminal(tmp_path, config):
+    """Whatever stands in its place: it is told in print."""
+    keys = ["[/bold]", "\x1b[2J", "a\tb", "x" * 100_000]
+    rows = [json.dumps(json.loads(OWN) | {"keys": {"per-user": key}}) + "\n" for key in keys]
+    done = run("simulate", config, log(tmp_path, "".join(row * 4 for row in rows)))
+
+    assert done.returncode == 0, done.stderr
+    for told in ("[/bold]", r"\x1b[2J", r"a\tb", "x" * 40 + "…"):
+        assert told in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_closed_input_is_one_line(tmp_path, config):
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m proxy simulate {config} - <&-"],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (2, "<stdin>: is closed\n")
 
 
 def test_progress_is_shown_on_a_terminal_only(tmp_path, config):

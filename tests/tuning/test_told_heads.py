@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from proxy.config.loader import loads
 from proxy.rules.rules import Rules
 from proxy.tuning.charging import NOTHING, Charging
-from proxy.tuning.formats import Logged
+from proxy.tuning.logged import Logged
 from proxy.tuning.told_heads import said
 
 KEYS = ["header:X-Auth-Token", "header:Authorization", "cookie:sid", "jwt:sub", "query:api_key"]

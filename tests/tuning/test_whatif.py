@@ -1,6 +1,7 @@
 """The smallest rate and burst that would have done, against trying them all one by one."""
 
 import random
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +12,9 @@ from proxy.limiter.memory import MemoryStore
 from proxy.policy.decision import Charge
 from proxy.policy.limits import compile_limits
 from proxy.tuning import arrivals as arrivals_module
+from proxy.tuning import whatif
 from proxy.tuning.arrivals import ArrivalTimes
-from proxy.tuning.whatif import Bucket, Shape, refused, refuses_at_most, refuses_nobody
+from proxy.tuning.whatif import Bucket, Overrun, Shape, refused
 
 
 def arrivals_of(pairs):
@@ -21,6 +23,16 @@ def arrivals_of(pairs):
         arrivals.add(number, at)
     arrivals.end()
     return arrivals
+
+
+def refuses_nobody(arrivals, shape):
+    with closing(Overrun(arrivals, shape)) as overrun:
+        return whatif.refuses_nobody(arrivals, shape, overrun)
+
+
+def refuses_at_most(arrivals, shape, most, nobody):
+    with closing(Overrun(arrivals, shape)) as overrun:
+        return whatif.refuses_at_most(arrivals, shape, most, nobody, overrun)
 
 
 def least(arrivals, shape, most):
