@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from pathlib import Path
@@ -17,10 +18,25 @@ if TYPE_CHECKING:
 EXIT_WRONG = 2
 
 _SCHEMES = ("basic", "bearer", "digest", "token")  # as which an Authorization may begin
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _FILE = click.Path()  # as text; a shell completes its name
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Output that cannot be written, as on a full disk, ends a command with one line."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if error.errno not in _UNWRITABLE:
+                raise
+            sys.stdout = None  # what it still holds cannot be written either
+            click.echo(f"weir: {(error.strerror or str(error)).lower()}", err=True)
+            sys.exit(EXIT_WRONG)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(f"{__version__} ({build()})", prog_name="weir")
 def main() -> None:
     """Weir, a rate-limiting reverse proxy for one HTTP/JSON service."""
@@ -152,7 +168,7 @@ def hash_value(value: str | None) -> None:
     """
     from proxy.config.plan_keys import key_hash
 
-    text = sys.stdin.readline() if value is None else value
+    text = value if value is not None else sys.stdin.readline() if sys.stdin is not None else ""
     if not text.strip():
         click.echo("nothing to hash: give a value, or a line of standard input", err=True)
         sys.exit(EXIT_WRONG)

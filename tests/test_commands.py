@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from proxy import __version__, build
 from tests.support import weir
 from tests.support.weir import command, environment, run
@@ -132,3 +134,24 @@ def test_lines_of_the_docs_switch_completion_on():
             text=True,
         )
         assert "_WEIR_COMPLETE" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("typed", ["schema", "init -", "hash ann"])
+def test_output_that_cannot_be_written_is_one_line(typed):
+    """A full disk, or a redirection to nowhere."""
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m proxy {typed} > /dev/full"],
+        cwd=weir.ROOT, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (2, "weir: no space left on device\n")
+
+
+def test_hash_of_a_closed_input_is_nothing():
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m proxy hash <&-"],
+        cwd=weir.ROOT, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("nothing to hash")

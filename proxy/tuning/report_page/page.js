@@ -118,7 +118,7 @@ function whatIf(limit, plots) {
   const now = Number(limit.rate.split("/")[0])
   const enough = counts.at(-1) ?? now
   const card = el("div", { class: "card" }, el("h3", {}, "What if the rate were another one"),
-    el("p", { class: "fine" }, `Requests refused by rate, with the burst in the limit's proportion.`))
+    el("p", { class: "fine" }, "Requests refused by rate, with the burst in the limit's proportion. Asked of this limit alone: what others refuse counts here too."))
   plot(card, "plot tall", "Requests that would be refused, by rate", (size) => new uPlot({
     ...size, scales: { x: { time: false, range: () => [0, Math.max(enough, now) * 1.04] }, y: { range: (_, __, high) => [0, Math.max(high * 1.08, 0.1)] } },
     axes: axes([{ values: (_, ticks) => ticks.map((tick) => whole.format(tick)) }, { values: (_, ticks) => ticks.map((tick) => `${tick} %`) }]),
