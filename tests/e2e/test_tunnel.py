@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.support.messages import answer, get
+from tests.support.messages import answer, get, post
 from tests.support.origin import answering
 from tests.support.wire import CLEAN
 
@@ -132,3 +132,35 @@ async def test_slow_end_of_a_tunnel_holds_back_the_other(weir, origin, connect):
     await asyncio.wait_for(visit.is_over.wait(), 5)
 
     assert origin.sent < 30_000_000
+
+
+async def test_client_that_ends_its_side_before_the_tunnel_is_one_is_heard_to_the_end(
+    start_weir, start_origin, connect
+):
+    """Its first words and its end come behind the request: the service hears both, and answers."""
+
+    async def talk(visit):
+        await visit.request()
+        await visit.send(SWITCH)
+        await visit.send(await visit.rest(within=5) * 2)
+
+    weir = start_weir({"downstream": {"half_close": "answer"}}, upstream=await start_origin(talk))
+    wire = await connect(weir)
+    await wire.send(UPGRADE + b"question ")
+    wire.finish_sending()
+    status = (await wire.response()).status
+
+    assert status == 101
+    assert (await wire.rest(within=5), wire.end) == (b"question " * 2, CLEAN)
+
+
+async def test_client_that_ends_its_side_behind_refused_uploads_is_answered_to_the_last(start_weir, connect):
+    """However many there are, and wherever among them the end is seen."""
+    weir = start_weir({"downstream": {"half_close": "answer"}, "contract": {"allow_methods": ["PUT"]}})
+    wire = await connect(weir)
+    await wire.send(get() + post(b"hello") * 200)
+    wire.finish_sending()
+    statuses = [(await wire.response()).status for _ in range(201)]
+
+    assert statuses == [405] * 201
+    assert (await wire.rest(within=5), wire.end) == (b"", CLEAN)
