@@ -161,6 +161,8 @@ class Soak:
         return is_recent and (self._was_killed or kind == "post")
 
     def _write(self, burst: int) -> None:
+        """Beside it first: who reads the file meanwhile finds it whole."""
+        path, self.weir.config = self.weir.config, self.weir.config.with_suffix(".new")
         self.weir.write_config(
             {
                 "upstream": {"servers": [f"http://127.0.0.1:{port}" for port in self.ports]},
@@ -174,6 +176,7 @@ class Soak:
                 ],
             }
         )
+        self.weir.config = self.weir.config.replace(path)
 
     # --- what it came to ---
 
