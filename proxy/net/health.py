@@ -2,7 +2,7 @@
 
 Each check opens a connection of its own: that a server takes new ones is half of what is asked. Redirects are
 an answer and are not followed; no cookie is kept. Of an answer the head is read, and nothing behind it, so
-that no answer is dear (docs/decisions/0024-health-checks.md).
+that no answer is dear (docs/decisions/0025-health-checks.md).
 """
 
 from __future__ import annotations
