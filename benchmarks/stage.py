@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from proxy.config.sections.store import StoreSettings
     from proxy.limiter.store import Store
     from proxy.net.server_address import ServerAddress
-    from proxy.net.upstream import UpstreamConnection
 
 CONFIG = """
 upstream: {{servers: ["http://127.0.0.1:9000"]}}
@@ -70,7 +69,7 @@ class Stage:
     def __init__(self, rate: str, store: str = "memory", *, decides: bool = False) -> None:
         self.now = 1000.0
         self.answers = 0
-        self._servers: list[UpstreamConnection] = []
+        self._servers: list[asyncio.Protocol] = []
         settings = loads(CONFIG.format(rate=rate, store=store), "weir.yaml", environ={})
         made = self._store(settings.store)
         self.parts = assemble(settings, store=made, dial=self._dial, clock=self.clock)
@@ -108,7 +107,7 @@ class Stage:
         for _ in range(TURNS):
             await asyncio.sleep(0)
 
-    async def _dial(self, _: ServerAddress, upstream: UpstreamConnection) -> None:
+    async def _dial(self, _: ServerAddress, upstream: asyncio.Protocol) -> None:
         upstream.connection_made(Wire(len))  # type: ignore[arg-type]  # as far as it is asked
         self._servers.append(upstream)
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from proxy.net.server_address import ServerAddress
-    from proxy.net.upstream import UpstreamConnection
 
 ROOT = Path(proxy.__file__).parent
 CONFIG = """
@@ -74,9 +73,9 @@ class Wire:
 
 async def traced() -> list[Call]:
     """The calls, in their order."""
-    servers: list[UpstreamConnection] = []
+    servers: list[asyncio.Protocol] = []
 
-    async def dial(_: ServerAddress, upstream: UpstreamConnection) -> None:
+    async def dial(_: ServerAddress, upstream: asyncio.Protocol) -> None:
         upstream.connection_made(Wire())  # type: ignore[arg-type]  # as far as it is asked
         servers.append(upstream)
 

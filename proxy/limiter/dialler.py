@@ -8,6 +8,7 @@ buckets.
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 # Compiled, the types of a NamedTuple's fields are looked up when it is made.
 from asyncio import Transport
@@ -126,8 +127,9 @@ class Dialler:
         return await _connected(connection)
 
     async def _context(self, connection: SSLConnection) -> SSLContext:
-        """Made when its files are others than before: reading all authorities takes 20 ms. Raises OSError."""
-        marks = [_marks(self._tls[name]) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")]
+        """Made when its files, or the system's, have changed: to read them takes 20 ms. Raises OSError."""
+        paths = [self._tls[name] for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")]
+        marks = [_marks(path) for path in (*paths, ssl.get_default_verify_paths().cafile)]
         if self._made is None or self._made[0] != marks:
             self._made = marks, await asyncio.to_thread(connection.ssl_context.get)
         return self._made[1]

@@ -118,9 +118,13 @@ def _primaries(ranges: Any, seed: Address) -> list[Address]:
         if type(primary) is not list or len(primary) < 2:
             raise misunderstood(server)
         host = primary[0] or seed[0].encode()  # the node does not know its own name
-        its = SORTED[bisect_left(SORTED, (first, 0)) : bisect_left(SORTED, (last + 1, 0))]
+        its = [
+            shard for _, shard in SORTED[bisect_left(SORTED, (first, 0)) : bisect_left(SORTED, (last + 1, 0))]
+        ]
+        if not found.keys().isdisjoint(its):
+            raise misunderstood(server)  # a slot has one primary
         if its:
-            found |= dict.fromkeys([shard for _, shard in its], address_of(host, primary[1], server))
+            found |= dict.fromkeys(its, address_of(host, primary[1], server))
     if len(found) < SHARDS:
         raise TroubleError("cluster", f"store.url: the cluster of {server} does not cover all slots")
     return [found[shard] for shard in range(SHARDS)]

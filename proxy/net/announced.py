@@ -72,11 +72,15 @@ class Arrivals:
             event(_log, logging.ERROR, "accept_failed", reason=error.strerror)
             await asyncio.sleep(EMFILE_SECONDS)
             return
-        sock.settimeout(0)
-        if len(self._arriving) >= self._frontend.arriving_max:
+        try:
+            sock.settimeout(0)
+            if len(self._arriving) >= self._frontend.arriving_max:
+                sock.close()
+                return
+            task = self._loop.create_task(self._arrive(sock))
+        except BaseException:
             sock.close()
-            return
-        task = self._loop.create_task(self._arrive(sock))
+            raise
         self._arriving.add(task)
         task.add_done_callback(partial(self._arrived, sock))
 

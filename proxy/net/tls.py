@@ -66,7 +66,7 @@ def trust(context: ssl.SSLContext, setting: str, path: str) -> None:
 
 
 def check_store_files(tls: StoreTls) -> None:
-    """At the start, so that a mistake is not taken for an outage; redis-py reads them at each connection.
+    """At the start, so that a mistake is not taken for an outage; they are read again when they change.
 
     Raises TlsError.
     """

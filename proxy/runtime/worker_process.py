@@ -112,6 +112,8 @@ class WorkerProcess:
         except Exception as error:  # noqa: BLE001 - whom nobody can follow any more starts again
             event(_log, logging.ERROR, "crashed", error=error)
             self.kill()
+            if self._channel is not None:
+                await self._channel.close()
         finally:
             self.is_ready = False
             self._past = merged([self._past, counted(self._reading)])

@@ -68,6 +68,7 @@ class AccessLog:
         self._share = 1.0
         self._slow = 0.0  # seconds; 0: nothing is slow
         self._slow_ration = Ration(SLOW_PER_SECOND, SLOW_BURST)
+        self._crash_ration = Ration(1.0, 5)
         self._writer: LineWriter | None = None
         if destination != "off":
             place = fd if destination == "stdout" else destination
@@ -126,7 +127,8 @@ class AccessLog:
         except Exception as error:  # noqa: BLE001 - told, and what it costs is counted
             del chunk[end:]
             self._unencodable += 1
-            if not isinstance(error, UnicodeEncodeError | msgspec.EncodeError):  # text that is not Unicode
+            is_odd_text = isinstance(error, UnicodeEncodeError | msgspec.EncodeError)
+            if not is_odd_text and self._crash_ration.admits(monotonic()):
                 _log.exception("crashed")
             return
         chunk += b"\n"

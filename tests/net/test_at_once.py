@@ -20,9 +20,9 @@ MANY = 800
 
 @pytest.fixture(autouse=True)
 def _descriptors():
-    """Two for each client."""
+    """Four for each client, where each has a server's connection too, and some to spare."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * MANY)), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 5 * MANY)), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
