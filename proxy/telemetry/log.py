@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -30,6 +32,7 @@ COLOURS = {
 }
 RESET = "\x1b[0m"
 
+_ODD = re.compile("[^ -~]")  # what may have to be escaped
 _QUOTED = frozenset(" \t\r\n\"'=")  # characters after which a word would not end where it ends
 _RESERVED = frozenset(("time", "level", "logger", "event", "exception"))
 
@@ -72,10 +75,15 @@ def _unambiguous(line: str) -> str:
 
     U+0080 to U+009F, U+2028, U+202E and all that prints as nothing (Unicode: Cc, Cf, Zl, Zp).
     """
-    return line if line.isprintable() else "".join([_escape(each) for each in line])
+    return line if line.isprintable() else _ODD.sub(_escape, line)
 
 
-def _escape(character: str) -> str:
+def _escape(found: re.Match[str]) -> str:
+    return _escaped(found[0])
+
+
+@lru_cache(1024)
+def _escaped(character: str) -> str:
     return character if character.isprintable() else json.dumps(character)[1:-1].replace("\x7f", "\\u007f")
 
 

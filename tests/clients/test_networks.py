@@ -3,7 +3,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.clients.networks import CLIENTS_KNOWN, Networks, address_texts, partition_of
@@ -164,6 +164,9 @@ PARTS = st.sampled_from(
 
 
 @given(st.lists(PARTS, min_size=3, max_size=5).map(".".join))
+@example("1.2.3.256")
+@example("1.2.3.01")
+@example("1.2.3.4")
 def test_short_way_takes_what_the_standard_library_takes(text):
     try:
         expected = b"4" + ip_address(text).packed

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.policy.globs import paths_pattern, stem, value_pattern
+from proxy.policy.globs import AT_ONCE_MAX, paths_pattern, stem, value_pattern
 
 
 def matches(glob, path):
@@ -112,6 +112,15 @@ def test_any_of_several_globs_matches():
         0,
         0,
     ]
+
+
+def test_any_of_very_many_globs_matches():
+    """They are compiled in parts, so that nothing waits for all of them at once."""
+    pattern = paths_pattern([f"/part-{number}/*" for number in range(3 * AT_ONCE_MAX + 1)])
+
+    assert pattern.fullmatch(b"/part-0/x")
+    assert pattern.fullmatch(b"/part-%d/x" % (3 * AT_ONCE_MAX))
+    assert not pattern.fullmatch(b"/part-%d/x" % (3 * AT_ONCE_MAX + 1))
 
 
 def test_glob_that_would_become_too_many_patterns_is_refused():

@@ -217,3 +217,14 @@ def test_terms_say_what_they_are():
 
     assert repr(ben) == "Terms(x, 100 in 1 s, burst 100, cost 1, plan a, shadow)"
     assert repr(ana) == "Terms(x, 9 in 1 s, burst 9, cost 1, shadow)"
+
+
+def test_debts_mean_the_same_while_rate_and_room_do():
+    """Then a reload takes them over as they are."""
+    (terms, same, faster, wider, patient) = (
+        next(iter(limits_of(changes))).terms
+        for changes in ({}, {"name": "y"}, {"rate": "10/s"}, {"burst": 20}, {"max_wait": "1s"})
+    )
+
+    assert terms.counts_like(same)
+    assert not any(terms.counts_like(other) for other in (faster, wider, patient))
