@@ -97,6 +97,8 @@ def test_cookie_is_absent(cookie):
         b"sid=abc\xa0",
         "sid=abc%00",
         "sid=abc%ff",
+        "sid[0]=abc",
+        "sid=abc; sid[ 0]=x",
     ],
 )
 def test_cookie_that_services_read_differently_is_unclear(cookie):
