@@ -160,8 +160,8 @@ def test_any_exchange_is_one_line(tmp_path_factory, method, target, text):
 
 def test_mistake_in_a_line_costs_that_line_only(log, path, caplog):
     """Lines are made some at a time: the others are not lost with it, and whoever is served now sees nothing."""
-    for bytes_in in (1, object(), 3):
-        log.write(exchange(bytes_in=bytes_in))
+    for bytes_in, charges in ((1, ()), (2, (object(),)), (3, ())):
+        log.write(exchange(bytes_in=bytes_in, charges=charges))
 
     assert [line["bytes_in"] for line in written(log, path)] == [1, 3]
     assert log.dropped == 1
