@@ -87,6 +87,7 @@ class Link:
         self._wire: Wire | None = None
         self._held: deque[Message] = deque()  # waiting for a connection
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when it rings
         self._tending: asyncio.Task[None] | None = None
         self._nudged = asyncio.Event()  # broken, or to beat
         self._is_broken = False
@@ -232,8 +233,12 @@ class Link:
     # --- deadlines: one timer, for the oldest call ---
 
     def _watch(self, deadline: float) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(deadline - self.now(), self._look, deadline)
+        if self._timer is not None:
+            if deadline >= self._due:
+                return
+            self._timer.cancel()  # of before a reload, which gave less time
+        self._due = deadline
+        self._timer = asyncio.get_running_loop().call_later(deadline - self.now(), self._look, deadline)
 
     def _look(self, due: float) -> None:
         self._timer = None

@@ -79,11 +79,11 @@ def admitted(decisions: Iterable[Decision]) -> int:
 @contextmanager
 def impatient(store: RedisStore, seconds: float = 0.1) -> Iterator[None]:
     """While a fault lasts, so that the test need not. Before and after, a busy machine is none."""
-    store.timeout = seconds
+    before, store.timeout = store.timeout, seconds
     try:
         yield
     finally:
-        store.timeout = PATIENCE
+        store.timeout = before
 
 
 @asynccontextmanager

@@ -117,6 +117,18 @@ async def test_request_is_decided_whatever_is_answered(
         assert rss() - before < 64 * 1024 * 1024
 
 
+async def test_less_time_after_a_reload_counts_at_once(redis: Redis, relay: Relay) -> None:
+    """Also while the link still waits as long as it had before."""
+    async with store_at(relay.url, LIMITS, timeout=10.0) as store:
+        await ask(store, charge(LIMIT, "warm"))
+        with impatient(store, TIMEOUT):
+            relay.lie = lambda _: []
+            decision = await ask(store, charge(LIMIT))
+
+        assert decision.is_admitted
+        assert decision.via == "local"
+
+
 @pytest.mark.parametrize("lie", LIES)
 async def test_beat_ends_no_link(
     lie: str, redis: Redis, relay: Relay, caplog: pytest.LogCaptureFixture
