@@ -114,9 +114,8 @@ async def _body(request: web.Request) -> bytes:
 
 @web.middleware
 async def _failures_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    await asyncio.sleep(
-        0
-    )  # what is pipelined takes turns; from Python 3.12 on aiohttp would answer it at once
+    # What is pipelined takes turns; from Python 3.12 on aiohttp would answer it at once.
+    await asyncio.sleep(0)
     try:
         return await handler(request)
     except web.HTTPException as refusal:

@@ -122,9 +122,8 @@ class SupervisedWorker:
             case words.Reopen():
                 worker.reopen_logs()
             case words.Apply():
-                self._applying = asyncio.create_task(
-                    self._apply(order)
-                )  # may take long: a drain does not wait
+                # It may take long, and a drain does not wait for it.
+                self._applying = asyncio.create_task(self._apply(order))
             case words.Tell():
                 self._answer(order)
 

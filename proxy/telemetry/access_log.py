@@ -42,6 +42,7 @@ TARGETS_KNOWN: Final = 1024  # clients ask for the same again and again: a quart
 TARGET_BYTES: Final = 256  # of those that are remembered
 STDOUT = 1
 SLOW_PER_SECOND, SLOW_BURST = 10, 100  # lines of slow requests
+CRASHES_PER_SECOND, CRASH_BURST = 1, 5  # tracebacks of lines that could not be made
 
 # What the optional fields are read from, and which of them a form cannot do without.
 HEADERS: Final = {
@@ -68,7 +69,7 @@ class AccessLog:
         self._share = 1.0
         self._slow = 0.0  # seconds; 0: nothing is slow
         self._slow_ration = Ration(SLOW_PER_SECOND, SLOW_BURST)
-        self._crash_ration = Ration(1.0, 5)
+        self._crash_ration = Ration(CRASHES_PER_SECOND, CRASH_BURST)
         self._writer: LineWriter | None = None
         if destination != "off":
             place = fd if destination == "stdout" else destination

@@ -1,4 +1,4 @@
-"""What the acceptance tests share: a Weir for each file and an origin for each test.
+"""What the acceptance tests share: a Weir for each file, an origin for each test, certificates, a Redis.
 
 A file may set SETTINGS, laid over the base settings of tests/support/weir.py, for its shared Weir.
 """
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.origin import Origin
+from tests.support.papers import Papers
 from tests.support.ports import free_port
+from tests.support.redis_servers import Redis, running
 from tests.support.weir import Weir
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
 
     from tests.support.wire import Response, Wire
 
@@ -67,3 +70,22 @@ def ask(connect: Callable[..., Awaitable[Wire]]) -> Ask:
         return response
 
     return ask_once
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
+    return Papers(tmp_path_factory.mktemp("papers"))
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
+    """An authority that nobody has asked for."""
+    return Papers(tmp_path_factory.mktemp("strangers"))
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    """One of the test's own, which may be frozen or killed."""
+    server = Redis(tmp_path)
+    with running(server):
+        yield server

@@ -7,24 +7,14 @@ import json
 import signal
 from time import monotonic
 
-import pytest
-
 from tests.support.messages import answer, get
 from tests.support.patience import until
-from tests.support.redis_servers import Redis, running
 
 LIMIT = {"name": "at-once", "key": ["header:X-Auth-Token"], "concurrency": 4}
 ASK = get("X-Auth-Token: a")
 TOKEN = "s3cret-t0ken"
 BACK_SECONDS = 15.0  # after which the slots of who died are others'
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-
-
-@pytest.fixture
-def redis(tmp_path):
-    server = Redis(tmp_path)
-    with running(server):
-        yield server
 
 
 class Gate:

@@ -11,19 +11,11 @@ import pytest
 from proxy.config.plan_keys import key_hash
 from tests.support.messages import get
 from tests.support.patience import until
-from tests.support.redis_servers import Redis, running
 
 TOKEN = "s3cret-t0ken"
 OWN = {"Authorization": f"Bearer {TOKEN}"}
 ADA, BOB = "X-Auth-Token: ada-4711", "X-Auth-Token: bob"
 NAMED = {"header:X-Auth-Token": "ada-4711"}
-
-
-@pytest.fixture
-def redis(tmp_path):
-    server = Redis(tmp_path)
-    with running(server):
-        yield server
 
 
 def settings(url="memory", key=("header:X-Auth-Token",), **limit):

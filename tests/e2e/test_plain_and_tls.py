@@ -10,16 +10,10 @@ import ssl
 import pytest
 
 from tests.support.messages import get, post
-from tests.support.papers import Papers
 
 UPGRADE = get("Connection: Upgrade", "Upgrade: chat")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
 CLOSES = b"\r\nConnection: close\r\n"
-
-
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory):
-    return Papers(tmp_path_factory.mktemp("papers"))
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])

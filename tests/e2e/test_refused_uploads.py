@@ -11,7 +11,6 @@ import subprocess
 
 import pytest
 
-from tests.support.papers import Papers
 from tests.support.programs import program
 
 SIZE = 12_000_000  # far more than what the kernel keeps of it
@@ -25,11 +24,6 @@ const body = how === "stream" ? stream : Buffer.alloc(left, "x");
 fetch(url, {method: "POST", body, duplex: "half"}).then(r => console.log(r.status), e => console.log(e.cause ?? e));
 """
 CURL = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}"]
-
-
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory):
-    return Papers(tmp_path_factory.mktemp("papers"))
 
 
 @pytest.fixture(scope="module")

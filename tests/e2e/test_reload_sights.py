@@ -19,7 +19,6 @@ from tests.e2e.test_reload import last_reload, reloaded, replaced
 from tests.e2e.test_servers import OWN_NAMES, name
 from tests.e2e.test_timeouts import fill_backlog
 from tests.support.messages import answer, get
-from tests.support.papers import Papers
 from tests.support.patience import until
 from tests.support.ports import free_port
 from tests.support.redis_servers import Redis, running, watched
@@ -414,24 +413,6 @@ async def test_new_lookups_are_seen(new_weir, start_origin):
 
     assert not before
     assert await comes(lambda: is_at("127.0.0.4"))
-
-
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory):
-    return Papers(tmp_path_factory.mktemp("papers"))
-
-
-@pytest.fixture(scope="module")
-def strangers(tmp_path_factory):
-    return Papers(tmp_path_factory.mktemp("strangers"))
-
-
-@pytest.fixture
-def redis(tmp_path):
-    """One that can be frozen."""
-    server = Redis(tmp_path)
-    with running(server):
-        yield server
 
 
 PER_TOKEN = {"name": "one", "rate": "1/h", "key": ["header:X-Auth-Token"]}

@@ -6,25 +6,12 @@ import pytest
 
 from tests.e2e.test_reload import reloaded, replaced
 from tests.support.messages import get
-from tests.support.papers import Papers
 from tests.support.patience import until
 from tests.support.ports import free_port
 from tests.support.redis_servers import Redis, running
 
 PER_USER = {"name": "per-user", "key": ["header:X-Auth-Token"], "rate": "1/h", "burst": 2}
 ADA = "X-Auth-Token: ada-4711"
-
-
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory):
-    return Papers(tmp_path_factory.mktemp("papers"))
-
-
-@pytest.fixture
-def redis(tmp_path):
-    server = Redis(tmp_path)
-    with running(server):
-        yield server
 
 
 def settings(url, **store):

@@ -9,14 +9,8 @@ import ssl
 import pytest
 
 from tests.support.messages import get
-from tests.support.papers import Papers
 from tests.support.patience import until
 from tests.support.ports import free_port
-
-
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory):
-    return Papers(tmp_path_factory.mktemp("papers"))
 
 
 @pytest.fixture

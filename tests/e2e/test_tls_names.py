@@ -14,11 +14,6 @@ from tests.support.ports import free_port
 from tests.support.weir import run
 
 
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory):
-    return Papers(tmp_path_factory.mktemp("papers"))
-
-
 def pair(papers, *names):
     cert, key = papers.issue(*(f"DNS:{name}" for name in names))
     return {"cert": str(cert), "key": str(key)}

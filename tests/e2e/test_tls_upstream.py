@@ -10,19 +10,7 @@ import pytest
 
 from tests.e2e.test_reload import reloaded, replaced
 from tests.support.messages import answer, get
-from tests.support.papers import Papers
 from tests.support.patience import closed, until
-
-
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory):
-    return Papers(tmp_path_factory.mktemp("papers"))
-
-
-@pytest.fixture(scope="module")
-def strangers(tmp_path_factory):
-    """An authority that nobody has asked for."""
-    return Papers(tmp_path_factory.mktemp("strangers"))
 
 
 class TlsOrigin:

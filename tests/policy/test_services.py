@@ -6,7 +6,7 @@ Requests are made of the pieces of which tricks are made; the services are those
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from proxy.config.key_names import parse_key
@@ -154,24 +154,17 @@ def test_service_that_reads_a_parameter_is_charged_for(query):
         assert_pays(charged("query:user", target=f"/?{query}"), owner)
 
 
-MANGLED = (
-    "user_id",
-    "user.id",
-    "user id",
-    " user id",
-    "user[id",
-    "user_id[0]",
-    "user_id%00x",
-    "user+id",
-)
-
-
-@pytest.mark.parametrize("name", MANGLED)
-def test_service_that_mangles_a_name_is_charged_for(name):
+@given(pieces("user_id", "user.id", "user id", "user[id", "[", "]", "=", "=", VALID, VALID, "&", most=6))
+@example(f"user.id={VALID}")
+@example(f"x=1& user id={VALID}")
+@example(f"user id=x&user[id={VALID}")
+@example(f"user_id[0]={VALID}")
+@example(f"user_id%00x={VALID}")
+@settings(SETTINGS, max_examples=1 * EXAMPLES)
+def test_service_that_mangles_a_name_is_charged_for(query):
     owner = charged("query:user_id", target=f"/?user_id={VALID}")
-    for query in (f"{name}={VALID}", f"x=1&{name}={VALID}", f"{name}=x&{name}={VALID}"):
-        if services.QUERY["PHP"](query, "user_id") == VALID:
-            assert_pays(charged("query:user_id", target=f"/?{query.replace(' ', '+')}"), owner)
+    if services.QUERY["PHP"](query, "user_id") == VALID:
+        assert_pays(charged("query:user_id", target=f"/?{query.replace(' ', '+')}"), owner)
 
 
 def test_trailing_space_is_an_underscore_for_some():
@@ -200,14 +193,6 @@ def test_service_that_mangles_the_name_of_a_cookie_is_charged_for(name):
     for cookie in (f"{name}={VALID}", f"x=1; {name}={VALID}", f"{name}={VALID}; user_id=x"):
         if services.COOKIE["PHP"](cookie, "user_id") == VALID:
             assert_pays(charged("cookie:user_id", {"Cookie": cookie}), owner)
-
-
-@given(pieces("user_id", "user.id", "user id", "user[id", "[", "]", "=", "=", VALID, VALID, "&", most=6))
-@settings(SETTINGS, max_examples=1 * EXAMPLES)
-def test_any_query_with_mangled_names_is_charged_for(query):
-    owner = charged("query:user_id", target=f"/?user_id={VALID}")
-    if services.QUERY["PHP"](query, "user_id") == VALID:
-        assert_pays(charged("query:user_id", target=f"/?{query.replace(' ', '+')}"), owner)
 
 
 @given(pieces("api.example.com", "API.", "example", ".com", ".", ":", "443", ":80", "%61pi.", "x", most=6))
