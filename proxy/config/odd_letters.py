@@ -1,7 +1,7 @@
 """Letters that look like others, or like nothing, where a text means something else than it seems to.
 
-Other alphabets are as good as ours: a letter is odd if it stands within a word of another one, or cannot be
-seen. Knows nothing of settings.
+Other alphabets are as good as ours: a letter is odd if it looks like one of ours and stands among them, or
+cannot be seen. Knows nothing of settings.
 """
 
 from __future__ import annotations
@@ -11,20 +11,23 @@ import unicodedata
 
 _WORD = re.compile(r"[^\W\d_]+")
 _UNSEEN = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp", "Zs")  # categories of Unicode: controls, formats, blanks
-_OURS = ("LATIN", "MODIFIER LETTER")
+# Of letters, as Unicode names them, that Latin ones are taken for.
+_ALIKE = ("ARMENIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "FULLWIDTH", "GREEK", "MATHEMATICAL")
+_IS_JOINED = re.compile("(?<=[^\x00-\x7f])[\u200c\u200d](?=[^\x00-\x7f])")  # as Persian and emoji are written
 
 
 def odd_letter(text: str) -> str | None:
-    """The first, escaped; of words, one among Latin letters that is none."""
+    """The first, escaped; of words, one among Latin letters that only looks like them."""
     if text.isascii():
         return None
+    text = _IS_JOINED.sub("", text)
     unseen = (letter for letter in text if not letter.isascii() and unicodedata.category(letter) in _UNSEEN)
     mixed = (
         letter
         for word in _WORD.findall(text)
-        if any(map(_is_latin, word))
+        if any(map(str.isascii, word))
         for letter in word
-        if not _is_latin(letter)
+        if unicodedata.name(letter, "").startswith(_ALIKE)
     )
     found = next(unseen, None) or next(mixed, None)
     return escaped(found) if found is not None else None
@@ -40,7 +43,3 @@ def odd_blank(text: str) -> str | None:
 
 def escaped(letter: str) -> str:
     return ascii(letter)[1:-1]
-
-
-def _is_latin(letter: str) -> bool:
-    return letter.isascii() or unicodedata.name(letter, "").startswith(_OURS)

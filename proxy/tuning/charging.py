@@ -136,7 +136,8 @@ class Charging:
 
     def _kind(self, logged: Logged) -> tuple[object, ...]:
         """All that the limits look at."""
-        spoken = bytes(logged.limits) if self._asks_headers else b""
+        is_asked = self._asks_headers or logged.fault in _BEFORE_LIMITS
+        spoken = bytes(logged.limits) if is_asked else b""
         payer = bytes(logged.keys), logged.credential, logged.client, logged.fault, logged.plan
         return *payer, spoken, self._line(logged)
 

@@ -15,7 +15,8 @@ from urllib.parse import quote_plus, unquote, urlsplit
 
 from proxy.tuning.typed_request import TypedError, TypedRequest, header_of
 
-_IS_PROMPT = re.compile(r"[$%#>]|(?:.*[/\\])?curl(?:\.exe)?")  # and what stands before the options
+_PROMPTS = frozenset("$%#>")
+_IS_CURL = re.compile(r"(?:.*[/\\])?curl(?:\.exe)?")  # a path may end in it, and so may a URL
 _CONTINUED = re.compile(r"[\\^]\r?\n")
 _ANSI_QUOTED = re.compile(r"\$'((?:[^'\\]|\\.)*)'")  # what browsers write where a value holds a quote
 _ANSI_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))")
@@ -64,7 +65,9 @@ _PASSED_TEXTS = (
 def of_curl(command: str) -> TypedRequest:
     """Raises TypedError."""
     words = _words(command)
-    while words and _IS_PROMPT.fullmatch(words[0]):
+    while words and words[0] in _PROMPTS:
+        words = words[1:]
+    if words and _IS_CURL.fullmatch(words[0]) and "://" not in words[0]:
         words = words[1:]
     given, others = _parser().parse_known_args(words)
     if odd := [word for word in others if word.startswith("-")]:
@@ -160,7 +163,7 @@ def _authorization(given: argparse.Namespace, url: str) -> str | None:
     if given.oauth2_bearer:
         return f"Bearer {given.oauth2_bearer}"
     user, mark, _ = urlsplit(url).netloc.rpartition("@")
-    login = given.user or (unquote(user) if mark else None)
+    login = given.user or (unquote(user if ":" in user else f"{user}:") if mark else None)
     return f"Basic {b64encode(login.encode()).decode()}" if login else None
 
 

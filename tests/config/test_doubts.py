@@ -85,6 +85,7 @@ PAID = [
 ]
 
 WELL_MEANT = [
+    "limits: [{name: a, rate: 1/s, key: client-ip, match: {paths: ['/API仕様/**', '/Größeµ/*', '/nº', '/می\u200cخواهم']}}]",
     "contract: {allow_methods: [GET], path_methods: [{allow: [PUT]}]}\nlimits: [{name: a, rate: 1/s, key: client-ip, match: {methods: [PUT]}}]",
     "contract: {known_paths: [/api/**, /health]}\nlimits: [{name: a, rate: 1/s, key: client-ip, match: {paths: ['/a*/x']}, exempt: {paths: [/api/*]}}]",
     "limits: [{name: a, rate: 1/s, key: client-ip, exempt: {cidrs: [0.0.0.0/0]}}]",

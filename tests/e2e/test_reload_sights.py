@@ -212,8 +212,15 @@ async def well_again(place: Place) -> object:
     place.service.is_well = False
     await until(lambda: place.states()[0] == "unhealthy")
     place.service.is_well = True
-    await comes(lambda: place.states()[0] != "unhealthy")
-    return place.states()[0]
+    seen = "unhealthy"
+
+    def is_another() -> bool:
+        nonlocal seen
+        seen = place.states()[0]
+        return seen != "unhealthy"
+
+    await comes(is_another)
+    return seen
 
 
 async def dead_server_is_ejected(place: Place) -> object:

@@ -262,7 +262,9 @@ async def _in_cluster(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
 AT = {"memory": _in_memory, "redis": _in_redis, "cluster": _in_cluster}
 
 
-@pytest.fixture(params=[*AT])
+@pytest.fixture(
+    params=[pytest.param(name, marks=() if name == "memory" else pytest.mark.real) for name in AT]
+)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     async with AT[request.param](request) as store:
         yield store

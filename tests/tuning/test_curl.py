@@ -57,6 +57,7 @@ def test_headers_are_those_of_curl():
     ("command", "name", "value"),
     [
         ("curl https://me:p%40ss@a/", "authorization", "Basic bWU6cEBzcw=="),
+        ("curl https://me@a/", "authorization", "Basic bWU6"),
         ("curl https://me@a/ -u ann:pw", "authorization", "Basic YW5uOnB3"),
         ("curl https://a/ --compressed", "accept-encoding", "deflate, gzip, br, zstd"),
         (
@@ -83,6 +84,14 @@ def test_own_header_takes_the_place_of_what_curl_would_send():
         "text/html",
         "a/b",
     )
+
+
+@pytest.mark.parametrize("before", ["", "curl ", "$ curl ", "> /usr/bin/curl ", "C:/curl.exe "])
+def test_what_stands_before_the_url_is_passed_over(before):
+    """But no URL that ends like it."""
+    line, _ = head(f"{before}https://shop.example/docs/curl")
+
+    assert line == "GET /docs/curl HTTP/1.1"
 
 
 def test_what_a_browser_copies_is_read():
