@@ -56,15 +56,7 @@ def run_demo(*, once: bool, port: int | None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no ticks gets question marks
     console = Terminal(highlight=False)
     port = _usual_or_any_port() if port is None else port
-    try:
-        temporary = tempfile.TemporaryDirectory(prefix="weir-demo-")
-    except OSError as error:
-        console.print(
-            f"The demo's config needs a temporary folder: {error.strerror}", style="red", markup=False
-        )
-        return 1
-    with temporary as folder:
-        return uvloop.run(_demo(console, Path(folder), once=once, port=port))
+    return uvloop.run(_demo(console, once=once, port=port))
 
 
 class Terminal(Console):
@@ -76,8 +68,20 @@ class Terminal(Console):
             raise BrokenPipeError from None
 
 
-async def _demo(console: Console, folder: Path, *, once: bool, port: int) -> int:
-    stopped = _stopped()
+async def _demo(console: Console, *, once: bool, port: int) -> int:
+    stopped = _stopped()  # before anything is made that a stop must remove
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="weir-demo-")
+    except OSError as error:
+        console.print(
+            f"The demo's config needs a temporary folder: {error.strerror}", style="red", markup=False
+        )
+        return 1
+    with temporary as folder:
+        return await _show(console, Path(folder), stopped, once=once, port=port)
+
+
+async def _show(console: Console, folder: Path, stopped: asyncio.Event, *, once: bool, port: int) -> int:
     journal = Journal(lambda line: console.print(line, style="red", markup=False))
     service = web.AppRunner(sample_service(), access_log=None, shutdown_timeout=1.0)
     worker: Worker | None = None
