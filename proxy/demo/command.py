@@ -10,7 +10,6 @@ import asyncio
 import io
 import json
 import signal
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +23,7 @@ from proxy.config.loader import ConfigError, loads
 from proxy.demo.journal import Journal
 from proxy.demo.service import sample_service
 from proxy.demo.tour import tour
-from proxy.runtime.sockets import StartError
+from proxy.runtime.sockets import StartError, open_worker_sockets
 from proxy.runtime.worker import Worker
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 USUAL_PORT = 8080  # the README's lines name it
+ANY_PORT = 0
 ACCESS_LOG = "access.log"
 CONFIG = """\
 listen: {listen}
@@ -55,7 +55,6 @@ def run_demo(*, once: bool, port: int | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no ticks gets question marks
     console = Terminal(highlight=False)
-    port = _usual_or_any_port() if port is None else port
     return uvloop.run(_demo(console, once=once, port=port))
 
 
@@ -68,7 +67,7 @@ class Terminal(Console):
             raise BrokenPipeError from None
 
 
-async def _demo(console: Console, *, once: bool, port: int) -> int:
+async def _demo(console: Console, *, once: bool, port: int | None) -> int:
     stopped = _stopped()  # before anything is made that a stop must remove
     try:
         temporary = tempfile.TemporaryDirectory(prefix="weir-demo-")
@@ -81,17 +80,16 @@ async def _demo(console: Console, *, once: bool, port: int) -> int:
         return await _show(console, Path(folder), stopped, once=once, port=port)
 
 
-async def _show(console: Console, folder: Path, stopped: asyncio.Event, *, once: bool, port: int) -> int:
+async def _show(
+    console: Console, folder: Path, stopped: asyncio.Event, *, once: bool, port: int | None
+) -> int:
     journal = Journal(lambda line: console.print(line, style="red", markup=False))
     service = web.AppRunner(sample_service(), access_log=None, shutdown_timeout=1.0)
     worker: Worker | None = None
     try:
         await service.setup()
         await web.TCPSite(service, LOOPBACK, 0).start()
-        shown = CONFIG.format(
-            listen=f"{LOOPBACK}:{port}", service=f"http://{LOOPBACK}:{service.addresses[0][1]}"
-        )
-        worker = Worker(_settings(shown, folder))
+        shown, worker = _worker(f"http://{LOOPBACK}:{service.addresses[0][1]}", folder, port)
         with journal:
             await worker.start()
             _introduce(console, shown.replace(f"{LOOPBACK}:0", worker.addresses[0]))
@@ -107,19 +105,25 @@ async def _show(console: Console, folder: Path, stopped: asyncio.Event, *, once:
         await service.cleanup()
 
 
+def _worker(service: str, folder: Path, port: int | None) -> tuple[str, Worker]:
+    """Its config as shown, and a gateway whose sockets are open. Raises StartError."""
+    try:
+        return _listening(service, folder, USUAL_PORT if port is None else port)
+    except StartError:
+        if port is not None:
+            raise
+        return _listening(service, folder, ANY_PORT)
+
+
+def _listening(service: str, folder: Path, port: int) -> tuple[str, Worker]:
+    shown = CONFIG.format(listen=f"{LOOPBACK}:{port}", service=service)
+    settings = _settings(shown, folder)
+    return shown, Worker(settings, own=open_worker_sockets(settings))
+
+
 def _settings(shown: str, folder: Path) -> Settings:
     more = MORE.format(admin=f"{LOOPBACK}:0", access=json.dumps(str(folder / ACCESS_LOG)))
     return loads(shown + more, "the config of the demo", environ={})
-
-
-def _usual_or_any_port() -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, USUAL_PORT))
-        except OSError:
-            return 0
-    return USUAL_PORT
 
 
 def _stopped() -> asyncio.Event:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,18 @@ def test_a_port_in_use_is_one_line():
     assert ended.stdout.count("\n") == 1
     assert "cannot listen on 127.0.0.1:" in ended.stdout
     assert ended.stderr == ""
+
+
+def test_many_started_at_once_each_find_a_port(tmp_path):
+    outputs = [tmp_path / str(number) for number in range(4)]
+    with ExitStack() as stack:
+        for output in outputs:
+            stack.enter_context(running(output, "--once"))
+        until_now(lambda: all(map(is_introduced, outputs)), "each serves", within=TOUR_SECONDS)
+
+
+def is_introduced(output: Path) -> bool:
+    return "stands in front" in output.read_text()
 
 
 def test_it_goes_on_serving_until_it_is_stopped(tmp_path):
