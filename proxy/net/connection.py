@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LARGE_BYTES: Final = (
     16 * 1024
 )  # goes out at once: libuv may read 32 times in a tick, and back-pressure must be felt between
+PIECE_BYTES: Final = 256 * 1024  # at most in one piece: uvloop reads no more at once
 FEW: Final = 2.5  # connections written to in a tick: 4 clients bring 2.2 and gain, 8 would lose
 # How long an ended connection is read, so that no reset overtakes its last bytes (Apache: 2 s; nginx: 5 s).
 LINGER_SECONDS = 2.0
@@ -58,6 +59,7 @@ class Outbox:
 
 class Connection(asyncio.Protocol):
     __slots__ = (
+        "_handed_over",
         "_held",
         "_is_read_paused",
         "_outbox",
@@ -76,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._outbox = outbox
         self._sweeper = sweeper
         self._held: list[bytes] = []  # written in this tick
+        self._handed_over = 0  # in large pieces, since the other side had last taken all
         self._unsent = 0  # bytes that the other side had not taken when we last looked
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -91,6 +94,8 @@ class Connection(asyncio.Protocol):
                 if is_hasty:
                     haste.left -= 1
                 if not self.transport.is_closing():
+                    if len(data) >= LARGE_BYTES:
+                        self._count_piece(len(data))
                     self.transport.write(data)
                 return
             self._outbox.add(self)
@@ -103,7 +108,20 @@ class Connection(asyncio.Protocol):
         if held:
             self._held = []
             if not self.transport.is_closing():  # else nobody is there to read it
-                self.transport.write(held[0] if len(held) == 1 else b"".join(held))
+                data = held[0] if len(held) == 1 else b"".join(held)
+                if len(data) >= LARGE_BYTES:
+                    self._count_piece(len(data))
+                self.transport.write(data)
+
+    def _count_piece(self, size: int) -> None:
+        """Before it is handed over."""
+        self._handed_over = size + (self._handed_over if self.transport.get_write_buffer_size() else 0)
+
+    @property
+    def output_bytes(self) -> int:
+        """Of memory: a piece of which the other side has taken a part stays whole."""
+        unsent = self.transport.get_write_buffer_size()
+        return max(unsent, min(self._handed_over, unsent + PIECE_BYTES)) if unsent else 0
 
     def pause_reading(self) -> None:
         if not self._is_read_paused:

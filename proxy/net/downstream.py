@@ -352,7 +352,12 @@ class DownstreamConnection(Connection):
 
     @property
     def held_bytes(self) -> int:
-        """What it has not taken, and what it has sent ahead."""
+        """Of memory, for what it has not taken and what it has sent ahead."""
+        return self.output_bytes + len(self.buffer)
+
+    @property
+    def untaken_bytes(self) -> int:
+        """They shrink as it reads."""
         return self.transport.get_write_buffer_size() + len(self.buffer)
 
     def give_way(self) -> None:

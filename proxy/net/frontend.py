@@ -10,7 +10,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from math import ceil, inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
@@ -44,6 +44,20 @@ UNREAD_ANSWER, UNFINISHED_HEAD = "unread_answer", "unfinished_head"
 _log = logging.getLogger("weir.net")
 
 
+class Holding(NamedTuple):
+    """Bytes of memory that a connection holds, and bytes that its client has yet to take or to end."""
+
+    held: int
+    untaken: int
+
+
+NOTHING = Holding(0, 0)
+
+
+def _holding(connection: DownstreamConnection) -> Holding:
+    return Holding(connection.held_bytes, connection.untaken_bytes)
+
+
 class Frontend:
     def __init__(
         self,
@@ -56,9 +70,8 @@ class Frontend:
         self.outbox = outbox
         self.limits = limits  # replaced at a reload
         self.vigil = Vigil()
-        self.slow: dict[
-            DownstreamConnection, int
-        ] = {}  # that do not read, with what each held when last seen
+        # That do not read, with what each held and had not taken when last seen.
+        self.slow: dict[DownstreamConnection, Holding] = {}
         self._held = 0  # by all of them
         self._took: dict[DownstreamConnection, int] = {}  # what each took between the last two looks
         self._is_relieving = False
@@ -137,36 +150,39 @@ class Frontend:
 
     def slowed(self, connection: DownstreamConnection) -> None:
         """It has not taken all that it was sent, or not sent all of what it began."""
-        held = connection.held_bytes
-        self._held += held - self.slow.get(connection, 0)
-        self.slow[connection] = held
+        self._held -= self.slow.get(connection, NOTHING).held
+        self.slow[connection] = holding = _holding(connection)
+        self._held += holding.held
         most = self.limits.buffer_bytes
         if most is not None and self._held > most and not self._is_relieving:
             self._is_relieving = True
             asyncio.get_running_loop().call_soon(self._relieve, most)
 
     def caught_up(self, connection: DownstreamConnection) -> None:
-        self._held -= self.slow.pop(connection, 0)
+        self._held -= self.slow.pop(connection, NOTHING).held
         self._took.pop(connection, None)
 
     def look(self) -> None:
         """How much each holds now, at every sweep: who has taken least until the next one goes first."""
         if self.slow:
-            held = {each: each.held_bytes for each in self.slow}
-            self._took = {each: before - held[each] for each, before in self.slow.items()}
-            self.slow = held
-            self._held = sum(held.values())
+            now = {each: _holding(each) for each in self.slow}
+            self._took = {each: before.untaken - now[each].untaken for each, before in self.slow.items()}
+            self.slow = now
+            self._held = sum(holding.held for holding in now.values())
 
     def _relieve(self, most: int) -> None:
-        held = {each: each.held_bytes for each in self.slow}
-        whole = sum(held.values())
+        now = {each: _holding(each) for each in self.slow}
+        whole = sum(holding.held for holding in now.values())
         over = whole - most * RELIEVED
-        took = self._took
+        took = {
+            each: self._took.get(each, 0) + before.untaken - now[each].untaken
+            for each, before in self.slow.items()
+        }
         last: list[DownstreamConnection] = []
-        for connection in sorted(held, key=lambda each: took.get(each, 0) + self.slow[each] - held[each]):
+        for connection in sorted(now, key=took.__getitem__):
             if over <= 0:
                 break
-            over -= held[connection]
+            over -= now[connection].held
             last.append(connection)
         self._tell_relief(len(last), whole, most)
         in_turns(last, self._crowd_out, self._relieved)

@@ -270,6 +270,22 @@ async def test_slowest_clients_give_way_when_all_hold_too_much(start_bench, star
     reading.cancel()
 
 
+async def test_piece_that_a_client_has_taken_in_part_counts_as_a_whole(start_bench, start_origin, connect):
+    """The transport keeps it until its last byte is taken. Nothing counts any more when all is taken."""
+    origin = await start_origin(answering(answer(200, b"x" * 60_000)))
+    bench = await start_bench(origin, send_bytes=4096)
+    wire = await connect(bench, receive_bytes=4096)
+    await wire.send(get())
+    (connection,) = bench.frontend.connections
+    await until(lambda: connection.untaken_bytes >= 40_000, "it waits for its client")
+    while connection.untaken_bytes > 20_000:
+        await wire.fill()
+
+    assert connection.held_bytes > 40_000
+    assert len((await wire.response()).body) == 60_000
+    assert connection.held_bytes == 0
+
+
 async def test_heads_that_do_not_end_give_way_when_all_hold_too_much(start_bench, start_origin, connect):
     """They count towards the same sum. One that ends in time is served, and holds nothing any more."""
     most = 1024 * 1024
