@@ -202,6 +202,14 @@ class Exchange(Record):
         if self.head.minor == 1:
             self.downstream.write(interim_head(head.status, self.rules.judgement.interim_lines(head)))
 
+    def reassure(self) -> None:
+        """Its client sends no more: 102 says that it is still at work (RFC 2518 section 10.1), if that is so.
+
+        Who has left answers with a reset; who waits passes over it (RFC 9110 section 15.2).
+        """
+        if self.head.minor == 1 and self.phase in life.UNANSWERED:
+            self.downstream.write(interim_head(102, b""))
+
     def response_head(self, upstream: UpstreamConnection, head: ResponseHead, data: bytes) -> None:
         """`data` is what came of the body with it."""
         shared, judgement = self.shared, self.rules.judgement

@@ -19,6 +19,7 @@ ANSWERING: Final = 6  # the answer streams to the client
 REDACTING: Final = 7  # the answer is swallowed, ours will take its place
 TUNNELLING: Final = 8  # 101: bytes both ways
 OVER: Final = 9  # the connection is of no more use
+UNANSWERED: Final = (DECIDING, QUEUED, CONNECTING, WAITING)  # the client has heard nothing that is final
 PHASES = (
     *("idle", "deciding", "queued", "connecting", "waiting"),
     *("holding", "answering", "redacting", "tunnelling", "over"),

@@ -17,7 +17,7 @@ from proxy.faults import Fault
 from proxy.http1.framing import UNTIL_CLOSE
 from proxy.http1.head import UNREAD, RequestHead, request_head, unfinished_fault
 from proxy.net.connection import Connection, reset_at_close
-from proxy.net.half_close import end_one_way, has_sent_too_little, may_be_answered
+from proxy.net.half_close import end_one_way, has_sent_too_little, may_be_answered, probe_soon
 from proxy.net.kernel import has_input
 from proxy.net.patience import hear_out, set_deadline, time_is_up
 from proxy.net.request_body import RequestBody
@@ -136,6 +136,7 @@ class DownstreamConnection(Connection):
                 end_one_way(self, self.body.receiver)
             else:
                 self._advance()
+                probe_soon(self)
             return not self.transport.is_closing()
         self.leave()
         self.linger()
@@ -172,7 +173,9 @@ class DownstreamConnection(Connection):
         self.abort()
 
     def ended(self, unread: int) -> None:
-        if not may_be_answered(self, unread):
+        if may_be_answered(self, unread):
+            probe_soon(self)
+        else:
             self.lost()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter

@@ -5,13 +5,17 @@ Knows nothing of how its connection ends.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from proxy.net.states import BUSY, CLOSED, DISCARDING, HEADS, LINGERING, TUNNEL
 
 if TYPE_CHECKING:
     from proxy.net.downstream import DownstreamConnection
+    from proxy.net.interfaces import ExchangeEvents
     from proxy.net.upstream import UpstreamConnection
+
+PROBE_SECONDS: Final = 0.25  # most answers are there before
 
 
 def may_be_answered(client: DownstreamConnection, unread: int) -> bool:
@@ -30,6 +34,17 @@ def may_be_answered(client: DownstreamConnection, unread: int) -> bool:
     if state == HEADS:
         return b"\r\n\r\n" in client.buffer
     return body is None or not body.has_length or body.left <= len(client.buffer) + unread
+
+
+def probe_soon(client: DownstreamConnection) -> None:
+    """Whether it has left altogether: the kernel meets what a closed socket is sent with a reset."""
+    if client.exchange is not None:
+        asyncio.get_running_loop().call_later(PROBE_SECONDS, _probe, client, client.exchange)
+
+
+def _probe(client: DownstreamConnection, exchange: ExchangeEvents) -> None:
+    if client.exchange is exchange and client.state == BUSY:
+        exchange.reassure()
 
 
 def has_sent_too_little(client: DownstreamConnection) -> bool:

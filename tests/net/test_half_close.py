@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -162,6 +163,72 @@ async def test_half_closed_client_that_leaves_is_noticed(start_bench, start_orig
     await asyncio.wait_for(gone.wait(), 5)
 
     assert (await bench.recorded()).outcome == "abandoned"
+
+
+async def test_client_that_closed_while_it_waited_for_its_turn_makes_room(start_bench, start_origin, connect):
+    """A close looks like the half of one: those behind it move up all the same, and nothing of it is forwarded."""
+    patient = {"name": "few", "key": ["const"], "rate": "1/s", "burst": 1, "max_wait": "10s"}
+    origin = await start_origin(answering(lambda request: answer(200, request.target)))
+    bench = await start_bench(origin, **ANSWER, limits=[patient])
+    first, *leaving, last = [await connect(bench) for _ in range(6)]
+    await first.send(get(target="/first"))
+    await first.response()
+    for wire in leaving:
+        await wire.send(get(target="/left"))
+        wire.close()
+    await last.send(get(target="/last"))
+    started = time.monotonic()
+
+    assert (await last.response()).body == b"/last"
+    assert time.monotonic() - started < 2.0  # its own second; behind the four it would be the fifth
+    assert [request.target for request in origin.requests] == [b"/first", b"/last"]
+    assert sorted(bench.ledger.outcomes) == ["abandoned"] * 4 + ["served"] * 2
+
+
+async def test_slot_of_a_client_that_closed_is_free(start_bench, start_origin, connect):
+    """Its request to the service is aborted, and the next one has its place."""
+    gone = asyncio.Event()
+
+    async def serve(visit):
+        request = await visit.request()
+        if request.target == b"/left":
+            await visit.left()
+            gone.set()
+        else:
+            await visit.send(answer(200))
+
+    alone = {"name": "one", "key": ["const"], "concurrency": 1}
+    origin = await start_origin(serve)
+    bench = await start_bench(origin, **ANSWER, limits=[alone])
+    wire, other = await connect(bench), await connect(bench)
+    await wire.send(get(target="/left"))
+    await until(lambda: origin.requests)
+    wire.close()
+    await asyncio.wait_for(gone.wait(), 5)
+    await bench.recorded()
+    await other.send(get())
+
+    assert (await other.response()).status == 200
+    assert bench.ledger.outcomes == ["abandoned", "served"]
+
+
+async def test_half_closed_client_hears_that_its_answer_is_still_to_come(start_bench, start_origin, connect):
+    """Once, before the answer; not a client of HTTP/1.0."""
+
+    async def late(request):
+        await asyncio.sleep(0.7)
+        return answer(200, b"late")
+
+    bench = await start_bench(await start_origin(answering(late)), **ANSWER)
+    wire, old = await connect(bench), await connect(bench)
+    await wire.send(get())
+    await old.send(get(version="HTTP/1.0"))
+    wire.finish_sending()
+    old.finish_sending()
+    told, plain = await wire.response(), await old.response()
+
+    assert ([interim.status for interim in told.interim], told.body) == ([102], b"late")
+    assert (plain.interim, plain.body) == ([], b"late")
 
 
 # --- tunnels ---
