@@ -79,17 +79,20 @@ async def _tell(request: web.Request, response: web.StreamResponse) -> None:
     passage: Passage | None = request.get(PLACE)
     if passage is None or passage.answer is not None:
         return
-    headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+    headers = [(_bytes(name.lower()), _bytes(value)) for name, value in response.headers.items()]
     for name, value in passage.answered(response.status, headers):
         response.headers.add(name.decode(), value.decode())
+
+
+def _bytes(text: str) -> bytes:
+    """As aiohttp decodes what is no UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _request(request: web.Request) -> Arrival:
     target = request.raw_path if request.raw_path.startswith("/") else request.path_qs
     peer = request.remote or ""
-    return Arrival(
-        request.method, target.encode("utf-8", "surrogateescape"), request.raw_headers, peer, request.scheme
-    )
+    return Arrival(request.method, _bytes(target), request.raw_headers, peer, request.scheme)
 
 
 def _response(answer: OwnAnswer) -> web.Response:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Service = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"  # RFC 3986 section 3.3
+_CRUMBLING = ("2", "2.0", "3", "3.0")
 _DENIAL = "websocket.http.response"  # the extension by which a handshake gets an HTTP answer
 _BODIES = ("http.response.body", f"{_DENIAL}.body")
 _TRY_AGAIN = 1013  # the close code of a WebSocket that is refused otherwise (IANA's registry)
@@ -133,7 +134,9 @@ class Lifespan:
 
 
 def _request(scope: Scope) -> Arrival:
-    path = scope.get("raw_path") or quote(scope.get("path", "/"), safe=_PATH_SAFE).encode()
+    path = (
+        scope.get("raw_path") or quote(scope.get("path", "/"), _PATH_SAFE, errors="surrogateescape").encode()
+    )
     query = scope.get("query_string", b"")
     client = scope.get("client")
     return Arrival(
@@ -142,6 +145,7 @@ def _request(scope: Scope) -> Arrival:
         scope["headers"],
         client[0] if client else "",
         scope.get("scheme", "http"),
+        has_crumbs=scope.get("http_version", "1.1") in _CRUMBLING,
     )
 
 

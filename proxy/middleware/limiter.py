@@ -33,8 +33,14 @@ if TYPE_CHECKING:
     from proxy.policy.limits import Limit
 
 SWEEP_SECONDS = 1.0
-# A proxy must have a server; here nobody forwards.
-_NO_SERVER = {"WEIR_UPSTREAM__SERVERS": '["http://service.invalid"]'}
+# A proxy must have a server, listens, and is looked after; here nobody forwards and nothing listens.
+_NO_PROXY = {
+    "WEIR_UPSTREAM": '{"servers": ["http://service.invalid"]}',
+    "WEIR_LISTEN": "127.0.0.1:0",
+    "WEIR_ADMIN": '{"listen": "127.0.0.1:0"}',
+    "WEIR_WORKERS": "1",
+    "WEIR_TRACES": "{}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class Arrival:
     headers: Iterable[tuple[bytes, bytes]]
     peer: str  # address of the other end, or of the client that a server in front has worked out
     scheme: str
+    has_crumbs: bool = False  # several Cookie fields are the crumbs of one (HTTP/2: RFC 9113 section 8.2.3)
 
 
 class Limiter:
@@ -61,13 +68,13 @@ class Limiter:
         **sections: Any,
     ) -> None:
         given = {"limits": list(limits), "store": {"url": store} if isinstance(store, str) else store}
-        self._take(loads(json.dumps(given | sections), "limiter", _NO_SERVER))
+        self._take(loads(json.dumps(given | sections), "limiter", _NO_PROXY))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
         """Of a config of Weir; what it says of listening and forwarding is passed over."""
         made = cls.__new__(cls)
-        made._take(loads(read_text(path), os.fspath(path), {**os.environ, **_NO_SERVER}))  # noqa: SLF001 - it is ours
+        made._take(loads(read_text(path), os.fspath(path), _environment()))  # noqa: SLF001 - it is ours
         return made
 
     def _take(self, settings: Settings) -> None:
@@ -88,11 +95,13 @@ class Limiter:
         if self.store is not None:
             raise RuntimeError("limits are named before the first request")
         named = {"name": name, "rate": rate} | others
-        known = [{"name": each, "rate": "1/s"} for each in self._names()]
-        settings = loads(json.dumps({"limits": [*known, named]}), f"limit {name}", _NO_SERVER)
-        own = settings.model_copy(update={"limits": settings.limits[-1:], "store": self.settings.store})
-        own = own.model_copy(update={"forwarded": self.settings.forwarded})
-        limits = Rules(own).limits
+        known = {
+            "limits": [{"name": each, "rate": "1/s"} for each in self._names()],
+            "plans": [{"name": plan.name, "rate": "1/s"} for plan in self.settings.plans],
+        }
+        known["limits"].append(named)
+        settings = loads(json.dumps(known), f"limit {name}", _NO_PROXY)
+        limits = Rules(self.settings.model_copy(update={"limits": settings.limits[-1:]})).limits
         self.routes |= {limit.name: limit for limit in limits}
         return RouteLimit(limits)
 
@@ -120,6 +129,7 @@ class Limiter:
             self.store.configure(Limits([*self.rules.limits, *self.routes.values()]))
             self.metrics.configure(self._names())
             every = (*self.rules.limits, *self.routes.values())
+            self.metrics.watch_waits(limit.name for limit in every if limit.watches_waits)
             self.room.configure(limit.name for limit in every if limit.max_wait_us)
             self.metrics.provide_room(self.room)
             held = self.store.held
@@ -148,6 +158,12 @@ class Limiter:
 
     def _names(self) -> list[str]:
         return [*(limit.name for limit in self.rules.limits), *self.routes]
+
+
+def _environment() -> dict[str, str]:
+    """Without what is said there of the proxy."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(tuple(_NO_PROXY))}
+    return kept | _NO_PROXY
 
 
 def _check_tls(settings: Settings) -> None:

@@ -91,6 +91,8 @@ class Passage:
             return None
         decision = await self._decision(charges)
         self._admitted.append(decision)
+        if limits.watched_waits:
+            record.would_wait = [*record.would_wait, *decision.would_wait]
         if decision.is_admitted and limits.may_wait and (waits := decision.waits):
             await self._wait(decision, waits)
         before = record.decision
@@ -102,7 +104,9 @@ class Passage:
 
     def _due(self) -> Due | Fault:
         request, rules = self._request, self.limiter.rules
-        head = self._head = head_of(request.method, request.target, request.headers)
+        head = self._head = head_of(
+            request.method, request.target, request.headers, has_crumbs=request.has_crumbs
+        )
         facts = self._facts = rules.heads.judged(head, request.peer)
         record = self.record
         record.client = facts.client
@@ -220,6 +224,8 @@ class Passage:
             record.outcome = ABANDONED
         else:
             record.outcome = SERVED if error is None else FAULTED
+            if error is not None and not self._is_answered:  # of which its server makes such an answer
+                record.status, record.source = 500, UPSTREAM
         self.limiter.metrics.record(record)
 
     def give_back(self, decision: Decision) -> None:

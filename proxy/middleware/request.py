@@ -11,14 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def head_of(method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
+def head_of(
+    method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], *, has_crumbs: bool = False
+) -> RequestHead:
     """It has been judged by the server that took it, and is not forwarded."""
     section = HeaderSection(b"")
     fields, lines = section.fields, section.lines
     for name, value in headers:
         field = name.lower()
         lines.append(HeaderLine(field, value, name, 0))
-        if field in fields:
+        if has_crumbs and field == b"cookie" and field in fields:
+            fields[field] = b"%b; %b" % (fields[field], value)
+        elif field in fields:
             fields[field] = b"%b, %b" % (fields[field], value)
             section.repeated = (section.repeated or set()) | {field}
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from functools import wraps
+from inspect import iscoroutinefunction, unwrap
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ class RouteLimit:
             raise Refused(answer)
 
     def __call__(self, handler: Callable[_P, Awaitable[_T]]) -> Callable[_P, Awaitable[_T]]:
-        """Decorates a handler that is given the request: of Starlette, Django, aiohttp."""
+        """Decorates a handler that is given the request: or a view that has it.
+
+        Raises TypeError for one that is no coroutine function: it could not wait for its turn.
+        """
+        if not iscoroutinefunction(unwrap(handler)):
+            raise TypeError(f"a limit decorates handlers that are written with async def; {handler!r} is not")
 
         @wraps(handler)
         async def limited(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -58,7 +64,7 @@ class RouteLimit:
 def _place_in(values: tuple[object, ...]) -> MutableMapping[str, Any]:
     """A request of an ASGI framework has a scope; one of aiohttp is such a place itself."""
     for value in values:
-        place = getattr(value, "scope", value)
+        place = getattr(value, "scope", None) or getattr(value, "request", value)
         if isinstance(place, MutableMapping) and any(key in place for key in PLACES):
             return place
     return {}

@@ -185,3 +185,37 @@ async def test_work_behind_an_answer_holds_no_slot(connect):
 
     assert found == [200] * 3
     assert (held, done) == (0, 0)
+
+
+async def test_answer_with_a_header_that_is_no_text_goes_out(connect):
+    """As without a limit: aiohttp decodes such bytes in its own way."""
+
+    async def handler(request):
+        return web.Response(headers={"X-Echo": request.headers["X-In"]})
+
+    async with aiohttp_server(Limiter([AT_ONCE]), handler) as port:
+        wire = await connect(port)
+        await wire.send(get("X-In: caf\xe9"))
+        response = await wire.response()
+
+    assert (response.status, response.value("X-Echo")) == (200, b"caf")  # aiohttp drops the rest
+
+
+async def test_view_has_a_limit_of_its_own(connect):
+    """The limit stands at a method, which is given the view and not the request."""
+    limiter = Limiter([AT_ONCE])
+    exports = limiter.limit("exports", "1/h")
+
+    class View(web.View):
+        @exports
+        async def get(self):
+            return web.Response()
+
+    async with aiohttp_server(limiter, View) as port:
+        wire = await connect(port)
+        statuses = []
+        for _ in range(2):
+            await wire.send(get())
+            statuses.append((await wire.response()).status)
+
+    assert statuses == [200, 429]

@@ -11,8 +11,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from proxy.config.mistakes import ConfigError
+from proxy.config.plan_keys import key_hash
 from proxy.limiter.memory import MemoryStore
 from proxy.middleware import Limiter, LimitMiddleware, Refused
+from tests.support.weir import ROOT
 
 FEW = {"name": "few", "key": ["header:X-Auth-Token", "client-ip"], "rate": "2/h"}
 AT_ONCE = {"name": "at-once", "key": ["client-ip"], "concurrency": 1}
@@ -148,6 +150,37 @@ async def test_error_of_the_service_stays_its_own():
         await asked(limiter, answering(error=ZeroDivisionError()))
 
     assert limiter.metrics.outcomes == {"faulted": 1}
+    assert limiter.metrics.ended == {(b"GET", 500, "upstream", "faulted"): 1}  # as its server answers then
+
+
+async def test_path_that_is_no_text_is_charged_as_any_other():
+    """Of a server that gives no `raw_path`, and decodes what is no UTF-8 in its own way."""
+    limiter = Limiter([FEW])
+
+    assert [await status(limiter, path="/\udce9", raw_path=None) for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    ("version", "statuses"), [("2", [200, 200, 429]), ("3", [200, 200, 429]), ("1.1", [400] * 3)]
+)
+async def test_crumbs_of_a_cookie_are_one_cookie(version, statuses):
+    """Browsers send several fields over HTTP/2 (RFC 9113 section 8.2.3). In HTTP/1.1 two of them are two cookies."""
+    limiter = Limiter([FEW | {"key": ["cookie:sid", "client-ip"]}])
+    crumbs = [(b"cookie", b"theme=dark"), (b"cookie", b"sid=abc")]
+    whole = [(b"cookie", b"sid=abc; theme=light")]
+
+    seen = [await status(limiter, None, *crumbs, http_version=version) for _ in range(3)]
+    assert seen == statuses
+    assert await status(limiter, None, *whole, http_version=version) == (429 if 429 in seen else 200)
+
+
+async def test_waits_of_a_limit_in_shadow_are_counted():
+    limiter = Limiter([{"name": "later", "rate": "1/s", "burst": 1, "max_wait": "5s", "mode": "shadow"}])
+    registry = CollectorRegistry()
+    registry.register(limiter.collector)
+    assert [await status(limiter) for _ in range(2)] == [200, 200]
+
+    assert b'weir_limit_shadow_waits_total{limit="later"} 1.0' in generate_latest(registry)
 
 
 async def test_route_that_refuses_gives_back_what_was_taken_before_it():
@@ -313,6 +346,45 @@ def test_limit_of_a_route_has_a_name_of_its_own():
     for name in ("few", "exports"):
         with pytest.raises(ConfigError, match=name):
             limiter.limit(name, "1/m")
+
+
+async def test_limit_of_a_route_knows_the_plans():
+    limiter = Limiter([], plans=[{"name": "gold", "rate": "3/h", "keys": [key_hash("a")]}])
+    route = limiter.limit("exports", "1/h", key=["header:X-Auth-Token"], plans=["gold"])
+
+    async def app(scope, receive, send):
+        await route.charge(scope)
+        await answering()(scope, receive, send)
+
+    async def statuses(token):
+        return [await status(limiter, app, (b"x-auth-token", token)) for _ in range(4)]
+
+    assert await statuses(b"a") == [200, 200, 200, 429]
+    assert await statuses(b"b") == [200, 429, 429, 429]
+
+
+def test_limit_of_a_route_wants_a_handler_that_can_wait():
+    """It is told at once, not when the first request has been charged."""
+    route = Limiter([FEW]).limit("exports", "1/m")
+    with pytest.raises(TypeError, match="async def"):
+        route(lambda request: request)
+
+
+@pytest.mark.parametrize("name", ["gateway", "sidecar"])
+def test_shipped_config_is_one_of_a_service(name, monkeypatch):
+    """What it says of the admin plane and of listening is for the proxy, and so is its environment."""
+    monkeypatch.setenv("WEIR_ADMIN__TOKEN", "file:/nowhere")
+    monkeypatch.setenv("WEIR_LISTEN", "nonsense")
+    limiter = Limiter.from_file(ROOT / f"deploy/kubernetes/{name}/weir.yaml")
+
+    assert [limit.name for limit in limiter.rules.limits] == ["per-user"]
+
+
+def test_several_workers_are_no_matter_of_a_service(tmp_path):
+    path = tmp_path / "weir.yaml"
+    path.write_text("limits: [{name: a, rate: 7/s}]\nworkers: 4\nadmin: {listen: '0.0.0.0:9901'}\n")
+
+    assert len(list(Limiter.from_file(path).rules.limits)) == 1
 
 
 def test_config_of_a_proxy_is_one_of_a_service(tmp_path):
