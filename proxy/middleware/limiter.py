@@ -85,6 +85,7 @@ class Limiter:
         self.routes: dict[str, Limit] = {}
         self.store: Store | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Task[None] | None = None  # by a request
         self._swept = 0.0
         _check_tls(settings)
 
@@ -146,9 +147,10 @@ class Limiter:
     # --- each request ---
 
     async def begin(self, request: Arrival) -> Passage:
-        """Starts if need be; never raises but for a cancellation."""
+        """Starts if need be, for as long as a decision may take; never raises but for a cancellation."""
         if self._loop is not asyncio.get_running_loop():
-            await self.start()
+            self._starting = asyncio.create_task(self.start())
+            await asyncio.wait((self._starting,), timeout=self.settings.store.timeout)
         now = monotonic()
         if now - self._swept > SWEEP_SECONDS and self.store is not None:
             self._swept = now

@@ -12,6 +12,7 @@ from proxy.middleware.passage import Waiting
 from tests.middleware.test_passage import asked
 from tests.support.messages import answer, get
 from tests.support.origin import answering
+from tests.support.redis_servers import Redis, running
 
 pytestmark = pytest.mark.real
 
@@ -97,3 +98,19 @@ async def test_redis_that_dies_costs_the_service_nothing(redis):
     assert after == [200] * 10 + [429] * 10
     assert seconds < 2
     assert not is_up
+
+
+async def test_redis_that_stands_still_holds_the_first_request_as_long_as_a_decision(tmp_path):
+    """Nobody has started the limiter before it."""
+    still = Redis(tmp_path)
+    with running(still):
+        still.freeze()
+        limiter = Limiter([LIMIT], {"url": still.url, "timeout": "50ms"})
+        began = time.monotonic()
+        statuses = await of_service(limiter, 1)
+        seconds = time.monotonic() - began
+        await limiter.close()
+        still.thaw()
+
+    assert statuses == [200]
+    assert seconds < 0.5
