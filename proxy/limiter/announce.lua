@@ -38,10 +38,11 @@ for _, member in ipairs(call('ZRANGEBYSCORE', replicas, '-inf', '+inf', 'LIMIT',
 end
 
 if since > now then since = 0 end -- the clock went back
-local found = call('ZRANGEBYSCORE', resets, '(' .. since, '+inf', 'WITHSCORES', 'LIMIT', 0, NOTES_MAX)
+local after = string.format('(%.0f', since)
+local found = call('ZRANGEBYSCORE', resets, after, '+inf', 'WITHSCORES', 'LIMIT', 0, NOTES_MAX)
 local notes, told = {}, now
 for i = 1, #found, 2 do
   if #found[i] <= NOTE_BYTES then notes[#notes + 1] = found[i] end
 end
-if #found == 2 * NOTES_MAX then told = tonumber(found[#found]) end -- the others with the next call
+if #found == 2 * NOTES_MAX then told = math.min(math.ceil(found[#found]), now) end -- the others with the next call
 return {call('ZCARD', replicas), are_alike, told, now, notes}

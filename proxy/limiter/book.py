@@ -11,12 +11,17 @@ local   the same for buckets that are spent here while Redis does not answer. Th
         A reply that comes too late has a request decided here while others are decided by Redis: what was
         spent here is what `local` has beyond `bases`, what was known then, and counts beside what is known.
 
+After a reload the book of before holds what has not come over yet: a bucket comes over when it is asked for,
+all others in their turn (`bring_over`), so that nobody waits for a hundred thousand of them. Either way it is
+what it was at the moment of the reload, in the new terms.
+
 Moments are in microseconds, debts in units of the rate (policy/gcra.py). A key whose plan changes while Redis
 does not answer begins anew here. Knows nothing of connections, and no clock.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from proxy.limiter.generations import Generations
@@ -25,14 +30,32 @@ from proxy.limiter.scripts import key_prefix
 from proxy.policy.gcra import converted
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from proxy.limiter.records import Names
     from proxy.policy.terms import Terms
 
+    Table = Collection[bytes]  # keys of buckets
+
+ALL: Final = 1 << 60  # keys
 NO_DOUBT: Final = (0, UnansweredCall(0, 0.0))
 
 
 class Book:
-    __slots__ = ("_bases", "_doubts", "_room", "_scale", "before", "known", "local", "prefixes", "terms")
+    __slots__ = (
+        "_bases",
+        "_doubts",
+        "_is_certain",
+        "_past",
+        "_past_us",
+        "_room",
+        "_scale",
+        "before",
+        "known",
+        "local",
+        "prefixes",
+        "terms",
+    )
 
     def __init__(self, terms: Terms, names: Names, max_keys: int) -> None:
         self.terms = terms  # any that has this rate
@@ -49,6 +72,9 @@ class Book:
         self._doubts: dict[
             bytes, tuple[int, UnansweredCall]
         ] = {}  # what Redis may have charged, and since which call
+        self._past: Book | None = None  # of before the reload, as long as anything of it has not come over
+        self._past_us = 0  # when the reload came
+        self._is_certain = False  # what was known then
 
     def key(self, key: bytes) -> bytes:
         """A bucket's name, packed for a call."""
@@ -64,9 +90,13 @@ class Book:
     # --- without Redis ---
 
     def local_debt(self, key: bytes, now_us: int) -> int:
+        if self._past is not None:
+            self._bring(self._past, key)
         return max(self._full_at(key) - now_us * self._scale, 0) + self._spent(key, now_us)
 
     def put_locally(self, key: bytes, debt: int, now_us: int) -> None:
+        if self._past is not None:
+            self._bring(self._past, key)
         self.local.put(key, now_us * self._scale + max(debt, 0))
         self._bases.put(key, self._full_at(key))
 
@@ -80,24 +110,31 @@ class Book:
 
     def doubt(self, key: bytes, units: int, attempt: UnansweredCall) -> None:
         """Redis may have charged a request that is decided here."""
+        if self._past is not None:
+            self._bring(self._past, key)
         before, first = self._doubts.get(key, (0, attempt))
         self._doubts[key] = before + units, first
 
     # --- going back to Redis ---
 
-    def spent_keys(self) -> list[bytes]:
-        """Buckets that were spent here."""
-        return [*dict.fromkeys([*self._doubts, *self.local.keys()])]
+    def spent_tables(self) -> list[Table]:
+        """With the buckets that were spent here; some of them are in several."""
+        past = self._past.spent_tables() if self._past is not None else []
+        return [*past, self._doubts, *self.local.parts()]
 
-    def unsettled_keys(self) -> list[bytes]:
-        """Those, and buckets that Redis may have lost."""
-        return [*dict.fromkeys([*self.spent_keys(), *self.known.keys(), *self.before.keys()])]
+    def unsettled_tables(self) -> list[Table]:
+        """With those, and with buckets that Redis may have lost."""
+        past = self._past.unsettled_tables() if self._past is not None else []
+        known = (*self.known.parts(), *self.before.parts())
+        return [*past, self._doubts, *self.local.parts(), *known]
 
     def settle(self, key: bytes, now_us: int, replicas: int) -> bytes:
         """Closes the local bucket; what settle.lua shall know of it, or nothing if it is full.
 
         From now on the bucket is known with what was spent here, even if that does not reach Redis.
         """
+        if self._past is not None:
+            self._bring(self._past, key)
         scale = self._scale
         now = now_us * scale
         most = self.terms.most_units
@@ -115,6 +152,9 @@ class Book:
 
     def forget(self, key: bytes) -> None:
         """Its bucket is full again by a reset; without a key, all are."""
+        past = self._past
+        if past is not None:
+            past.forget(key)
         for table in (self.known, self.before, self.local):
             if key:
                 table.pop(key)
@@ -125,32 +165,59 @@ class Book:
         else:
             self._doubts.clear()
 
+    def doubt_known(self, key: bytes) -> None:
+        """Its bucket refilled at another rate than was thought."""
+        if self._past is not None:
+            self._bring(self._past, key)
+        self.known.pop(key)
+        self.before.pop(key)
+
+    # --- after a reload ---
+
     def inherit(self, old: Book, now_us: int, *, is_certain: bool) -> None:
         """Every bucket has the same tokens as before; one that is closed is so for as long.
 
         Without Redis that is certain: nobody else counts. Else one fills up as fast as before, at least.
         """
-        if self.terms.counts_like(old.terms):  # so most reloads leave it; and there may be 100 000 keys
-            (self.known if is_certain else self.before).take_over(old.before, old.known)
-            self.local.take_over(old.local)
-            self._bases.take_over(old._bases)
-            self._doubts = old._doubts
-            return
-        scale = self._scale
-        for table in (old.before, old.known):
-            for key, full_at_us in table.items():
-                if full_at_us <= now_us:  # it is full, as nearly all are
-                    continue
-                moved_us = now_us + self._moved(old, (full_at_us - now_us) * old._scale) // scale
-                if is_certain:
-                    self.known.put(key, moved_us)
-                else:
-                    self.before.put(key, min(moved_us, full_at_us))
-        for key, full_at in old.local.items():
-            if full_at > now_us * old._scale:
-                self.put_locally(key, self._moved(old, old.local_debt(key, now_us)), now_us)
-        for key, (units, first) in old._doubts.items():
-            self._doubts[key] = self._moved(old, units), first
+        while old.bring_over(ALL):  # of a reload that came a moment ago
+            pass
+        self._past, self._past_us, self._is_certain = old, now_us, is_certain
+
+    def bring_over(self, most: int) -> int:
+        """Some more of the buckets of before, at most so many; how many it were. None: all are here."""
+        past = self._past
+        if past is None:
+            return 0
+        for table in past.unsettled_tables():
+            if table:
+                keys = [*islice(table, most)]
+                for key in keys:
+                    self._bring(past, key)
+                return len(keys)
+        self._past = None
+        return 0
+
+    def _bring(self, past: Book, key: bytes) -> None:
+        """One bucket of before, if it is not here yet."""
+        now_us, scale = self._past_us, self._scale
+        debt = past.local_debt(key, now_us)
+        before, known = past.before.pop(key), past.known.pop(key)
+        spent_until, _ = past.local.pop(key), past._bases.pop(key)
+        doubted = past._doubts.pop(key, None)
+        full_at_us = known or before
+        moved_us = 0
+        if full_at_us > now_us:  # else it is full, as nearly all are
+            moved_us = now_us + self._moved(past, (full_at_us - now_us) * past._scale) // scale
+            if not self._is_certain:
+                moved_us = min(moved_us, full_at_us)
+                self.before.put(key, moved_us)
+            elif not self.known.get(key):  # Redis has told nothing newer meanwhile
+                self.known.put(key, moved_us)
+        if spent_until > now_us * past._scale:
+            self.local.put(key, now_us * scale + self._moved(past, debt))
+            self._bases.put(key, moved_us * scale)
+        if doubted is not None:
+            self._doubts[key] = self._moved(past, doubted[0]), doubted[1]
 
     def _moved(self, old: Book, debt: int) -> int:
         """A debt in these terms."""

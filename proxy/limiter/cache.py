@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from proxy.limiter.outage import Outage
     from proxy.limiter.records import Names, UnansweredCall
     from proxy.policy.decision import Charge
-    from proxy.policy.limits import Limits
+    from proxy.policy.limits import Limit, Limits
     from proxy.policy.terms import Terms
 
 BookName = tuple[str, str, bool]  # of the limit and of the plan; whether new credentials share it
@@ -147,48 +147,88 @@ class TermsCache:
 
 
 class Caches:
-    """Of all limits."""
+    """Of all limits. There may be thousands of terms, so a cache is made when it is first asked for."""
 
-    __slots__ = ("_books", "_keeping", "_max_keys", "_names", "_several", "by_terms")
+    __slots__ = (
+        "_books",
+        "_by_limit",
+        "_keeping",
+        "_limits",
+        "_max_keys",
+        "_names",
+        "_several",
+        "by_terms",
+        "configured",
+    )
 
     def __init__(self, names: Names, keeping: Keeping) -> None:
         self._names = names
         self._keeping = keeping
         self._max_keys = 1
+        self.configured = 0  # times
+        self._limits: dict[Limit, None] = {}
         self._books: dict[BookName, Book] = {}  # one for each rate of a limit
         self.by_terms: dict[Terms, TermsCache] = {}  # always the same dict: hot code holds on to it
+        self._by_limit: dict[str, dict[Terms, TermsCache]] = {}  # the same, by the limits' names
         self._several: dict[tuple[Terms, ...], TakeAll] = {}
 
     def configure(self, limits: Limits, max_keys: int, now_us: int, *, is_certain: bool) -> None:
         """Buckets live in Redis by the limit's name. What is known goes along: `Book.inherit`."""
-        before = self._books
+        before, self._books = self._books, {}
+        self.configured += 1
         self._max_keys = max_keys
+        self._limits = dict.fromkeys(limits)
         self._several.clear()
         self.by_terms.clear()
-        self._books = {}
-        for terms in (terms for limit in limits for terms in limit):
-            self.by_terms[terms] = TermsCache(terms, self._book(terms), self._keeping)
-        for name, book in self._books.items():
-            if name in before:
-                book.inherit(before[name], now_us, is_certain=is_certain)
+        self._by_limit.clear()
+        named = {_name(terms): terms for limit in limits for terms in limit}
+        kept = {limit.name for limit in limits}
+        for name, old in before.items():
+            # Also of grants, which are learnt again, and of plans that are gone.
+            if name[0] in kept and any(old.unsettled_tables()):
+                book = self._books[name] = Book(named.get(name, old.terms), self._names, max_keys)
+                book.inherit(old, now_us, is_certain=is_certain)
 
     def _book(self, terms: Terms) -> Book:
-        name = terms.name, terms.plan, terms.is_newcomer
+        name = _name(terms)
         book = self._books.get(name)
         if book is None:
             book = self._books[name] = Book(terms, self._names, self._max_keys)
         return book
 
+    def bring_over(self, most: int) -> int:
+        """Some more of what a reload has left in the books of before: `Book.bring_over`."""
+        brought = 0
+        for book in self._books.values():
+            brought += book.bring_over(most - brought)
+            if brought >= most:
+                break
+        return brought
+
     @property
     def books(self) -> list[Book]:
         return [*self._books.values()]
+
+    def named_books(self) -> list[tuple[BookName, Book]]:
+        return [*self._books.items()]
+
+    def book(self, name: BookName) -> Book | None:
+        """None if a reload has taken it away meanwhile."""
+        return self._books.get(name)
 
     def of(self, terms: Terms) -> TermsCache:
         """Also of a limit that a reload has taken away while a request was on its way from place to place."""
         known = self.by_terms.get(terms)
         if known is not None:
             return known
+        if terms.limit in self._limits:
+            return self._made(terms)
         return TermsCache(terms, Book(terms, self._names, self._max_keys), self._keeping)
+
+    def _made(self, terms: Terms) -> TermsCache:
+        cache = self.by_terms[terms] = TermsCache(terms, self._book(terms), self._keeping)
+        self._by_limit.setdefault(terms.name, {})[terms] = cache
+        return cache
 
     def take(self, charges: Sequence[Charge]) -> Operation:
         """What takes from all these buckets at once."""
@@ -215,42 +255,42 @@ class Caches:
 
     def forget(self, limit: str, key: bytes) -> None:
         """The buckets of a limit of this name, or one of them, are full again."""
-        for book in self.books:
-            if book.terms.name == limit:
-                book.forget(key)
-        for cache in self:
-            if cache.leases is not None and cache.limit.name == limit:
+        for cache in self._of_limit(limit):
+            cache.book.forget(key)
+            if cache.leases is not None:
                 cache.leases.forget(key)
 
     def learn_terms(self, terms: Terms) -> None:
-        """Those of a grant."""
-        self.by_terms[terms] = TermsCache(terms, self._book(terms), self._keeping)
+        """Those of a grant, when a request is charged by them."""
 
     def unlearn_terms(self, terms: Terms) -> None:
         if self.by_terms.pop(terms, None) is not None:
-            self._books.pop((terms.name, terms.plan, terms.is_newcomer), None)
+            del self._by_limit[terms.name][terms]
+            self._books.pop(_name(terms), None)
             self._several.clear()
 
     def doubt_key(self, limit: str, key: bytes) -> None:
         """It refilled at another rate than was thought: Redis is to be asked."""
-        for book in self.books:
-            if book.terms.name == limit:
-                book.known.pop(key)
-                book.before.pop(key)
+        for cache in self._of_limit(limit):
+            cache.book.doubt_known(key)
 
     def empty(self, charge: Charge, debt: int, now_us: int) -> TermsCache | None:
         """Known here at once. None if a reload has taken the limit away meanwhile."""
-        cache = self.by_terms.get(charge.terms)
-        if cache is not None:
-            cache.book.empty(charge.key, debt, now_us)
-            cache.note(charge.key, now_us)
-            if cache.limit.lease > 1:
-                self._forget_leases(charge)
+        if charge.terms.limit not in self._limits:
+            return None
+        cache = self.of(charge.terms)
+        cache.book.empty(charge.key, debt, now_us)
+        cache.note(charge.key, now_us)
+        if cache.limit.lease > 1:
+            self._forget_leases(charge)
         return cache
 
+    def _of_limit(self, name: str) -> list[TermsCache]:
+        return [*self._by_limit.get(name, {}).values()]
+
     def _forget_leases(self, charge: Charge) -> None:
-        for cache in self:
-            if cache.leases is not None and cache.limit is charge.limit:
+        for cache in self._of_limit(charge.limit.name):
+            if cache.leases is not None:
                 cache.leases.forget(charge.key)
 
     def sweep(self, now_us: int) -> None:
@@ -261,10 +301,14 @@ class Caches:
 
     def known_keys(self) -> dict[str, int]:
         """How many there are, by the limits' names."""
-        counts: dict[str, int] = {}
+        counts = {limit.name: 0 for limit in self._limits}
         for book in self.books:
-            counts[book.terms.name] = counts.get(book.terms.name, 0) + len(book.known)
+            counts[book.terms.name] += len(book.known)
         return counts
 
     def __iter__(self) -> Iterator[TermsCache]:
         return iter(self.by_terms.values())
+
+
+def _name(terms: Terms) -> BookName:
+    return terms.name, terms.plan, terms.is_newcomer

@@ -58,18 +58,9 @@ class Generations:
             if key not in self.young:
                 yield key, moment
 
-    def keys(self) -> list[bytes]:
-        """Some of them twice."""
-        return [*self.young, *self._old]
-
-    def take_over(self, *tables: Generations) -> None:
-        """All that they hold; of a key that is in several, what the last one has."""
-        for table in tables:
-            for part in (table._old, table.young):  # noqa: SLF001 - another of our kind
-                self.young |= part
-                if len(self.young) > self.half:
-                    self.turn()
-            self._next_us = max(self._next_us, table._next_us)  # noqa: SLF001 - the same
+    def parts(self) -> tuple[dict[bytes, int], dict[bytes, int]]:
+        """The younger first, as entries move from it to the other. Some keys are in both."""
+        return self.young, self._old
 
     def sweep(self, now_us: int) -> None:
         """Called now and then: what was written a whole period ago goes."""

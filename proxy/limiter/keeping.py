@@ -7,6 +7,7 @@ not be told is owed until Redis has heard it, or has forgotten the slot. Knows n
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -117,13 +118,29 @@ class Keeping:
 
     # --- what Redis is told ---
 
-    def renew(self, link: Link) -> None:
+    async def renew(self, link: Link) -> None:
         """With every beat of a link, what its server has not been told of for long."""
+        since_us = int(link.now() * 1e6) - RENEW_US
+        for part in _rounds(link, self._due(link, since_us)):
+            self._renew([(kind, slot) for kind, slot in part if self._is_due(kind, slot, since_us)], link)
+            await asyncio.sleep(0)  # there may be one for each connection
+
+    def renew_all(self, link: Link) -> None:
+        """What its server has not been told of for long, at once."""
+        self._renew(self._due(link, int(link.now() * 1e6) - RENEW_US), link)
+
+    def _renew(self, words: Iterable[Word], link: Link) -> None:
         now_us = int(link.now() * 1e6)
-        for kind, slot in self._due(link, now_us - RENEW_US):
+        for kind, slot in words:
             slot.told_us = now_us
             self.owed.pop(slot, None)  # whoever tells of it owes it again if that fails
             self._tell(Telltale(self, kind, slot), [slot.charge])
+
+    def _is_due(self, kind: int, slot: Slot, told_before_us: int) -> bool:
+        """Still, after others have had their turn."""
+        if kind == VACATE:
+            return slot in self.owed
+        return slot.told_us < told_before_us and slot in self.held.slots
 
     async def tell_all(self, link: Link) -> None:
         """When a link opens. On return the last round is on its way. Raises TroubleError."""

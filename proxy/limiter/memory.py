@@ -3,14 +3,16 @@
 A full bucket need not be kept. A table has two generations: buckets that are charged live in `young`;
 when all of `old` must be full again, `old` is dropped and `young` becomes old, so nothing is ever
 searched for what has expired. The same turn, taken early, bounds a table: what was not asked for during a
-whole generation is forgotten, and counted as evicted where it was not full. Decisions are immediate.
-Knows nothing of requests.
+whole generation is forgotten, and counted as evicted where it was not full. No turn looks at more than
+`LOOKED` buckets, so that no request waits for a hundred thousand of others. Decisions are immediate. Knows
+nothing of requests.
 """
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.config.units import EMPTIED_MAX_US
 from proxy.limiter.held import HeldSlots
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from proxy.policy.upstream_429 import Debt
 
 MAX_KEYS = 100_000  # 300 bytes each: 30 MB
+LOOKED: Final = 4096  # buckets at once: 1 ms
+NEVER_US: Final = 1 << 60
 
 
 def monotonic_us() -> int:
@@ -43,14 +47,25 @@ def monotonic_us() -> int:
 class Table:
     """The buckets of one limit."""
 
-    __slots__ = ("evictions", "generation_keys", "limit", "old", "old_until_us", "young")
+    __slots__ = (
+        "_last_us",
+        "_unseen",
+        "evictions",
+        "generation_keys",
+        "limit",
+        "old",
+        "old_until_us",
+        "young",
+    )
 
     def __init__(self, limit: Limit, max_keys: int) -> None:
         self.limit = limit
         self.generation_keys = max(1, max_keys // 2)
         self.young: dict[bytes, TokenBucket] = {}
         self.old: dict[bytes, TokenBucket] = {}  # no key is in both
-        self.old_until_us = 0  # all of old are full again by then
+        self.old_until_us = 0  # all of old are full again by then; NEVER_US until all have been looked at
+        self._unseen: list[TokenBucket] = []  # of old
+        self._last_us = 0  # when the last of those that were looked at is full
         self.evictions = 0
 
     def __len__(self) -> int:
@@ -95,18 +110,39 @@ class Table:
     def turn(self, now_us: int) -> None:
         """Old is dropped, young becomes old."""
         if now_us < self.old_until_us:
-            self.evictions += sum([bucket.full_at_us > now_us for bucket in self.old.values()])
-        self.old = self.young
-        self.old_until_us = max([bucket.full_at_us for bucket in self.old.values()], default=0)
-        self.young = {}
+            self.evictions += self._owing(now_us)
+        self.old, self.young = self.young, {}
+        self._unseen, self._last_us = [*self.old.values()], 0
+        self.look()
 
-    def forget(self, key: bytes, now_us: int) -> int:
-        """One bucket, or without a key all; how many were not full."""
-        count = 0
-        for table in (self.old, self.young):
-            gone = [table.pop(each) for each in ([key] if key else list(table)) if each in table]
-            count += sum([bucket.full_at_us > now_us for bucket in gone])
-        return count
+    def look(self) -> None:
+        """At some more of old."""
+        part = self._unseen[-LOOKED:]
+        del self._unseen[-LOOKED:]
+        self._last_us = max([self._last_us, *[bucket.full_at_us for bucket in part]])
+        self.old_until_us = NEVER_US if self._unseen else self._last_us
+
+    def _owing(self, now_us: int) -> int:
+        """How many of old are not full; of more than `LOOKED`, as many as a part of them tells."""
+        buckets = [*self.old.values()]
+        some = buckets[:: -(-len(buckets) // LOOKED)] if buckets else []
+        owing = sum([bucket.full_at_us > now_us for bucket in some])
+        return owing * len(buckets) // max(len(some), 1)
+
+    def sweep(self, now_us: int) -> None:
+        if self._unseen:
+            self.look()
+        while len(self) and now_us >= self.old_until_us:
+            self.turn(now_us)
+
+    def forget(self, key: bytes) -> list[TokenBucket]:
+        """One bucket, or without a key all. What they were."""
+        if key:
+            gone = [table.pop(key, None) for table in (self.old, self.young)]
+            return [bucket for bucket in gone if bucket is not None]
+        all_of_them = [*self.old.values(), *self.young.values()]
+        self.old, self.young, self._unseen, self.old_until_us = {}, {}, [], 0
+        return all_of_them
 
     def reconfigure(self, limit: Limit, max_keys: int) -> None:
         """Every bucket keeps its debt in tokens."""
@@ -222,7 +258,14 @@ class MemoryStore:
 
     async def reset(self, limit: Limit, key: bytes) -> int:
         table = self._tables.get(limit)
-        return table.forget(key, self._clock_us()) if table is not None else 0
+        now_us = self._clock_us()
+        gone = table.forget(key) if table is not None else []
+        count = 0
+        while gone:
+            count += sum([bucket.full_at_us > now_us for bucket in gone[-LOOKED:]])
+            del gone[-LOOKED:]
+            await asyncio.sleep(0)
+        return count
 
     async def debt(self, terms: Terms, key: bytes) -> int:
         table = self._tables.get(terms.limit)
@@ -282,12 +325,14 @@ class MemoryStore:
         self._by_terms = {terms: table for limit, table in self._tables.items() for terms in limit}
         self._overrides.reconfigure()
 
+    async def bring_over(self) -> None:
+        """A bucket here knows at which rate it refills."""
+
     def sweep(self) -> None:
         now_us = self._clock_us()
         self._overrides.sweep(now_us)
         for table in self._tables.values():
-            while len(table) and now_us >= table.old_until_us:
-                table.turn(now_us)
+            table.sweep(now_us)
 
     async def start(self) -> None:
         """Nothing to connect to."""

@@ -23,7 +23,7 @@ local members, untils = {}, {}
 local status, kept_until, latest = 0, 0, 0
 local before
 for i = 1, #found, 2 do
-  local member, until_when = found[i], tonumber(found[i + 1])
+  local member, until_when = found[i], math.min(tonumber(found[i + 1]), now + OVERRIDE_MAX)
   if member == 'kept' then
     kept_until = until_when
   elseif #member <= OVERRIDE_BYTES then

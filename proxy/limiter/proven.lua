@@ -33,4 +33,4 @@ for i = 1, #found, 2 do
   if #found[i] == KEY_BYTES then keys[#keys + 1] = found[i] end
 end
 local is_all = #found < 2 * PROVEN_MAX
-return {call('ZCARD', set), is_all and now or tonumber(found[#found]), now, is_all and 1 or 0, keys}
+return {call('ZCARD', set), is_all and now or math.ceil(found[#found]), now, is_all and 1 or 0, keys}

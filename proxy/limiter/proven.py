@@ -56,7 +56,7 @@ class Proven:
         return True
 
     def __len__(self) -> int:
-        return len(self._young) + sum([key not in self._young for key in self._old])
+        return len(self._young) + len(self._old)
 
     def add(self, key: bytes) -> None:
         """The service has vouched for it."""
@@ -81,9 +81,10 @@ class Proven:
 
     def tell_all(self) -> None:
         """They are not known any more where they stood."""
-        self._news = dict.fromkeys([*self._old, *self._young])
+        self._news = self._old | self._young
 
     def _put(self, key: bytes) -> None:
+        self._old.pop(key, None)  # no key is in both
         self._young[key] = None
         if len(self._young) > self._half:
             self._old, self._young = self._young, {}
@@ -119,7 +120,7 @@ class Sharing:
         found = blobs(reply[4], link.name, PROVEN_MAX)
         proven.told(news)
         proven.learn([key for key in found if len(key) == KEY_BYTES])
-        self._heard_us[link.name] = server_us - OVERLAP_US if is_all else told_us
+        self._heard_us[link.name] = max(server_us - OVERLAP_US if is_all else told_us, 0)
         if is_all and count < len(proven) // 2 and not proven.news():
             proven.tell_all()
         return bool(is_all) and not proven.news()

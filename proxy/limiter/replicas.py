@@ -80,7 +80,7 @@ class Replicas:
             count, alike, told_us, server_us = numbers(reply[:4], 4, link.name)
             notes += blobs(reply[4], link.name, NOTES_MAX)
             link.clock.learn(sent_us, int(self._now() * 1e6), server_us)
-            self._heard_us[link.name] = told_us
+            self._heard_us[link.name] = max(told_us, 0)  # it goes back into a script
             self._believe(link, min(max(count, 1), REPLICAS_MAX))
             if limits == self._limits:
                 self._alike_us[link.name] = server_us if alike == 1 else 0

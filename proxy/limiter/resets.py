@@ -66,7 +66,7 @@ async def delete(link: Link, names: Sequence[bytes]) -> int:
     count = 0
     for at in range(0, len(names), step):
         reply = await link.ask_for(command(b"DEL", *names[at : at + step]))
-        count += numbers([reply], 1, link.name)[0]
+        count += max(numbers([reply], 1, link.name)[0], 0)
     return count
 
 

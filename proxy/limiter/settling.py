@@ -3,65 +3,116 @@ restored.
 
 Rounds of a few hundred buckets are asked one after the other while requests are still decided here. The
 last round is sent without waiting, and the requests after it follow on the same connection: nothing can
-come between.
+come between. There may be a hundred thousand buckets, so they are looked through in turns; and a reload may
+come in between, so that a round names its books and looks them up when it is sent.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.limiter.records import pack_head, shard_of
 from proxy.limiter.replies import numbers
-from proxy.limiter.rounds import heard, rounds
+from proxy.limiter.rounds import heard
 from proxy.limiter.scripts import Script
 from proxy.limiter.trouble import TroubleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from proxy.limiter.book import Book
+    from proxy.limiter.book import Book, Table
+    from proxy.limiter.cache import BookName, Caches
     from proxy.limiter.link import Link
     from proxy.limiter.replicas import Replicas
 
+    Bucket = tuple[BookName, bytes]
+    Keys = tuple[BookName, Collection[bytes]]
+    Tables = Callable[[Book], list[Table]]
+
 SETTLE = Script("call.lua", "bucket.lua", "settle.lua")
-ROUND_KEYS = 256  # 1 ms of Redis's time
+ROUND_KEYS: Final = 256  # 1 ms of Redis's time
+TURN_KEYS: Final = 4096  # looked through in a turn: 1 ms
 
-Bucket = tuple["Book", bytes]
 
-
-async def settle(link: Link, books: Sequence[Book], replicas: Replicas) -> None:
+async def settle(link: Link, caches: Caches, replicas: Replicas) -> None:
     """On return the last round is on its way. Raises TroubleError."""
-    todo = _of(link, [(book, key) for book in books for key in book.unsettled_keys()])
-    while len(todo) > ROUND_KEYS:
-        for part in _rounds(link, todo):
-            _judge(await link.ask(_Round(part, replicas, link.deadline()).data), link)
-        todo = _spent(link, books)
-    for part in _rounds(link, todo):
-        link.post(_Round(part, replicas, link.deadline()))
+    await _ask(link, caches, replicas, _rounds(await _buckets(link, caches, _unsettled), link.mask))
+    while True:
+        rest = [*_rounds(await _buckets(link, caches, _spent), link.mask)]
+        if sum(map(len, rest)) <= ROUND_KEYS:
+            break
+        await _ask(link, caches, replicas, rest)
+    for part in rest:
+        link.post(_Round(part, caches, replicas, link.deadline()))
 
 
-async def settle_spent(link: Link, books: Sequence[Book], replicas: Replicas) -> None:
+async def settle_spent(link: Link, caches: Caches, replicas: Replicas) -> None:
     """What was spent here, on a link that is up. Raises TroubleError."""
-    for part in _rounds(link, _spent(link, books)):
-        _judge(await link.ask(_Round(part, replicas, link.deadline()).data), link)
+    await _ask(link, caches, replicas, _rounds(await _buckets(link, caches, _spent), link.mask))
 
 
-def _spent(link: Link, books: Sequence[Book]) -> list[Bucket]:
-    return _of(link, [(book, key) for book in books for key in book.spent_keys()])
+async def _ask(link: Link, caches: Caches, replicas: Replicas, rounds: Iterable[list[Bucket]]) -> None:
+    for part in rounds:
+        _judge(await link.ask(_Round(part, caches, replicas, link.deadline()).data), link)
 
 
-def _of(link: Link, buckets: Iterable[Bucket]) -> list[Bucket]:
-    """Those that the link leads to."""
-    shards = frozenset(link.shards)
-    return [bucket for bucket in buckets if shard_of(bucket[1]) in shards]
+# --- which buckets ---
 
 
-def _rounds(link: Link, buckets: Sequence[Bucket]) -> Iterator[list[Bucket]]:
-    return rounds(link, buckets, _key, ROUND_KEYS)
+def _spent(book: Book) -> list[Table]:
+    return book.spent_tables()
 
 
-def _key(bucket: Bucket) -> bytes:
-    return bucket[1]
+def _unsettled(book: Book) -> list[Table]:
+    return book.unsettled_tables()
+
+
+async def _buckets(link: Link, caches: Caches, tables: Tables) -> list[Keys]:
+    """Those that the link leads to, each once. Of a few, nobody is let in between.
+
+    A reload in the middle of it would hide some, so it begins again.
+    """
+    turn = _Turn(frozenset(link.shards))
+    while True:
+        configured = caches.configured
+        found = [(name, await turn.keys(tables(book))) for name, book in caches.named_books()]
+        if caches.configured == configured:
+            return found
+
+
+class _Turn:
+    """Looks through so many keys, then lets others in."""
+
+    def __init__(self, shards: frozenset[int]) -> None:
+        self._shards = shards
+        self._left = TURN_KEYS
+
+    async def keys(self, tables: Sequence[Table]) -> Collection[bytes]:
+        """Of these shards, each once."""
+        found: dict[bytes, None] = {}
+        for table in tables:
+            keys = [*table]
+            for start in range(0, len(keys), TURN_KEYS):
+                part = keys[start : start + TURN_KEYS]
+                found.update(dict.fromkeys([key for key in part if shard_of(key) in self._shards]))
+                self._left -= len(part)
+                if self._left <= 0:
+                    self._left = TURN_KEYS
+                    await asyncio.sleep(0)
+        return found
+
+
+def _rounds(found: Sequence[Keys], mask: int) -> Iterator[list[Bucket]]:
+    """In a cluster, a call holds buckets of one shard only."""
+    by_place: dict[int, list[Bucket]] = {}
+    for name, keys in found:
+        for key in keys:
+            part = by_place.setdefault(key[0] & mask, [])
+            part.append((name, key))
+            if len(part) >= ROUND_KEYS:
+                yield by_place.pop(key[0] & mask)
+    yield from by_place.values()
 
 
 def _judge(reply: Any, link: Link) -> None:
@@ -74,9 +125,12 @@ class _Round:
 
     can_wait = False
 
-    def __init__(self, buckets: Sequence[Bucket], replicas: Replicas, deadline: float) -> None:
+    def __init__(
+        self, buckets: Sequence[Bucket], caches: Caches, replicas: Replicas, deadline: float
+    ) -> None:
         self.deadline = deadline
         self._buckets = buckets
+        self._caches = caches
         self._replicas = replicas
         self._link: Link = None  # type: ignore[assignment]  # set when it is sent
 
@@ -86,7 +140,10 @@ class _Round:
         keys = []
         deadline_us = link.clock.server_us(int(self.deadline * 1e6))
         plan = [pack_head(deadline_us, 0, 0, self._replicas.alike_until(link))]
-        for book, key in self._buckets:
+        for name, key in self._buckets:
+            book = self._caches.book(name)
+            if book is None:
+                continue
             line = book.settle(key, now_us, self._replicas.count)
             if line:
                 keys.append(book.key(key))

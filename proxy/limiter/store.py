@@ -89,6 +89,9 @@ class Store(Protocol):
     def configure(self, limits: Limits) -> None:
         """At the start and after a reload. A limit of the same name keeps its buckets, also at a new rate."""
 
+    async def bring_over(self) -> None:
+        """In turns, the buckets that the last `configure` left; who is asked for meanwhile comes at once."""
+
     async def reset(self, limit: Limit, key: bytes) -> int:
         """Fills a bucket up, or without a key all of the limit's; how many were not full.
 

@@ -117,6 +117,7 @@ class Worker:
         if stays:
             event(_log, logging.WARNING, "restart_needed", settings=list(stays))
         event(_log, logging.INFO, "reloaded", config_hash=self._config_hash)
+        await self.parts.store.bring_over()  # before the next reload does
 
     def _prepared(self, settings: Settings) -> tuple[Prepared, Sequence[str], str]:
         """With the settings that only a restart changes, and its hash."""

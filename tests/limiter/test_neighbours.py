@@ -12,6 +12,7 @@ import pytest
 from proxy.config.units import parse_rate
 from proxy.limiter.overrides import Override
 from proxy.limiter.records import Names, shard_of
+from proxy.limiter.trouble import TroubleError
 from tests.limiter.asking import admitted, ask, ask_all, charge, impatient, limits_of, store_at
 from tests.support.patience import own_time, until
 
@@ -328,3 +329,44 @@ async def test_strangers_among_the_replicas_are_bounded(count: int, redis: Redis
         assert store.replicas.count == min(count + 1, 10_000)
         assert not store.replicas.are_alike
         await until(lambda: store.replicas.count == 1 and store.replicas.are_alike, within=12.0)
+
+
+SCORES = {
+    "endless": "inf",
+    "gone for ever": "-inf",
+    "beyond all": 2.0**63,
+    "a part": 0.5,
+    "before all": -1,
+    "later": 1e15,
+}
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("which", ["replicas", "resets", "proven", "overrides"])
+async def test_moment_that_none_can_have_is_in_nobodys_way(which: str, score: str, redis: Redis) -> None:
+    """A thousand members that look like ours; beats go on, before and after a new connection."""
+    settings = {
+        "name": "per-user",
+        "rate": "9/h",
+        "key": ["header:X-Auth-Token"],
+        "unproven": {"rate": "9/h"},
+    }
+    limits = limits_of(settings)
+    words = {"proven": b"", "overrides": b"block"}.get(which)
+    members = [
+        (b"per-user:" if which != "proven" else b"") + number.to_bytes(16, "big") + (words or b"")
+        for number in range(1000)
+    ]
+    moment = redis.client().time()[0] * 1e6 + 1e15 if score == "later" else SCORES[score]
+    async with store_at(redis.url, limits) as store:
+        redis.client().zadd(getattr(NAMES, which)(0), dict.fromkeys(members, moment))
+        for _ in range(2):
+            store.replicas._heard_us.clear()
+            store._links[0].beat_now()
+            await until(lambda: store.replicas._heard_us, within=3.0)
+        store._links[0].fail(TroubleError("timeout", "a blink"))
+        await until(lambda: store.is_up, within=3.0)
+        decision = await ask(store, charge(next(iter(limits)), "neighbour"))
+
+        assert decision.via == "store"
+        assert {reason for reason in store.figures.errors if reason != "timeout"} <= {"connection"}
