@@ -142,8 +142,7 @@ class Frontend:
                 async with asyncio.timeout(timeout):
                     await self._part(min(PART_SECONDS, PART_SECONDS if timeout is None else timeout / 2))
             except TimeoutError:
-                for connection in list(self.connections):
-                    connection.abort()
+                in_turns([*self.connections], DownstreamConnection.abort)
                 await self._emptied.wait()  # each is recorded as it ends
 
     # --- the room that those take who do not read, or do not come to an end ---

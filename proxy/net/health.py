@@ -34,11 +34,14 @@ async def keep_checking(
 ) -> None:
     """Tells what is wrong with each address, if anything, after every round of checks."""
     while True:
-        now = addresses()
+        checks = []
         async with asyncio.TaskGroup() as group:
-            checks = [group.create_task(problem_of(address, path, settings.timeout)) for address in now]
-        for address, check in zip(now, checks, strict=True):
+            for address in addresses():
+                checks.append((address, group.create_task(problem_of(address, path, settings.timeout))))
+                await asyncio.sleep(0)  # there may be hundreds
+        for address, check in checks:
             tell(address, check.result())
+            await asyncio.sleep(0)
         await asyncio.sleep(settings.interval * uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - no secret
 
 

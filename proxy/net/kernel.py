@@ -14,6 +14,7 @@ import sys
 import termios
 from typing import TYPE_CHECKING, Final, Protocol
 
+from proxy.background import in_turns
 from proxy.paced import RECORDS, Paced
 
 if TYPE_CHECKING:
@@ -96,16 +97,22 @@ class Vigil:
             self._poll.unregister(fd)
 
     def look(self) -> None:
-        for fd, events in self._poll.poll(0) if self._deaf else ():
-            connection = self._deaf[fd]
-            if events & select.POLLNVAL:  # closed, which it will be told
-                self.discard(connection, fd)
-            elif events & (select.POLLERR | select.POLLHUP):
-                self.discard(connection, fd)
-                connection.lost()
-            else:
-                self._poll.modify(fd, 0)
-                connection.ended(_bytes_unread(fd))
+        """Tells those whose other side has gone, or ends; many of them in turns."""
+        found = self._poll.poll(0) if self._deaf else ()
+        in_turns([(fd, events, self._deaf[fd]) for fd, events in found], self._tell)
+
+    def _tell(self, seen: tuple[int, int, Deaf]) -> None:
+        fd, events, connection = seen
+        if self._deaf.get(fd) is not connection:  # it is read again, or closed
+            return
+        if events & select.POLLNVAL:  # closed, which it will be told
+            self.discard(connection, fd)
+        elif events & (select.POLLERR | select.POLLHUP):
+            self.discard(connection, fd)
+            connection.lost()
+        else:
+            self._poll.modify(fd, 0)
+            connection.ended(_bytes_unread(fd))
 
 
 def _fd(transport: asyncio.Transport) -> int:

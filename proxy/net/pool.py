@@ -232,11 +232,15 @@ class Pool:
             event(_log, logging.INFO, "server_back", server=address.label)
             self._weigh()
 
-    def _knock(self, address: ServerAddress, now: float) -> None:
-        """At one that is out since it could not be reached: so it is back as soon as it can be."""
+    def _is_to_be_knocked_at(self, address: ServerAddress) -> bool:
+        """It is out since it could not be reached."""
         is_out = address.standing.ejected_until is not None and address.is_down
-        if is_out and address.knock_at <= now and not address.connecting:
-            address.knock_at = now + KNOCK_SECONDS
+        return is_out and address.knock_at <= self.sweeper.now and not address.connecting
+
+    def _knock(self, address: ServerAddress) -> None:
+        """So it is back as soon as it can be."""
+        if self._is_to_be_knocked_at(address) and not address.is_retired:
+            address.knock_at = self.sweeper.now + KNOCK_SECONDS
             address.connect(self)
 
     def opened(self, upstream: UpstreamConnection) -> None:
@@ -264,11 +268,13 @@ class Pool:
         """What time changes: who has waited too long, whose ejection ends, whose share grows."""
         in_turns([each for each, until in self.waiting.items() if until <= now], self._turn_away)
         if self._is_changing:
+            out = []
             for address in self.addresses:
                 if address.standing.returns(now):
                     event(_log, logging.INFO, "server_back", server=address.label)
-                else:
-                    self._knock(address, now)
+                elif self._is_to_be_knocked_at(address):
+                    out.append(address)
+            in_turns(out, self._knock)
             self._weigh()
 
     def _turn_away(self, exchange: ExchangeEvents) -> None:

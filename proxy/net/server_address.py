@@ -14,6 +14,7 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from proxy import faults
+from proxy.background import in_turns
 from proxy.contract.ration import Ration
 from proxy.net.sweep import NEVER
 from proxy.net.tls import ServerFront
@@ -183,7 +184,11 @@ class ServerAddress:
 
     def retire(self) -> None:
         self.is_retired = True
-        for upstream in list(self.idle):
+        in_turns([*self.idle], self._let_go)
+
+    def _let_go(self, upstream: UpstreamConnection) -> None:
+        """Unless a request has taken it meanwhile: then it closes behind that."""
+        if upstream in self.idle:
             upstream.close()
 
 

@@ -183,20 +183,36 @@ async def test_file_that_is_gone_changes_nothing(start_weir, start_origin, ask):
     assert await statuses(ask, weir, 3) == [200, 200, 429]
 
 
-async def test_what_is_no_file_any_more_changes_nothing(start_weir, start_origin, ask):
-    """A pipe in its place, which nobody writes to: SIGHUP is answered with a line, and Weir goes on."""
+NO_FILES = {
+    "a pipe": (os.mkfifo, "is a pipe"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "is a device"),
+    "a directory": (lambda path: path.mkdir(), "is a directory"),
+    "a hundred megabytes": (lambda path: path.write_bytes(bytes(100_000_000)), "is larger than"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_what_is_no_file_any_more_changes_nothing(start_weir, start_origin, ask, kind, workers):
+    """In the config's place, again and again: SIGHUP is answered with a line, and Weir goes on."""
+    make, said = NO_FILES[kind]
     origin = await start_origin()
-    weir = start_weir(limited("2/m"), upstream=origin)
+    weir = start_weir(limited("2/m") if workers == 1 else {"workers": workers}, upstream=origin)
     text = weir.config.read_text()
     weir.config.unlink()
-    os.mkfifo(weir.config)
-    weir.signal(signal.SIGHUP)
+    make(weir.config)
+    for _ in range(5):
+        weir.signal(signal.SIGHUP)
     line = await weir.logged(lambda line: line["event"] == "reload_refused")
-    weir.config.unlink()
-    await reloaded(weir, lambda: weir.config.write_text(text.replace("2/m", "4/m")))
+    if weir.config.is_dir():
+        weir.config.rmdir()
+    else:
+        weir.config.unlink()
+    await reloaded(weir, lambda: weir.config.write_text(text.replace("2/m", "4/m") + "# again\n"))
 
-    assert "is a pipe" in line["mistakes"][0]
-    assert await statuses(ask, weir, 5) == [200] * 4 + [429]
+    assert said in line["mistakes"][0]
+    if workers == 1:  # several count in Redis
+        assert await statuses(ask, weir, 5) == [200] * 4 + [429]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

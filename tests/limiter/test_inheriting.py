@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -168,7 +168,8 @@ async def test_reload_while_redis_comes_back_neither_loses_nor_doubles_what_was_
         for user in users:
             for _ in range(5):
                 assert (await ask(store, charge(limit, user))).is_admitted
-        ask_in_rounds, rounds = store._links[0].ask, 0
+        link: Any = store._links[0]
+        ask_in_rounds, rounds = link.ask, 0
 
         async def slowly(data):
             nonlocal rounds
@@ -176,7 +177,7 @@ async def test_reload_while_redis_comes_back_neither_loses_nor_doubles_what_was_
             await asyncio.sleep(0.002)
             return await ask_in_rounds(data)
 
-        store._links[0].ask = slowly  # type: ignore[method-assign]
+        link.ask = slowly
         redis.start()
         await until(lambda: rounds > 6, within=5.0)
         assert not store.is_up
@@ -185,7 +186,7 @@ async def test_reload_while_redis_comes_back_neither_loses_nor_doubles_what_was_
         if brings:
             await store.bring_over()
         await until(lambda: store.is_up, within=5.0)
-        store._links[0].ask = ask_in_rounds  # type: ignore[method-assign]
+        link.ask = ask_in_rounds
         left = [(await ask(store, charge(limit, user))).verdicts[0].remaining for user in users]
 
         assert set(left) == {30 - 5 - 1}

@@ -115,3 +115,39 @@ async def test_clients_that_are_cut_off_together(start_bench, connect, caplog):
     assert crowded[0].fields["held_bytes"] > MANY * 4000
     assert bench.ledger.crowded_out() is cut
     await asyncio.sleep(0)
+
+
+async def test_clients_that_vanish_together(start_bench, start_origin, connect):
+    """While they wait for answers, with another request on its way, and so are not read."""
+    gate = Gate()
+    bench = await start_bench(await start_origin(gate))
+    wires = await many(connect, bench, get() * 3000)
+    await until(lambda: len(bench.frontend.vigil._deaf) == MANY)
+    bench.sweeper.stop()
+    for wire in wires:
+        wire.abort()
+    async with innocent():
+        bench.frontend.vigil.look()
+        await until(lambda: len(bench.exchanges) == MANY)
+    gate.is_open.set()
+    bench.sweeper.start()
+
+    assert set(bench.ledger.outcomes) == {"abandoned"}
+
+
+async def test_connections_at_rest_that_a_reload_leaves_together(start_bench, start_origin, connect):
+    gate = Gate()
+    origin = await start_origin(gate)
+    bench = await start_bench(origin)
+    wires = await many(connect, bench, get())
+    await until(lambda: len(origin.visits) == MANY)
+    gate.is_open.set()
+    for wire in wires:
+        await wire.response()
+    (address,) = bench.shared.pool.addresses
+    at_rest = len(address.idle)
+    async with innocent():
+        bench.reload(settings({"upstream": {"limits": {"connections": 7}}}, servers=[origin.url]))
+        await until(lambda: not address.open)
+
+    assert at_rest == MANY

@@ -151,3 +151,11 @@ async def test_health_of_a_server_behind_a_unix_socket(start_bench, tmp_path):
         await asked_for.wait()
     server.close()
     await until(lambda: states(bench) == ["unhealthy"])
+
+
+async def test_hundreds_of_servers_are_asked_in_turns(start_bench):
+    """None of them is there; each is said to be ill."""
+    servers = [f"http://127.0.0.1:{port}" for port in range(1000, 1300)]
+    bench = await start_bench(*servers, upstream=checking(interval="1s", timeout="1s"))
+    async with innocent():
+        await until(lambda: states(bench).count("unhealthy") > 290, within=10.0)
