@@ -255,3 +255,9 @@ class _BoundedParser(_AsyncHiredisParser):
     def on_connect(self, connection: AbstractConnection) -> None:
         super().on_connect(connection)  # type: ignore[no-untyped-call]  # redis-py's
         self._stream = _BoundedStream(self._stream)  # type: ignore[assignment, arg-type]  # all it asks of one
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)
+        except ValueError as error:  # redis-py's, of a redirection that names no place
+            raise InvalidResponse("it does not answer as Redis does") from error

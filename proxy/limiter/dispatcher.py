@@ -145,9 +145,12 @@ class Dispatcher:
         self._pending.pop(batch, None)
         outage = Outage(int(self.now() * 1e6), self.replicas.count, batch.doubt)
         for operation, charges, waiter in batch.requests:
-            decision = operation.without_redis(charges, outage)
-            if decision is not None:
-                waiter.decided(decision)
+            try:
+                decision = operation.without_redis(charges, outage)
+                if decision is not None:
+                    waiter.decided(decision)
+            except Exception:  # noqa: BLE001 - a mistake of one must not leave the others without an answer
+                _log.exception("crashed")
 
     def again(self, batch: Batch, link: Link) -> None:
         """On this link, if there is time left and it has not been about too often."""

@@ -298,6 +298,8 @@ class Link:
             raise TroubleError("connection", f"store.url: {self.name} closed the connection") from None
         self._wire = Wire(opened, self._lost)
         await self._session.open(self)
+        if self._wire is None:  # it was lost under the last answer
+            raise self._loss or TroubleError("connection", f"store.url: {self.name} closed the connection")
         outage, waited = self.seconds, self.state == WAITING
         self._enter(UP)
         self.tried.set()

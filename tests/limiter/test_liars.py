@@ -217,6 +217,54 @@ async def test_second_reply_that_nobody_asked_for_reaches_nobody(redis: Redis, r
         assert [decision.verdicts[0].remaining for decision in decisions] == [98, 99, 98, 97]
 
 
+@pytest.mark.parametrize("moment", range(9))
+async def test_second_reply_while_a_link_opens_breaks_it_off(
+    moment: int, redis: Redis, relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also behind the last answer of all: no link is up without a connection."""
+    said = 0
+
+    def lie(data: bytes) -> list[bytes]:
+        nonlocal said
+        said += 1
+        return [data + data] if said == moment + 1 else [data]
+
+    relay.lie = lie
+    async with store_at(relay.url, LIMITS, timeout=TIMEOUT) as store:
+        begun = own_time()
+        first = await ask(store, charge(LIMIT))
+        seconds = own_time() - begun
+        relay.lie = None
+        await until(lambda: store.is_up, "the store is up", within=4.0)
+        after = await ask(store, charge(LIMIT, "bob"))
+
+        assert first.is_admitted
+        assert seconds < TIMEOUT * 2 + 0.3
+        assert after.via == "store"
+        assert after.verdicts[0].remaining == 99
+    assert "Exception" not in caplog.text
+
+
+@pytest.mark.parametrize("words", ["MOVED x", "ASK", "MOVED 1 :", "ASK 1 a:b", "MOVED 1 x y"])
+async def test_redirection_to_nowhere_is_trouble_and_no_crash(
+    words: str, redis: Redis, relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From whoever is asked: for a password, a database, a cluster's slots, a sentinel's master."""
+    relay.lie = lambda _: [b"-%b\r\n" % words.encode()]
+    for url in (
+        relay.url,
+        relay.url.replace("//", "//:pw@") + "/1",
+        relay.url.replace("redis:", "redis+cluster:"),
+        relay.url.replace("redis:", "redis+sentinel:") + "/mymaster",
+    ):
+        async with store_at(url, LIMITS, timeout=TIMEOUT) as store:
+            decision = await ask(store, charge(LIMIT))
+
+            assert (decision.is_admitted, decision.via) == (True, "local")
+            assert not store.is_up
+    assert "crashed" not in caplog.text
+
+
 async def test_request_that_its_link_has_lost_is_decided_all_the_same(redis: Redis) -> None:
     """Whatever mistake of ours kept it there."""
     async with store_at(redis.url, LIMITS, timeout=0.05) as store:
