@@ -48,7 +48,10 @@ class OverrideNotes:
 
     async def read(self, link: Link) -> None:
         """With each beat. Raises TroubleError."""
-        reply = await self._ask(link, b"0 0 ")
+        try:
+            reply = await self._ask(link, b"0 0 ")
+        except CrowdedError:  # nothing was to be put there
+            raise misunderstood(link.name) from None
         known = self._overrides
         if not reply.is_kept and known.by_key:
             reply = await self._restore(link, reply)

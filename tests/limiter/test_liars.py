@@ -356,6 +356,61 @@ async def test_slot_is_decided_whatever_is_answered(
         assert not len(store.held)
 
 
+# --- lists that are as long as what was asked for ---
+
+ODD = {
+    "a fraction": b",1.5",
+    "not a number": b",nan",
+    "less than nothing": b":-1",
+    "nothing": b"_",
+    "a list": b"*0",
+}
+
+
+class Slip:
+    """One line of one reply is another."""
+
+    def __init__(self, reply: int, line: int, words: bytes) -> None:
+        self._replies = reply + 1  # until it is made
+        self._line = line
+        self._words = words
+
+    def __call__(self, data: bytes) -> list[bytes]:
+        self._replies -= 1
+        lines = data.split(b"\r\n")
+        if not self._replies and len(lines) > self._line:
+            lines[self._line] = self._words
+        return [b"\r\n".join(lines)]
+
+    def is_made(self) -> bool:
+        return self._replies <= 0
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("call", range(3), ids=["replicas", "overrides", "proven"])
+async def test_odd_number_in_a_beat_is_forgotten(
+    call: int, odd: str, redis: Redis, relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In each place of the reply: what was heard once goes into no later call, and Redis decides again."""
+    limits = limits_of(
+        {"name": "a", "key": ["header:X-Auth-Token"], "rate": "9/s", "unproven": {"rate": "9/s"}}
+    )
+    (limit,) = limits
+    async with store_at(relay.url, limits, timeout=1.0) as store:
+        for place in range(4):
+            slip = relay.lie = Slip(call, place + 1, ODD[odd])
+            store._links[0].beat_now()
+            await until(slip.is_made, within=3.0)
+            relay.lie = None
+            for _ in range(3):
+                await until(lambda: store.is_up, "the store is up again", within=5.0)
+                store._links[0].beat_now()
+                await asyncio.sleep(0.02)
+            assert (await ask(store, charge(limit, place))).via == "store"
+
+    assert "crashed" not in caplog.text
+
+
 # --- lists that are longer than what was asked for ---
 
 MANY = b"*50000\r\n" + b"$3\r\na:b\r\n" * 50_000
