@@ -18,8 +18,8 @@ from proxy.policy.limits import compile_limits
 from proxy.record import REFUSED, SERVED, UPSTREAM, WEIR, Record
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.exposition import Exposition
-from proxy.telemetry.families import merged, reading
 from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.reading import merged, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable

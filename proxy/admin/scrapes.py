@@ -16,7 +16,7 @@ from proxy.telemetry.exposition import Exposition
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from proxy.telemetry.families import Reading
+    from proxy.telemetry.reading import Reading
 
 SCRAPES_PER_SECOND, SCRAPES_BURST = 4, 20  # Prometheus scrapes once in 15 s; a person presses reload
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from proxy import __version__, is_compiled
-from proxy.telemetry.families import Reading
+from proxy.telemetry.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from proxy.config.sections.limits import LimitSettings
-    from proxy.telemetry.families import Buckets, Key
+    from proxy.telemetry.families import Key
+    from proxy.telemetry.reading import Buckets
     from proxy.telemetry.sights import Sights, Trouble
 
 HISTORY = 900  # ticks: a quarter of an hour

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from proxy.config.sections.front import AdminSettings
     from proxy.config.sections.limits import LimitSettings
-    from proxy.telemetry.families import Reading
+    from proxy.telemetry.reading import Reading
 
 
 class KeyCommands(Protocol):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from proxy.telemetry.families import ALL, COUNTER, SPREADS, reading
+from proxy.telemetry.families import ALL, COUNTER, SPREADS
+from proxy.telemetry.reading import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

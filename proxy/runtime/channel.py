@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from proxy.telemetry.families import Reading  # noqa: TC001 - msgspec reads the annotation
+from proxy.telemetry.reading import Reading  # noqa: TC001 - msgspec reads the annotation
 from proxy.telemetry.sights import Sights  # noqa: TC001 - the same
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from proxy.runtime.following import beside_the_loop
 from proxy.runtime.sockets import StartError, WorkerSockets
 from proxy.runtime.worker import Worker
 from proxy.telemetry import log
-from proxy.telemetry.families import reading
 from proxy.telemetry.log import event
+from proxy.telemetry.reading import reading
 
 if TYPE_CHECKING:
     from proxy.runtime.channel import Channel, Order

@@ -25,9 +25,9 @@ from proxy.runtime.sockets import close_sockets
 from proxy.runtime.statuses import merged
 from proxy.runtime.worker_process import WorkerProcess
 from proxy.telemetry import log, sights
-from proxy.telemetry.families import Reading, process_reading
-from proxy.telemetry.families import merged as together
 from proxy.telemetry.log import event
+from proxy.telemetry.reading import Reading, process_reading
+from proxy.telemetry.reading import merged as together
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -26,8 +26,8 @@ from proxy.runtime.renewal import Renewals
 from proxy.runtime.sites import addresses, listener_tls, serve_listeners, shut
 from proxy.runtime.sockets import StartError, WorkerSockets, open_worker_sockets
 from proxy.telemetry import log
-from proxy.telemetry.families import reading
 from proxy.telemetry.log import event
+from proxy.telemetry.reading import reading
 from proxy.telemetry.sights import Sights
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from proxy.runtime import channel as words
 from proxy.runtime.channel import reports
 from proxy.runtime.exits import EXIT_START
 from proxy.runtime.sockets import StartError
-from proxy.telemetry.families import Reading, counted, merged
 from proxy.telemetry.log import event
+from proxy.telemetry.reading import Reading, counted, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable

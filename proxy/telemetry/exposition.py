@@ -16,7 +16,8 @@ from proxy.telemetry.families import ALL, COUNTER, GAUGE, HISTOGRAM, INFO, SPREA
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.telemetry.families import Buckets, Key, Reading
+    from proxy.telemetry.families import Key
+    from proxy.telemetry.reading import Buckets, Reading
 
 PIECE_SAMPLES: Final = 128  # 0.1 ms, and 0.4 ms the first time
 HEADS_MAX: Final = 50_000  # series whose beginnings are remembered: several times those of 500 limits

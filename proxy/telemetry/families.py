@@ -1,7 +1,7 @@
 """The metric families: each is a row here and one of docs/observability.md.
 
-A reading is what one process holds in them at a moment, as plain values that go over a wire; readings of
-several processes are added up. How a scrape looks is exposition.py's. Knows nothing of HTTP or of processes.
+A row says how its numbers are read, and what becomes of those of two processes. How a scrape looks is
+exposition.py's. Knows nothing of HTTP or of processes.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 from operator import add
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import msgspec
 from prometheus_client import PlatformCollector, ProcessCollector
 
 from proxy import __version__, is_compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client.registry import Collector
 
@@ -45,20 +44,6 @@ class Spread(NamedTuple):
     name: str
     help: str
     read: Callable[[Metrics], Histogram]
-
-
-class Buckets(msgspec.Struct, array_like=True):
-    """A histogram as it is read."""
-
-    bounds: list[float]
-    counts: list[int]
-    total: float
-    exemplars: dict[int, tuple[str, float, float]] = {}  # by bucket: a trace's id, its value, Unix time
-
-
-class Reading(msgspec.Struct):
-    counts: dict[str, dict[Key, float]]
-    spreads: dict[str, Buckets]
 
 
 def _one(number: float) -> dict[Key, float]:
@@ -346,7 +331,7 @@ SPREADS: Final = (
 )
 
 
-class _ProcessFigures:
+class ProcessFigures:
     """What prometheus-client knows of a process and its interpreter, as families like ours."""
 
     def __init__(self) -> None:
@@ -374,60 +359,5 @@ class _ProcessFigures:
         }
 
 
-_process = _ProcessFigures()
-ALL: Final = {family.name: family for family in (*FAMILIES, *_process.families)}
-
-
-def reading(metrics: Metrics) -> Reading:
-    """All that a serving process holds now."""
-    counts: dict[str, dict[Key, float]] = {name: dict(read(metrics)) for name, _, _, _, read, _ in FAMILIES}
-    spreads = {name: _buckets(read(metrics)) for name, _, read in SPREADS}
-    spreads["weir_request_duration_seconds"].exemplars = dict(metrics.exemplars)
-    return Reading(counts | _process.read(), spreads)
-
-
-def process_reading() -> Reading:
-    """Of a process that serves nothing."""
-    return Reading(_process.read(), {})
-
-
-def _buckets(histogram: Histogram) -> Buckets:
-    return Buckets(list(histogram.bounds), list(histogram.counts), histogram.total)
-
-
-def counted(found: Reading) -> Reading:
-    """What stays of a process that ended."""
-    counts = {name: table for name, table in found.counts.items() if ALL[name].kind == COUNTER}
-    return Reading(counts, found.spreads)
-
-
-def merged(readings: Iterable[Reading]) -> Reading:
-    """One reading of several processes."""
-    whole = Reading({}, {})
-    for found in readings:
-        for name, table in found.counts.items():
-            before = whole.counts.get(name)
-            whole.counts[name] = dict(table) if before is None else _together(before, table, ALL[name].merge)
-        for name, spread in found.spreads.items():
-            known = whole.spreads.get(name)
-            whole.spreads[name] = spread if known is None else _spread_together(known, spread)
-    return whole
-
-
-def _together(
-    before: dict[Key, float], table: dict[Key, float], merge: Callable[[float, float], float]
-) -> dict[Key, float]:
-    for key, number in table.items():
-        known = before.get(key)
-        before[key] = number if known is None else merge(known, number)
-    return before
-
-
-def _spread_together(one: Buckets, other: Buckets) -> Buckets:
-    """Of two exemplars the younger stays."""
-    exemplars = dict(one.exemplars)
-    for place, exemplar in other.exemplars.items():
-        if place not in exemplars or exemplars[place][2] < exemplar[2]:
-            exemplars[place] = exemplar
-    counts = list(map(add, one.counts, other.counts))
-    return Buckets(one.bounds, counts, one.total + other.total, exemplars)
+PROCESS: Final = ProcessFigures()
+ALL: Final = {family.name: family for family in (*FAMILIES, *PROCESS.families)}

@@ -13,8 +13,8 @@ from proxy import __version__
 from proxy.admin.app import admin_app
 from proxy.admin.sources import AdminSources
 from proxy.config.sections.front import AdminSettings
-from proxy.telemetry.families import reading
 from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.reading import reading
 from tests.telemetry.exchanges import exchange
 
 TOKEN = "s3cr3t-token"

@@ -10,9 +10,9 @@ from proxy import faults
 from proxy.admin.snapshots import OUTCOMES, Rates, Snapshots, milliseconds
 from proxy.config.sections.limits import LimitSettings
 from proxy.record import FAULTED, REFUSED, WEIR
-from proxy.telemetry.families import Buckets, Reading, reading
 from proxy.telemetry.histogram import Histogram
 from proxy.telemetry.metrics import SECONDS, Metrics
+from proxy.telemetry.reading import Buckets, Reading, reading
 from proxy.telemetry.sights import Sights
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
 

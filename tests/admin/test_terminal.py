@@ -12,8 +12,8 @@ from proxy.admin.snapshots import Snapshots
 from proxy.admin.terminal import Screen, span, spark
 from proxy.config.sections.limits import LimitSettings
 from proxy.record import FAULTED, REFUSED, WEIR
-from proxy.telemetry.families import reading
 from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.reading import reading
 from proxy.telemetry.sights import Sights
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
 

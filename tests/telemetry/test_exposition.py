@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from proxy import __version__, faults, is_compiled
 from proxy.telemetry.exposition import PIECE_SAMPLES, Exposition
-from proxy.telemetry.families import Reading, reading
 from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.reading import Reading, reading
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
 
 # The interface of the design: names and labels that dashboards and alerts are built on.

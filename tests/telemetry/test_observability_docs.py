@@ -12,9 +12,10 @@ from proxy.admin.buckets import KeyVerbs
 from proxy.admin.page import is_page
 from proxy.admin.sources import AdminSources
 from proxy.config.sections.front import AdminSettings
-from proxy.telemetry.families import FAMILIES, SPREADS, reading
+from proxy.telemetry.families import FAMILIES, SPREADS
 from proxy.telemetry.line import AccessLine
 from proxy.telemetry.metrics import DECISIONS, Metrics
+from proxy.telemetry.reading import reading
 from tests.telemetry.test_exposition import LABELS
 
 PAGE = Path(__file__).parents[2] / "docs" / "observability.md"

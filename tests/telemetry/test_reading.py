@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from proxy.telemetry.exposition import Exposition
-from proxy.telemetry.families import Reading, counted, merged, process_reading, reading
 from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.reading import Reading, counted, merged, process_reading, reading
 from tests.telemetry.exchanges import exchange
 from tests.telemetry.test_exposition import LABELS, samples
 
