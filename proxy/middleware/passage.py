@@ -198,8 +198,9 @@ class Passage:
         store = self.limiter.store
         if store is None:
             return
-        if self._head is not None and self._facts is not None:
-            obey(store, heard(decision, status, self._head, self._facts.client))
+        assert self._head is not None
+        assert self._facts is not None
+        obey(store, heard(decision, status, self._head, self._facts.client))
         if status == 304:
             if back := spared(decision):
                 store.give_back(back)

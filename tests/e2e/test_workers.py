@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from proxy.config.plan_keys import key_hash
 from tests.support.messages import answer, get
 from tests.support.patience import until
 from tests.support.ports import free_port
@@ -17,8 +18,8 @@ from tests.support.wire import CLEAN
 SETTINGS = {"workers": 2}
 
 
-def workers(weir):
-    return weir.admin("/status").json()["workers"]
+def workers(weir, headers=None):
+    return weir.admin("/status", headers=headers).json()["workers"]
 
 
 def is_gone(pid):
@@ -166,6 +167,90 @@ async def test_workers_do_not_outlive_their_supervisor(new_weir, start_origin):
     weir.wait()
 
     await until(lambda: all(is_gone(pid) for pid in pids), "the workers have ended")
+
+
+# --- nobody is there ---
+
+OPERATOR = {"Authorization": "Bearer t0ken"}
+
+
+@pytest.fixture
+async def planned(start_weir, start_origin, redis, tmp_path):
+    """Two workers whose config refers to a file; without it none can start again."""
+    keys = tmp_path / "big.keys"
+    keys.write_text(key_hash("ann") + "\n")
+    weir = start_weir(
+        {
+            "workers": 2,
+            "store": {"url": redis.url, "timeout": "2s"},
+            "admin": {"token": "t0ken"},
+            "plans": [{"name": "big", "rate": "99/h", "keys_file": str(keys)}],
+            "limits": [{"name": "all", "rate": "15/h", "key": ["header:X-Auth-Token"], "plans": ["big"]}],
+        },
+        upstream=await start_origin(),
+    )
+    return weir, keys
+
+
+async def lose_all(weir, keys):
+    """The file, and with it every worker."""
+    keys.unlink()
+    for worker in workers(weir, OPERATOR):
+        os.kill(worker["pid"], signal.SIGKILL)
+    await weir.logged(lambda line: line["event"] == "cannot_start" and str(keys) in line["reason"])
+    await until(lambda: weir.readiness() == 503, "nobody is ready")
+
+
+async def test_operator_is_told_that_no_worker_is_ready(planned):
+    """They are tried until they can start."""
+    weir, keys = planned
+    await lose_all(weir, keys)
+    reset = weir.admin("/limits/all/reset", "POST", OPERATOR)
+    keys.write_text(key_hash("ann") + "\n")
+    await until(lambda: all(worker["ready"] for worker in workers(weir, OPERATOR)), "they are back")
+
+    assert (reset.status, reset.json()["detail"]) == (503, "no worker is ready")
+    assert weir.admin("/limits/all/reset", "POST", OPERATOR).status == 200
+
+
+async def test_weir_whose_workers_cannot_start_ends_when_it_is_told(planned):
+    """One that waits for its next try is not waited for."""
+    weir, keys = planned
+    await lose_all(weir, keys)
+    weir.signal(signal.SIGTERM)
+
+    assert await asyncio.to_thread(weir.wait) == 0
+
+
+async def test_operator_is_told_when_the_worker_dies_that_was_asked(planned):
+    """What was asked for may have been done, or not."""
+    weir, _ = planned
+    pids = [worker["pid"] for worker in workers(weir, OPERATOR)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    asking = asyncio.create_task(asyncio.to_thread(weir.admin, "/limits/all/reset", "POST", OPERATOR))
+    await asyncio.to_thread(workers, weir, OPERATOR)  # takes a second, since nobody tells anything
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    answer = await asking
+
+    assert (answer.status, answer.json()["detail"]) == (503, "no worker is ready")
+
+
+async def test_reload_with_a_certificate_that_is_none_is_refused_for_all(start_weir, tmp_path):
+    """By the supervisor, before a worker hears of it."""
+    weir = start_weir(SETTINGS, upstream=f"https://127.0.0.1:{free_port()}")
+    ca = tmp_path / "ca.pem"
+    ca.write_text("no certificate")
+    weir.write_config({"upstream": {"tls": {"ca": str(ca)}}})
+    refused = await weir.logged(
+        lambda line: line["event"] == "reload_refused" and "upstream.tls" in str(line)
+    )
+    status = weir.admin("/status").json()
+
+    assert refused["logger"] == "weir.supervisor"
+    assert str(ca) in str(refused["mistakes"])
+    assert not status["config"]["last_reload"]["successful"]
 
 
 # --- the end ---

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from contextlib import suppress
+from time import monotonic
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from proxy.config.mistakes import ConfigError
 from proxy.config.plan_keys import key_hash
 from proxy.limiter.memory import MemoryStore
+from proxy.limiter.queues import WaitingRoom
 from proxy.middleware import Limiter, LimitMiddleware, Refused
 from tests.support.weir import ROOT
 
@@ -42,6 +44,11 @@ class LateStore(MemoryStore):
 
 class BrokenStore(MemoryStore):
     def take(self, charges, waiter):
+        raise OSError("out of order")
+
+
+class StoreThatTakesAlone(MemoryStore):
+    def give_back(self, verdicts):
         raise OSError("out of order")
 
 
@@ -142,6 +149,87 @@ async def test_store_that_breaks_lets_requests_pass(caplog):
     await with_store(limiter, BrokenStore())
 
     assert [await status(limiter) for _ in range(3)] == [200] * 3
+
+
+async def test_store_that_breaks_at_a_route_lets_the_request_pass(caplog):
+    """Told with its traceback each time."""
+    limiter = Limiter([])
+    narrow = limiter.limit("narrow", "1/h")
+    await with_store(limiter, BrokenStore())
+
+    async def app(scope, receive, send):
+        await narrow.charge(scope)
+        await answering()(scope, receive, send)
+
+    assert [await status(limiter, app) for _ in range(2)] == [200] * 2
+    assert [record.exc_info[0] for record in caplog.records] == [OSError] * 2
+
+
+async def test_request_that_cannot_be_read_passes_its_route_too(caplog):
+    """What a server hands over may be none at all; who is to be charged is not known then."""
+    limiter = Limiter([FEW])
+    narrow = limiter.limit("narrow", "1/h")
+
+    async def app(scope, receive, send):
+        await narrow.charge(scope)
+        await answering()(scope, receive, send)
+
+    found = [await status(limiter, app, headers=[(b"a name alone",)]) for _ in range(3)]
+
+    assert found == [200] * 3
+    assert [record.getMessage() for record in caplog.records] == ["crashed"] * 3
+
+
+async def test_answer_is_sent_though_its_fields_cannot_be_made(caplog):
+    """A store that breaks between the request and its answer."""
+    limiter = Limiter([FEW | {"cost_304": 0}])
+    await with_store(limiter, StoreThatTakesAlone())
+    messages = await asked(limiter, answering(304, (b"etag", b'"a"')))
+
+    assert (messages[0]["status"], messages[0]["headers"]) == (304, [(b"etag", b'"a"')])
+    assert [record.exc_info[0] for record in caplog.records] == [OSError]
+
+
+async def test_limiter_that_is_closed_lets_requests_pass_that_run():
+    """A service may answer for a while after its end was told; nothing is counted then."""
+    limiter = Limiter([FEW | {"cost_304": 0}])
+    narrow = limiter.limit("narrow", "1/h")
+
+    async def app(scope, receive, send):
+        await limiter.close()
+        await narrow.charge(scope)
+        await narrow.charge(scope)
+        await answering(304)(scope, receive, send)
+
+    messages = await asked(limiter, app)
+
+    assert messages[0]["status"] == 304
+    assert dict(messages[0]["headers"])[b"ratelimit"].startswith(b'"few";r=1;')
+
+
+async def test_preflight_costs_nothing():
+    """A browser app's question before its request; a page of an origin that is not allowed pays."""
+    limiter = Limiter([FEW], cors={"origins": ["https://app.example"]})
+    preflight = ((b"access-control-request-method", b"PUT"), (b"origin", b"https://app.example"))
+    foreign = (preflight[0], (b"origin", b"https://evil.example"))
+
+    assert [await status(limiter, None, *preflight, method="OPTIONS") for _ in range(4)] == [200] * 4
+    assert [await status(limiter, None, *foreign, method="OPTIONS") for _ in range(3)] == [200, 200, 429]
+
+
+async def test_new_credentials_of_one_address_are_few_until_the_service_has_accepted_them():
+    """As behind a proxy (`unproven`)."""
+    limiter = Limiter([FEW | {"rate": "9/h", "unproven": {"rate": "2/h"}}])
+
+    def token(number):
+        return (b"x-auth-token", b"%d" % number)
+
+    refused = [await status(limiter, answering(401), token(number)) for number in range(3)]
+    other = Limiter([FEW | {"rate": "9/h", "unproven": {"rate": "2/h"}}])
+    known = [await status(other, None, token(1)) for _ in range(4)]
+
+    assert refused == [401, 401, 429]
+    assert known == [200] * 4
 
 
 async def test_error_of_the_service_stays_its_own():
@@ -249,6 +337,13 @@ async def test_websocket_is_refused_at_its_handshake(has_denial):
         assert refused == [{"type": "websocket.close", "code": 1013}]
 
 
+async def test_websocket_that_the_service_refuses_is_answered_by_the_service():
+    async def app(scope, receive, send):
+        await send({"type": "websocket.close", "code": 4001})
+
+    assert await asked(Limiter([FEW]), app, type="websocket") == [{"type": "websocket.close", "code": 4001}]
+
+
 async def test_keys_paths_and_credentials_are_read_as_a_proxy_reads_them():
     limiter = Limiter(
         [FEW | {"match": {"paths": ["/api/*"]}}],
@@ -284,6 +379,26 @@ async def test_lifespan_of_a_service_that_has_none_is_answered():
 
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert states == [True, False]
+
+
+async def test_end_that_fails_stays_the_error_of_the_service():
+    limiter = Limiter([FEW])
+    heard = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise ZeroDivisionError
+
+    async def receive():
+        return {"type": next(heard)}
+
+    async def send(message):
+        """Nobody is told of an end that failed."""
+
+    with pytest.raises(ZeroDivisionError):
+        await LimitMiddleware(app, limiter)({"type": "lifespan"}, receive, send)
 
 
 async def test_start_that_fails_is_told_by_the_service():
@@ -387,6 +502,64 @@ def test_several_workers_are_no_matter_of_a_service(tmp_path):
     assert len(list(Limiter.from_file(path).rules.limits)) == 1
 
 
+async def test_limit_that_is_named_too_late_is_a_mistake_of_the_service():
+    """Its bucket would not be known to the store."""
+    limiter = Limiter([FEW])
+    await asked(limiter)
+    with pytest.raises(RuntimeError, match="before the first request"):
+        limiter.limit("exports", "1/m")
+
+
+async def test_limit_without_its_middleware_is_a_mistake_of_the_service():
+    """As a dependency, and as a decorator; nothing is served unlimited."""
+    narrow = Limiter([]).limit("narrow", "1/h")
+
+    @narrow
+    async def handler(*_, **__):
+        raise AssertionError("it was served")
+
+    for call in (narrow.charge({}), handler(object(), request={"type": "http"})):
+        with pytest.raises(RuntimeError, match="add LimitMiddleware"):
+            await call
+
+
+@pytest.mark.parametrize("tls", [{"ca": "{path}"}, {"cert": "{path}", "key": "{path}"}], ids=["ca", "cert"])
+def test_certificates_for_the_store_that_are_none_are_told_at_the_start(tls, tmp_path):
+    """Else it would look like an outage."""
+    path = tmp_path / "papers.pem"
+    path.write_text("no certificate")
+    given = {name: value.format(path=path) for name, value in tls.items()}
+
+    with pytest.raises(ValueError, match=r"store\.tls: "):
+        Limiter([FEW], store={"url": "rediss://127.0.0.1:1", "tls": given})
+
+
+async def test_limiter_may_be_started_and_closed_as_often_as_anybody_likes():
+    """What is in memory stays for as long as it is open."""
+    limiter = Limiter([FEW])
+    await limiter.close()
+    await limiter.start()
+    await asked(limiter)
+    await limiter.start()
+
+    assert [await status(limiter) for _ in range(2)] == [200, 429]
+    await limiter.close()
+    await limiter.close()
+
+
+async def test_what_is_no_request_passes_untouched():
+    """Of protocols that there may be one day."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope)
+
+    scope = {"type": "courier"}
+    await LimitMiddleware(app, Limiter([FEW]))(scope, None, None)
+
+    assert seen == [scope]
+
+
 def test_config_of_a_proxy_is_one_of_a_service(tmp_path):
     """With or without what only a proxy reads."""
     path = tmp_path / "weir.yaml"
@@ -444,6 +617,54 @@ async def test_request_that_is_cancelled_while_it_waits_gives_its_token_back():
     again.cancel()
     await asyncio.gather(again, return_exceptions=True)
     assert not len(limiter.room)
+    await limiter.close()
+
+
+async def test_request_that_finds_the_room_full_is_refused_and_gives_its_token_back():
+    """More that wait than there is memory for; those who wait keep their places."""
+    limiter = Limiter([PATIENT | {"rate": "2/m", "max_wait": "1m"}])
+    limiter.room = WaitingRoom(monotonic, most=1)
+    await asked(limiter)
+    waiting = asyncio.create_task(asked(limiter))
+    while not len(limiter.room):
+        await asyncio.sleep(0)
+    refused = await asked(limiter)
+    limiter.room = WaitingRoom(monotonic)
+    after = asyncio.create_task(asked(limiter))
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    assert len(limiter.room) == 1
+    assert refused[0]["status"] == 429
+    assert limiter.metrics.outcomes == {"served": 1, "refused": 1}
+    for task in (waiting, after):
+        task.cancel()
+    await asyncio.gather(waiting, after, return_exceptions=True)
+    await limiter.close()
+
+
+@pytest.mark.parametrize("first", ["its turn", "its end"])
+async def test_cancellation_in_the_moment_of_its_turn_gives_the_token_back(first):
+    """Whichever of the two the request hears of."""
+    limiter = Limiter([PATIENT | {"rate": "2/m", "max_wait": "30s"}])
+    await asked(limiter)
+    waiting = asyncio.create_task(asked(limiter))
+    while not len(limiter.room):
+        await asyncio.sleep(0)
+    if first == "its end":
+        waiting.cancel()
+    limiter.room.end_at(0.0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    limiter.room = WaitingRoom(monotonic)
+    again = asyncio.create_task(asked(limiter))
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    assert len(limiter.room) == 1
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
     await limiter.close()
 
 

@@ -105,6 +105,51 @@ async def test_worker_that_ends_before_it_says_a_word_is_a_failed_start(monkeypa
         await worker.started
 
 
+async def test_worker_whose_config_cannot_be_read_any_more_says_why(worker, text):
+    """A file that it refers to may be gone since the supervisor read it."""
+    text.text = TEXT + "nonsense: 1\n"
+    await worker.live()
+
+    with pytest.raises(StartError, match="nonsense"):
+        await worker.started
+
+
+async def test_worker_that_is_told_nothing_ends_by_itself():
+    """Its supervisor ended first."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "proxy", "worker", "--channel", str(theirs.fileno()),
+            pass_fds=(theirs.fileno(),),
+        )  # fmt: skip
+    ours.close()
+
+    assert await asyncio.wait_for(process.wait(), START_SECONDS) == 0
+
+
+async def test_reload_that_a_worker_cannot_follow_changes_nothing(worker, life):
+    """A file that the config refers to may be gone since the supervisor read it; the figures tell."""
+
+    def is_good():
+        return worker.readings()[1].counts.get("weir_config_last_reload_successful", {}).get(())
+
+    await until(lambda: is_good() == 1, "its first figures")
+    worker.say(words.Reload(TEXT + "nonsense: 1\n"))
+    await until(lambda: is_good() == 0, "the bad config is told")
+    worker.say(words.Reload(TEXT))
+    await until(lambda: is_good() == 1, "the good one is followed")
+
+    assert worker.restarts == 0
+
+
+async def test_mistake_in_what_is_done_to_a_key_is_answered(worker, life):
+    """Somebody waits for it; the worker serves on."""
+    answer = await asyncio.wait_for(worker.apply("no such verb", "a", b""), 20)
+
+    assert (answer.code, answer.told) == (500, {"detail": "it failed"})
+    assert worker.restarts == 0
+
+
 async def test_reset_of_a_worker_that_dies_is_a_broken_connection(worker, life):
     os.kill(worker.pid, signal.SIGSTOP)
     asking = asyncio.create_task(worker.apply("reset", "a", b""))
