@@ -140,20 +140,23 @@ class SupervisedWorker:
     def _end(self) -> None:
         if self._ending is None:
             self._ending = asyncio.create_task(self._wind_down())
+            self._ending.add_done_callback(self._ended)
 
     async def _wind_down(self) -> None:
-        try:
-            if not self._is_orphan:  # nobody waits for the delay: the next Weir wants the port
-                await self._worker.drain()
-            await self._worker.stop()
-            event(_log, logging.INFO, "stopped")
-        finally:
+        if not self._is_orphan:  # nobody waits for the delay: the next Weir wants the port
+            await self._worker.drain()
+        await self._worker.stop()
+        event(_log, logging.INFO, "stopped")
+
+    def _ended(self, ending: asyncio.Task[None]) -> None:
+        if not ending.cancelled():  # else the halt is not over yet
             self._tell()
             self._over.set()
 
     async def _halt(self) -> None:
-        if self._ending is not None:
-            self._ending.cancel()
+        """A drain goes before it, and is cut short."""
+        assert self._ending is not None
+        self._ending.cancel()
         await self._worker.halt()
         self._tell()
         self._over.set()

@@ -30,6 +30,11 @@ def is_gone(pid):
     return False
 
 
+async def silent(visit):
+    await visit.request()
+    await visit.left()
+
+
 async def served_by_each(weir, connect):
     """Connections until each worker has one, with a request answered on each: by worker."""
     wires = {}
@@ -290,6 +295,23 @@ async def test_second_signal_ends_all_at_once(start_weir, start_origin):
 
     assert await asyncio.to_thread(weir.wait, within=8.0) == 0
     assert all(is_gone(pid) for pid in pids)
+
+
+async def test_what_a_second_signal_cuts_off_is_in_the_log(start_weir, start_origin, connect):
+    """Each worker tells of its own exchanges before it goes."""
+    origin = await start_origin(silent)
+    weir = start_weir({"workers": 2, "drain": {"delay": "20s"}}, upstream=origin)
+    wires = [await connect(weir) for _ in range(16)]
+    for wire in wires:
+        await wire.send(get())
+    await origin.visit(15)
+    weir.signal(signal.SIGTERM)
+    await until(lambda: weir.readiness() == 503, "draining")
+    weir.signal(signal.SIGTERM)
+    assert await asyncio.to_thread(weir.wait) == 0
+
+    assert len(weir.access_lines()) == 16
+    assert sum(line["event"] == "halted" for line in weir.log()) == 3  # of the supervisor too
 
 
 # --- bad input ---
