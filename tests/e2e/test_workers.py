@@ -258,6 +258,16 @@ async def test_reload_with_a_certificate_that_is_none_is_refused_for_all(start_w
     assert not status["config"]["last_reload"]["successful"]
 
 
+async def test_change_that_waits_for_a_restart_is_told_once(start_weir, start_origin):
+    """By the supervisor, for all of its workers."""
+    weir = start_weir(SETTINGS, upstream=await start_origin())
+    weir.write_config({"workers": 3})
+    told = await weir.logged(lambda line: line["event"] == "restart_needed")
+
+    assert (told["logger"], told["settings"]) == ("weir.supervisor", ["workers"])
+    assert len(workers(weir)) == 2
+
+
 # --- the end ---
 
 

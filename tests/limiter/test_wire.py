@@ -34,6 +34,20 @@ class Question:
         raise AssertionError
 
 
+class Mistaken(Question):
+    """A call that cannot take its reply."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_failed = asyncio.Event()
+
+    def replied(self, reply: Any) -> None:
+        raise ZeroDivisionError
+
+    def failed(self) -> None:
+        self.has_failed.set()
+
+
 class Losses:
     def __init__(self) -> None:
         self.count = 0
@@ -127,3 +141,18 @@ async def test_what_is_not_redis_ends_the_connection(shared_redis: Redis) -> Non
     wire.data_received(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     assert losses.count == 1
+
+
+async def test_mistake_of_ours_leaves_no_call_without_an_end(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told, and those behind are answered."""
+    wire = await taken_over(redis, Losses())
+    mistaken = Mistaken()
+    wire.send(b"PING\r\n", mistaken)
+    behind = await ask(wire, b"PING")
+
+    assert mistaken.has_failed.is_set()
+    assert behind in (b"PONG", "PONG")
+    assert [record.getMessage() for record in caplog.records] == ["crashed"]
+    wire.close()

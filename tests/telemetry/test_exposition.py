@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from proxy import __version__, faults, is_compiled
+from proxy.telemetry import exposition as module
 from proxy.telemetry.exposition import PIECE_SAMPLES, Exposition
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.reading import Reading, reading
@@ -177,6 +178,17 @@ def test_store_is_up_where_nobody_says_otherwise():
     found = samples(scrape(Metrics()))
 
     assert found["weir_store_up",] == 1
+
+
+def test_heads_of_samples_are_remembered_in_bounds(metrics, monkeypatch):
+    """Whatever was forgotten is written as before."""
+    found = reading(metrics)
+    whole = list(Exposition().pieces(found, is_openmetrics=False))
+    monkeypatch.setattr(module, "HEADS_MAX", 3)
+    forgetful = Exposition()
+
+    assert list(forgetful.pieces(found, is_openmetrics=False)) == whole
+    assert 0 < len(forgetful._heads) <= 3
 
 
 def test_promtool_finds_nothing_to_say(metrics):

@@ -138,13 +138,20 @@ def test_field_does_not_hide_the_events_own(lines):
     assert (line["time_"], line["level_"], line["event_"]) == ("noon", 3, "other")
 
 
+class Unprintable:
+    def __repr__(self):
+        raise RuntimeError
+
+
+def test_anything_can_be_told_as_text():
+    record = logging.LogRecord("weir.test", logging.INFO, "", 0, "odd", None, None)
+    record.fields = {"thing": Unprintable()}
+
+    assert module.TextFormatter().format(record).endswith("odd thing=<Unprintable>")
+
+
 def test_anything_can_be_logged(lines):
     """What cannot be encoded is shown as text; the call does not fail."""
-
-    class Unprintable:
-        def __repr__(self):
-            raise RuntimeError
-
     event(log, logging.INFO, "numbers", big=1 << 80, nan=float("nan"), things={1, 2}, error_class=ValueError)
     event(log, logging.INFO, "next", thing=Unprintable())
     numbers, thing = lines()

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.metrics import Metrics
-from proxy.telemetry.reading import Reading, counted, merged, process_reading, reading
+from proxy.telemetry.reading import Buckets, Reading, counted, merged, process_reading, reading
 from tests.telemetry.exchanges import exchange
 from tests.telemetry.test_exposition import LABELS, samples
 
@@ -96,3 +96,17 @@ def test_merging_twice_is_merging_at_once():
     one, two, three = process(0.1), process(0.2), process(0.3)
 
     assert samples(scrape(merged([one, two]), three)) == samples(scrape(one, two, three))
+
+
+def test_of_two_exemplars_of_a_bucket_the_younger_stays():
+    """Whichever process has told it; those of other buckets stay."""
+    name = "weir_request_duration_seconds"
+
+    def told(**exemplars):
+        places = {int(place[1:]): exemplar for place, exemplar in exemplars.items()}
+        return Reading({}, {name: Buckets([0.1, 1.0], [1, 1, 0], 0.6, places)})
+
+    old, young, other = ("a" * 32, 0.05, 100.0), ("b" * 32, 0.06, 200.0), ("c" * 32, 0.5, 50.0)
+
+    for one, two in ((told(_0=old), told(_0=young, _1=other)), (told(_0=young, _1=other), told(_0=old))):
+        assert merged([one, two]).spreads[name].exemplars == {0: young, 1: other}
