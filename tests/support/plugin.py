@@ -1,7 +1,8 @@
 """How tests run: a bound on the time of each, and with `--memory` those that need no socket, on a clock that moves.
 
 `make unit` uses `--memory`: the gateway and its connections are tried on the network of tests/support/memory.py
-by the very tests that `make test` runs on real sockets. A test that needs more than that carries the marker `real`.
+by the very tests that `make test` runs on real sockets. A test that needs more than that carries the marker `real`;
+one that lacks it fails in every run, not in that of `make unit` alone.
 """
 
 from __future__ import annotations
@@ -9,22 +10,35 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import re
 import socket
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 import uvloop
 
-from tests.support import ports
+from tests.support import network, ports
 from tests.support.memory import MemoryLoop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from types import FrameType
 
 # What starts a process or opens a socket when a test asks for it.
 REAL_FIXTURES = {"new_weir", "redis", "shared_redis", "nodes", "relay", "aiohttp_client", "aiohttp_server"}
 ON_UVLOOP = ("tests/net/", "tests/conformance/")  # as in production
+# What `make unit` runs, as the Makefile names it: folders and files.
+_TESTS = Path(__file__).parents[1]
+_MAKEFILE = (_TESTS.parent / "Makefile").read_text()
+UNIT = set(re.findall(r"[\w.]+", re.findall(r"^UNIT := ((?:.*\\\n)*.*)$", _MAKEFILE, re.MULTILINE)[0]))
+# Who opens sockets that are memory in memory: the network of tests, and loops.
+_LOOPS = [str(Path(module.__file__).parent) for module in (asyncio, pytest_asyncio, uvloop)]
+SEAM = (network.__file__, ports.__file__, *_LOOPS)
+_open_socket = socket.socket.__init__
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,17 +98,33 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         sys.settrace(tracer)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _no_sockets(request: pytest.FixtureRequest) -> Iterator[None]:
-    """In memory: who opens one after all is told."""
-    if not request.config.getoption("memory"):
-        yield
-        return
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    is_memory = item.config.getoption("memory")
+    if not is_memory and (_is_real(item) or item.path.relative_to(_TESTS).parts[0] not in UNIT):
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch, unreal(_refuse if is_memory else open_by_seam):
+        patch.setattr(ports, "is_real", not is_memory)
+        return (yield)
+
+
+@contextmanager
+def unreal(open_socket: Callable[..., None]) -> Iterator[None]:
+    """Who opens a socket and does not say so is told."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "__init__", _refuse)
-        patch.setattr(ports, "is_real", False)
+        patch.setattr(socket.socket, "__init__", open_socket)
         yield
+
+
+def open_by_seam(sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename == socket.__file__:
+        frame = frame.f_back
+    is_open = len(args) > 3 or kwargs.get("fileno") is not None  # it has a descriptor, and is looked at
+    if not is_open and (frame is None or not frame.f_code.co_filename.startswith(SEAM)):
+        _refuse()
+    _open_socket(sock, *args, **kwargs)
 
 
 def _refuse(*_: object, **__: object) -> None:
-    raise RuntimeError("this run has no sockets: mark the test `real`")
+    raise RuntimeError("there are no sockets in memory: mark the test `real`")

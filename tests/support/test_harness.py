@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
 from tests.support.messages import answer, chunked
 from tests.support.origin import Origin, Visit, answering
+from tests.support.plugin import open_by_seam, unreal
 from tests.support.weir import Metrics, overlaid
 from tests.support.wire import CLEAN, RESET, Broken, Wire
 
@@ -141,3 +143,15 @@ async def test_redis_is_there(redis, connect):
     await wire.send(b"DBSIZE\r\n")
 
     assert await wire.until(b"\r\n") == b":0\r\n"
+
+
+@pytest.mark.real
+async def test_what_make_unit_runs_opens_no_socket_of_its_own(start_origin, connect):
+    """But by the network of tests, which is memory there."""
+    with unreal(open_by_seam):
+        with pytest.raises(RuntimeError, match="mark the test `real`"):
+            socket.create_server(("127.0.0.1", 0))
+        wire = await connect(await start_origin())
+        await wire.send(GET)
+
+        assert (await wire.response()).status == 200
