@@ -69,10 +69,10 @@ async def test_hanging_worker_is_killed_and_replaced(monkeypatch, worker, life):
     await until(lambda: worker.readings()[1].counts, "its first figures")
     hanging = worker.pid
     await worker.tell(5.0)
-    monkeypatch.setattr(module, "SILENCE_SECONDS", 2.5)
-    os.kill(hanging, signal.SIGSTOP)
-    await until(lambda: worker.restarts == 1, "it is killed", within=40)
-    monkeypatch.undo()  # who starts on a busy machine is silent for longer
+    with monkeypatch.context() as impatient:  # who starts on a busy machine is silent for longer
+        impatient.setattr(module, "SILENCE_SECONDS", 2.5)
+        os.kill(hanging, signal.SIGSTOP)
+        await until(lambda: worker.restarts >= 1, "it is killed", within=40)
     await until(lambda: worker.is_ready, "another one", within=START_SECONDS)
 
     assert worker.pid != hanging
