@@ -18,7 +18,7 @@ from proxy.policy.authorization import ALONE, claim_of, credential_of
 from proxy.policy.spelling import escaped, plain, sole_member, word
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from proxy.config.key_names import KeyPart
     from proxy.http1.head import RequestHead
@@ -143,10 +143,12 @@ def _cookie_judge(name: bytes) -> Judge:
         if found is None:
             return b""
         value = _cookie_value(found[1])
-        again = search(cookie, found.start(1))
+        end = found.end()
+        again = search(cookie, found.start(1)) if value is not None else None
         while again is not None:
-            if _cookie_value(again[1]) != value:
-                return None
+            if again.start() < end or _cookie_value(again[1]) != value:
+                return None  # one within the value of another never agrees with it
+            end = again.end()
             again = search(cookie, again.start(1))
         return value if _is_between_cookies(cookie[: found.start()]) else None
 
@@ -187,23 +189,36 @@ def _query_reader(name: bytes) -> Reader:
         _, mark, query = head.target.partition(b"?")
         if not mark:
             return b""
-        values = {escaped(value, plus=True) for value in _parameters(query, wanted)}
-        return None if len(values) > 1 else values.pop() if values else b""
+        found: bytes | None = b""
+        told = set[bytes]()
+        for value in _parameters(query, wanted):
+            if value in told:
+                continue
+            known = escaped(value, plus=True)
+            if known is None or (told and known != found):
+                return None  # the rest is not read: a client fills a long target with others
+            found = known
+            told.add(value)
+        return found
 
     return read
 
 
-def _parameters(query: bytes, wanted: bytes) -> list[bytes]:
+def _parameters(query: bytes, wanted: bytes) -> Iterator[bytes]:
     """Every value that some service could take for that of the parameter."""
-    values: list[bytes] = []
+    wants: dict[bytes, bool] = {}  # names, each judged once
     for text in query.split(b"&"):
-        for index, pair in enumerate(pairs := text.split(b";")):
+        end = -1
+        for pair in text.split(b";"):
+            end += len(pair) + 1
             name, _, value = pair.partition(b"=")
-            if wanted in _parameter_names(name):
-                values.append(value)
-                if len(pairs) > 1:  # which part it for some services only
-                    values.append(b";".join((value, *pairs[index + 1 :])))
-    return values
+            is_wanted = wants.get(name)
+            if is_wanted is None:
+                is_wanted = wants[name] = wanted in _parameter_names(name)
+            if is_wanted:
+                yield value
+                if end < len(text):  # `;` parts it for some services only
+                    yield value + text[end:]
 
 
 def _parameter_names(text: bytes) -> tuple[bytes, bytes, bytes]:
