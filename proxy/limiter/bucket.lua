@@ -8,6 +8,8 @@
 -- lives can have written it: what is beyond the most that there may be was owed to a config, a plan or a grant of before.
 
 local foreign = 0 -- keys that hold something else than a bucket: they count as absent
+local shut = {} -- keys of buckets that are closed for a while
+local faster = {} -- interval and scale, by key, of buckets that fill up faster than at the rate of a charge
 local doubted = {} -- keys with more debt than there may be, perhaps of one who has just begun: within a second it is known
 
 -- The units of another rate: whole tokens exactly, a part of one rounded up.
@@ -32,6 +34,17 @@ local function put(key, debt, interval, scale, ceiling, by)
   end
 end
 
+-- A debt that has become less: the rest of it comes back as fast as before. What is beyond the ceiling of a bucket that
+-- nobody has emptied is owed to another config, or reserved by one of before; its bucket stays open, and nobody is said to
+-- have written it.
+local function lower(key, debt, interval, scale, ceiling, by)
+  if shut[key] then return put(key, debt, interval, scale, ceiling, by) end
+  if debt > ceiling then by = 0 end
+  local rate = faster[key]
+  if rate then debt, interval, scale = converted(debt, interval, rate[1]), rate[1], rate[2] end
+  write(key, debt, now, interval, scale, by)
+end
+
 -- What stands in a key: debt, since when, interval, scale and tag; nothing if that is no bucket.
 local function parts(key, bucket)
   if type(bucket) == 'table' and not bucket.err:find('WRONGTYPE', 1, true) then call('GET', key) end -- raises it
@@ -52,6 +65,7 @@ local function debt_of(key, interval, scale, cost, ceiling, most, flags)
   if since > now then
     local closed = since - now
     if by == CLOSED and closed <= CLOSED_MAX and (flags >= MAY_CLOSE or alike == 0) then
+      shut[key] = true
       return math.min(math.max(converted(debt, its_interval, interval), ceiling - cost) + closed * scale, UNITS_MAX)
     end
     write(key, debt, now, its_interval, its_scale, 0) -- the clock went back, or nothing is closed any more
@@ -68,6 +82,7 @@ local function debt_of(key, interval, scale, cost, ceiling, most, flags)
   if scale * its_interval >= its_scale * interval then
     return math.max(converted(debt, its_interval, interval) - (now - since) * scale, 0)
   end
+  faster[key] = {its_interval, its_scale}
   debt = converted(math.max(debt - (now - since) * its_scale, 0), its_interval, interval)
   return debt, its_scale * interval / its_interval
 end

@@ -68,7 +68,7 @@ class TermsCache:
         self._cost = terms.cost_units
         self._room = terms.ceiling_units
         # Another replica may give tokens back: for a 304, or of a client that waited and left.
-        self._may_come_back = limit.is_free_304 or limit.max_wait_us > 0
+        self._may_come_back = limit.is_free_304 or limit.max_wait_us > 0 or limit.before.wait_us > 0
         # This near to full the cost fits, or may.
         self.ample_us = (
             NEVER_US if self._may_come_back else (terms.ceiling_units - terms.cost_units) // terms.scale

@@ -20,7 +20,7 @@ from proxy.limiter.overrides import OVERRIDES_MAX, Overrides
 from proxy.limiter.proven import Proven
 from proxy.limiter.store import CrowdedError
 from proxy.policy.decision import Decision, Verdict
-from proxy.policy.gcra import TokenBucket
+from proxy.policy.gcra import TokenBucket, converted
 from proxy.policy.slots import SlotVerdict
 
 if TYPE_CHECKING:
@@ -102,6 +102,20 @@ class Table:
             self.put(key, bucket, now_us)
         bucket.debt, bucket.since_us, bucket.rate = debt, now_us + closed_us, terms.refill_rate
 
+    def lower(self, charge: Charge, debt: int, now_us: int) -> None:
+        """What comes back goes on at the rate that it did, if that is the higher one; and what is beyond the
+        ceiling of a bucket that is open is reserved by a limit of before.
+        """
+        bucket, terms = self.find(charge.key, now_us), charge.terms
+        if bucket is None or bucket.since_us > now_us:
+            self.write(charge, debt, now_us)
+            return
+        if bucket.rate.is_above(terms.refill_rate):
+            debt = converted(debt, terms.interval, bucket.rate.interval)
+        else:
+            bucket.rate = terms.refill_rate
+        bucket.debt, bucket.since_us = debt, now_us
+
     def put(self, key: bytes, bucket: TokenBucket, now_us: int) -> None:
         if len(self.young) >= self.generation_keys:
             self.turn(now_us)
@@ -156,6 +170,7 @@ class MemoryStore:
         self.held = HeldSlots()
         self.proven = Proven(max_keys)  # until this process ends
         self._clock_us = clock_us
+        self._limits: Limits | None = None
         self._tables: dict[Limit, Table] = {}
         self._by_terms: dict[Terms, Table] = {}
         self._overrides = Overrides(self)
@@ -241,7 +256,7 @@ class MemoryStore:
             if table is not None:
                 debt = table.debt(charge, now_us)
                 if debt:
-                    table.write(charge, max(debt - charge.terms.cost_units, 0), now_us)
+                    table.lower(charge, max(debt - charge.terms.cost_units, 0), now_us)
 
     def vacate(self, slots: Sequence[Slot]) -> None:
         for slot in slots:
@@ -309,6 +324,9 @@ class MemoryStore:
         self.max_keys = settings.max_keys
 
     def configure(self, limits: Limits) -> None:
+        if self._limits is not None:
+            limits.replace(self._limits, self._clock_us())
+        self._limits = limits
         self.proven.most = self.max_keys
         self.held.configure(limit.name for limit in limits if limit.slots)
         before = {limit.name: table for limit, table in self._tables.items()}

@@ -85,6 +85,7 @@ class RedisStore:
         own_id = getrandbits(64)  # tells replicas apart, no secret
         self.held = HeldSlots()
         self._keeping = Keeping(self.held, self._names, own_id, SCRIPT, self._tell)
+        self._limits: Limits | None = None
         self._caches = Caches(self._names, self._keeping)
         self._by_terms = self._caches.by_terms
         self.replicas = Replicas(b"%016x" % own_id, self._names, now)
@@ -266,6 +267,9 @@ class RedisStore:
 
     def configure(self, limits: Limits) -> None:
         """Buckets live in Redis by the limit's name. While it answers, what was known refuses nobody."""
+        if self._limits is not None:
+            limits.replace(self._limits, self._now_us())
+        self._limits = limits
         self._caches.configure(limits, self.max_keys, self._now_us(), is_certain=not self.is_up)
         self.held.configure(limit.name for limit in limits if limit.slots)
         self.proven.most = self.max_keys

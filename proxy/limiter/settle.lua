@@ -20,7 +20,13 @@ for _, key in ipairs(KEYS) do
   debt = math.max(debt, math.min(known, most))
   debt = math.max(debt, math.min(debt + spent, ceiling))
   if debt ~= before then
-    if debt > 0 then put(key, debt, interval, scale, ceiling, 0) else call('DEL', key) end
+    if debt <= 0 then
+      call('DEL', key)
+    elseif debt < before then
+      lower(key, debt, interval, scale, ceiling, 0)
+    else
+      put(key, debt, interval, scale, ceiling, 0)
+    end
   end
 end
 return {foreign, now}

@@ -125,7 +125,13 @@ local function change(requests, kind)
   end
   next = next + requests
   for key, debt in pairs(debts) do
-    if debt > 0 then put(key, debt, interval, scale, ceiling, tag) else call('DEL', key) end
+    if debt <= 0 then
+      call('DEL', key)
+    elseif kind == EMPTY then
+      put(key, debt, interval, scale, ceiling, tag)
+    else
+      lower(key, debt, interval, scale, ceiling, tag)
+    end
   end
 end
 

@@ -19,7 +19,7 @@ from proxy.policy.gcra import US
 from proxy.policy.index import FEW, LimitIndex
 from proxy.policy.keys import Partition
 from proxy.policy.matching import Exemption, Matcher
-from proxy.policy.terms import Tariff, Terms
+from proxy.policy.terms import NONE_RESERVED, Reserved, Tariff, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -44,6 +44,7 @@ class Limit:
         "_costs",
         "_plans",
         "_terms",
+        "before",
         "empties",
         "enforced",
         "exemption",
@@ -84,6 +85,7 @@ class Limit:
         self.lease = settings.lease
         self.slots = settings.concurrency or 0  # requests at once; 0 where a rate counts them
         self.max_wait_us = round(settings.max_wait * US)  # for its token, before it is refused
+        self.before = NONE_RESERVED  # what requests wait for by limits that a reload has replaced
         # A 429 of the service empties its buckets; one of a limit that only watches stays as it is.
         self.empties = settings.on_upstream_429 == "drain" and not self.is_shadow
 
@@ -166,6 +168,20 @@ class Limit:
         if self.enforced == KEYS_OF_ALL:
             return of_cost[0]
         return of_cost[(key[6] << 8 | key[7]) >= self.enforced]
+
+    def replaces(self, old: Limit, now_us: int) -> None:
+        """Who waits by the old limit does so still: newcomers come behind."""
+        if self.slots or old.slots:
+            return
+        reserved = old.before if old.before.until_us > now_us else NONE_RESERVED
+        if old.max_wait_us:
+            rate = old.terms.refill_rate
+            for terms in old:
+                rate = terms.refill_rate if terms.refill_rate.is_above(rate) else rate
+            reserved = reserved.joined(Reserved(old.max_wait_us, rate, now_us + old.max_wait_us))
+        self.before = reserved
+        for terms in self:
+            terms.renew()
 
     def usual_terms(self, plans: int) -> Terms:
         """Of a request that costs what most do."""
@@ -326,6 +342,13 @@ class Limits:
         if not partition.is_by_network(client):
             self._plans_known[key] = plans
         return plans
+
+    def replace(self, old: Limits, now_us: int) -> None:
+        """By a store's clock, before it counts by these."""
+        before = {limit.name: limit for limit in old}
+        for limit in self._all:
+            if limit.name in before and before[limit.name] is not limit:
+                limit.replaces(before[limit.name], now_us)
 
     def __iter__(self) -> Iterator[Limit]:
         return iter(self._all)

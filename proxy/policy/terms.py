@@ -6,7 +6,7 @@ Few in number and made once, so that charges share them: a store groups by them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.config.units import EMPTIED_MAX_US, Rate
 from proxy.policy import gcra
@@ -38,6 +38,33 @@ class Tariff:
         tariff = Tariff(Rate(gcra.US, gcra.US), slots)
         tariff.slots = slots
         return tariff
+
+
+class Reserved:
+    """What requests wait for by limits of before, of the same name: their turns stay theirs."""
+
+    __slots__ = ("rate", "until_us", "wait_us")
+
+    def __init__(self, wait_us: int = 0, rate: gcra.RefillRate | None = None, until_us: int = 0) -> None:
+        self.wait_us = wait_us  # the longest that there was
+        self.rate = rate  # the highest of these limits
+        self.until_us = until_us  # by the clock of the store: nobody waits any more then
+
+    def units_by(self, rate: gcra.RefillRate) -> int:
+        """As many tokens, by another rate; what comes back meanwhile does so at the higher of the two."""
+        if self.rate is None:
+            return 0
+        return -(-self.wait_us * self.rate.scale * rate.interval // self.rate.interval)
+
+    def joined(self, other: Reserved) -> Reserved:
+        """Both, at most."""
+        if self.rate is None or other.rate is None:
+            return other if self.rate is None else self
+        rate = other.rate if other.rate.is_above(self.rate) else self.rate
+        return Reserved(max(self.wait_us, other.wait_us), rate, max(self.until_us, other.until_us))
+
+
+NONE_RESERVED: Final = Reserved()
 
 
 class Terms:
@@ -86,9 +113,19 @@ class Terms:
         self.cost_units = cost * self.interval
         # The most debt that a request which is admitted may leave: beyond the burst it waits.
         self.ceiling_units = self.burst_units + limit.max_wait_us * self.scale
-        # Of a debt, where a 429 of the service may empty a bucket beyond empty.
-        emptied = self.burst_units + (EMPTIED_MAX_US * self.scale if limit.empties else 0)
-        self.most_units = max(self.ceiling_units, emptied)
+        self.most_units = self._most_units()
+
+    def _most_units(self) -> int:
+        """Of a debt: a 429 of the service may empty a bucket beyond empty, and a limit of before had others
+        wait for longer.
+        """
+        emptied = self.burst_units + (EMPTIED_MAX_US * self.scale if self.limit.empties else 0)
+        reserved = self.burst_units + self.limit.before.units_by(self.refill_rate)
+        return max(self.ceiling_units, emptied, reserved)
+
+    def renew(self) -> None:
+        """What its limit knows of those before it has changed."""
+        self.most_units = self._most_units()
 
     def counts_like(self, other: Terms) -> bool:
         """A debt means the same by both."""

@@ -858,6 +858,56 @@ class StoreContract:
         assert [decision.is_admitted for decision in after] == [True, False]
         assert after[0].verdicts[0].wait_units / limit.terms.scale / 1e6 == pytest.approx(30, abs=1)
 
+    @pytest.mark.parametrize(
+        ("new", "wait"),
+        [
+            ({"max_wait": "0s"}, 60),
+            ({"max_wait": "10s"}, 50),
+            ({"max_wait": "0s", "burst": 3}, 30),
+            ({"max_wait": "0s", "rate": "1/h"}, 60),
+        ],
+        ids=["none", "shorter", "and a larger burst", "and a lower rate"],
+    )
+    async def test_reload_to_a_shorter_wait_leaves_those_who_wait_before_newcomers(self, bench, new, wait):
+        """Four are ahead, the last one for 45 s; with every further reload too."""
+        settings = {"name": "patient", "rate": "4/m", "burst": 1, "max_wait": "45s"}
+        (limit,) = configured(bench, settings)
+        user = new_user()
+        await take_together(bench.store, [[Charge(limit.terms, user)] for _ in range(4)])
+        for _ in range(3):
+            (limit,) = configured(bench, settings | new)
+        await bench.advance(0.3)
+        refused = await take(bench.store, Charge(limit.terms, user))
+
+        assert not refused.is_admitted
+        assert refused.verdicts[0].retry_after == pytest.approx(wait, abs=1.5)
+
+    @pytest.mark.parametrize("new", [{"max_wait": "0s"}, {"max_wait": "5s", "rate": "1/h"}])
+    async def test_who_leaves_after_such_a_reload_gives_back_one_token(self, bench, new):
+        """The others keep theirs, and what they wait for comes back as before."""
+        settings = {"name": "patient", "rate": "4/m", "burst": 1, "max_wait": "45s"}
+        (limit,) = configured(bench, settings)
+        user = new_user()
+        await take_together(bench.store, [[Charge(limit.terms, user)] for _ in range(4)])
+        (limit,) = configured(bench, settings | new)
+        await bench.advance(0.3)
+        bench.store.give_back([Charge(limit.terms, user)])
+        refused = await take(bench.store, Charge(limit.terms, user))
+
+        assert not refused.is_admitted
+        assert refused.verdicts[0].retry_after == pytest.approx(45, abs=1.5)
+
+    async def test_wait_of_before_bounds_debts_until_nobody_waits_by_it(self, bench):
+        """A raised limit helps at once then, as it does where nobody waited."""
+        (limit,) = configured(bench, {"name": "once", "rate": "1/s", "burst": 2, "max_wait": "1s"})
+        (limit,) = configured(bench, {"name": "once", "rate": "1/s", "burst": 2})
+        bound = limit.terms.most_units
+        await bench.advance(1.2)
+        (limit,) = configured(bench, {"name": "once", "rate": "1/s", "burst": 2})
+
+        assert bound == 3 * limit.terms.interval
+        assert limit.terms.most_units == limit.terms.burst_units
+
     async def test_refusal_of_one_limit_reserves_nothing_with_another(self, bench):
         patient, strict = configured(
             bench, {"rate": "4/m", "burst": 1, "max_wait": "30s"}, {"rate": "1/d", "name": "strict"}

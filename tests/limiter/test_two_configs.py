@@ -104,6 +104,21 @@ def test_debt_of_who_has_begun_since_is_not_cut_down(script: Script) -> None:
     assert told[0].verdicts[0].retry_after == 1.0, "within a second it is known what this debt is"
 
 
+@pytest.mark.parametrize("alike_us", [0, NOW_US - 1], ids=["heard of", "not heard of yet"])
+def test_token_that_the_smaller_limit_gives_back_closes_no_bucket_of_the_larger(
+    alike_us: int, script: Script
+) -> None:
+    """It was taken before the larger one had spent the rest; what is owed is one token less, for both."""
+    old = limit_with(rate="1/s", burst=10, cost_304=0, on_upstream_429="drain")
+    new = limit_with(rate="1/s", burst=100)
+    admitted(script, new, NOW_US, 100, tag=TAG + TAG_CALLS)
+    script.take([[charge(old)]], NOW_US, give_back=True, alike_us=alike_us)
+    small = admitted(script, old, NOW_US + US, 3, alike_us=alike_us)
+    large = admitted(script, new, NOW_US + US, 101, tag=TAG + TAG_CALLS)
+
+    assert (small, large) == (0, 2)
+
+
 def test_own_debt_of_a_plan_or_a_grant_is_cut_down_at_once(script: Script) -> None:
     """Nobody else has written it since: it is an empty bucket by the limit's own burst."""
     own, granted = limit_with(rate="1/d", burst=2), limit_with(rate="1/d", burst=100)
