@@ -25,6 +25,7 @@ from proxy.phases import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, SWITC
 from proxy.policy.limits import UNCHARGED
 from proxy.policy.vouching import UNAUTHORIZED, with_newcomers
 from proxy.record import SERVED, UPSTREAM, WEIR, Record
+from proxy.rules.heads import Facts
 from proxy.rules.request_ids import drawn, new_request_id
 from proxy.settlement import give_back_all, settle, vacate, vouch
 from proxy.waiting import arrive, forgo, leave, turns, wait
@@ -154,6 +155,8 @@ class Exchange(Record):
         """
         self.phase = NEXT[self.phase][ASK]
         self.request_id = new_request_id()
+        if self.head is not UNREAD:  # what came of it tells which app asks
+            self.facts = Facts(self.rules.heads, self.client)
         refuse(self, fault, has_body=has_body)
 
     # --- 2. It may: a connection to a server, the head, then the body as it comes ---

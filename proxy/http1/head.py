@@ -185,6 +185,18 @@ class RequestHead:
 
 UNREAD: Final = RequestHead(b"", b"", 1, HeaderSection(b"\r\n"))  # stands for one that could not be read
 UNREAD.section.wants_close = True
+_ORIGIN = re.compile(rb"\r\norigin:[ \t]*([!-~]{1,256})[ \t]*\r\n", re.IGNORECASE)
+
+
+def unread_head(data: bytes) -> RequestHead:
+    """Stands for one that is refused unread: of what came of it, only the app that asks is told."""
+    found = _ORIGIN.search(data, 0, data.find(b"\r\n\r\n") + 2 or len(data))
+    if found is None:
+        return UNREAD
+    section = HeaderSection(b"\r\n")
+    section.wants_close = True
+    section.fields = {b"origin": found[1]}
+    return RequestHead(b"", b"", 1, section)
 
 
 class ResponseHead:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from proxy import faults
 from proxy.faults import Fault
 from proxy.http1.framing import UNTIL_CLOSE
-from proxy.http1.head import UNREAD, RequestHead, request_head, unfinished_fault
+from proxy.http1.head import UNREAD, RequestHead, request_head, unfinished_fault, unread_head
 from proxy.net.connection import Connection, reset_at_close
 from proxy.net.half_close import end_one_way, has_sent_too_little, may_be_answered, probe_soon
 from proxy.net.kernel import has_input
@@ -309,7 +309,9 @@ class DownstreamConnection(Connection):
 
     def refuse(self, fault: Fault, data: bytes) -> None:
         """At the door. What looks like a HEAD is answered without a body, whatever is wrong with it."""
-        self._exchange().refuse_head(fault, has_body=not data.startswith(b"HEAD "))
+        if self.exchange is None:
+            self.exchange = self._new_exchange(self, unread_head(data))
+        self.exchange.refuse_head(fault, has_body=not data.startswith(b"HEAD "))
 
     def _exchange(self) -> ExchangeEvents:
         """The one that is under way; else one of no request, to be refused or logged."""

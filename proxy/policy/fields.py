@@ -80,6 +80,11 @@ def refusal(decision: Decision, dialect: str) -> tuple[bytes, tuple[str, ...]]:
     return lines, tuple(dict.fromkeys(refusals))
 
 
+def refusal_by_another(decision: Decision, dialect: str) -> tuple[bytes, tuple[str, ...]]:
+    """The lines where something else than the limits says when to come back, as a drain does."""
+    return fields(decision, dialect), ()
+
+
 @lru_cache(TEXTS_KNOWN)
 def _refused_by(terms: Terms, wait: int, dialect: str) -> tuple[bytes, tuple[str, ...]]:
     """Of a single limit: nearly all refusals are the same few texts."""

@@ -13,6 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from proxy.policy.matching import texts_of
+from proxy.policy.readings import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -94,7 +95,9 @@ class Shelf:
                 self._find_by_path(path if self._is_exact else without_formats(path), found)
         for field, folders in self._values:
             value = head.fields.get(field)
-            if value is not None:
+            if not value and field == HOST:
+                found.extend(folders.values())  # it may be taken for any
+            elif value is not None:
                 self._find_by_value(field, value, folders, found)
         if self._methods:
             folder = self._methods.get(head.method)

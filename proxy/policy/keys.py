@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.clients.networks import IPV6_PREFIX
 from proxy.config.key_names import KeyPart, KeySpec
 from proxy.policy.readings import (
+    HOST,
     credential_field,
     field_of,
     is_of_section,
@@ -53,7 +54,7 @@ class KeyEntry:
         self.read: Reader = self._readers[0] if len(spec.parts) == 1 else self._read_all
         # Nearly all are read from one field: known to be absent, or judged, without a further call.
         self.field = field_of(self._parts[0]) if len(spec.parts) == 1 else None
-        self.judge = judge_of(self._parts[0]) if self.field is not None else None
+        self.judge = judge_of(self._parts[0]) if self.field not in (None, HOST) else None
 
     def _read_all(self, head: RequestHead, client: str) -> bytes | None:
         values = [read(head, client) for read in self._readers]

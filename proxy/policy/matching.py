@@ -13,7 +13,7 @@ from proxy.clients.networks import Networks
 from proxy.config.key_names import KeyPart
 from proxy.http1.path import folded
 from proxy.policy.globs import literal, paths_pattern, stem, value_pattern
-from proxy.policy.readings import host_of, judge_of
+from proxy.policy.readings import HOST, host_of, judge_of
 
 if TYPE_CHECKING:
     import re
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from proxy.http1.head import RequestHead
     from proxy.policy.globs import PathPattern
 
-_HOST = b"host"
 # Members of a list that are looked at: who sends more does so for the work that it makes.
 MEMBERS_MAX: Final = 64
 LATER_MAX: Final = 32  # paths, for which a request may wait: 2 ms
@@ -79,6 +78,8 @@ class Matcher:
             return False
         for name, pattern in self._headers:
             value = head.fields.get(name)
+            if not value and name == HOST:
+                continue  # the service is sent another one, and may take it for any
             if value is None or not self._has_value(name, value, pattern):
                 return False
         return not self._absent or self._lacks(head)
@@ -115,7 +116,7 @@ def texts_of(field: bytes, value: bytes, *, is_exact: bool) -> list[bytes] | Non
     None if there are too many: then it fits every glob.
     """
     if not is_exact:
-        value = folded(b" ".join((host_of(value) if field == _HOST else value).split()))
+        value = folded(b" ".join((host_of(value) if field == HOST else value).split()))
     if b"," not in value:
         return [value]
     members = value.split(b",", MEMBERS_MAX)
@@ -147,7 +148,7 @@ class Exemption:
 def _header_glob(name: str, glob: str, *, wide: bool = False) -> tuple[bytes, str]:
     """The field, and its glob as it is compared."""
     field = name.lower().encode()
-    return field, host_of(glob.encode()).decode() if wide and field == _HOST else glob
+    return field, host_of(glob.encode()).decode() if wide and field == HOST else glob
 
 
 def lets_through(pattern: PathPattern, paths: tuple[bytes, ...]) -> bool:

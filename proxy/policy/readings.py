@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Reader = Callable[[RequestHead, str], bytes | None]  # the request and the client's address in
 
 AUTHORIZATION = b"authorization"
+HOST = b"host"
 # Fields that describe a request: they hold lists and prose, and nobody is served by what one of them says.
 _DESCRIPTIVE = frozenset(
     b"accept accept-charset accept-encoding accept-language cache-control content-type date forwarded from "
@@ -55,6 +56,8 @@ def judge_of(part: KeyPart) -> Judge:
 
 def reader(part: KeyPart, ipv6_prefix: int) -> Reader:
     field = field_of(part)
+    if field == HOST:
+        return _host
     if field is not None:
         return _field_reader(field, judge_of(part))
     if part.kind == "client-ip":
@@ -123,7 +126,12 @@ def host_of(value: bytes) -> bytes:
     return folded(name.partition(b":")[0].rstrip(b"."))
 
 
-_OF_FIELDS: dict[bytes, Judge] = {AUTHORIZATION: credential_of, b"host": host_of}
+_OF_FIELDS: dict[bytes, Judge] = {AUTHORIZATION: credential_of, HOST: host_of}
+
+
+def _host(head: RequestHead, _client: str) -> bytes:
+    """Who names none (HTTP/1.0) is served as one host, by whatever name the service is then sent."""
+    return host_of(head.fields.get(HOST, b"")) or _ANYBODY
 
 
 # --- cookies ---

@@ -92,7 +92,8 @@ class Pages:
         if decision is not None and decision.is_admitted:
             lines = fields.fields(decision, self._dialect)
         elif decision is not None:
-            lines, violated = fields.refusal(decision, self._dialect)
+            tells = fields.refusal if fault.extra == faults.WAIT else fields.refusal_by_another
+            lines, violated = tells(decision, self._dialect)
         if fault.extra == faults.ALLOW:
             lines += self._edge.allow_line(target)
         kind = Kind(fault.reason, lines, violated, frame, ending)

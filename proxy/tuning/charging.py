@@ -96,6 +96,7 @@ class Charging:
         self._asks_headers = any(
             limit.match.headers or limit.match.absent or limit.exempt.headers for limit in named
         )
+        self._knows_preflights = not rules.cors.is_idle
         limits = rules.limits
         self._vouches = limits.vouches
         self._has_effects = limits.gives_back or limits.empties or limits.vouches
@@ -109,11 +110,15 @@ class Charging:
 
     def charge(self, logged: Logged) -> Due | Answered:
         due = self.due(logged)
+        if due.charges and logged.fault in NO_SERVER:
+            return Answered(due, NOT_ASKED, int((logged.duration_ms - logged.waited_ms) * 1000))
         if self._has_effects and due.charges and self._is_telling(logged):
             return Answered(due, logged.status, int(logged.upstream_ms * 1000))
         return due
 
     def due(self, logged: Logged) -> Due:
+        if self._knows_preflights and _is_preflight(logged):
+            return NOTHING
         kind = self._kind(logged)
         due = self._known.get(kind)
         if due is None:
@@ -200,6 +205,12 @@ class Charging:
         return Charge(limit.terms_of(head, key, plans), key)
 
 
+def _is_preflight(logged: Logged) -> bool:
+    """Of Weir's own log: a request that no limit met, by a method that browsers ask with first."""
+    is_own = bool(logged.outcome) and logged.source == "upstream"
+    return is_own and logged.method == "OPTIONS" and not bytes(logged.keys) and not bytes(logged.limits)
+
+
 def _is_long(logged: Logged) -> bool:
     """Too long to be remembered: a line may have 128 KiB."""
     texts = logged.client, logged.credential, logged.method, logged.target, logged.fault, logged.plan
@@ -226,6 +237,14 @@ def _may_be_new(charge: Charge, head: RequestHead, client: str) -> bool:
         return False
     return charge.key not in charge.limit.partition.fallbacks(head, client)
 
+
+NOT_ASKED: Final = 0  # in place of the status of a service that has not seen the request
+# Of Weir's own log: no server could be had, so the tokens came back.
+NO_SERVER: Final = frozenset(
+    fault.reason
+    for fault in faults.FAULTS.values()
+    if fault.side == faults.UPSTREAM and fault.phase == "connect"
+)
 
 HASHED: Final = "sha256:"
 _LABEL = re.compile("[0-9a-f]{16}")

@@ -22,19 +22,21 @@ _ANSI_QUOTED = re.compile(r"\$'((?:[^'\\]|\\.)*)'")  # what browsers write where
 _ANSI_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))")
 _ANSI_LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
 
+_URL_PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)([^?#]*)(.*)", re.DOTALL)
+
 _DATA = ("-d", "--data", "--data-raw", "--data-binary", "--data-ascii")
 _FORM = ("-F", "--form", "--form-string")
 _TEXTS = (
     *("-X --request", "-u --user", "-b --cookie", "-A --user-agent", "-e --referer", "-T --upload-file"),
     *("-r --range", "--oauth2-bearer"),
 )
-_FLAGS = ("-I --head", "-G --get", "--compressed")
+_FLAGS = ("-I --head", "-G --get", "--compressed", "--path-as-is")
 # They change nothing of the request's head: the first take no value, the others one.
 _PASSED_FLAGS = (
     *("-s --silent", "-S --show-error", "-L --location", "-k --insecure", "-i --include", "-v --verbose"),
     *("-f --fail", "-N --no-buffer", "-g --globoff", "-4 --ipv4", "-6 --ipv6", "-O --remote-name"),
     *("-J --remote-header-name", "-q --disable", "-Z --parallel", "-# --progress-bar", "-a --append"),
-    *("--http1.1", "--http2", "--http2-prior-knowledge", "--http3", "--path-as-is", "--fail-with-body"),
+    *("--http1.1", "--http2", "--http2-prior-knowledge", "--http3", "--fail-with-body"),
     *(
         "--no-progress-meter",
         "--no-keepalive",
@@ -140,10 +142,14 @@ def _headers(lines: list[str]) -> tuple[list[tuple[str, str]], set[str]]:
 
 def _request(given: argparse.Namespace, url: str) -> TypedRequest:
     data = "&".join(given.data) or "".join(given.json)
+    has_data = bool(given.data or given.json)
+    if not given.path_as_is:
+        url = _without_dots(url)
     headers, named = _headers(given.header)
     if given.get and data:
         url += f"{'&' if urlsplit(url).query else '?'}{data}"
-        data = ""
+    if given.get:
+        data, has_data = "", False
     defaults = {
         "User-Agent": given.user_agent or "curl/8",
         "Accept": "application/json" if given.json else "*/*",
@@ -152,10 +158,29 @@ def _request(given: argparse.Namespace, url: str) -> TypedRequest:
         "Accept-Encoding": "deflate, gzip, br, zstd" if given.compressed else None,
         "Range": f"bytes={given.range}" if given.range else None,
         "Authorization": _authorization(given, url),
-        "Content-Type": _content_type(given) if data or given.form else None,
+        "Content-Type": _content_type(given) if has_data or given.form else None,
     }
     headers += ((name, value) for name, value in defaults.items() if value and name.lower() not in named)
-    return TypedRequest(given.request or _method(given, data), url, headers, len(data.encode()))
+    body_bytes = len(data.encode()) if has_data else None
+    return TypedRequest(given.request or _method(given, has_data=has_data), url, headers, body_bytes)
+
+
+def _without_dots(url: str) -> str:
+    """As curl resolves them before it asks (RFC 3986 section 5.2.4)."""
+    parts = _URL_PARTS.fullmatch(url)
+    if parts is None:
+        return url
+    before, path, after = parts.groups()
+    kept: list[str] = []
+    names = path.split("/")[1:]
+    for name in names:
+        if name == "..":
+            del kept[-1:]
+        elif name != ".":
+            kept.append(name)
+    if names and names[-1] in (".", ".."):
+        kept.append("")
+    return f"{before}{'/' if names else ''}{'/'.join(kept)}{after}"
 
 
 def _authorization(given: argparse.Namespace, url: str) -> str | None:
@@ -173,9 +198,9 @@ def _content_type(given: argparse.Namespace) -> str:
     return "application/json" if given.json else "application/x-www-form-urlencoded"
 
 
-def _method(given: argparse.Namespace, data: str) -> str:
+def _method(given: argparse.Namespace, *, has_data: bool) -> str:
     if given.head:
         return "HEAD"
     if given.upload_file:
         return "PUT"
-    return "POST" if data or given.form else "GET"
+    return "POST" if has_data or given.form else "GET"

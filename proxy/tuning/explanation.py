@@ -14,6 +14,7 @@ from proxy.faults import Fault
 from proxy.http1.head import ResponseHead, request_head, response_head
 from proxy.limiter.memory import MemoryStore
 from proxy.policy.gcra import US
+from proxy.policy.limits import UNCHARGED
 from proxy.rules.pages import Frame
 from proxy.rules.request_ids import new_request_id
 from proxy.rules.rules import Rules
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from proxy.rules.heads import Facts
 
 EXEMPT = "exempt"
+PREFLIGHT = "preflight"  # of a browser: no limit is asked
 
 Header = tuple[str, str]
 
@@ -40,7 +42,7 @@ class KeyFound(msgspec.Struct):
 class LimitExplained(msgspec.Struct):
     name: str
     matches: bool
-    why_not: str | None  # method, path, header or exempt
+    why_not: str | None  # method, path, header, exempt or preflight
     key: KeyFound | None  # the first of `keys`
     plan: str | None
     rate: str | None  # None of a limit on concurrency, and so is burst
@@ -98,11 +100,15 @@ class _Way:
         self._head = head
         self._facts: Facts = rules.heads.facts(head, peer, scheme)
         self._request_id = self._facts.request_id or new_request_id()
+        self._is_preflight = False
 
     def explanation(self) -> Explanation:
         head, facts, rules = self._head, self._facts, self._rules
         fault = rules.edge.refusal(head) if head.section.repeated or not rules.edge.is_idle else None
         due = facts.charges or rules.limits.charges(head, facts.client)
+        self._is_preflight = fault is None and rules.cors.is_preflight(head)
+        if self._is_preflight:
+            due = UNCHARGED
         if fault is None and isinstance(due, Fault):
             fault = due
         charges = due[0] if fault is None and not isinstance(due, Fault) else []
@@ -120,6 +126,8 @@ class _Way:
         why_not = limit.match.misfit(self._head)
         if why_not is None and limit.exemption.holds(self._head, self._facts.client):
             why_not = EXEMPT
+        if why_not is None and self._is_preflight:
+            why_not = PREFLIGHT
         charged = {charge.key: charge.terms for charge in charges if charge.limit is limit}
         terms = next(iter(charged.values()), limit.terms)
         sources = limit.partition.sources(self._head, self._facts.client)

@@ -55,7 +55,7 @@ class WeirFormat:
         items = []
         for logged in self._decoded(lines):
             at = moment(logged.time)
-            if at is not None and logged.client:
+            if at is not None and (logged.client or logged.outcome):  # no client: of a Unix socket
                 items.append((at, logged))
         return items
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from proxy.limiter.memory import MemoryStore
 from proxy.limiter.store import obey
-from proxy.policy.decision import spared
+from proxy.policy.decision import spared, unspent
 from proxy.policy.upstream_429 import emptied
 from proxy.policy.vouching import UNAUTHORIZED, heard, with_newcomers
 from proxy.tuning.arrivals import ArrivalTimes
-from proxy.tuning.charging import Answered
+from proxy.tuning.charging import NOT_ASKED, Answered
 from proxy.tuning.load import Load
 from proxy.tuning.tally import Tally
 
@@ -120,7 +120,7 @@ class Replay:
     def _expect(self, answered: Answered, decision: Decision) -> None:
         status = answered.status
         has_newcomers = len(decision.verdicts) > len(answered.due.charges)
-        if not has_newcomers and status not in (304, UNAUTHORIZED, 429):
+        if not has_newcomers and status not in (NOT_ASKED, 304, UNAUTHORIZED, 429):
             return  # in a log of a service that vouches, most say nothing
         wait = max([each.wait_units // each.terms.scale for each in decision.waits], default=0)
         at = self.now_us + wait + answered.delay_us
@@ -140,6 +140,9 @@ class Replay:
     def _settle(self, due: Due, status: int, decision: Decision) -> None:
         """What the gateway does when the service's answer is there."""
         store, limits = self._store, self._limits
+        if status == NOT_ASKED:
+            store.give_back(unspent(decision))
+            return
         if self._vouches:
             obey(store, heard(decision, status, due.head, due.client))
         if status == 304 and limits.gives_back:

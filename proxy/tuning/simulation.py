@@ -42,6 +42,9 @@ class ReadLog:
         self.tells_keys = False
         self.tells_statuses = False
         self.tells_hashes = False  # in place of credentials
+        self.tells_429s = False  # of the service
+        self.tells_options = False  # requests by the method of preflights
+        self.is_sampled = False  # it has a share of what went well
         self._blank = 0  # lines that say nothing, and are no fault: empty ones, and the header of a CSV
 
     def items(self) -> Iterator[list[Item]]:
@@ -68,6 +71,11 @@ class ReadLog:
         self.tells_hashes = self.tells_hashes or any(
             logged.credential.startswith(HASHED) for _, logged in some
         )
+        self.is_sampled = self.is_sampled or any(logged.sample < 1 for _, logged in some)
+        self.tells_429s = self.tells_429s or any(
+            logged.status == 429 and logged.source == "upstream" for _, logged in items
+        )
+        self.tells_options = self.tells_options or any(logged.method == "OPTIONS" for _, logged in items)
 
     def _recognise(self, piece: bytes) -> None:
         """By the first line that has any; lines of Weir's own log may stand among those of its access log."""
@@ -145,9 +153,13 @@ class Simulation:
         return [
             *_about_slots(self.configs),
             *_about_times(logs),
+            *_about_samples(logs),
             *_about_keys(logs, [*limits.values()]),
             *_about_newcomers(logs, [*limits.values()]),
             *_about_plans(logs, [*limits.values()]),
+            *_about_costs(logs, [*limits.values()]),
+            *_about_drains(logs, [*limits.values()]),
+            *_about_preflights(logs, self.configs),
         ]
 
 
@@ -174,6 +186,15 @@ def _about_times(logs: Sequence[ReadLog]) -> Iterator[str]:
             yield (
                 f"{log.log.name} has times in whole seconds: what came within a second counts as at once,"
                 " so that bursts look larger than they were"
+            )
+
+
+def _about_samples(logs: Sequence[ReadLog]) -> Iterator[str]:
+    for log in logs:
+        if log.is_sampled:
+            yield (
+                f"{log.log.name} is a sample (`log.sample`): there were more requests than it tells, and"
+                " limits that would be enough for these are too small"
             )
 
 
@@ -213,6 +234,29 @@ def _about_plans(logs: Sequence[ReadLog], limits: Sequence[LimitSettings]) -> It
     if own and planned:
         names = ", ".join(limit.name for limit in planned)
         yield f"{names}: who has which plan is taken from {own}, which tells one for each request"
+
+
+def _about_costs(logs: Sequence[ReadLog], limits: Sequence[LimitSettings]) -> Iterator[str]:
+    for limit in limits:
+        costs = limit.cost if isinstance(limit.cost, tuple) else ()
+        if logs and any(cost.match.headers or cost.match.absent for cost in costs):
+            yield f"{limit.name}: {_names(logs)} does not tell the headers that its costs go by"
+
+
+def _about_drains(logs: Sequence[ReadLog], limits: Sequence[LimitSettings]) -> Iterator[str]:
+    tells = _names([log for log in logs if log.tells_429s])
+    for limit in limits:
+        if tells and limit.on_upstream_429 == "drain":
+            yield (
+                f"{limit.name}: for how long a 429 of the service closes a bucket, {tells} does not tell;"
+                " here it is one period of the rate"
+            )
+
+
+def _about_preflights(logs: Sequence[ReadLog], configs: Sequence[Config]) -> Iterator[str]:
+    foreign = _names([log for log in logs if log.format != "Weir" and log.tells_options])
+    if foreign and any(reading.settings.cors.origins for reading in configs):
+        yield f"cors.origins: {foreign} does not tell which requests are preflights: all are charged"
 
 
 def _names(logs: Sequence[ReadLog]) -> str:

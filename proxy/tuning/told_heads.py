@@ -17,18 +17,20 @@ from urllib.parse import quote
 
 import msgspec
 
-from proxy.http1.head import METHODS, RequestHead, request_head
+from proxy.http1.head import METHODS, HeaderSection, RequestHead, request_head
+from proxy.policy.matching import Matcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from proxy.config.key_names import KeyPart
-    from proxy.config.sections.limits import LimitSettings
+    from proxy.config.sections.limits import LimitSettings, Match
     from proxy.config.settings import Settings
     from proxy.tuning.logged import Logged
 
 LINE_BYTES = 128 * 1024  # the log has bounded it
 HEADERS_MAX = 1000
+_NO_FIELDS = HeaderSection(b"\r\n")
 _CARRIED = ("header", "cookie", "jwt", "query", "host")
 _WORD = re.compile(r"[!-~]+")  # of a request line
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # has one reading wherever it stands
@@ -125,6 +127,7 @@ class ToldHeads:
         tried = settings.limits
         self._methods = METHODS.union(method.encode() for method in settings.downstream.methods)
         self._by_name = {limit.name: limit for limit in (*tried, *logged)}
+        self._logged = {limit.name: Matcher(_line_of(limit)) for limit in logged}
         self._carriers = {limit.name: carriers(limit) for limit in self._by_name.values()}
         # Who has least choice chooses first, so that no limit meets one credential in two places.
         self._tried = sorted(
@@ -148,7 +151,7 @@ class ToldHeads:
                 draft.carry_all(parts, key)
         known = self._credential(told) or logged.credential
         if known:
-            self._carry_for_others(draft, known, told)
+            self._carry_for_others(draft, known, told, self._silent(logged, told))
         data = draft.bytes_of(logged.method, logged.target)
         head = request_head(data, LINE_BYTES, HEADERS_MAX, None, self._methods)
         return head if isinstance(head, RequestHead) else None
@@ -160,10 +163,19 @@ class ToldHeads:
                 return keys[0]
         return ""
 
-    def _carry_for_others(self, draft: _Draft, known: str, told: Said) -> None:
-        """Limits that the log does not speak of read their keys from the same credential."""
+    def _silent(self, logged: Logged, told: Said) -> frozenset[str]:
+        """Limits that wrote nothing of a request whose line they look at: it had nothing of their keys."""
+        if not told.keys:
+            return frozenset()
+        head = RequestHead(logged.method.encode(), logged.target.encode("utf-8", "replace"), 1, _NO_FIELDS)
+        return frozenset(
+            name for name, match in self._logged.items() if name not in told.keys and match.holds(head)
+        )
+
+    def _carry_for_others(self, draft: _Draft, known: str, told: Said, silent: frozenset[str]) -> None:
+        """Limits that the log cannot speak of read their keys from the same credential."""
         for name, entries in self._tried:
-            if name not in told.keys and draft.carried.isdisjoint(chain(*entries)):
+            if name not in told.keys and name not in silent and draft.carried.isdisjoint(chain(*entries)):
                 draft.carry_all(entries[0], known)
 
 
@@ -171,6 +183,11 @@ def carriers(limit: LimitSettings) -> list[list[KeyPart]]:
     """Where a limit reads credentials, by the entries of its key."""
     entries = [[part for part in spec.parts if part.kind in _CARRIED] for spec in limit.key]
     return [parts for parts in entries if parts]
+
+
+def _line_of(limit: LimitSettings) -> Match:
+    """What it asks of a request's line alone."""
+    return limit.match.model_copy(update={"headers": {}, "absent": ()})
 
 
 def _satisfying(globs: Mapping[str, str]) -> dict[str, str]:

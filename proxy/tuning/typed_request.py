@@ -19,7 +19,7 @@ class TypedRequest(NamedTuple):
     method: str
     target: str  # a path, or a whole URL
     headers: Sequence[tuple[str, str]] = ()
-    body_bytes: int = 0
+    body_bytes: int | None = None  # None: it says nothing of a body
 
     def head(self) -> bytes:
         """As a client would send it. Raises TypedError."""
@@ -29,7 +29,7 @@ class TypedRequest(NamedTuple):
         if "host" not in named:
             lines.append(f"Host: {host or 'localhost'}")
         lines += (f"{name}: {value}".rstrip() for name, value in self.headers)
-        if self.body_bytes and named.isdisjoint(("content-length", "transfer-encoding")):
+        if self.body_bytes is not None and named.isdisjoint(("content-length", "transfer-encoding")):
             lines.append(f"Content-Length: {self.body_bytes}")
         text = "\r\n".join(lines)
         if re.search(r"[\r\n]", text.replace("\r\n", "")) or text.count("\r\n") != len(lines) - 1:

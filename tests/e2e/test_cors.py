@@ -42,6 +42,34 @@ async def test_page_that_is_kept_is_not_given_to_another_origin(start_weir, star
     assert seen == [APP.encode(), None, None, APP.encode()]
 
 
+@pytest.mark.parametrize(
+    ("status", "line", "lines"),
+    [
+        (414, f"GET /{'a' * 300} HTTP/1.1", []),
+        (431, "GET / HTTP/1.1", [f"X-{number}: a" for number in range(20)]),
+        (501, "FROB / HTTP/1.1", []),
+        (417, "GET / HTTP/1.1", ["Expect: more"]),
+        (413, "POST / HTTP/1.1", ["Content-Length: 900"]),
+        (400, "GET / HTTP/1.1", ["Content-Length: x"]),
+    ],
+)
+async def test_app_may_read_a_refusal_at_the_door(start_weir, start_origin, connect, status, line, lines):
+    """Whatever is wrong with its request; and nobody reads the one of another's behind it."""
+    bounds = {"headers": 10, "request_line": "200B", "body": "10B"}
+    weir = start_weir(
+        SETTINGS | {"downstream": {"limits": bounds}, "contract": {}}, upstream=await start_origin()
+    )
+    seen = []
+    for first in (f"Origin: {APP}", "Origin: https://evil.example", "Accept: */*"):
+        wire = await connect(weir)
+        head = "\r\n".join([line, "Host: a", *lines, first, "", ""])
+        await wire.send(f"{head}GET / HTTP/1.1\r\nHost: a\r\nOrigin: {APP}\r\n\r\n".encode())
+        response = await wire.response()
+        seen.append((response.status, response.value("Access-Control-Allow-Origin")))
+
+    assert seen == [(status, APP.encode()), (status, None), (status, None)]
+
+
 async def test_preflights_of_an_app_cost_nothing(start_weir, start_origin, ask):
     """They reach the service, and the tokens of the address stay."""
     origin = await start_origin()

@@ -8,7 +8,7 @@ from proxy.config.limit_checks import MET_MAX
 from proxy.faults import UNCLEAR_REQUEST
 from proxy.policy.index import FEW, LimitIndex
 from proxy.policy.matching import MEMBERS_MAX
-from tests.policy.heads import head, limits
+from tests.policy.heads import head, limit, limits
 
 SEGMENTS = st.sampled_from(["a", "b", "A", "ſ", "é", "*", "a*", "**", "b**", "a.v1", ".a"])
 GLOBS = st.lists(SEGMENTS, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts))
@@ -156,3 +156,11 @@ def test_long_lists_are_not_looked_through():
 def test_key_of_many_limits_is_hashed_once():
     every = by_tenant(500)
     assert len({id(limit.partition) for limit in every}) == 1
+
+
+def test_limits_for_hosts_are_found_for_who_names_none():
+    named = [limit(str(number), match={"headers": {"Host": f"{number}.example"}}) for number in range(20)]
+    index = LimitIndex(named)
+
+    assert [*index.find(head())] == [*index.find(head(headers={"Host": ""}))] == named
+    assert [*index.find(head(headers={"Host": "7.example"}))] == [named[7]]

@@ -68,3 +68,13 @@ def test_who_lacks_a_token_is_who_does_not_pay_by_one(fields):
     charges, _ = both.charges(head(headers=fields), "192.0.2.1")
 
     assert len({charge.limit.name for charge in charges}) == 1
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_limit_for_a_host_holds_for_who_names_none(exact):
+    """HTTP/1.0: the service is sent a name of Weir's own, and may take it for its first host."""
+    matcher = Matcher(MatchSettings(headers={"Host": "shop.example"}, exact=exact))
+
+    assert matcher.holds(head())
+    assert matcher.holds(head(headers={"Host": ""}))
+    assert not matcher.holds(head(headers={"Host": "other.example"}))

@@ -221,7 +221,6 @@ def test_segment_that_services_read_differently_is_unclear(target):
         ("[2001:DB8:0::1]:443", b"2001:db8::1"),
         ("[::ffff:192.0.2.7]", b"192.0.2.7"),
         ("192.0.2.7:80", b"192.0.2.7"),
-        ("", b""),
     ],
 )
 def test_host_has_one_spelling(value, host):
@@ -278,3 +277,10 @@ def test_long_values_are_read_in_a_time_that_grows_no_faster_than_they_do(part, 
     read(part, fields, target=target)
 
     assert thread_time() - began < 0.5
+
+
+@pytest.mark.parametrize("part", ["host", "header:Host"])
+def test_who_names_no_host_is_charged_as_one_of_them(part):
+    """Else HTTP/1.0 would leave a limit by hosts."""
+    assert read(part) == read(part, {"Host": ""}) == read(part, {"Host": ":80"}) != b""
+    assert read(part) != read(part, {"Host": "a"})

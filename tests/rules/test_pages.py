@@ -54,6 +54,17 @@ def test_refusal_is_the_row_of_its_fault():
     assert json.loads(body)["requestId"] == ID
 
 
+@pytest.mark.parametrize(
+    "fault", [each for each in faults.FAULTS.values() if each.extra], ids=lambda each: each.reason
+)
+def test_refusal_says_once_when_to_come_back(fault):
+    """Whatever the limits have decided before: a request that must not wait is told by the drain."""
+    lines, _ = refused(LIMIT, fault, decided={"debt": 40, "is_admitted": False})
+    told = [line for line in lines if line.startswith("Retry-After:")]
+
+    assert told == ["Retry-After: 2"] if fault.extra == faults.WAIT else told in ([], ["Retry-After: 1"])
+
+
 def test_refusal_of_a_limit_says_when_to_come_back_and_which_it_was():
     lines, body = refused(LIMIT, faults.LIMITED, decided={"debt": 15, "is_admitted": False})
 

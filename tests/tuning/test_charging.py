@@ -14,6 +14,7 @@ from proxy.tuning import charging as charging_module
 from proxy.tuning import routes as routes_module
 from proxy.tuning.charging import NOTHING, Charging
 from proxy.tuning.logged import Logged
+from proxy.tuning.replay import Replay
 from proxy.tuning.routes import UNREADABLE, Routes
 
 SEVERAL = """
@@ -148,3 +149,22 @@ def test_what_is_remembered_is_bounded(monkeypatch):
     assert len(charges._known) + len(charges._old) <= 20
     assert len(charges._routes._known) <= 20
     assert len(charges._routes._numbers) == 1
+
+
+@pytest.mark.parametrize("fault", ["connect_refused", "dns_failed", "queue_timeout"])
+def test_tokens_come_back_where_no_server_could_be_had(fault):
+    """As the gateway gives them back, when it was known."""
+    settings, rules = compiled(ONE.replace("1/s,", "1/h, burst: 2,"))
+    charges, replay = Charging(settings, rules, settings.limits), Replay(rules.limits, 100)
+    lines = [
+        Logged(client="192.0.2.1", method="GET", target="/", source="weir", status=502, duration_ms=1.0)
+    ] * 9
+    replay.play([(number * 10_000, charges.charge(line)) for number, line in enumerate(lines)])
+    spent = {limit.name: tally.refused for limit, tally in replay.tallies.items()}
+    replay = Replay(rules.limits, 100)
+    for line in lines:
+        line.fault = fault
+    replay.play([(number * 10_000, charges.charge(line)) for number, line in enumerate(lines)])
+
+    assert spent == {"per-user": 7}
+    assert {limit.name: tally.refused for limit, tally in replay.tallies.items()} == {"per-user": 0}

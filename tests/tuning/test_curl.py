@@ -36,6 +36,13 @@ def head(command):
         ("https://a/b -H 'X: y'", "GET /b HTTP/1.1"),
         ("$ /usr/bin/curl.exe https://a/b", "GET /b HTTP/1.1"),
         ("curl -F a=b https://a/b", "POST /b HTTP/1.1"),
+        ("curl -d '' https://a/b", "POST /b HTTP/1.1"),
+        ("curl --json '' https://a/b", "POST /b HTTP/1.1"),
+        ("curl -G -d '' https://a/b", "GET /b HTTP/1.1"),
+        ("curl https://a/x/../b?c=/../d", "GET /b?c=/../d HTTP/1.1"),
+        ("curl https://a/x/./b/..", "GET /x/ HTTP/1.1"),
+        ("curl https://a/../..//b/.", "GET //b/ HTTP/1.1"),
+        ("curl --path-as-is https://a/x/../b", "GET /x/../b HTTP/1.1"),
     ],
 )
 def test_request_line_is_that_of_curl(command, line):

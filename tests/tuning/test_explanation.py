@@ -52,6 +52,24 @@ def test_reasons_are_named():
     assert not found["batch"].matches
 
 
+PREFLIGHT = ["Origin: https://app.example", "Access-Control-Request-Method: PUT"]
+
+
+def test_preflight_that_the_gateway_charges_nothing_is_charged_nothing():
+    """Of an origin that is known; and nothing is told of limits in its answer."""
+    found = explain(
+        request("OPTIONS /api/a", *PREFLIGHT), cors={"origins": ["https://app.example"]}, contract={}
+    )
+    other = explain(
+        request("OPTIONS /api/a", *PREFLIGHT), cors={"origins": ["https://other.example"]}, contract={}
+    )
+    limit = by_name(found)["per-user"]
+
+    assert (limit.matches, limit.why_not, limit.keys) == (False, "preflight", [])
+    assert not any(name.startswith("RateLimit") for name, _ in found.response_headers)
+    assert by_name(other)["per-user"].matches
+
+
 def test_key_is_told_by_its_source_and_hash():
     found = explain(request("GET /api/a", "X-Auth-Token: ann", "X-Forwarded-For: 192.0.2.7"))
     again = explain(request("DELETE /api/b", "X-Auth-Token: ann"))

@@ -34,6 +34,15 @@ def test_own_line_is_read():
     assert bytes(logged.keys) == b'{"per-user":"00ff"}'
 
 
+def test_own_line_of_a_client_on_a_unix_socket_is_read():
+    """It has no address; lines of others that lack one are not taken for ours."""
+    line = WEIR.replace('"192.0.2.1"', '""').replace('"source"', '"outcome":"served","source"')
+    log = recognised(line.encode(), None)
+
+    assert log.name == "Weir"
+    assert len(log.read(line.encode())) == 1
+
+
 def test_own_log_of_a_program_is_not_its_access_log():
     assert nothing('{"time":"2026-01-01T00:00:00.000Z","level":"info","event":"serving"}')
 

@@ -168,3 +168,39 @@ def test_anything_is_charged_something_or_nothing(keys, limits, method, target, 
 @pytest.mark.parametrize("data", [b"", b"[]", b"7", b"{", b'{"a":[]}', b'{"a":{}}', b"[" * 100_000])
 def test_keys_that_are_none_say_nothing(data):
     assert said(Logged(keys=msgspec.Raw(data))).keys == {}
+
+
+def test_limit_that_would_have_charged_and_did_not_has_nothing_to_charge():
+    """Its key was not there: the credential of another limit is not put in its place."""
+    both = [limit("user"), limit("app", key=["header:X-App"], when_absent="skip")]
+    silent, told = own({"user": "00"}), own({"user": "00", "app": "11"})
+
+    assert [name for name, _ in buckets(charging(*both), silent)] == ["user"]
+    assert [name for name, _ in buckets(charging(*both), told)] == ["user", "app"]
+
+
+def test_limit_that_could_not_have_charged_then_reads_its_key_from_the_same_credential():
+    """A candidate of the same name that looks at more paths."""
+    both = [limit("user"), limit("app", key=["header:X-App"], when_absent="skip", match={"paths": ["/b"]})]
+    wider = [both[0], limit("app", key=["header:X-App"], when_absent="skip")]
+
+    assert [name for name, _ in buckets(charging(*wider, logged=both), own({"user": "00"}))] == [
+        "user",
+        "app",
+    ]
+
+
+def test_preflight_of_the_own_log_is_charged_nothing():
+    """It met no limit then, and meets none now; another OPTIONS does, and so does one of another's log."""
+    charges = charging(limit(), cors={"origins": ["*"]})
+
+    def asked(**more):
+        return Logged(client="192.0.2.1", method="OPTIONS", target="/a", **more)
+
+    other = own({"a": "00"}, {"admitted": ["a"]}, outcome="served")
+    other.method = "OPTIONS"
+
+    assert charges.due(asked(outcome="served")) is NOTHING
+    assert buckets(charging(limit()), asked(outcome="served"))
+    assert buckets(charges, asked())
+    assert buckets(charges, other)
