@@ -43,7 +43,7 @@ class Traits:
     __slots__ = ("headers", "methods", "paths", "split")
 
     def __init__(self, match: Match) -> None:
-        self.methods = frozenset(match.methods)
+        self.methods = match.methods_met
         self.headers = {name.lower(): glob.lower() for name, glob in match.headers.items()}
         self.paths = match.paths
         self.split = [glob.lower().strip("/").split("/") for glob in match.paths]

@@ -7,12 +7,18 @@ write if it was not meant. It is a function in `DOUBTS`. No message repeats a se
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
+from ipaddress import collapse_addresses, ip_network
 from typing import TYPE_CHECKING
 
 from proxy.config.futile import futile
-from proxy.config.key_names import CREDENTIALS
-from proxy.config.names import ADDRESS_CLAIMS, REPLACED, is_claim
+from proxy.config.loopholes import (
+    given_exemptions,
+    invented_credentials,
+    repeated_plan_keys,
+    unseen_fields,
+    unseen_hosts,
+)
+from proxy.config.names import REPLACED, is_address_claim, is_claim
 from proxy.config.odd_letters import odd_letter
 from proxy.config.units import US, format_span
 from proxy.config.wording import either
@@ -84,6 +90,20 @@ def trusted_strangers(settings: Settings) -> Iterator[Place]:
         else:
             continue
         yield ("forwarded", "trust", index), f"{network} {why}; name the proxies that stand in front"
+    networks = [each for each in settings.forwarded.trust if not isinstance(each, str)]
+    for private in (each for each in _together(networks) if each not in networks):
+        if any(_covers(private, other) for other in PRIVATE_NETWORKS):
+            why = "whoever is in it can choose the address that is charged"
+            yield (
+                ("forwarded", "trust"),
+                f"together these are a whole private network: {why}; name the proxies that stand in front",
+            )
+            return
+
+
+def _together(networks: list[IPv4Network | IPv6Network]) -> Iterator[IPv4Network | IPv6Network]:
+    for version in (4, 6):
+        yield from collapse_addresses([each for each in networks if each.version == version])  # type: ignore[type-var]  # one version
 
 
 def unasked_listeners(settings: Settings) -> Iterator[Place]:
@@ -138,7 +158,7 @@ def _headers_matched(place: Path, match: Match) -> Iterator[Place]:
 
 def _why_strangers_write(name: str) -> str:
     spelled = name.lower().replace("_", "-")  # as many services take it
-    if spelled in ADDRESS_CLAIMS:
+    if is_address_claim(spelled):
         return (
             f"{name} is an address by somebody's word, and any client can write it too: Weir does not ask who"
             " did; write client-ip, and in forwarded.trust the proxies that stand in front"
@@ -289,26 +309,6 @@ def long_waits(settings: Settings) -> Iterator[Place]:
         yield ("limits", index, "max_wait"), f"{wait} is long for a token, and {why}"
 
 
-def invented_credentials(settings: Settings) -> Iterator[Place]:
-    """Who sends a new one with each request has a new bucket each time."""
-    is_bounded = [limit.match for limit in settings.limits if all(spec.is_address for spec in limit.key)]
-    for index, limit in enumerate(settings.limits):
-        named = [spec for spec in limit.key if all(part.kind in CREDENTIALS for part in spec.parts)]
-        if named and limit.unproven is None and not any(_is_within(limit.match, each) for each in is_bounded):
-            yield (
-                ("limits", index, "key"),
-                (
-                    f"whoever invents {named[0]} anew for each request is never refused: give the limit"
-                    " unproven: {rate: 60/s}, or let a limit by client-ip stand beside it"
-                ),
-            )
-
-
-def _is_within(match: Match, other: Match) -> bool:
-    """As far as can be seen: the other counts everything, or the same."""
-    return other in (match, type(other)())
-
-
 def uncounted(settings: Settings) -> Iterator[Place]:
     """Who sends a header that a limit's requests lack is not counted there, and should be elsewhere."""
     counted = {
@@ -374,7 +374,11 @@ DOUBTS: tuple[Doubt, ...] = (
     impatience,
     long_waits,
     invented_credentials,
+    given_exemptions,
+    unseen_fields,
+    unseen_hosts,
     uncounted,
+    repeated_plan_keys,
     unheard_answers,
     idle_plans,
     replaced_headers,

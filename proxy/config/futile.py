@@ -5,6 +5,7 @@ Exact for globs: config.overlap.
 
 from __future__ import annotations
 
+import re
 from ipaddress import collapse_addresses
 from itertools import product
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
     from proxy.config.look import Path
-    from proxy.config.sections.limits import LimitSettings
+    from proxy.config.sections.limits import LimitSettings, Match
     from proxy.config.settings import Settings
 
     Place = tuple[Path, str]
@@ -42,7 +43,7 @@ def _why_never(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
     """Reasons for which the limit meets no request."""
     match, exempt, contract = limit.match, limit.exempt, settings.contract
     allowed = set(contract.allow_methods)
-    if allowed and not contract.path_methods and match.methods and allowed.isdisjoint(match.methods):
+    if allowed and not contract.path_methods and match.methods and allowed.isdisjoint(match.methods_met):
         yield ("match", "methods"), "contract.allow_methods refuses its methods before"
     if contract.known_paths and match.paths and not meet(match.paths, contract.known_paths):
         yield ("match", "paths"), "no path of contract.known_paths fits, and others are refused before"
@@ -54,8 +55,12 @@ def _why_never(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
         yield ("exempt", "paths"), "every path that it matches is exempt"
     freeing = _folded(exempt.headers)
     for name, glob in match.headers.items():
-        if glob in freeing.get(name.lower(), ()):
+        if any(covers(other, glob) for other in freeing.get(name.lower(), ())):
             yield ("exempt", "headers"), f"{name}, which it asks for, exempts"
+    lacking = {f"header:{name.lower()}" for name in match.absent}
+    parts = [{str(part).lower() for part in spec.parts} for spec in limit.key]
+    if limit.when_absent == "skip" and not any(lacking.isdisjoint(each) for each in parts):
+        yield ("match", "absent"), "its key is read from what its requests lack"
 
 
 def _idle_exemptions(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
@@ -82,12 +87,32 @@ def _all_addresses(networks: Sequence[IPv4Network | IPv6Network]) -> bool:
 def _idle_costs(limit: LimitSettings) -> Iterator[Place]:
     """Prices of requests that the limit does not count."""
     match = limit.match
-    for at, entry in enumerate(limit.cost if isinstance(limit.cost, tuple) else ()):
-        methods, paths = entry.match.methods, entry.match.paths
-        if match.methods and methods and set(match.methods).isdisjoint(methods):
+    costs = limit.cost if isinstance(limit.cost, tuple) else ()
+    for at, entry in enumerate(costs):
+        methods, paths = entry.match.methods_met, entry.match.paths
+        if match.methods and methods and match.methods_met.isdisjoint(methods):
             yield (at, "match", "methods"), "match.methods has none of these"
         elif match.paths and paths and not meet(match.paths, paths):
             yield (at, "match", "paths"), "no path fits both these and match.paths"
+        elif any(_takes_all(earlier.match, entry.match) for earlier in costs[:at]):
+            yield (at,), "an entry before it takes all of these"
+
+
+def _takes_all(match: Match, other: Match) -> bool:
+    """As far as can be seen, every request that fits the other."""
+    methods = not match.methods or (other.methods and match.methods_met >= other.methods_met)
+    paths = not match.paths or (other.paths and set(match.paths).issuperset(other.paths))
+    asked = {name.lower(): glob for name, glob in other.headers.items()}
+    headers = all(
+        name.lower() in asked and covers(glob, asked[name.lower()]) for name, glob in match.headers.items()
+    )
+    lacking = {name.lower() for name in match.absent} <= {name.lower() for name in other.absent}
+    return bool(methods and paths and headers and lacking and match.exact == other.exact)
+
+
+def covers(glob: str, other: str) -> bool:
+    """Whatever fits the other glob of values fits this one: its wildcards stand within this one's."""
+    return re.fullmatch(".*".join(map(re.escape, glob.split("*"))), other, re.DOTALL) is not None
 
 
 def _folded(headers: dict[str, str]) -> dict[str, tuple[str, ...]]:

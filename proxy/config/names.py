@@ -67,6 +67,18 @@ def is_claim(name: str) -> bool:
     return name.lower() in CLAIMS or name.lower().startswith(CLAIM_PREFIX)
 
 
+# The words that such names are made of, for those that nobody has listed.
+_ADDRESS_WORDS = re.compile(
+    r"(client|real|remote|connecting|source|user|viewer)-?(ip|addr|address)$|^forwarded-for$"
+)
+
+
+def is_address_claim(name: str) -> bool:
+    """By which somebody tells an address; of what Weir writes itself, is_claim knows."""
+    lowered = name.lower()
+    return not is_claim(lowered) and (lowered in ADDRESS_CLAIMS or _ADDRESS_WORDS.search(lowered) is not None)
+
+
 def distinct_headers(headers: dict[str, str]) -> dict[str, str]:
     """Names of headers are compared without regard to case (RFC 9110 section 5.1)."""
     if len({name.lower() for name in headers}) < len(headers):

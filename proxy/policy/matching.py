@@ -51,7 +51,7 @@ class Matcher:
         wide = not settings.exact
         headers = [_header_glob(name, glob, wide=wide) for name, glob in settings.headers.items()]
         self.is_exact = settings.exact
-        self.methods = frozenset(method.encode() for method in settings.methods)
+        self.methods = frozenset(method.encode() for method in settings.methods_met)
         self._paths = settings.paths
         # Of the paths. A large config would take long to load, and few of its limits are ever met; but a
         # pattern of many paths would take long when it is met.

@@ -78,3 +78,13 @@ def test_limit_for_a_host_holds_for_who_names_none(exact):
     assert matcher.holds(head())
     assert matcher.holds(head(headers={"Host": ""}))
     assert not matcher.holds(head(headers={"Host": "other.example"}))
+
+
+def test_limit_on_get_holds_for_head():
+    """Services do the same work for it, and leave out the body (RFC 9110 section 9.3.2)."""
+    wide, exact = (Matcher(MatchSettings(methods=["GET"], exact=exact)) for exact in (False, True))
+    asked = [head("GET"), head("HEAD"), head("POST")]
+
+    assert [wide.holds(each) for each in asked] == [True, True, False]
+    assert [exact.holds(each) for each in asked] == [True, False, False]
+    assert not Matcher(MatchSettings(methods=["HEAD"])).holds(head("GET"))

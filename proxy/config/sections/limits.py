@@ -30,16 +30,22 @@ from proxy.config.sections.section import Section, count_of_rate, setting
 class Match(Section):
     fits = (checks.of("absent", limit_checks.absent_names), limit_checks.absent)
 
-    methods: tuple[Method, ...] = setting("Methods; empty: every method.", [])
+    methods: tuple[Method, ...] = setting("Methods, of which GET takes HEAD along; empty: every method.", [])
     paths: tuple[PathGlob, ...] = setting("Path globs such as /api/*; empty: every path.", [])
     headers: Headers = setting("Headers and globs of their values, all of which must match.", {})
     absent: tuple[HeaderName, ...] = setting(
         "Headers of which a request has none; one without a value is none.", []
     )
     exact: Flag = setting(
-        "Tell /A from /a and /a/, and the same for values of headers, as a strict service does.",
+        "Tell /A from /a and /a/, HEAD from GET, and values of headers, as a strict service does.",
         default=False,
     )
+
+    @property
+    def methods_met(self) -> frozenset[str]:
+        """Services answer HEAD by what they do for a GET (RFC 9110 section 9.3.2)."""
+        methods = frozenset(self.methods)
+        return methods | {"HEAD"} if "GET" in methods and not self.exact else methods
 
 
 class Exempt(Section):
