@@ -20,6 +20,8 @@ Item = TypeVar("Item")
 PAUSE: Final = 1.0  # seconds after a crash
 AT_ONCE: Final = 64  # connections that are ended or answered in a turn: 5 ms, if each writes a line
 
+_log = logging.getLogger("weir.background")
+
 
 def _ignore(_: Exception) -> None:
     """Its line in the log is enough."""
@@ -53,14 +55,15 @@ def _done() -> None:
 
 def in_turns(items: Sequence[Item], act: Callable[[Item], None], then: Callable[[], None] = _done) -> None:
     """Acts on each, on the first of them now, with others' turns in between; `act` sees whether there is
-    still need.
+    still need. A mistake over one of them is told, and keeps neither the others nor `then` from their turns.
     """
     rest = items[AT_ONCE:]
     if rest:
         asyncio.get_running_loop().call_soon(in_turns, rest, act, then)
-    try:
-        for item in items[:AT_ONCE]:
+    for item in items[:AT_ONCE]:
+        try:
             act(item)
-    finally:
-        if not rest:
-            then()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not the others'
+            event(_log, logging.ERROR, "crashed", error=error)
+    if not rest:
+        then()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import pytest
-
 from proxy import background
 from proxy.background import AT_ONCE, in_turns, keep_doing
 
@@ -56,16 +54,18 @@ async def test_nothing_to_do_is_done_at_once():
     assert ended == ["then"]
 
 
-async def test_mistake_in_a_turn_does_not_end_the_others():
-    seen = []
+async def test_mistake_over_one_of_many_is_told_and_not_the_others(caplog):
+    """Whoever waits for the last one is told as well."""
+    seen, ended = [], []
 
     def act(item):
         if item == 3:
             raise ZeroDivisionError
         seen.append(item)
 
-    with pytest.raises(ZeroDivisionError):
-        in_turns(list(range(2 * AT_ONCE)), act)
+    in_turns(list(range(2 * AT_ONCE)), act, lambda: ended.append(len(seen)))
     await asyncio.sleep(0)
 
-    assert seen == [0, 1, 2, *range(AT_ONCE, 2 * AT_ONCE)]
+    assert seen == [*range(3), *range(4, 2 * AT_ONCE)]
+    assert ended == [2 * AT_ONCE - 1]
+    assert caplog.messages == ["crashed"]

@@ -33,7 +33,7 @@ class Scrapes:
     async def body(self, *, is_openmetrics: bool) -> bytes:
         """What was so at some moment after this was called."""
         coming = self._next.get(is_openmetrics)
-        if coming is None:
+        if coming is None or coming.done():
             coming = asyncio.create_task(self._made(is_openmetrics=is_openmetrics))
             self._next[is_openmetrics] = coming
         return await asyncio.shield(coming)

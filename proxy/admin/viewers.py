@@ -78,7 +78,7 @@ class Viewers:
         assert request.transport is not None
         viewer = Viewer(request.transport, may_stay, is_chunked=request.version >= HttpVersion11)
         self._viewers.add(viewer)
-        if self._ticking is None:
+        if self._ticking is None or self._ticking.done():
             self._ticking = asyncio.create_task(self._tick())
         try:
             await viewer.gone.wait()
@@ -103,7 +103,6 @@ class Viewers:
             except Exception as error:  # noqa: BLE001 - the next tick may succeed
                 event(_log, logging.ERROR, "admin_failed", error=error, path="/events")
             await asyncio.sleep(max(TICK_SECONDS - (monotonic() - begun), 0.0))
-        self._ticking = None
         self._snapshots, self._last = Snapshots(), b""
 
     async def _show(self, since: float) -> float:

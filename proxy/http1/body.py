@@ -37,6 +37,19 @@ class BodyReader:
         self.unread = b""  # what is left for the next turn
         self.trailers: list[tuple[bytes, bytes]] = []
 
+    @property
+    def is_chunked(self) -> bool:
+        return self._decoder is not None
+
+    def ahead(self) -> BodyReader:
+        """Reads the same body from here on; what it has read is still to be read by this one."""
+        other = BodyReader(self.left)
+        if self._decoder is not None:
+            other._decoder = self._decoder.ahead()
+        other.has_length, other.ends_with_connection = self.has_length, self.ends_with_connection
+        other.is_over, other.is_malformed = self.is_over, self.is_malformed
+        return other
+
     def read(self, data: bytes) -> bytes:
         """The content within `data`. Not to be asked once it is over or malformed."""
         decoder = self._decoder

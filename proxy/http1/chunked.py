@@ -71,10 +71,17 @@ class ChunkedDecoder:
         self.unread = b""  # what is left for the next turn: `decode` wants it before what comes then
         self.trailers: list[tuple[bytes, bytes]] = []
 
+    def ahead(self) -> ChunkedDecoder:
+        """One of its own, to read on from here without this one."""
+        other = ChunkedDecoder(is_lenient=self._is_lenient)
+        other._state, other._left, other._partial = self._state, self._left, self._partial
+        return other
+
     def decode(self, data: bytes) -> bytes:
         """The chunks' data within `data`. After `is_done` or `is_malformed` it must not be called again."""
         if self._state == _DATA and len(data) < self._left:  # a large chunk passes through uncopied
             self._left -= len(data)
+            self.unread = b""
             return data
         if self._partial:
             data = self._partial + data

@@ -9,12 +9,14 @@ since the peers are woken once a tick instead of once a write (docs/decisions/00
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.net.sweep import NEVER
 from proxy.policy.haste import LOOK_TICKS, Haste
+from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from proxy.net.sweep import Sweeper
@@ -27,6 +29,8 @@ FEW: Final = 2.5  # connections written to in a tick: 4 clients bring 2.2 and ga
 # How long an ended connection is read, so that no reset overtakes its last bytes (Apache: 2 s; nginx: 5 s).
 LINGER_SECONDS = 2.0
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
+
+_log = logging.getLogger("weir.net")
 
 
 class Outbox:
@@ -54,7 +58,11 @@ class Outbox:
         if haste.ticks >= LOOK_TICKS:
             haste.judge()
         for connection in waiting:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception as error:  # noqa: BLE001 - what the others have written goes out all the same
+                event(_log, logging.ERROR, "crashed", error=error)
+                connection.transport.abort()
 
 
 class Connection(asyncio.Protocol):

@@ -17,7 +17,13 @@ from proxy.faults import Fault
 from proxy.http1.framing import UNTIL_CLOSE
 from proxy.http1.head import UNREAD, RequestHead, request_head, unfinished_fault, unread_head
 from proxy.net.connection import Connection, reset_at_close
-from proxy.net.half_close import end_one_way, has_sent_too_little, may_be_answered, probe_soon
+from proxy.net.half_close import (
+    end_one_way,
+    has_sent_too_little,
+    is_uncounted,
+    may_be_answered,
+    probe_soon,
+)
 from proxy.net.kernel import has_input
 from proxy.net.patience import hear_out, set_deadline, time_is_up
 from proxy.net.request_body import RequestBody
@@ -137,6 +143,7 @@ class DownstreamConnection(Connection):
             else:
                 self._advance()
                 probe_soon(self)
+                self._foresee()
             return not self.transport.is_closing()
         self.leave()
         self.linger()
@@ -175,8 +182,14 @@ class DownstreamConnection(Connection):
     def ended(self, unread: int) -> None:
         if may_be_answered(self, unread):
             probe_soon(self)
+            self._foresee()
         else:
             self.lost()
+
+    def _foresee(self) -> None:
+        """It sends no more, and nothing tells at once whether that is enough."""
+        if is_uncounted(self):
+            self.frontend.foresight.ask(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
         self.state = CLOSED

@@ -18,6 +18,7 @@ from proxy.background import in_turns
 from proxy.clients.networks import partition_of
 from proxy.contract.ration import Ration
 from proxy.net.downstream import DownstreamConnection
+from proxy.net.foresight import Foresight
 from proxy.net.kernel import Vigil
 from proxy.telemetry.log import event
 
@@ -70,6 +71,7 @@ class Frontend:
         self.outbox = outbox
         self.limits = limits  # replaced at a reload
         self.vigil = Vigil()
+        self.foresight = Foresight()
         # That do not read, with what each held and had not taken when last seen.
         self.slow: dict[DownstreamConnection, Holding] = {}
         self._held = 0  # by all of them
@@ -170,6 +172,14 @@ class Frontend:
             self._held = sum(holding.held for holding in now.values())
 
     def _relieve(self, most: int) -> None:
+        last: list[DownstreamConnection] = []
+        try:
+            last = self._slowest(most)
+        finally:
+            in_turns(last, self._crowd_out, self._relieved)
+
+    def _slowest(self, most: int) -> list[DownstreamConnection]:
+        """Who has to go; it is told."""
         now = {each: _holding(each) for each in self.slow}
         whole = sum(holding.held for holding in now.values())
         over = whole - most * RELIEVED
@@ -184,7 +194,7 @@ class Frontend:
             over -= now[connection].held
             last.append(connection)
         self._tell_relief(len(last), whole, most)
-        in_turns(last, self._crowd_out, self._relieved)
+        return last
 
     def _crowd_out(self, connection: DownstreamConnection) -> None:
         if connection in self.slow:

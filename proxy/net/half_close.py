@@ -47,6 +47,12 @@ def _probe(client: DownstreamConnection, exchange: ExchangeEvents) -> None:
         exchange.reassure()
 
 
+def is_uncounted(client: DownstreamConnection) -> bool:
+    """Only who reads on in a body of chunks can tell whether it has come whole."""
+    body = client.body
+    return client.state == BUSY and body is not None and body.is_chunked and not body.is_over
+
+
 def has_sent_too_little(client: DownstreamConnection) -> bool:
     """What has come of it is not enough for anything more."""
     state, body = client.state, client.body

@@ -115,6 +115,21 @@ class Vigil:
             connection.ended(_bytes_unread(fd))
 
 
+def glance(transport: asyncio.Transport, most: int) -> bytes | None:
+    """What lies unread, and stays there; None if that is more than `most` bytes, or cannot be looked at."""
+    fd = _fd(transport)
+    count = _bytes_unread(fd) if fd >= 0 else 0
+    if not count:
+        return b""
+    if count > most:
+        return None
+    try:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            return sock.recv(count, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:  # a reset, which is told otherwise
+        return None
+
+
 def _fd(transport: asyncio.Transport) -> int:
     sock = transport.get_extra_info("socket")
     return sock.fileno() if sock is not None and not transport.is_closing() else -1

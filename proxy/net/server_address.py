@@ -95,8 +95,25 @@ class ServerAddress:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, upstream: UpstreamConnection, caller: Caller) -> None:
-        fault, loop = None, asyncio.get_running_loop()
-        began = loop.time()
+        fault: Fault | None = faults.INTERNAL
+        try:
+            fault = await self._open(upstream)
+        except Exception as error:  # noqa: BLE001 - the fence: somebody waits for an answer
+            event(_log, logging.ERROR, "crashed", error=error)
+            if upstream in self.open:
+                upstream.close()
+        finally:
+            self.connecting.discard(upstream)
+        if fault is None:
+            caller.opened(upstream)
+        else:
+            self._pool.has_room()
+            caller.failed(self, fault)
+
+    async def _open(self, upstream: UpstreamConnection) -> Fault | None:
+        """What came in between, if anything, and what it says of the server."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             async with asyncio.timeout(self.connect_timeout):
                 await self.reach(upstream)
@@ -105,21 +122,13 @@ class ServerAddress:
             if fault is not faults.SHORTAGE:
                 self._note_down(str(error) or "timeout")
                 self.failed()
-        except Exception as error:  # noqa: BLE001 - the fence: somebody waits for an answer
-            fault = faults.INTERNAL
-            event(_log, logging.ERROR, "crashed", error=error)
-        finally:
-            self.connecting.discard(upstream)
-        if fault is not None:
-            self._pool.has_room()
-            caller.failed(self, fault)
-        elif upstream.transport.is_closing():
+            return fault
+        if upstream.transport.is_closing():  # accepted and closed at once
             self.failed()
-            caller.failed(self, faults.CONNECTION_LOST)  # accepted and closed at once
-        else:
-            self.connect_seconds = loop.time() - began
-            self._note_up()
-            caller.opened(upstream)
+            return faults.CONNECTION_LOST
+        self.connect_seconds = clock() - began
+        self._note_up()
+        return None
 
     def _note_down(self, reason: str) -> None:
         """One line for an outage, however many requests meet it: the metric counts them."""

@@ -56,8 +56,7 @@ class Sweeper:
         """Expires what is overdue at `now`."""
         self.now = now
         in_turns([member for member in self._members if member.deadline <= now], self._expire)
-        for task in self._tasks:
-            task(now)
+        in_turns(self._tasks, lambda task: task(now))
 
     def _expire(self, member: Sweepable) -> None:
         """If nothing has come in between."""

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from proxy.net.server_address import ServerAddress
 
 HEAD_BYTES: Final = 64 * 1024  # of an answer; nginx: proxy_buffer_size 8k, HAProxy 16k, Envoy 60k
+FAREWELL_SECONDS: Final = (
+    5.0  # that a server may take nothing of a tunnel's last words (nginx: lingering_timeout)
+)
 INTERIM_MAX: Final = 16  # 1xx heads before the answer (Go's net/http: 5; early hints may come in parts)
 
 # States of the connection.
@@ -218,9 +221,13 @@ class UpstreamConnection(Connection):
         """Nothing more will be sent, but what was sent must arrive: the end of a tunnel."""
         self._forget_attempt()
         self._state = _LINGERING
-        self._end_output(self.address.response_timeout)
+        self._end_output(self._farewell)
         if self.has_ended:  # nothing more will come that would have to be read
             self.transport.close()
+
+    @property
+    def _farewell(self) -> float:
+        return min(FAREWELL_SECONDS, self.address.response_timeout)
 
     def close(self) -> None:
         """Of no more use, whatever may still come."""
@@ -344,7 +351,7 @@ class UpstreamConnection(Connection):
         self.deadline = NEVER
         attempt = self._attempt
         if attempt is None:
-            if self._state != _LINGERING or not self.may_linger(self.address.response_timeout):
+            if self._state != _LINGERING or not self.may_linger(self._farewell):
                 self.close()
         elif attempt.deadline_kind == _TOLD:
             attempt.deadline_kind = _MOVES

@@ -91,10 +91,12 @@ class Evidence:
             self._untold.append((word, exchange.request_id, original, originals.take_passed_over()))
 
     def _take_turn(self) -> None:
-        if self._untold:
-            self._tell()
-        if self._untold:
-            asyncio.get_running_loop().call_soon(self._take_turn)
+        try:
+            if self._untold:
+                self._tell()
+        finally:
+            if self._untold:  # also behind one that cannot be told
+                asyncio.get_running_loop().call_soon(self._take_turn)
 
     def _tell(self) -> None:
         word, request_id, original, passed_over = self._untold.popleft()

@@ -9,15 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from contextlib import suppress
 from http import HTTPStatus
-from io import BytesIO
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final
 
-import requests
-from google.protobuf.message import DecodeError
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
@@ -28,6 +25,7 @@ from opentelemetry.trace.status import Status, StatusCode
 from proxy import __version__
 from proxy.http1.trace_context import new_span_id
 from proxy.record import FAULTED, UPSTREAM
+from proxy.telemetry.collectors import CollectorSession
 from proxy.telemetry.log import event
 from proxy.telemetry.safe_text import METHODS, header_text, method_text, target_text
 
@@ -40,9 +38,8 @@ if TYPE_CHECKING:
 WAITING_MAX: Final = 2048  # exchanges; four spans each
 BATCH: Final = 256  # exchanges sent at once
 PAUSE_SECONDS: Final = 1.0  # between two batches that are not full
-EXPORT_SECONDS: Final = 5.0  # for a collector to take a batch, tries included
+EXPORT_SECONDS: Final = 5.0  # for a collector to take a batch, in all, tries included
 CLOSE_SECONDS: Final = 2.0
-ANSWER_BYTES_MAX: Final = 64 * 1024  # of a collector: they are empty, or a sentence
 
 _SCOPE = InstrumentationScope("weir", __version__)
 _FLAGS = TraceFlags(TraceFlags.SAMPLED)
@@ -56,7 +53,7 @@ class SpanWriter:
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it would repeat itself at each batch
         self.lost = 0  # spans
         self.exported = 0
-        self._session = _Strict()
+        self._session = CollectorSession()
         self._exporter = OTLPSpanExporter(
             f"{endpoint}/v1/traces", headers=dict(headers), timeout=EXPORT_SECONDS, session=self._session
         )
@@ -75,9 +72,11 @@ class SpanWriter:
                 self.lost += _count(exchange)
                 return
             self._waiting.append(exchange)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="weir-spans", daemon=True)
-                self._thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._run, name="weir-spans", daemon=True)
+                with suppress(RuntimeError):  # no more threads may be had: what waits is bounded
+                    thread.start()
+                    self._thread = thread
             if len(self._waiting) >= BATCH:
                 self._wake.notify()
 
@@ -130,37 +129,6 @@ class SpanWriter:
                 event(_log, logging.INFO, "spans_taken_again")
             else:
                 event(_log, logging.WARNING, "spans_lost", spans=len(batch))
-
-
-class _Strict(requests.Session):
-    """Follows nobody elsewhere, reads a bounded answer, and takes no nonsense for consent (OTLP, 1.0)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._refused = 0
-
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        response = super().send(request, **options | {"stream": True, "allow_redirects": False})
-        data = response.raw.read(ANSWER_BYTES_MAX, decode_content=True)
-        response.raw = BytesIO(data)
-        if response.ok and not self._is_consent(response.status_code, data):
-            response.status_code = HTTPStatus.BAD_REQUEST  # a try again would not be understood either
-        return response
-
-    def _is_consent(self, status: int, data: bytes) -> bool:
-        if status != HTTPStatus.OK:
-            return False
-        try:
-            told = ExportTraceServiceResponse.FromString(data)
-        except DecodeError:
-            return False
-        self._refused += max(told.partial_success.rejected_spans, 0)
-        return True
-
-    def take_refused(self) -> int:
-        """Spans that were read and not kept, of the last batch."""
-        refused, self._refused = self._refused, 0
-        return refused
 
 
 # --- the spans of one exchange ---

@@ -11,6 +11,7 @@ import os
 import select
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -103,8 +104,10 @@ class LineWriter:
     def _start(self) -> None:
         # Also after a fork: the parent's thread is dead here.
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="weir-log-writer", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="weir-log-writer", daemon=True)
+            with suppress(RuntimeError):  # no more threads may be had: what waits is bounded, the next may
+                thread.start()
+                self._thread = thread
 
     def _abandon(self) -> None:
         with self._ready:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import http.client
 import signal
+import socket
 import ssl
+import struct
 
 import pytest
 
-from tests.support.messages import get, post
+from tests.support.messages import answer, get, post
+from tests.support.patience import until
 
 UPGRADE = get("Connection: Upgrade", "Upgrade: chat")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
@@ -129,3 +132,65 @@ async def test_last_words_of_a_tunnel_arrive(front, start_origin):
         writer.close()
 
     assert heard == [b"too much"] * 10
+
+
+# --- a client that leaves while nobody reads it ---
+
+CUT = {
+    "length": get("Content-Length: 90000000", method="POST"),
+    "chunked": get("Transfer-Encoding: chunked", method="POST") + b"7fffffff\r\n",
+    "small chunks": get("Transfer-Encoding: chunked", method="POST")
+    + b"4;a\r\n0\r\n\r\r\n" * 20_000
+    + b"7fffffff\r\n",
+}
+
+
+def leave(writer, way):
+    """By an end of TCP or by a reset, as the kernel does it for a program that is no more."""
+    if way == "resets":
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("way", ["ends", "resets"])
+@pytest.mark.parametrize("framing", CUT)
+async def test_client_that_leaves_within_its_upload_frees_its_place(front, start_origin, framing, way):
+    """One whose server does not read, and one that no server has room for."""
+    is_over = asyncio.Event()
+
+    async def script(visit):
+        if visit.number:
+            await visit.request()
+            await visit.send(answer())
+        else:
+            await visit.request_head()
+            await is_over.wait()
+
+    weir, open_connection = front(
+        await start_origin(script),
+        {
+            "downstream": {"half_close": "answer"},
+            "upstream": {"limits": {"connections": 1, "wait": "30s"}},
+            "limits": [{"name": "at-once", "key": ["const"], "concurrency": 2}],
+        },
+    )
+    writers = []
+    for _ in range(2):
+        _, writer = await open_connection()
+        writer.write(CUT[framing] + b"x" * 300_000)
+        writers.append(writer)
+        await until(lambda: weir.metrics().total("weir_limit_in_flight", limit="at-once") == len(writers))
+    await asyncio.sleep(0.5)  # what can arrive has arrived
+    for writer in reversed(writers):
+        leave(writer, way)
+    await until(lambda: len(weir.access_lines()) == 2, within=5)
+    reader, writer = await open_connection()
+    writer.write(get())
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+
+    assert {line["outcome"] for line in weir.access_lines()[:2]} == {"abandoned"}
+    assert head.startswith(b"HTTP/1.1 200")
+    assert weir.metrics().total("weir_limit_in_flight", limit="at-once") == 0
+    writer.close()
+    is_over.set()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import ssl
 import time
 
 import pytest
@@ -188,6 +190,67 @@ async def test_collector_in_trouble_costs_spans_and_nothing_else(
     assert slowest < 2
     assert len(said) == 1
     assert not [line for line in weir.log() if "opentelemetry" in line.get("logger", "")]
+
+
+TRICKLES = {
+    "head": b"HTTP/1.1 200 OK\r\nX-Long: ",
+    "body": b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n",
+    "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+    "body up to the end": b"HTTP/1.0 200 OK\r\nContent-Type: application/x-protobuf\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("part", TRICKLES)
+async def test_collector_that_trickles_holds_nobody(
+    start_weir, start_origin, ask, collector, papers, part, is_secure
+):
+    """A byte now and then is no progress: a batch has its time in all, is counted, and the next one is sent."""
+    batches, is_over = [], asyncio.Event()
+
+    async def trickle(reader, writer):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            batches.append(time.monotonic())
+            writer.write(TRICKLES[part])
+            while not is_over.is_set():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+        writer.transport.abort()
+
+    context = None
+    if is_secure:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*map(str, papers.issue("DNS:localhost")))
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0, ssl=context)
+    scheme, port = "https" if is_secure else "http", server.sockets[0].getsockname()[1]
+    collector.url = f"{scheme}://localhost:{port}"
+    weir = start_weir(
+        traced(collector) | {"limits": []},
+        upstream=await start_origin(),
+        OTEL_EXPORTER_OTLP_CERTIFICATE=str(papers.ca),
+        REQUESTS_CA_BUNDLE=str(papers.ca),  # which may be set here, and then counts for more
+    )
+    asked = 0
+    given_up = time.monotonic() + 40
+    while len(batches) < 3:  # the third is sent when two are given up
+        assert time.monotonic() < given_up, batches
+        assert (await ask(weir, get())).status == 200
+        asked += 1
+        await asyncio.sleep(0.02)
+    lost = weir.metrics().total("weir_spans_total", result="lost")
+    begun = time.monotonic()
+    await asyncio.to_thread(weir.stop)
+    took = time.monotonic() - begun
+    is_over.set()
+    server.close()
+    await asyncio.sleep(0.2)  # the last ones have seen it
+
+    assert batches[2] - batches[0] < 14  # twice five seconds, a pause, and a busy machine
+    assert 3 <= lost <= 3 * asked
+    assert took < 10
+    assert weir.exit_code == 0
 
 
 async def test_spans_come_again_when_the_collector_does(start_weir, start_origin, ask, collector):

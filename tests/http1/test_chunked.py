@@ -188,6 +188,31 @@ def test_any_data_survives_any_chunks_and_any_cuts(data, cuts, ends):
     )
 
 
+@pytest.mark.parametrize("usual", range(30))
+def test_turn_that_ends_within_a_large_chunk_gives_its_data_once(usual):
+    """Wherever the turn ends: behind the size line too."""
+    odd = b"1;a=b\r\nx\r\n" * 81
+    raw = odd + b"1\r\ny\r\n" * usual + b"ffff\r\n" + b"z" * 1000
+    decoder = ChunkedDecoder()
+    data, turns = decoder.decode(raw), 1
+    while decoder.unread and turns < 10:
+        data += decoder.decode(decoder.unread)
+        turns += 1
+
+    assert data == b"x" * 81 + b"y" * usual + b"z" * 1000
+    assert not decoder.unread
+
+
+def test_what_is_read_ahead_is_still_to_be_read():
+    decoder = ChunkedDecoder()
+    assert decoder.decode(b"3\r\nabc\r\n10") == b"abc"
+    ahead = decoder.ahead()
+    rest = b"\r\n" + b"x" * 16 + b"\r\n0\r\n\r\n"
+
+    assert (ahead.decode(rest), ahead.is_done) == (b"x" * 16, True)
+    assert (decoder.decode(rest), decoder.is_done) == (b"x" * 16, True)
+
+
 def test_large_chunk_passes_through_uncopied():
     """The fast path really is taken: within a chunk, the very object comes out again."""
     decoder = ChunkedDecoder()

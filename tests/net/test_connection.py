@@ -159,3 +159,33 @@ async def test_reading_pauses_and_goes_on_however_often_it_is_asked():
     connection.resume_reading()
     assert connection.transport.is_reading() is True
     await host.close(wire)
+
+
+class Broken:
+    """A transport that takes nothing."""
+
+    is_aborted = False
+
+    def is_closing(self):
+        return False
+
+    def write(self, _):
+        raise RuntimeError
+
+    def abort(self):
+        self.is_aborted = True
+
+
+async def test_connection_that_cannot_be_written_to_costs_others_nothing(caplog):
+    """What they have written in the same tick goes out; it is ended, since what it lacks would not be seen."""
+    host = Host()
+    connection, wire = await host.meet()
+    broken = Connection(host.outbox, host.sweeper)
+    broken.transport = Broken()
+    broken.write(b"lost")
+    connection.write(b"kept")
+
+    assert await wire.exactly(4) == b"kept"
+    assert broken.transport.is_aborted
+    assert caplog.messages == ["crashed"]
+    await host.close(wire)

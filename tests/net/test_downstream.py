@@ -303,6 +303,21 @@ async def test_heads_that_do_not_end_give_way_when_all_hold_too_much(start_bench
     assert len(bench.frontend.slow) == len(bench.frontend.connections) - 1
 
 
+async def test_room_is_made_again_after_a_mistake(start_bench, connect):
+    """One that breaks off before anybody was cut off."""
+    bench = await start_bench(downstream={"limits": {"buffers": "64KiB"}})
+    bench.frontend.slow["nobody"] = 0
+    half = get("X: " + "y" * 30_000)[:-2]
+    for _ in range(4):
+        await (await connect(bench)).send(half)
+    await until(lambda: bench.complaints, "it has failed once")
+    del bench.frontend.slow["nobody"]
+    for _ in range(4):
+        await (await connect(bench)).send(half)
+    await until(lambda: bench.frontend.crowded_out["unfinished_head"])
+    bench.complaints.clear()
+
+
 async def test_client_that_stops_reading_is_left(start_bench, start_origin, connect):
     """After the time for a body: recorded once, and the origin is told."""
     origin = await start_origin(endless())

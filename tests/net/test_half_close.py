@@ -8,6 +8,8 @@ import time
 import pytest
 
 from proxy.config.loader import loads
+from proxy.net.upstream import FAREWELL_SECONDS
+from tests.support.innocent import innocent
 from tests.support.messages import answer, chunked, get, post
 from tests.support.origin import answering
 from tests.support.patience import until
@@ -350,19 +352,37 @@ async def test_tunnel_whose_server_is_gone_does_not_wait_for_a_silent_client(
 # --- clients that are not read, and so not heard ---
 
 
+CHUNKED = get("Transfer-Encoding: chunked", method="POST")
+END = b"0\r\n\r\n"
+LENGTH = get("Content-Length: 900000", method="POST")
+CUT = {
+    "length, 64 KiB and more unread": LENGTH + b"x" * 100_000,
+    "a large chunk, 64 KiB and more unread": CHUNKED + b"fffff\r\n" + b"x" * 100_000,
+    "small chunks, 64 KiB and more unread": CHUNKED + chunked(*[b"x" * 50] * 2500).removesuffix(END),
+    "tiny chunks, 64 KiB and more unread": CHUNKED + chunked(*[b"x"] * 30_000).removesuffix(END),
+    "what looks like an end": CHUNKED + b"fffff\r\n" + b"\r\n0\r\n\r\n" * 12_000,
+    "a chunk in little": CHUNKED + b"5\r\nhello",
+    "behind a chunk": CHUNKED + b"5\r\nhello\r\n",
+    "within the last line": CHUNKED + b"5\r\nhello\r\n0\r\n\r",
+    "within a size": CHUNKED + b"5\r\nhello\r\n1",
+    "only a head": CHUNKED,
+}
 LEAVING = {
-    "upload, resets": (get("Content-Length: 900000", method="POST") + b"x" * 100_000, True, "answer"),
-    "upload, ends its side": (get("Content-Length: 900000", method="POST") + b"x" * 100_000, False, "answer"),
-    "pipelined, resets": (get() * 2500, True, "answer"),
-    "pipelined, ends its side": (get() * 2500, False, "abort"),
+    **{f"{name}, {way}": (sent, way, "answer") for name, sent in CUT.items() for way in ("resets", "ends")},
+    "pipelined, resets": (get() * 2500, "resets", "answer"),
+    "pipelined, ends": (get() * 2500, "ends", "abort"),
 }
 
 
-@pytest.mark.real
-@pytest.mark.parametrize("what", LEAVING)
-async def test_client_that_leaves_while_it_is_not_read_is_noticed(start_bench, start_origin, connect, what):
-    """More than 64 KiB of it lie here, and its request waits for a server."""
-    sent, is_reset, mode = LEAVING[what]
+def leave(wire, way):
+    if way == "resets":
+        wire.abort()
+    else:
+        wire.finish_sending()
+
+
+async def occupied(start_bench, start_origin, connect, mode):
+    """The only connection that the server takes is in use: whoever comes now has to wait."""
 
     async def silent(visit):
         await visit.request()
@@ -373,34 +393,146 @@ async def test_client_that_leaves_while_it_is_not_read_is_noticed(start_bench, s
     first = await connect(bench)
     await first.send(get())
     await until(lambda: bench.address.load == 1)
-    second = await connect(bench)
-    await second.send(sent)
-    await until(lambda: [c for c in bench.frontend.connections if c._is_read_paused])
-    second.abort() if is_reset else second.finish_sending()
-
-    assert (await bench.recorded()).outcome == "abandoned"
-    first.abort()
+    return bench, first
 
 
 @pytest.mark.real
-async def test_client_that_resets_while_its_server_does_not_read_is_noticed(
-    start_bench, start_origin, connect
+@pytest.mark.parametrize("what", LEAVING)
+async def test_client_that_leaves_while_it_is_not_read_is_noticed(start_bench, start_origin, connect, what):
+    """Its request waits for a server; more than 64 KiB of it lie in the kernel, or less lies here."""
+    sent, way, mode = LEAVING[what]
+    bench, first = await occupied(start_bench, start_origin, connect, mode)
+    second = await connect(bench)
+    await second.send(sent)
+    if len(sent) > 65536:
+        await until(lambda: [c for c in bench.frontend.connections if c._is_read_paused])
+    else:
+        await until(lambda: bench.shared.pool.waiting)
+    leave(second, way)
+
+    assert (await bench.recorded()).outcome == "abandoned"
+    assert not bench.shared.pool.waiting
+    first.abort()
+
+
+WHOLE = {
+    "a large chunk": CHUNKED + chunked(b"z" * 200_000),
+    "small chunks": CHUNKED + chunked(*[b"z" * 50] * 4000),
+    "with trailers": CHUNKED + chunked(b"z" * 100_000)[:-2] + b"A: b\r\n\r\n",
+    "with requests behind it": CHUNKED + chunked(b"z" * 100_000) + get() + post(b"hello"),
+    "and half a request": CHUNKED + chunked(b"z" * 100_000) + get()[:-3],
+    "in little": CHUNKED + chunked(b"hello"),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("what", WHOLE)
+async def test_whole_upload_in_chunks_is_answered_however_long_it_waits(
+    start_bench, start_origin, connect, what
 ):
-    """The server's connection is closed with it."""
+    """Its client has ended its side behind it, and nobody has read it yet."""
+    is_open = asyncio.Event()
+
+    async def gate(request):
+        if request.method == b"PUT":
+            await is_open.wait()
+        return answer(200, b"%d" % len(request.body))
+
+    bench = await start_bench(
+        await start_origin(answering(gate)), upstream={"limits": {"connections": 1, "wait": "30s"}}, **ANSWER
+    )
+    first, second = await connect(bench), await connect(bench)
+    await first.send(get(method="PUT"))
+    await until(lambda: bench.address.load == 1)
+    sent = WHOLE[what]
+    await second.send(sent)
+    second.finish_sending()
+    await until(lambda: [c for c in bench.frontend.connections if c._fd >= 0])
+    await asyncio.sleep(5 * bench.sweeper.interval)  # in which it would have been taken for one that has left
+    is_open.set()
+    response = await second.response()
+
+    assert (response.status, response.body) == (200, b"%d" % (5 if what == "in little" else sent.count(b"z")))
+    first.abort()
+
+
+HELD_BACK = {
+    "length": get("Content-Length: 90000000", method="POST"),
+    "a chunk": CHUNKED + b"7fffffff\r\n",
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("is_paused", [True, False], ids=["not read", "read"])
+@pytest.mark.parametrize("way", ["resets", "ends"])
+@pytest.mark.parametrize("head", HELD_BACK)
+async def test_client_that_leaves_while_its_server_does_not_read_is_noticed(
+    start_bench, start_origin, connect, head, way, is_paused
+):
+    """The server's connection is closed with it, and its place is free again."""
     is_over = asyncio.Event()
 
     async def deaf(visit):
         await is_over.wait()
 
-    bench = await start_bench(await start_origin(deaf))
+    bench = await start_bench(await start_origin(deaf), **ANSWER)
     wire = await connect(bench)
-    await wire.send(get("Content-Length: 90000000", method="POST"))
-    sending = asyncio.create_task(wire.send(b"x" * 40_000_000))
-    await until(lambda: [c for c in bench.frontend.connections if c._is_read_paused])
-    sending.cancel()
-    await asyncio.gather(sending, return_exceptions=True)
-    wire.abort()
+    await wire.send(HELD_BACK[head])
+    (client,) = bench.frontend.connections
+
+    def is_held_back():
+        return client._is_read_paused if is_paused else client.body is not None and not client.body.receiver
+
+    while not is_held_back():
+        await wire.send(b"x" * 20_000)
+        await asyncio.sleep(0.001)
+    leave(wire, way)
 
     assert (await bench.recorded()).outcome == "abandoned"
     await bench.is_empty()
+    is_over.set()
+
+
+@pytest.mark.real
+async def test_clients_that_leave_together_while_they_are_not_read(start_bench, start_origin, connect):
+    """They take turns, and so do the chunks of each."""
+    bench, first = await occupied(start_bench, start_origin, connect, "answer")
+    tiny = CHUNKED + b"1;a\r\nx\r\n" * 1500 + b"fffff\r\n" + b"x" * 100_000
+    wires = [await connect(bench) for _ in range(100)]
+    for wire in wires:
+        await wire.send(tiny)
+    await until(lambda: len([c for c in bench.frontend.connections if c._is_read_paused]) == len(wires))
+    async with innocent():
+        for wire in wires:
+            wire.finish_sending()
+        await bench.recorded(len(wires))
+
+    assert set(bench.ledger.reasons) == {"client_gone"}
+    first.abort()
+
+
+@pytest.mark.real
+async def test_tunnel_whose_client_resets_while_its_server_does_not_read_is_over(
+    start_bench, start_origin, connect
+):
+    """An end alone would not be: what was sent before it is still to arrive."""
+    is_over = asyncio.Event()
+
+    async def deaf(visit):
+        await visit.request()
+        await visit.send(SWITCH)
+        await is_over.wait()
+
+    bench = await start_bench(await start_origin(deaf))
+    wire = await connect(bench)
+    await wire.send(UPGRADE)
+    await wire.response()
+    (client,) = bench.frontend.connections
+    while not client._is_read_paused:
+        await wire.send(b"x" * 20_000)
+        await asyncio.sleep(0.001)
+    wire.abort()
+
+    assert (await bench.recorded()).outcome == "tunnelled"
+    await until(lambda: not bench.address.load, within=3 * FAREWELL_SECONDS)
     is_over.set()

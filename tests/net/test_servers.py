@@ -183,6 +183,20 @@ async def test_mistake_while_connecting_is_answered(start_bench, start_origin, c
     assert "a mistake of ours" in caplog.text
 
 
+async def test_mistake_about_a_dead_server_is_answered(start_bench, connect, caplog):
+    """Also one that is made while its failure is noted."""
+    bench = await start_bench(dead(), dead(), upstream={"ejection": {"failures": 1}})
+
+    def crash(_):
+        raise RuntimeError("a mistake of ours")
+
+    bench.ledger.count_ejection = crash
+    (told,) = await asked(connect, bench, 1)
+
+    assert (told.status, bench.ledger.reasons) == (500, ["internal"])
+    assert "a mistake of ours" in caplog.text
+
+
 async def test_ejection_can_be_switched_off(start_bench, start_origin, connect):
     bench = await start_bench(dead(), await start_origin(), upstream={"ejection": {"failures": None}})
     await asked(connect, bench, 40)

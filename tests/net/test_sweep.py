@@ -86,3 +86,18 @@ async def test_tasks_run_at_every_sweep_until_it_stops():
 
     assert times == sorted(times)
     assert len(times) == count
+
+
+async def test_mistake_in_a_task_is_told_and_not_that_of_the_others(caplog):
+    """At every sweep, whatever the one before it does."""
+    done = []
+
+    def broken(now):
+        raise ZeroDivisionError
+
+    sweeper = Sweeper(0.01, (broken, done.append))
+    sweeper.sweep(1.0)
+    sweeper.sweep(2.0)
+
+    assert done == [1.0, 2.0]
+    assert caplog.messages == ["crashed"] * 2

@@ -72,3 +72,24 @@ async def test_storm_of_originals_takes_turns(told):
                 await asyncio.sleep(0)
 
     assert told() == [("redacted", None)] * 100
+
+
+async def test_original_that_cannot_be_told_is_the_only_one(told, monkeypatch):
+    """Those behind it have their turns, and so have those that come later."""
+    tell, crashes = logging.getLogger("weir.gateway").warning, []
+
+    def once(*_, **__):
+        monkeypatch.setattr(module._log, "warning", tell)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module._log, "warning", once)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: crashes.append(context["exception"]))
+    evidence = Evidence(Metrics())
+    for _ in range(3):
+        evidence.replaced(EXCHANGE, original(b"a"))
+    await asyncio.sleep(0.01)
+    evidence.replaced(EXCHANGE, original(b"b"))
+    await asyncio.sleep(0.01)
+
+    assert [type(crash) for crash in crashes] == [ZeroDivisionError]
+    assert told() == [("redacted", None)] * 3

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import threading
 
 import pytest
 
@@ -281,3 +282,20 @@ def test_line_that_no_pipe_takes_at_once_is_written_all_the_same(pipe):
     log.close()
 
     assert found == line
+
+
+def test_thread_that_cannot_be_had_is_asked_for_again(tmp_path, monkeypatch):
+    """As many as may be are in use; nobody who writes a line is told."""
+    path = tmp_path / "log"
+    writer = LineWriter(str(path))
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        writer.offer(b"first\n")
+    writer.offer(b"second\n")
+    writer.close()
+
+    assert path.read_bytes() == b"first\nsecond\n"
