@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from typing import Any, Final, cast
 
+RECORD_BYTES: Final = 16 * 1024  # at most within a record (RFC 8446, section 5.1)
 RECORDS: Final = 256  # of a connection in a turn: 1 to 2 ms, and 4 MiB if they are full
 LAST_RECORDS: Final = 2048  # ... of one that is closing, which cannot wait: what comes is dropped
 
@@ -25,7 +26,8 @@ class Paced(ssl.SSLObject):
         self._left -= 1
         if self._left < 0 and self.transport is not None:
             self._end_turn(self.transport)
-        return super().read(len, buffer)
+        # uvloop asks for 256 KiB, a call gives a record: the rest of such a buffer stays with the worker.
+        return super().read(min(len, RECORD_BYTES), buffer)
 
     def _end_turn(self, transport: asyncio.Transport) -> None:
         """Raises SSLWantReadError; ConnectionAbortedError for one that is closing and still says too much."""
