@@ -16,6 +16,7 @@ from proxy.http1.serialise import connection_line
 from proxy.own_answers import refuse
 from proxy.phases import ASK, NEXT
 from proxy.record import SERVED
+from proxy.rules.heads import Facts
 from proxy.rules.request_ids import new_request_id
 
 if TYPE_CHECKING:
@@ -30,16 +31,20 @@ if TYPE_CHECKING:
 class Front:
     """Which proxies ask on a listener, and how they are answered."""
 
-    __slots__ = ("is_open", "kind", "refuse_with")
+    __slots__ = ("is_open", "kind", "refuse_from", "refuse_with")
 
     def __init__(self, listen: Listen) -> None:
         self.kind: str = listen.front
-        self.refuse_with = 403 if listen.refuse_with == 403 else 0
+        self.refuse_with = self.refuse_from = 0
+        if listen.refuse_with == 403:
+            self.refuse_with, self.refuse_from = 403, 400
+        elif listen.front == "envoy":  # takes a 5xx for a Weir that is away, and may let pass
+            self.refuse_with, self.refuse_from = 403, 500
         self.is_open = listen.on_bad_front == "allow"
 
 
 class Question(Exchange):
-    __slots__ = ("asked_by", "front", "refuse_with")
+    __slots__ = ("asked_by", "front", "is_of_client")
 
     def __init__(
         self, shared: Shared, front: Front, downstream: DownstreamConnection, head: RequestHead
@@ -47,7 +52,7 @@ class Question(Exchange):
         super().__init__(shared, downstream, head)
         self.front = front
         self.asked_by = head
-        self.refuse_with = 0  # the status of a refusal, where the front knows no other
+        self.is_of_client = False  # what is refused, so that the front must understand it
 
     def begin(self) -> None:
         rules, head = self.rules, self.head
@@ -56,9 +61,9 @@ class Question(Exchange):
             self._turn_away(faults.STRANGE_FRONT)
             return
         about = question.asked(head, connections.line_bytes, connections.methods, front=self.front.kind)
+        self.is_of_client = about is not faults.BAD_FRONT
         if not isinstance(about, Fault):
             self._study(about)
-            self.refuse_with = self.front.refuse_with
             super().begin()
         elif about is faults.BAD_FRONT and self.front.is_open:
             self.phase = NEXT[self.phase][ASK]
@@ -69,6 +74,15 @@ class Question(Exchange):
         else:
             self._turn_away(about)
 
+    def refuse_head(self, fault: Fault, *, has_body: bool = True) -> None:
+        """A trusted proxy's client chose these bytes; how many connections it opens is its own doing."""
+        is_trusted = self.rules.connections.is_trusted(self.downstream.peer)
+        self.is_of_client = is_trusted and fault is not faults.TOO_MANY_CONNECTIONS
+        self.facts = Facts(
+            self.rules.heads, ""
+        )  # those of heads that cannot be read are for other listeners too
+        super().refuse_head(fault, has_body=has_body)
+
     def _study(self, about: RequestHead) -> None:
         """From here on it is about this request; only how it is answered is the question's own."""
         self.head = about
@@ -77,7 +91,9 @@ class Question(Exchange):
 
     def new_frame(self) -> Frame:
         frame = self.rules.pages.frame(self.asked_by, self.request_id)
-        return frame._replace(refuse_with=self.refuse_with)
+        if not self.is_of_client:
+            return frame
+        return frame._replace(refuse_with=self.front.refuse_with, refuse_from=self.front.refuse_from)
 
     def _turn_away(self, fault: Fault) -> None:
         """What is wrong is not the client's request, or makes it one that nobody would serve."""

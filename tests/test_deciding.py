@@ -8,6 +8,7 @@ import pytest
 
 from tests.net.bench import limit
 from tests.support.messages import get
+from tests.support.network import network
 
 TRUSTED = {"forwarded": {"trust": ["127.0.0.1"]}}
 NGINX = ("X-Original-Method: {method}", "X-Original-URI: {target}")
@@ -139,6 +140,53 @@ async def test_refusals_are_403_for_a_front_that_knows_no_other(start_bench, con
 
     assert found == [(200, None), (403, b"429"), (403, b"404"), (401, None)]
     assert [each.status for each in bench.exchanges] == [200, 403, 403, 401]
+
+
+AT_THE_DOOR = {
+    "unknown method": ("itself", b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "unknown method in fields": ("nginx", question("nginx", method="BREW"), 501),
+    "no host": ("itself", b"GET / HTTP/1.1\r\n\r\n", 400),
+    "many fields": ("itself", get(*(f"X-P{number}: a" for number in range(110))), 431),
+    "large head": ("itself", get("X-Large: " + "a" * 40_000), 431),
+    "long target": ("itself", get(target="/" + "a" * 9000), 414),
+    "long target in a field": ("nginx", question("nginx", target="/" + "a" * 9000), 414),
+    "bad target in a field": ("caddy", question("caddy", target="/a b"), 400),
+    "TRACE in fields": ("nginx", question("nginx", method="TRACE"), 405),
+}
+
+
+@pytest.mark.parametrize(("front", "data", "status"), AT_THE_DOOR.values(), ids=AT_THE_DOOR)
+async def test_what_a_client_makes_of_a_question_is_refused_as_the_front_understands_it(
+    start_bench, connect, front, data, status
+):
+    """With 403 where it knows no other; else as any Weir refuses it, but that Envoy takes no 5xx for a refusal."""
+    fronts = [(front, 403, 403), (front, 429, status)]
+    if front == "itself":
+        fronts.append(("envoy", 429, 403 if status >= 500 else status))
+    for kind, refuse_with, shown in fronts:
+        bench = await start_bench(**TRUSTED, **limit(), **deciding(front=kind, refuse_with=refuse_with))
+        wire = await connect(bench)
+        await wire.send(data)
+        refused = await wire.response()
+        told = b"%d" % status if shown != status else None
+
+        assert (refused.status, refused.value("X-Refusal-Status")) == (shown, told)
+        assert bench.exchanges[0].status == shown
+
+
+async def test_door_of_another_listener_answers_as_ever(start_bench, connect):
+    """Whatever a question has been told just before; and a stranger learns nothing of fronts."""
+    both = [{"address": "127.0.0.1:0", "mode": "decide", "refuse_with": 403}, {"address": "127.0.0.1:0"}]
+    bench = await start_bench(**TRUSTED, **limit(), listen=both)
+    forwarding = await network().serve(bench.parts.protocol(bench.parts.settings.listen[1]))
+    found = []
+    for port in (bench.port, forwarding.port, bench.port):
+        found += await statuses(await connect(port), b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await forwarding.close()
+    strict = await start_bench(forwarded={"trust": ["10.0.0.1"]}, **deciding(refuse_with=403))
+
+    assert found == [403, 501, 403]
+    assert await statuses(await connect(strict), b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n") == [501]
 
 
 async def test_stranger_is_refused_and_counted(start_bench, connect):

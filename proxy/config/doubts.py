@@ -117,6 +117,14 @@ def unasked_listeners(settings: Settings) -> Iterator[Place]:
                     " name them there"
                 ),
             )
+        elif listen.mode == "decide" and listen.front == "auto" and listen.on_bad_front == "deny":
+            yield (
+                ("listen", index, "mode"),
+                (
+                    "decide believes a client's own X-Original-URI or X-Forwarded-Uri where the proxy asks by"
+                    " its own line; name the proxy that asks in `front`"
+                ),
+            )
         if listen.on_bad_front == "allow" and listen.front == "auto":
             yield (
                 ("listen", index, "on_bad_front"),

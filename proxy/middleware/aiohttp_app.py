@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from proxy.middleware.limiter import Arrival, Limiter
+from proxy.middleware.limiter import GONE, Arrival, Limiter
 from proxy.middleware.route import PLACES, Refused
 
 if TYPE_CHECKING:
@@ -91,8 +92,14 @@ def _bytes(text: str) -> bytes:
 
 def _request(request: web.Request) -> Arrival:
     target = request.raw_path if request.raw_path.startswith("/") else request.path_qs
-    peer = request.remote or ""
+    peer = request.remote or _unnamed(request)
     return Arrival(request.method, _bytes(target), request.raw_headers, peer, request.scheme)
+
+
+def _unnamed(request: web.Request) -> str:
+    """A peer without an address: on a Unix socket, or one of TCP that is gone before aiohttp asked for it."""
+    sock = request.get_extra_info("socket")
+    return "" if sock is not None and sock.family == socket.AF_UNIX else GONE
 
 
 def _response(answer: OwnAnswer) -> web.Response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from proxy.middleware.limiter import Arrival, Limiter
+from proxy.middleware.limiter import GONE, Arrival, Limiter
 from proxy.middleware.route import PLACE
 
 if TYPE_CHECKING:
@@ -138,15 +138,22 @@ def _request(scope: Scope) -> Arrival:
         scope.get("raw_path") or quote(scope.get("path", "/"), _PATH_SAFE, errors="surrogateescape").encode()
     )
     query = scope.get("query_string", b"")
-    client = scope.get("client")
     return Arrival(
         scope.get("method", "GET"),
         path.partition(b"?")[0] + (b"?" + query if query else b""),
         scope["headers"],
-        client[0] if client else "",
+        _peer(scope),
         scope.get("scheme", "http"),
         has_crumbs=scope.get("http_version", "1.1") in _CRUMBLING,
     )
+
+
+def _peer(scope: Scope) -> str:
+    """Servers name no client on a Unix socket, nor one of TCP that was gone before they asked."""
+    client, server = scope.get("client"), scope.get("server")
+    if client and client[0]:
+        return str(client[0])
+    return GONE if server and server[1] is not None else ""
 
 
 async def _send(answer: OwnAnswer, scope: Scope, receive: Receive, send: Send) -> None:

@@ -41,6 +41,8 @@ _NO_PROXY = {
     "WEIR_WORKERS": "1",
     "WEIR_TRACES": "{}",
 }
+# A peer of TCP whose address nobody knows any more. That of a Unix socket is empty, and may be trusted.
+GONE = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from proxy.net.half_close import (
     may_be_answered,
     probe_soon,
 )
-from proxy.net.kernel import has_input
+from proxy.net.kernel import has_input, peer_address
 from proxy.net.patience import hear_out, set_deadline, time_is_up
 from proxy.net.request_body import RequestBody
 from proxy.net.states import BUSY, CLOSED, DISCARDING, HEADS, LINGERING, TUNNEL
@@ -104,8 +104,11 @@ class DownstreamConnection(Connection):
         super().connection_made(transport)
         frontend = self.frontend
         if not self.peer:
-            peername = transport.get_extra_info("peername")
-            self.peer = peername[0] if isinstance(peername, tuple) else ""  # a Unix socket has none
+            peer = peer_address(transport)
+            if peer is None:  # reset already: nobody waits, and nobody is left who could be charged
+                self.abort()
+                return
+            self.peer = peer
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = b"https"
             pace(self.transport)

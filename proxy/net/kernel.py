@@ -54,6 +54,15 @@ def watch_server(transport: asyncio.Transport, patience: float) -> None:
         watch_peer(sock, patience)
 
 
+def peer_address(transport: asyncio.BaseTransport) -> str | None:
+    """Of the other end: empty on a Unix socket, which has none; None of one that was gone before."""
+    peername = transport.get_extra_info("peername")
+    if isinstance(peername, tuple):
+        return str(peername[0])
+    sock = transport.get_extra_info("socket")
+    return "" if sock is not None and sock.family == socket.AF_UNIX else None
+
+
 def has_input(transport: asyncio.Transport) -> bool:
     """Bytes, or an end, have come that the loop has not read yet."""
     fd = _fd(transport)

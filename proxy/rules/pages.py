@@ -38,12 +38,14 @@ class Frame(NamedTuple):
     origin: bytes  # lines for a browser app of another origin
     has_body: bool
     id_bytes: int  # of the request id
-    refuse_with: int = 0  # the status of every refusal, for a proxy that knows no other; 0: each has its own
+    refuse_with: int = 0  # the status of refusals, for a proxy that knows no other; 0: each has its own
+    refuse_from: int = 400  # ... of those whose own status is no smaller
 
     def status_of(self, fault: Fault) -> int:
         """401 is understood everywhere, and what is broken is no refusal."""
         status = fault.status
-        return self.refuse_with if self.refuse_with and status != 401 and fault is not INTERNAL else status
+        is_own = not self.refuse_with or status < self.refuse_from or status == 401 or fault is INTERNAL
+        return status if is_own else self.refuse_with
 
 
 class Kind(NamedTuple):

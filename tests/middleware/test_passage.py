@@ -113,6 +113,19 @@ async def test_answer_of_the_service_settles_what_it_cost(changes, app, costs):
     assert found.count(200) == 2 - costs
 
 
+@pytest.mark.parametrize(
+    ("server", "found"),
+    [(("/run/service.sock", None), [200, 200]), (None, [200, 200]), (("127.0.0.1", 80), [200, 429])],
+    ids=["unix socket", "unix socket of uvicorn", "TCP"],
+)
+async def test_client_of_tcp_without_an_address_is_no_trusted_peer_of_a_unix_socket(server, found):
+    """uvicorn names none that was reset before it was accepted: what it says of clients counts for nothing."""
+    limiter = Limiter([FEW | {"rate": "1/h", "key": ["client-ip"]}], forwarded={"trust": ["unix:"]})
+    claims = [(b"x-forwarded-for", client) for client in (b"192.0.2.1", b"192.0.2.2")]
+
+    assert [await status(limiter, None, claim, client=None, server=server) for claim in claims] == found
+
+
 async def test_cancelled_request_gets_its_token_back():
     """It never reached the service: what the store says when nobody waits is undone."""
     limiter, store = Limiter([FEW]), LateStore()
