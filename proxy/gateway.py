@@ -96,7 +96,7 @@ class Exchange(Record):
         if self.shared.traces is not None:
             self.trace = self.shared.traces.begin(head.fields, downstream.scheme)
         is_plain = rules.edge.is_idle and not head.section.repeated
-        fault = None if is_plain else rules.edge.refusal(head)
+        fault = None if is_plain else rules.edge.refusal(head, self.client)
         due = fault or facts.charges or rules.limits.charges(head, facts.client)
         if fault is None and not rules.cors.is_idle and rules.cors.is_preflight(head):
             due = UNCHARGED

@@ -14,7 +14,7 @@ from proxy.limiter.store import obey
 from proxy.policy.decision import spared, unspent
 from proxy.policy.slots import slots_of
 from proxy.policy.upstream_429 import emptied, moved, retry_after_us
-from proxy.policy.vouching import Word, heard
+from proxy.policy.vouching import Transfer, Word, heard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +38,13 @@ def vouch(exchange: Exchange, head: ResponseHead) -> None:
     decision, store = exchange.decision, exchange.shared.store
     if decision is None:
         return
-    proven, back, taken = heard(decision, head.status, exchange.head, exchange.client)
-    obey(store, Word(proven, _todays(exchange, back), _todays(exchange, taken)))
+    word = heard(decision, head.status, exchange.head, exchange.client)
+    moves = [
+        Transfer(taken, _todays(exchange, move.back), move.verdicts)
+        for move in word.moves
+        for taken in _todays(exchange, [move.taken])
+    ]
+    obey(store, Word(word.proven, _todays(exchange, word.back), moves))
 
 
 def give_back(exchange: Exchange) -> None:

@@ -19,6 +19,7 @@ CLIENTS_KNOWN = 4096  # 1 MiB at most: clients active at the same moment, not al
 
 IPV6_PREFIX = 64
 _NAT64 = IPv6Network("64:ff9b::/96")
+_MAPPED = IPv6Network("::ffff:0:0/96")
 # One byte of family, so that no text can pass for an address.
 _V4, _V6, _TEXT = b"4", b"6", b"="
 
@@ -43,10 +44,17 @@ def partition_of(client: str, ipv6_prefix: int = IPV6_PREFIX) -> bytes:
         return _TEXT + client.encode("utf-8", "surrogatepass")
     if isinstance(address, IPv4Address):
         return _V4 + address.packed
-    if address in _NAT64:
-        return _V4 + address.packed[-4:]
+    within = _within(address)
+    if within is not None:
+        return _V4 + within.packed
     shift = 128 - ipv6_prefix
     return _V6 + (int(address) >> shift << shift).to_bytes(16)[: (ipv6_prefix + 7) // 8]
+
+
+def _within(address: IPv4Address | IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that a NAT64 speaks for."""
+    is_it = isinstance(address, IPv6Address) and address in _NAT64
+    return IPv4Address(address.packed[-4:]) if is_it else None
 
 
 def _four_bytes(text: str) -> bytes:
@@ -70,6 +78,7 @@ def address_texts(client: str, ipv6_prefix: int = IPV6_PREFIX) -> list[bytes]:
     address = parsed(client)
     if address is None:
         return [client.encode("utf-8", "surrogatepass")]
+    address = _within(address) or address  # one bucket has one name
     texts = [str(address)]
     if isinstance(address, IPv6Address):
         texts.append(str(IPv6Network((address, ipv6_prefix), strict=False)))
@@ -79,12 +88,18 @@ def address_texts(client: str, ipv6_prefix: int = IPV6_PREFIX) -> list[bytes]:
 class Networks:
     """A set of networks that remembers whom it was asked about."""
 
-    __slots__ = ("_has_unix", "_known", "_networks")
+    __slots__ = ("_has_unix", "_is_strict", "_known", "_networks")
 
-    def __init__(self, networks: Sequence[IPv4Network | IPv6Network | str]) -> None:
-        """Text among them stands for peers on Unix sockets, who have no address."""
-        self._networks = tuple([each for each in networks if not isinstance(each, str)])
+    def __init__(
+        self, networks: Sequence[IPv4Network | IPv6Network | str], *, is_strict: bool = False
+    ) -> None:
+        """Text among them stands for peers on Unix sockets, who have no address.
+
+        Strictly, who comes by NAT64 is in no IPv4 network: an address of trust is one that nobody speaks for.
+        """
+        self._networks = tuple([_unmapped(each) for each in networks if not isinstance(each, str)])
         self._has_unix = len(self._networks) < len(networks)
+        self._is_strict = is_strict
         self._known: dict[str, bool] = {}
 
     def __bool__(self) -> bool:
@@ -100,6 +115,21 @@ class Networks:
             if len(self._known) >= CLIENTS_KNOWN:
                 self._known.clear()
             address = parsed(client)
-            known = address is not None and any(address in network for network in self._networks)
+            known = address is not None and self._has(address)
             self._known[client] = known
         return known
+
+    def _has(self, address: IPv4Address | IPv6Address) -> bool:
+        if any(address in network for network in self._networks):
+            return True
+        within = None if self._is_strict else _within(address)
+        return within is not None and self._has(within)
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """IPv4 where it is written as IPv4 within IPv6 (`::ffff:10.0.0.0/104`)."""
+    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED.prefixlen:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - _MAPPED.prefixlen))
+    return network

@@ -51,7 +51,7 @@ class Cors:
     def is_preflight(self, head: RequestHead) -> bool:
         """A browser's question, of an origin that is known; it tells of nobody and has no body."""
         fields = head.fields
-        if head.method != b"OPTIONS" or b"access-control-request-method" not in fields:
+        if head.method != b"OPTIONS" or not fields.get(b"access-control-request-method"):
             return False
         is_known = b"origin" in fields and (self._for_any or fields[b"origin"] in self._origins)
         return is_known and head.section.body_length == 0 and self._telling.isdisjoint(fields)

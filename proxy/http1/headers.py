@@ -23,8 +23,9 @@ HOP_BY_HOP = frozenset(
 
 # What Connection may not remove: end-to-end fields whose loss would change the meaning (or lift a limit).
 _NOT_NAMEABLE = frozenset(
-    b"accept authorization content-encoding content-length content-range content-type cookie host if-match "
-    b"if-modified-since if-none-match if-range if-unmodified-since origin range x-auth-token".split()
+    b"accept access-control-request-headers access-control-request-method authorization content-encoding "
+    b"content-length content-range content-type cookie host if-match if-modified-since if-none-match "
+    b"if-range if-unmodified-since origin range x-auth-token".split()
 )
 
 # Written anew for every request.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.policy.slots import Slot
     from proxy.policy.terms import Terms
     from proxy.policy.upstream_429 import Debt
-    from proxy.policy.vouching import Word
+    from proxy.policy.vouching import Transfer, Word
 
 
 class Waiter(Protocol):
@@ -46,8 +46,25 @@ def obey(store: Store, word: Word) -> None:
         store.proven.add(key)
     if word.back:
         store.give_back(word.back)
-    for charge in word.taken:
-        store.take([charge], NOBODY)
+    for move in word.moves:
+        payer = Payer(store, move)
+        decision = store.take([move.taken], payer)
+        if decision is not None:
+            payer.decided(decision)
+
+
+class Payer:
+    """Gives keys their tokens back once another bucket has paid them: no sooner, and not if it has none."""
+
+    def __init__(self, store: Store, move: Transfer) -> None:
+        self._store = store
+        self._move = move
+
+    def decided(self, decision: Decision) -> None:
+        if all(verdict.is_admitted for verdict in decision.verdicts):
+            for verdict in self._move.verdicts:
+                verdict.tell_returned()
+            self._store.give_back(self._move.back)
 
 
 class UnreachableError(Exception):

@@ -111,7 +111,7 @@ class Passage:
         record = self.record
         record.client = facts.client
         record.request_id = facts.request_id or new_request_id()
-        fault = rules.edge.refusal(head)
+        fault = rules.edge.refusal(head, facts.client)
         if fault is None and rules.cors.is_preflight(head):
             return UNCHARGED
         return fault or facts.charges or rules.limits.charges(head, facts.client)

@@ -1,8 +1,9 @@
 """Whose an Authorization field is (RFC 9110 section 11.6.2): one value for every spelling of one credential.
 
 The scheme does not count, since many services look at the word behind it alone; a word without one is another
-credential. Where each request is signed anew (Digest, AWS, OAuth 1.0) it is the name of who signs. Claims are
-read, not verified. Empty is absent, None is what services could read in two ways.
+credential. Where each request is signed anew (Digest, AWS, OAuth 1.0) it is the name of who signs. Of other
+parameters too the one counts that names somebody: services pass over what a client adds. Claims are read,
+not verified. Empty is absent, None is what services could read in two ways.
 """
 
 from __future__ import annotations
@@ -26,16 +27,33 @@ _SCHEME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _NAME = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _QUOTED = rb'"(?:[^"\\]|\\.)*"'
-_PARAMETER = rb"(%b)=(%b|[^\s,=\"][^\s,\"]*)" % (_NAME, _QUOTED)
-_PARAMETERS = re.compile(rb"%b(?:[ \t]*,[ \t]*%b)*" % (_PARAMETER, _PARAMETER))
+# Without quotes a `;` is part of it (SignedHeaders=host;range), unless another parameter follows (EG1).
+_BARE = rb"[^\s,;=\"][^\s,;\"]*(?:;(?![ \t]*%b=)[^\s,;\"]*)*" % _NAME
+_PARAMETER = rb"(%b)=(%b|%b)" % (_NAME, _QUOTED, _BARE)
+_PARAMETERS = re.compile(rb"%b(?:[ \t]*[,;][ \t]*%b)*" % (_PARAMETER, _PARAMETER))
 _EACH = re.compile(_PARAMETER)
-# Who signs: Digest and Hawk, AWS Signature Version 4, HTTP signatures, OAuth 1.0.
-_SIGNERS = (b"username", b"username*", b"credential", b"keyid", b"id", b"oauth_token", b"oauth_consumer_key")
+# Who signs: Digest, AWS Signature Version 4 and 3, Huawei, HTTP signatures, Hawk, Concealed, OAuth 1.0, EG1;
+# and what is shown as it is. The first that is there counts.
+_SIGNERS = tuple(
+    b"username username* credential access awsaccesskeyid keyid id k oauth_token oauth_consumer_key "
+    b"client_token access_token token auth key apikey api_key".split()
+)
+# Those that come together, and behind which scheme; of any others one could be a decoy.
+_PAIRS = {
+    frozenset((b"oauth_token", b"oauth_consumer_key")): b"oauth",
+    frozenset((b"client_token", b"access_token")): b"eg1-hmac-sha256",
+}
+_OF_APPS = frozenset((b"mediabrowser", b"emby"))  # tell of the app too: before its login of nothing else
+# `id:signature`: Amazon S3 and what is made like it.
+_BY_COLON = frozenset(b"acs aws cos obs oss qbox qiniu sharedkey sharedkeylite".split())
+_BEGINS_HMAC = b"hmac"
+# Tokens of one connection or one request: there is nothing in them that stays.
+_PASSING = frozenset((b"negotiate", b"ntlm"))
 
 
 def credential_of(authorization: bytes) -> bytes | None:
     scheme, _, rest = authorization.partition(b" ")
-    if rest.isalnum() and scheme.isalpha() and len(scheme) != len(b"basic"):  # nearly all that are no JWT
+    if rest.isalnum() and scheme.isalpha() and len(scheme) == len(b"bearer"):  # nearly all that are no JWT
         return rest
     usual = _USUAL.fullmatch(authorization)
     if usual is not None:
@@ -48,7 +66,7 @@ def credential_of(authorization: bytes) -> bytes | None:
     if not _SCHEME.fullmatch(words[0]):
         return None
     if _is_signed(words[0], rest):
-        return _signer(rest)
+        return _signer(words[0].lower(), rest)
     lone = _token(rest) if words[0].lower() in _OF_TOKENS else _lone_word(rest)
     return _behind(words[0], lone) if lone else lone
 
@@ -78,8 +96,15 @@ def _lone_word(text: bytes) -> bytes | None:
 
 
 def _behind(scheme: bytes, text: bytes) -> bytes | None:
-    if len(scheme) == 5 and scheme.lower() == b"basic":
+    if scheme == b"Bearer":  # nearly always
+        return word(text)
+    kind = scheme.lower()
+    if kind == b"basic":
         return _canonical(text)
+    if kind in _PASSING:
+        return b""
+    if kind in _BY_COLON or kind.startswith(_BEGINS_HMAC):
+        return word(text.partition(b":")[0])
     return word(text)
 
 
@@ -89,15 +114,27 @@ def _canonical(text: bytes) -> bytes | None:
     return stem if is_base64(stem, b"+/") else None
 
 
-def _signer(text: bytes) -> bytes | None:
+def _signer(scheme: bytes, text: bytes) -> bytes | None:
     named = [(name.lower(), _unquoted(value)) for name, value in _EACH.findall(text)]
     parameters = dict(named)
     if len(parameters) < len(set(named)):
         return None
-    for name in _SIGNERS:
-        if name in parameters:
-            return word(_NAMES[name](parameters[name]) if name in _NAMES else parameters[name])
-    return b", ".join(b"%b=%b" % each for each in sorted(parameters.items()))
+    found = [name for name in _SIGNERS if parameters.get(name)]
+    if not found:
+        return _nobody(scheme, parameters)
+    if len(found) > 1 and _PAIRS.get(frozenset(found)) != scheme:
+        return None
+    name = found[0]
+    return word(_NAMES[name](parameters[name]) if name in _NAMES else parameters[name])
+
+
+def _nobody(scheme: bytes, parameters: dict[bytes, bytes]) -> bytes | None:
+    """None of its parameters is known to name somebody: the only one must, and of several any could."""
+    if scheme in _OF_APPS or not any(parameters.values()):
+        return b""
+    if len(parameters) > 1:
+        return None
+    return b", ".join(b"%b=%b" % each for each in parameters.items())
 
 
 def _access_key(credential: bytes) -> bytes:

@@ -94,6 +94,10 @@ class Verdict:
         """Seconds until there is one token more; 0.0 if the bucket is full."""
         return self.next_units / self.terms.scale / gcra.US
 
+    def tell_returned(self) -> None:
+        """What it took comes back."""
+        self.debt = max(self.debt - self.terms.cost_units, 0)
+
     @property
     def is_refusal(self) -> bool:
         """It stands in the way."""
@@ -206,7 +210,9 @@ def _returned(decision: Decision, *, is_304: bool) -> list[Charge]:
     for verdict in decision.verdicts:
         if verdict.terms.slots:  # comes back when the request ends (policy/slots.py)
             continue
-        if verdict.is_admitted and (verdict.limit.is_free_304 or not is_304):
-            verdict.debt = max(verdict.debt - verdict.terms.cost_units, 0)
+        if is_304 and (verdict.terms.is_newcomer or not verdict.limit.is_free_304):
+            continue  # what newcomers took comes back with any answer that proves them (policy/vouching.py)
+        if verdict.is_admitted:
+            verdict.tell_returned()
             back.append(verdict.charge)
     return back

@@ -15,8 +15,7 @@ from proxy.policy.globs import paths_pattern
 from proxy.policy.matching import lets_through
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Callable, Iterable
 
     from proxy.config.sections.answers import ContractSettings, PathMethods
     from proxy.faults import Fault
@@ -37,18 +36,18 @@ class Edge:
         "_known",
         "_methods",
         "_open",
-        "_single",
+        "_repeats",
         "is_idle",
     )
 
     def __init__(
         self,
         settings: ContractSettings,
-        single: AbstractSet[bytes] = frozenset(),
+        repeats: Callable[[RequestHead, str], bool] | None = None,
         body_bytes: int | None = None,
     ) -> None:
-        """`single` are the fields that must not be repeated, as limits read their keys from them."""
-        self._single = single
+        """`repeats` says of a request and its client that a field is there twice which a limit charges by."""
+        self._repeats = repeats
         self._body_bytes = body_bytes
         self._known = _pattern(settings.known_paths)
         self._methods = tuple(settings.allow_methods)
@@ -62,10 +61,10 @@ class Edge:
             settings.known_paths or self._methods or self._by_path or self._credentials
         )
 
-    def refusal(self, head: RequestHead) -> Fault | None:
+    def refusal(self, head: RequestHead, client: str) -> Fault | None:
         """The first reason to refuse; a preflight request never has credentials (Fetch section 3.2)."""
         section = head.section
-        if section.repeated and not self._single.isdisjoint(section.repeated):
+        if section.repeated and self._repeats is not None and self._repeats(head, client):
             return faults.REPEATED_CREDENTIAL
         if self._known is not None and not lets_through(self._known, head.paths):
             return faults.UNKNOWN_PATH

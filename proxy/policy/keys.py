@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.clients.networks import IPV6_PREFIX
-from proxy.config.key_names import KeyPart, KeySpec
+from proxy.config.key_names import CREDENTIALS, KeyPart, KeySpec
 from proxy.policy.readings import (
     HOST,
     credential_field,
@@ -43,13 +43,19 @@ class Hasher(Protocol):
 class KeyEntry:
     """One entry of a limit's key: a value that requests may carry, or several together."""
 
-    __slots__ = ("_ipv6_prefix", "_parts", "_readers", "base", "field", "judge", "read", "spec")
+    __slots__ = ("_ipv6_prefix", "_parts", "_readers", "base", "credential", "field", "judge", "read", "spec")
 
     def __init__(self, spec: KeySpec, secret: bytes, ipv6_prefix: int) -> None:
         self.spec = spec
         self._ipv6_prefix = ipv6_prefix
         self._parts = sorted(spec.parts, key=_folded)  # in whatever order they are named
         self._readers = [reader(part, ipv6_prefix) for part in self._parts]
+        # Which credential it reads: a claim is of the same one as the field. Empty if it reads none.
+        self.credential = frozenset(
+            "header:authorization" if part.kind == "jwt" else _folded(part)
+            for part in spec.parts
+            if part.kind in CREDENTIALS
+        )
         self.base = _hasher_of(spec, secret)  # behind which its value is hashed
         self.read: Reader = self._readers[0] if len(spec.parts) == 1 else self._read_all
         # Nearly all are read from one field: known to be absent, or judged, without a further call.
@@ -111,6 +117,7 @@ class Partition:
         "_none",
         "credential_names",
         "entries",
+        "has_credentials",
         "is_static",
     )
 
@@ -133,6 +140,7 @@ class Partition:
         self._none: list[bytes] = [hasher(secret, "none").digest()] if shares else []
         parts = [part for spec in specs for part in spec.parts]
         self.credential_names = frozenset(filter(None, map(credential_field, parts)))
+        self.has_credentials = any(entry.credential for entry in self.entries)
         self.is_static = all(map(is_of_section, parts))
         # Of an address: that of an entry `client-ip`, and the one that its new credentials share.
         self._address = KeyEntry(KeySpec((KeyPart("client-ip"),)), secret, ipv6_prefix)
@@ -171,6 +179,10 @@ class Partition:
         values = [(entry, entry.read(head, client)) for entry in self._addresses]
         return [entry.hashed(value) for entry, value in values if value] + self._none
 
+    def unclear_keys(self, head: RequestHead, client: str) -> list[bytes]:
+        """What one is charged to whose credential can be read in two ways, by a limit that refuses nobody."""
+        return self.fallbacks(head, client)[:1]
+
     def address_key(self, head: RequestHead, client: str) -> bytes:
         return self._address.hashed(self._address.read(head, client) or b"")
 
@@ -180,13 +192,20 @@ class Partition:
         hashed.update(self._address.read(head, client) or b"")
         return hashed.digest()
 
+    def shown(self, head: RequestHead, client: str) -> set[frozenset[str]]:
+        """Which credentials a request carries of it."""
+        return {each.credential for each in self.entries if each.credential and each.read(head, client)}
+
     def sources(self, head: RequestHead, client: str) -> list[tuple[str, bytes]]:
         """Each of `keys`, with the entry that it was read from: for people who ask."""
         entries = {}
         for entry in self.entries:
             if value := entry.read(head, client):
                 entries[entry.hashed(value)] = str(entry.spec)
-        return [(entries.get(key, "none"), key) for key in self.keys(head, client) or ()]
+        keys = self.keys(head, client)
+        if keys is None:
+            keys = self.unclear_keys(head, client)
+        return [(entries.get(key, "none"), key) for key in keys]
 
     def texts(self, head: RequestHead, client: str, key: bytes) -> list[bytes]:
         """What this key of the request was hashed from, in the words of whom plans are given to."""

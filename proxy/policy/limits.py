@@ -263,7 +263,9 @@ class Limits:
             return self._charges_of_several(head, client)
         keys = limit.partition.keys(head, client)
         if keys is None:
-            return UNCLEAR_CREDENTIAL
+            if not limit.is_shadow:
+                return UNCLEAR_CREDENTIAL
+            keys = limit.partition.unclear_keys(head, client)
         if len(keys) == 1:
             key = keys[0]
             terms = limit.terms if limit.is_uniform else self._terms(limit, head, client, key)
@@ -286,14 +288,30 @@ class Limits:
             if limit.partition is not partition:  # limits with equal key entries share one: hashed once
                 partition = limit.partition
                 keys = partition.keys(head, client)
-                if keys is None:
+            met = keys
+            if met is None:
+                if not limit.is_shadow:
                     return UNCLEAR_CREDENTIAL
-            for key in keys or ():
+                met = partition.unclear_keys(head, client)
+            for key in met:
                 terms = limit.terms if limit.is_uniform else self._terms(limit, head, client, key)
                 charges.append(Charge(terms, key))
         if len(limits) > MET_MAX and len({charge.terms.limit for charge in charges}) > MET_MAX:
             return UNCLEAR_REQUEST
         return charges, exempt
+
+    def repeats(self, head: RequestHead, client: str) -> bool:
+        """A field is there twice by which a limit charges the request: one value could be charged and another
+        be served. A limit in shadow refuses nobody.
+        """
+        repeated = head.section.repeated or ()
+        return any(
+            not limit.is_shadow
+            and not limit.partition.credential_names.isdisjoint(repeated)
+            and limit.match.holds(head)
+            and not limit.exemption.holds(head, client)
+            for limit in self._all
+        )
 
     def _terms(self, limit: Limit, head: RequestHead, client: str, key: bytes) -> Terms:
         halves = limit.halves

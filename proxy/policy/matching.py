@@ -113,14 +113,23 @@ class Matcher:
 def texts_of(field: bytes, value: bytes, *, is_exact: bool) -> list[bytes] | None:
     """As which a value may be read: as a whole and, of a list or a field that was sent twice, each member.
 
-    None if there are too many: then it fits every glob.
+    All with their parameters (RFC 9110 section 5.6.6), and without. None if there are too many: then it fits
+    every glob.
     """
     if not is_exact:
         value = folded(b" ".join((host_of(value) if field == HOST else value).split()))
     if b"," not in value:
-        return [value]
-    members = value.split(b",", MEMBERS_MAX)
-    return [value, *[member.strip() for member in members]] if len(members) <= MEMBERS_MAX else None
+        return [value] if is_exact or b";" not in value else [value, _bare(value)]
+    members = [member.strip() for member in value.split(b",", MEMBERS_MAX)]
+    if len(members) > MEMBERS_MAX:
+        return None
+    if not is_exact and b";" in value:
+        members += [_bare(member) for member in members if b";" in member]
+    return [value, *members]
+
+
+def _bare(value: bytes) -> bytes:
+    return value.partition(b";")[0].rstrip()
 
 
 class Exemption:

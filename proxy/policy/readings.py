@@ -136,31 +136,56 @@ def _host(head: RequestHead, _client: str) -> bytes:
 
 # --- cookies ---
 
+_EQUALS = ord("=")
+_INNER_MAX = 16  # times that a name may stand within values: each is looked at to the value's end
+_ESCAPED_NAMES = re.compile(rb'(?<![^;,\s"])=*([^;,\s"=%]*%[^;,\s"=]*)[ \t]*=').findall
+
 
 def _cookie_judge(name: bytes) -> Judge:
-    """RFC 6265 section 5.4; some services take names in any case, `.`, `[` or a space for `_`."""
-    spelled = re.escape(name).replace(b"_", rb"[_.\[ ]")
-    search = re.compile(rb"(?i)(?<![^;,\s\"])%b[ \t]*=([^;]*)" % spelled).search
+    """RFC 6265 section 5.4; some services take names in any case, `.`, `[` or a space for `_`.
 
+    And some pass over a `=` before the name, or unescape it: there is no telling which.
+    """
+    spelled = re.escape(name).replace(b"_", rb"[_.\[ ]")
+    search = re.compile(rb"(?i)(?<![^;,\s\"=])%b[ \t]*=([^;]*)" % spelled).search
+    unescaped = re.compile(rb"(?i)%b[ \t]*(?:\[.*)?" % spelled, re.DOTALL).fullmatch
     indexed = re.compile(rb"(?i)(?<![^;,\s\"])%b[ \t]*\[" % spelled).search
 
     def judge(cookie: bytes) -> bytes | None:
         if b"[" in cookie and indexed(cookie):
             return None  # `sid[0]` is `sid` for some services
+        if b"%" in cookie and any(map(unescaped, _escaped_names(cookie))):
+            return None
+        value: bytes | None = b""
+        first, end, inner = -1, 0, 0
         found = search(cookie)
-        if found is None:
-            return b""
-        value = _cookie_value(found[1])
-        end = found.end()
-        again = search(cookie, found.start(1)) if value is not None else None
-        while again is not None:
-            if again.start() < end or _cookie_value(again[1]) != value:
+        while found is not None:
+            start = found.start()
+            if start and cookie[start - 1] == _EQUALS:  # part of a value, or of no name
+                inner += 1
+                if inner > _INNER_MAX or _is_nameless(cookie, start):
+                    return None
+            elif first < 0:
+                first, value, end = start, _cookie_value(found[1]), found.end()
+            elif start < end or _cookie_value(found[1]) != value:
                 return None  # one within the value of another never agrees with it
-            end = again.end()
-            again = search(cookie, again.start(1))
-        return value if _is_between_cookies(cookie[: found.start()]) else None
+            else:
+                end = found.end()
+            found = search(cookie, found.start(1))
+        return value if first < 0 or _is_between_cookies(cookie[:first]) else None
 
     return judge
+
+
+def _escaped_names(cookie: bytes) -> list[bytes]:
+    """Names with a `%` in them, as a service reads them that unescapes them."""
+    return [unquote_to_bytes(name).strip() for name in _ESCAPED_NAMES(cookie)]
+
+
+def _is_nameless(cookie: bytes, at: int) -> bool:
+    while at and cookie[at - 1] in b"= \t":
+        at -= 1
+    return cookie[at - 1 : at] in (b"", b";", b",", b'"')
 
 
 def _is_between_cookies(before: bytes) -> bool:

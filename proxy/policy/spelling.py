@@ -11,8 +11,9 @@ import unicodedata
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-# One word of visible ASCII, without the comma that makes a list: what nearly every credential is.
-_VISIBLE: Final = bytes([byte for byte in range(0x21, 0x7F) if byte != 0x2C])
+# One word of visible ASCII, without quotes or the comma that makes a list: what nearly every credential is.
+_VISIBLE: Final = bytes([byte for byte in range(0x21, 0x7F) if byte not in b',"'])
+_SCHEMES: Final = frozenset((b"basic", b"bearer", b"jwt", b"token"))
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _BEGINS_JSON = b"eyJ"  # '{"' in Base64
 _DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -21,13 +22,26 @@ _ENDINGS = (_DIGITS + b"-_+/", b"", b"AQgw", b"AEIMQUYcgkosw048")
 
 
 def word(value: bytes) -> bytes | None:
-    """A credential within a field: visible ASCII, for what else there is may be dropped or replaced."""
+    """A credential within a field: visible ASCII, for what else there is may be dropped or replaced.
+
+    Services that take it from a field of their own drop a scheme before it and quotes around it.
+    """
     if value.isalnum():
         return value
     if value and not value.translate(None, _VISIBLE):  # a fifth of what a pattern costs
         return value if value[:3] != _BEGINS_JSON else web_token(value)
     text = sole_member(value) if b"," in value else value
-    return plain(text) if text is not None and text.isascii() else None
+    text = plain(text) if text is not None and text.isascii() else None
+    return _bare(text) if text and (b" " in text or b'"' in text) else text
+
+
+def _bare(text: bytes) -> bytes | None:
+    scheme, _, rest = text.partition(b" ")
+    if rest and b" " not in rest and scheme.lower() in _SCHEMES:
+        return word(rest)
+    if len(text) > 2 and text[:1] == text[-1:] == b'"' and b'"' not in text[1:-1]:
+        return word(text[1:-1])
+    return text
 
 
 def plain(value: bytes) -> bytes | None:

@@ -22,10 +22,12 @@ _UNDERSCORE = b"_"
 
 
 class FieldsRead:
-    __slots__ = ("has_claims", "names", "underscored")
+    __slots__ = ("_single", "has_claims", "names", "underscored")
 
     def __init__(self, settings: Settings) -> None:
-        self.names = frozenset(_names(settings))
+        self.names = frozenset(_names(settings, settings.limits))
+        enforced = [limit for limit in settings.limits if limit.mode != "shadow" and limit.enforce]
+        self._single = self.names.intersection(_names(settings, enforced))
         self.has_claims = any(is_claim(name.decode()) for name in self.names)
         self.underscored = frozenset(name for name in self.names if _UNDERSCORE in name)
 
@@ -35,7 +37,9 @@ class FieldsRead:
 
     def has_twins(self, section: HeaderSection) -> bool:
         """A service that takes `_` and `-` for the same has two values of a field that is read."""
-        return any(name in section.fields and _dashed(name) in section.fields for name in self.underscored)
+        fields = section.fields
+        twins = [name for name in self.underscored if name in fields and _dashed(name) in fields]
+        return not self._single.isdisjoint(twins)
 
     def unread(self, trailers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Behind a body come fields that nobody was charged by: a service may merge them with the head's."""
@@ -57,8 +61,8 @@ def _headers_of(limit: LimitSettings) -> Iterable[str]:
     yield from limit.exempt.headers
 
 
-def _names(settings: Settings) -> Iterable[bytes]:
-    for limit in settings.limits:
+def _names(settings: Settings, limits: Iterable[LimitSettings]) -> Iterable[bytes]:
+    for limit in limits:
         yield from filter(None, (field_of(part) for spec in limit.key for part in spec.parts))
         yield from (name.lower().encode() for name in _headers_of(limit))
     yield from (name.lower().encode() for name in settings.contract.credentials)

@@ -29,7 +29,7 @@ class Rules:
 
     def __init__(self, settings: Settings) -> None:
         secret = settings.store.key_secret
-        trust = Networks(settings.forwarded.trust)
+        trust = Networks(settings.forwarded.trust, is_strict=True)
         self.limits = compile_limits(
             settings.limits,
             secret.get_secret_value().encode() if secret else b"",
@@ -37,7 +37,7 @@ class Rules:
             settings.plan_keys,
         )
         self.plans = [_told(plan) for plan in settings.plans]  # for /status
-        self.edge = Edge(settings.contract, self.limits.credential_names, settings.downstream.limits.body)
+        self.edge = Edge(settings.contract, self.limits.repeats, settings.downstream.limits.body)
         self.heads = Heads(settings, self.limits, trust)
         self.judgement = Judgement(settings, self.limits)
         exposed = FIELD_NAMES[settings.ratelimit_fields]

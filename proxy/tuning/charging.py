@@ -166,7 +166,7 @@ class Charging:
         head = self._heads.head(logged, told)
         if head is None or (logged.fault in _BEFORE_LIMITS and not bytes(logged.limits)):
             return NOTHING
-        fault = self._rules.edge.refusal(head)
+        fault = self._rules.edge.refusal(head, logged.client)
         if fault is not None and fault is not faults.MISSING_CREDENTIALS:  # of which logs do not tell
             return NOTHING
         found = self._rules.limits.charges(head, logged.client)

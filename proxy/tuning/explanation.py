@@ -104,7 +104,8 @@ class _Way:
 
     def explanation(self) -> Explanation:
         head, facts, rules = self._head, self._facts, self._rules
-        fault = rules.edge.refusal(head) if head.section.repeated or not rules.edge.is_idle else None
+        is_plain = rules.edge.is_idle and not head.section.repeated
+        fault = None if is_plain else rules.edge.refusal(head, facts.client)
         due = facts.charges or rules.limits.charges(head, facts.client)
         self._is_preflight = fault is None and rules.cors.is_preflight(head)
         if self._is_preflight:

@@ -62,7 +62,7 @@ class Routes:
             return UNREADABLE
         head = RequestHead(*line, 1, _NO_FIELDS)
         seen = (
-            self._edge.refusal(head),
+            self._edge.refusal(head, ""),
             *[matcher.holds(head) for matcher in self._matchers],
             *[exemption.holds(head, "") for exemption in self._exemptions],
         )

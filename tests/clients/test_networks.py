@@ -85,9 +85,24 @@ def test_client_behind_nat64_is_its_ipv4_address():
     assert partition_of("64:ff9b:1::192.0.2.7") != partition_of("192.0.2.7")
 
 
-def test_address_behind_nat64_is_in_no_network_of_ipv4():
-    """What limits matches widely, what lets through does not."""
-    assert not Networks((ip_network("192.0.2.0/24"),)).covers("64:ff9b::192.0.2.7")
+def test_address_behind_nat64_is_in_the_network_of_its_ipv4_address():
+    """It shares a bucket with it; but a proxy that is trusted to speak for others is no other than it says."""
+    networks = (ip_network("192.0.2.0/24"),)
+
+    assert Networks(networks).covers("64:ff9b::192.0.2.7")
+    assert not Networks(networks).covers("64:ff9b::198.51.100.7")
+    assert not Networks(networks, is_strict=True).covers("64:ff9b::192.0.2.7")
+    assert Networks((ip_network("64:ff9b::/96"),), is_strict=True).covers("64:ff9b::192.0.2.7")
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_network_that_is_written_as_ipv4_within_ipv6_is_ipv4(is_strict):
+    networks = Networks((ip_network("::ffff:10.0.0.0/104"),), is_strict=is_strict)
+
+    assert networks.covers("10.1.2.3")
+    assert networks.covers("::ffff:10.1.2.3")
+    assert not networks.covers("11.0.0.1")
+    assert Networks((ip_network("::/0"),), is_strict=is_strict).covers("2001:db8::1")
 
 
 def test_peers_on_unix_sockets_are_covered_if_they_are_named():
@@ -136,6 +151,8 @@ def test_flood_of_clients_is_remembered_within_bounds():
     [
         ("192.0.2.7", [b"192.0.2.7"]),
         ("2001:DB8::7", [b"2001:db8::7", b"2001:db8::/64"]),
+        ("64:ff9b::192.0.2.7", [b"192.0.2.7"]),
+        ("::ffff:192.0.2.7", [b"192.0.2.7"]),
         ("unix:/run/a.sock", [b"unix:/run/a.sock"]),
     ],
 )

@@ -81,12 +81,28 @@ async def test_preflights_of_an_app_cost_nothing(start_weir, start_origin, ask):
     assert (first, second) == (200, 429)
 
 
+async def test_preflight_cannot_hide_from_the_service_that_it_is_one(start_weir, start_origin, ask):
+    """What is not charged must be one there too."""
+    origin = await start_origin()
+    weir = start_weir(SETTINGS, upstream=origin)
+    named = "Access-Control-Request-Method, Access-Control-Request-Headers, Origin"
+    lines = [*PREFLIGHT, "Access-Control-Request-Headers: X-A", f"Connection: {named}"]
+    response = await ask(weir, get(*lines, method="OPTIONS"))
+    (seen,) = origin.requests
+
+    assert response.status == 200
+    assert seen.value("Access-Control-Request-Method") == b"GET"
+    assert seen.value("Access-Control-Request-Headers") == b"X-A"
+    assert seen.value("Origin") == APP.encode()
+
+
 @pytest.mark.parametrize(
     "lines",
     [
         ["Origin: https://evil.example", "Access-Control-Request-Method: GET"],
         [f"Origin: {APP}"],
         [*PREFLIGHT, "Authorization: Bearer x"],
+        [f"Origin: {APP}", "Access-Control-Request-Method: "],
     ],
 )
 async def test_other_requests_cost_what_they_cost(start_weir, start_origin, ask, lines):

@@ -85,3 +85,52 @@ async def test_address_pays_for_what_the_service_does_not_know(start_weir, origi
     assert seen == [401] * 4
     assert anonymous.count(200) == (1 if moves else 5)
     assert again == ([401] * 3 if moves else [401, 429, 429])
+
+
+@pytest.mark.parametrize("store", ["memory", "redis"])
+async def test_one_bad_credential_ends_where_its_bucket_and_its_address_end(
+    store, start_weir, origin, ask, request
+):
+    """`on_upstream_401: address`: what the address cannot pay does not go back."""
+    url = request.getfixturevalue("redis").url if store == "redis" else "memory"
+    limit = LIMIT | {"unproven": None, "on_upstream_401": "address"}
+    weir = start_weir({"limits": [limit], "store": {"url": url}}, upstream=origin)
+    seen = await statuses(ask, weir, *["guessed"] * 20)
+
+    assert seen.count(401) == 10
+    assert seen[10:] == [429] * 10
+
+
+async def test_decoy_beside_a_good_credential_is_not_proven_by_it(start_weir, start_origin, ask):
+    """Nor by an OPTIONS, which the service answers whoever asks."""
+
+    def looks_at_authorization(request):
+        is_known = request.value("Authorization") == b"Bearer ada" or request.method == b"OPTIONS"
+        return answer(200 if is_known else 401)
+
+    origin = await start_origin(answering(looks_at_authorization))
+    weir = start_weir({"limits": [LIMIT]}, upstream=origin)
+    decoys = [f"X-Auth-Token: decoy-{n}" for n in range(4)]
+    beside = [(await ask(weir, get(decoy, "Authorization: Bearer ada"))).status for decoy in decoys]
+    asked = [(await ask(weir, get(decoys[0], method="OPTIONS"))).status for _ in range(2)]
+    alone = [(await ask(weir, get(decoy))).status for decoy in decoys]
+
+    assert beside == [200] * 4
+    assert asked == [200] * 2
+    assert alone == [401] + [429] * 3  # the address has paid two OPTIONS, and this one
+
+
+@pytest.mark.parametrize("unchanged", [False, True])
+async def test_own_304_gives_the_newcomers_their_token_back_once(unchanged, start_weir, origin, ask):
+    """Else each would pay back what others owe."""
+    settings = {"limits": [LIMIT | {"cost_304": 0}], "contract": {"edge_etags": True}}
+    weir = start_weir(settings, upstream=origin)
+    tag = (await ask(weir, get())).value("ETag").decode()
+    invented = await statuses(ask, weir, "a", "b")
+    more = [f"If-None-Match: {tag}"] if unchanged else []
+    good = [(await ask(weir, get(f"X-Auth-Token: user-{n}", *more))).status for n in range(3)]
+    again = await statuses(ask, weir, "c", "d")
+
+    assert invented == [401] * 2
+    assert good == [304 if unchanged else 200] * 3
+    assert again == [401, 429]

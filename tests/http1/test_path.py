@@ -130,6 +130,7 @@ def test_plain_path_has_one_reading(target):
         (b"/x/..;/a", (b"/x/..;/a", b"/a")),
         (b"/a%20", (b"/a ", b"/a")),
         (b"/caf%c3%a9/%2e", (b"/caf\xc3\xa9/%2e", b"/caf\xc3\xa9/")),
+        (b"/%EF%BD%83", (b"/\xef\xbd\x83",)),
     ],
 )
 def test_path_has_every_reading_of_lenient_services(target, found):
@@ -145,7 +146,34 @@ def test_readings_begin_with_what_was_sent_and_hold_the_normalised_path(target):
     assert len(set(found)) == len(found)
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/a%00x",
+        b"/a%00/../x",
+        b"/%u0061",
+        b"/%U0061%2f",
+        b"/%25u0061",
+        b"/x/%u002e%u002e/a",
+        b"/x/..%u2215a",
+        b"/x/%EF%BC%8E%EF%BC%8E/a",
+        b"/x/%E2%80%A5/a",
+        b"/x/..%EF%BC%8Fa",
+        b"/x/%c0%ae%c0%ae/a",
+        b"/x/..%c0%afa",
+        b"/x/%e0%80%ae%f0%80%80%ae/a",
+        b"/x/.%ff./a",
+        b"/a%C2%A0",
+        b"/a;%C2%A0=1",
+    ],
+)
+def test_one_reading_is_that_of_services_with_odd_decoders(target):
+    """IIS decodes UTF-16, C ends at NUL, others take wide dots, and dots in too many bytes, for dots."""
+    assert b"/a" in {path.rstrip(b"/") for path in readings(target)}
+
+
 def test_case_and_composition_are_folded():
+    assert folded("/\u0131\u0130I".encode()) == b"/iii"
     assert folded(b"/API/Caf\xc3\x89") == folded("/api/cafe\u0301".encode()) == "/api/caf\u00e9".encode()
     assert folded(b"/A\xff") == b"/a\xff"
 
@@ -155,7 +183,12 @@ def test_segments_are_counted_from_one_without_empty_ones():
 
 
 def test_readings_of_a_long_path_are_found_in_linear_time():
-    for target in (b"/a;" * 2700, b"/%2561" * 1365, b"/..;%25" * 1000):
+    for target in (
+        b"/a;" * 2700,
+        b"/%2561" * 1365,
+        b"/..;%25" * 1000,
+        b"/%u002e;%EF%BC%8F%c0%af%00%5c%3f" * 250,
+    ):
         readings(target)
 
 

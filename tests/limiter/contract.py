@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from proxy.config.settings import Settings
 from proxy.config.units import parse_rate
 from proxy.limiter.overrides import Override
-from proxy.limiter.store import Store
+from proxy.limiter.store import Store, obey
 from proxy.policy.decision import Charge, Decision
 from proxy.policy.limits import Limit, Limits, compile_limits
+from proxy.policy.vouching import Transfer, Word
 from tests.policy.heads import limits
 from tests.policy.model import Model, as_told
 
@@ -71,6 +72,14 @@ async def take_together(store: Store, requests: list[list[Charge]]) -> list[Deci
 async def take(store: Store, *charges: Charge) -> Decision:
     (decision,) = await take_together(store, [list(charges)])
     return decision
+
+
+async def debt_becomes(store: Store, charge: Charge, tokens: int) -> bool:
+    """Soon: what goes out with a batch needs a moment."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while round(await store.debt(charge.terms, charge.key) / charge.terms.interval) != tokens:
+            await asyncio.sleep(0.001)
+    return True
 
 
 def debt_for(limit: Limit, seconds: float) -> int:
@@ -403,6 +412,21 @@ class StoreContract:
                     bench.store.give_back([Charge(limit.terms, user)])
                     left = min(5, left + cost)
             assert told == expected
+
+    # --- moving ---
+
+    async def test_tokens_move_only_while_the_other_bucket_has_some(self, bench):
+        """Then they stay taken where they were; a limit in shadow tells no other story."""
+        for mode in ("enforce", "shadow"):
+            (limit,) = configured(bench, {"rate": "4/h", "burst": 4, "mode": mode})
+            charge, other = Charge(limit.terms, new_user()), Charge(limit.terms, new_user())
+            for owed in (0, 0, 0, 0, 1, 2, 3):
+                decision = await take(bench.store, charge)
+                obey(bench.store, Word([], [], [Transfer(other, [charge], decision.verdicts)]))
+                assert await debt_becomes(bench.store, charge, owed)
+
+            assert await debt_becomes(bench.store, other, 4)
+            assert await debt_becomes(bench.store, charge, 3)
 
     # --- emptying ---
 

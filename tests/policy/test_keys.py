@@ -260,3 +260,27 @@ def test_fields_that_name_the_user_are_known():
 
     assert Partition(specs, b"").credential_names == {b"x-auth-token", b"cookie", b"authorization"}
     assert Partition(specs[3:], b"").credential_names == frozenset()
+
+
+def test_partition_tells_which_credentials_a_request_shows():
+    """A claim is of the same one as its field; a segment is none."""
+    entries = ["jwt:sub", "header:Authorization", "cookie:sid", "header:X-A+path:1", "path:1", "client-ip"]
+    made = Partition([parse_key(entry) for entry in entries], b"")
+    request = head(headers={"Authorization": token({"sub": "ada"}), "X-A": "a"})
+
+    assert made.has_credentials
+    assert made.shown(request, "192.0.2.7") == {
+        frozenset({"header:authorization"}),
+        frozenset({"header:x-a"}),
+    }
+    assert not Partition([parse_key("client-ip+path:1")], b"").has_credentials
+
+
+def test_unclear_credential_is_charged_as_if_it_were_absent():
+    """By limits that refuse nobody."""
+    made = Partition([parse_key("header:X-A"), parse_key("client-ip")], b"")
+    request = head(headers={"X-A": "a, b"})
+
+    assert made.keys(request, "192.0.2.7") is None
+    assert made.unclear_keys(request, "192.0.2.7") == made.keys(head(), "192.0.2.7")
+    assert made.sources(request, "192.0.2.7") == made.sources(head(), "192.0.2.7")

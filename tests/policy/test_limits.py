@@ -386,6 +386,53 @@ def test_limits_are_static_if_neither_method_nor_path_matters(settings, is_stati
     assert limits({"name": "a"}, {"name": "b"} | settings).is_static is is_static
 
 
+TWICE = head(target="/api/a", headers=[("X-A", "a"), ("X-A", "b")])
+READS = {"key": ["header:X-A", "client-ip"]}
+
+
+@pytest.mark.parametrize("shadow", [{"mode": "shadow"}, {"enforce": "0%"}])
+@pytest.mark.parametrize("others", [[], [{"name": "b", "key": ["client-ip"]}]])
+@pytest.mark.parametrize(
+    "request_", [TWICE, head(headers={"X-A": "Foo, Inc"}), head(headers={"X-A": b"\xfc"})]
+)
+def test_limit_in_shadow_counts_a_credential_that_is_unclear_as_absent(request_, others, shadow):
+    """It refuses nobody: the address pays."""
+    made = limits({"name": "a"} | READS | shadow, *others)
+    charges, _ = made.charges(request_, "192.0.2.1")
+    (absent, *_), _ = made.charges(head(), "192.0.2.1")
+
+    assert not made.repeats(request_, "192.0.2.1")
+    assert (charges[0].terms, charges[0].key) == (absent.terms, absent.key)
+    assert len(charges) == 1 + len(others)
+
+
+def test_limit_that_enforces_refuses_it_also_beside_one_in_shadow():
+    made = limits({"name": "a", "mode": "shadow"} | READS, {"name": "b"} | READS)
+
+    assert made.charges(TWICE, "") is faults.UNCLEAR_CREDENTIAL
+    assert made.repeats(TWICE, "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "repeats"),
+    [
+        ({}, True),
+        ({"match": {"paths": ["/api/**"]}}, True),
+        ({"match": {"paths": ["/other"]}}, False),
+        ({"exempt": {"cidrs": ["192.0.2.0/24"]}}, False),
+        ({"exempt": {"cidrs": ["10.0.0.0/8"]}}, True),
+        ({"mode": "shadow"}, False),
+        ({"enforce": "1%"}, True),
+        ({"key": ["header:X-B"]}, False),
+    ],
+)
+def test_field_that_comes_twice_matters_where_a_limit_charges_by_it(settings, repeats):
+    made = limits({}, {"name": "a"} | READS | settings)
+
+    assert made.repeats(TWICE, "192.0.2.1") is repeats
+    assert not made.repeats(head(headers={"X-A": "a"}), "192.0.2.1")
+
+
 def test_fields_of_all_limits_name_the_user():
     both = limits({"key": ["header:X-A", "client-ip"]}, {"key": ["cookie:sid", "jwt:sub"]})
 

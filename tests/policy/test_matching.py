@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.sections.limits import Match as MatchSettings
-from proxy.policy.matching import HEADER, METHOD, PATH, Matcher
+from proxy.policy.matching import HEADER, MEMBERS_MAX, METHOD, PATH, Matcher
 from tests.policy.heads import head, limits
 
 MATCHES = st.builds(
@@ -88,3 +88,33 @@ def test_limit_on_get_holds_for_head():
     assert [wide.holds(each) for each in asked] == [True, True, False]
     assert [exact.holds(each) for each in asked] == [True, False, False]
     assert not Matcher(MatchSettings(methods=["HEAD"])).holds(head("GET"))
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"),
+    [
+        ("application/json", True),
+        ("Application/JSON; charset=utf-8", True),
+        ("application/json;x=1", True),
+        ("application/json ; x=1", True),
+        ("text/html, application/json;q=0.5", True),
+        ("text/html;application/json", False),
+        ("application/jsonx; a=1", False),
+    ],
+)
+def test_parameters_behind_a_value_do_not_lead_out_of_a_limit(value, holds):
+    """Any client can add some; `exact` takes the value as it is."""
+    settings = {"headers": {"Content-Type": "application/json"}}
+    request = head("POST", headers={"Content-Type": value})
+
+    assert Matcher(MatchSettings.model_validate(settings)).holds(request) is holds
+    exact = Matcher(MatchSettings.model_validate(settings | {"exact": True})).holds(request)
+    assert exact is (value == "application/json")
+
+
+@pytest.mark.parametrize(("count", "holds"), [(MEMBERS_MAX, False), (MEMBERS_MAX + 1, True)])
+def test_value_of_too_many_members_fits_every_pattern(count, holds):
+    """None of them is looked at."""
+    made = Matcher(MatchSettings.model_validate({"headers": {"X-A": "wanted"}}))
+
+    assert made.holds(head(headers={"X-A": ",".join(["other"] * count)})) is holds

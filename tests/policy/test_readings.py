@@ -67,6 +67,8 @@ def test_host_field_is_the_host():
         "sid=abc,",
         'a="x, y"; sid=abc',
         "lang=de, en; sid=abc",
+        "a==sid=other; sid=abc",
+        "sid=abc; a=%73id; b%20=1; c=%3D",
     ],
 )
 def test_cookie_is_read(cookie):
@@ -101,6 +103,14 @@ def test_cookie_is_absent(cookie):
         "sid=abc%ff",
         "sid[0]=abc",
         "sid=abc; sid[ 0]=x",
+        "sid=decoy; =sid=valid",
+        "sid=decoy; ==sid=valid",
+        "=sid=valid",
+        "a=1;= =sid=valid",
+        "sid=decoy; %73id=valid",
+        "%73id=valid",
+        "sid=decoy; =S%69D =valid",
+        "sid=decoy; %73id%5b0%5d=valid",
     ],
 )
 def test_cookie_that_services_read_differently_is_unclear(cookie):

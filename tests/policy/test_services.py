@@ -245,7 +245,7 @@ def test_path_is_let_through_only_if_every_service_takes_it_for_that(target):
     free = limit(exempt={"paths": ["/health", "/public/**"]})
     edge = Edge(ContractSettings(known_paths=["/health", "/public/**"]))
     request = head(target=target)
-    if free.exemption.holds(request, "") or edge.refusal(request) is None:
+    if free.exemption.holds(request, "") or edge.refusal(request, "") is None:
         for name, read in services.PATH.items():
             path = read(target.encode())
             assert path in (b"/health", b"/public") or path.startswith(b"/public/"), name
@@ -255,5 +255,5 @@ def test_path_is_let_through_only_if_every_service_takes_it_for_that(target):
 @settings(SETTINGS, max_examples=1 * EXAMPLES)
 def test_method_is_let_through_only_if_it_is_allowed_wherever_a_service_takes_the_path(target):
     edge = Edge(ContractSettings(path_methods=[{"paths": ["/api/sign-in"], "allow": ["POST"]}]))
-    if edge.refusal(head("GET", target)) is None:
+    if edge.refusal(head("GET", target), "") is None:
         assert b"/api/sign-in" not in [read(target.encode()).strip() for read in services.PATH.values()]

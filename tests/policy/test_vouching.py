@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.policy.decision import LOCAL, STORE, Decision, Verdict
+from proxy.policy.decision import LOCAL, STORE, Decision, Verdict, spared
 from proxy.policy.vouching import heard, with_newcomers
 from tests.policy.heads import head, limits
+from tests.policy.tokens import token
 
 ADDRESS = "192.0.2.1"
 UNPROVEN = {"unproven": {"rate": "60/s"}}
@@ -87,7 +88,7 @@ def test_answer_other_than_401_proves(status, is_proof):
 
     assert word.proven == ([charges[0].key] if is_proof else [])
     assert word.back == ([charges[1]] if is_proof else [])
-    assert word.taken == []
+    assert word.moves == []
     assert decision.verdicts[1].remaining == (60 if is_proof else 59)
 
 
@@ -98,10 +99,59 @@ def test_what_was_decided_without_the_store_proves_and_gives_nothing_back():
     assert (word.proven, word.back) == ([charges[0].key], [])
 
 
-def test_token_of_a_free_304_does_not_come_back_twice():
-    charges = charged(limits(UNPROVEN | {"cost_304": 0}))
+@pytest.mark.parametrize("status", [200, 304])
+def test_token_of_newcomers_does_not_come_back_twice(status):
+    """Neither with the service's own 304, nor with one that Weir makes of its 200."""
+    own, newcomer = charged(limits(UNPROVEN | {"cost_304": 0}))
+    decision = admitted([own, newcomer])
 
-    assert heard(admitted(charges), 304, TOKEN, ADDRESS).back == []
+    assert heard(decision, status, TOKEN, ADDRESS).back == [newcomer]
+    assert spared(decision) == [own]
+
+
+BOTH = head(headers={"X-Auth-Token": "t", "Authorization": "Bearer u"})
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        limits(UNPROVEN),
+        limits(UNPROVEN | {"key": ["header:X-Auth-Token"]}, {"key": ["header:Authorization"]}),
+        limits(UNPROVEN | {"key": ["header:X-Auth-Token", "header:Authorization"]}, {"key": ["jwt:sub"]}),
+    ],
+)
+def test_what_came_with_another_credential_is_proven_in_its_company_only(made):
+    """Of a decoy beside a good credential the service has not looked at the decoy, in whatever limit it is."""
+    proven = heard(admitted(charged(made, BOTH)), 200, BOTH, ADDRESS).proven
+    alone, again = charged(made, proven=proven), charged(made, BOTH, proven=proven)
+    other = head(headers={"X-Auth-Token": "t", "Authorization": "Bearer v"})
+
+    assert any(charge.terms.is_newcomer for charge in alone)
+    assert not any(charge.terms.is_newcomer for charge in again)
+    assert any(charge.terms.is_newcomer for charge in charged(made, other, proven=proven))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ["header:Authorization", "jwt:sub"],
+        ["header:Authorization", "header:Authorization+path:1"],
+        ["header:Authorization", "path:1"],
+    ],
+)
+def test_one_credential_that_is_read_twice_is_one(key):
+    claims = head(headers={"Authorization": token({"sub": "ada"})})
+    made = limits(UNPROVEN | {"key": key})
+    proven = heard(admitted(charged(made, claims)), 200, claims, ADDRESS).proven
+
+    assert set(proven) == {charge.key for charge in charged(made, claims, proven=proven)}
+
+
+def test_options_prove_nothing():
+    """Services answer them whoever asks: browsers ask without a credential."""
+    asks = head("OPTIONS", headers={"X-Auth-Token": "t"})
+
+    assert heard(admitted(charged(limits(UNPROVEN), asks)), 204, asks, ADDRESS) == ([], [], [])
 
 
 def test_limit_in_shadow_for_a_key_is_so_for_its_newcomers():
@@ -132,11 +182,10 @@ def test_401_is_paid_by_the_address():
     (anonymous,) = charged(made, head())
     decision = admitted([own])
     word = heard(decision, 401, TOKEN, ADDRESS)
-    (taken,) = word.taken
+    (move,) = word.moves
 
-    assert (word.proven, word.back) == ([], [own])
-    assert (taken.key, taken.terms) == (anonymous.key, anonymous.terms)
-    assert decision.verdicts[0].remaining == 15
+    assert (word.proven, word.back, move.back, move.verdicts) == ([], [], [own], decision.verdicts)
+    assert (move.taken.key, move.taken.terms) == (anonymous.key, anonymous.terms)
     assert heard(admitted([own]), 200, TOKEN, ADDRESS) == ([], [], [])
 
 
@@ -152,8 +201,12 @@ def test_new_credential_with_a_401_stays_charged_to_the_newcomers():
     charges = charged(limits(UNPROVEN | MOVES), both)
     word = heard(admitted(charges), 401, both, ADDRESS)
 
-    assert word.back == [*charges[:2]]
-    assert len(word.taken) == 1
+    (move,) = word.moves
+    assert move.back == [*charges[:2]]
+
+
+def test_401_of_what_was_decided_without_the_store_stays_where_it_is():
+    assert heard(admitted(charged(limits(MOVES)), LOCAL), 401, TOKEN, ADDRESS) == ([], [], [])
 
 
 def test_limits_without_it_do_not_move_401s():

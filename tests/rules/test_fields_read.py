@@ -57,6 +57,12 @@ def test_field_with_an_underscore_must_have_no_twin():
     assert told(by, "X-Api-Key: j")[1].charges is not faults.REPEATED_CREDENTIAL
 
 
+def test_twin_of_a_field_that_only_a_limit_in_shadow_reads_refuses_nobody():
+    by = rules("limits: [{name: a, rate: 1/s, mode: shadow, key: ['header:X_Api_Key']}]")
+
+    assert told(by, "X_Api_Key: k", "X-Api-Key: j")[1].charges is not faults.REPEATED_CREDENTIAL
+
+
 def test_twin_is_found_where_limits_depend_on_the_target_too():
     by = rules("limits: [{name: a, rate: 1/s, key: ['header:X_Api_Key', 'path:1']}]")
 
@@ -84,7 +90,7 @@ def test_claim_of_a_stranger_is_not_read_when_it_comes_again():
     by.heads.facts(again, "192.0.2.7", b"http")
 
     assert again.section is first.section
-    assert by.edge.refusal(again) is faults.MISSING_CREDENTIALS
+    assert by.edge.refusal(again, "192.0.2.7") is faults.MISSING_CREDENTIALS
 
 
 def test_claim_of_a_trusted_hop_is_read():
