@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from proxy import __version__
-from proxy.admin import page
+from proxy.admin import audit, page
 from proxy.admin.answers import DRESS, json_answer, problem
 from proxy.admin.buckets import NotAppliedError
 from proxy.admin.guard import Guard
@@ -37,7 +38,10 @@ _log = logging.getLogger("weir.admin")
 def admin_app(sources: AdminSources) -> web.Application:
     """The application; the caller gives it a site."""
     guard = Guard(sources.settings, page.is_page)
-    app = web.Application(middlewares=[_failures_as_json, guard.check], client_max_size=BODY_BYTES_MAX)
+    refusals = audit.refusals(lambda: {limit.name for limit in sources.limits()}, time.monotonic)
+    app = web.Application(
+        middlewares=[refusals, _failures_as_json, guard.check], client_max_size=BODY_BYTES_MAX
+    )
     app.on_response_prepare.append(_dress)
     app.add_routes([*_probes(sources, guard), *_figures(sources), *page.routes(), *_verbs(sources, guard)])
     _add_events(app, sources, guard)

@@ -6,20 +6,19 @@ Knows nothing of HTTP but the statuses of what can be wrong, and nothing of wher
 
 from __future__ import annotations
 
-import logging
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from proxy.admin import audit
 from proxy.admin.amounts import AMOUNTS, UnclearError, override_of
 from proxy.config.units import Rate
 from proxy.limiter.overrides import OVERRIDES_MAX
 from proxy.limiter.store import CrowdedError, UnreachableError
 from proxy.policy.gcra import US, remaining
 from proxy.policy.keys import KEY_BYTES
-from proxy.telemetry.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from proxy.policy.terms import Terms
 
 KEY = "key"  # instead of an entry: the hash itself
-AUDIT_HEX = 16  # of a key, as in the access log
-
-_log = logging.getLogger("weir.admin")
 
 
 class NotAppliedError(Exception):
@@ -79,7 +75,7 @@ class KeyVerbs:
         except CrowdedError:
             many = f"{OVERRIDES_MAX} keys are blocked or have a grant; release some of them first"
             raise NotAppliedError(HTTPStatus.CONFLICT, many) from None
-        self._note(verb, asked, told)
+        audit.done(verb, asked.limit.name, asked.key, told)
         return {"limit": limit, "key": asked.key.hex() or None, **told}
 
     # --- the verbs ---
@@ -155,12 +151,6 @@ class KeyVerbs:
         if key is None:
             raise _unclear(verb, limit)
         return Asked(limit, key, [] if is_hash else limit.partition.texts_of(told), amounts)
-
-    def _note(self, verb: str, asked: Asked, told: dict[str, object]) -> None:
-        """For whoever asks later who did what."""
-        key = asked.key.hex()[:AUDIT_HEX] or None
-        changes: dict[str, Any] = {} if verb == "look" else told
-        event(_log, logging.INFO, f"limit_{verb}", verb=verb, limit=asked.limit.name, key=key, **changes)
 
 
 def _hash(text: str) -> bytes | None:

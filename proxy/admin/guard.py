@@ -38,7 +38,7 @@ class Guard:
         """`is_open`: paths that tell strangers nothing."""
         self._settings = settings
         self._is_open = is_open
-        self._own_name = socket.gethostname().lower()
+        self._own_name = host_name(socket.gethostname())
 
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -78,7 +78,7 @@ class Guard:
 
     def knows_host(self, request: web.Request) -> bool:
         name = host_name(request.headers.get(hdrs.HOST, ""))
-        return is_unregistrable(name) or name == self._own_name or name in self._settings().hosts
+        return is_unregistrable(name) or name in (self._own_name, *map(host_name, self._settings().hosts))
 
     def _is_from_elsewhere(self, request: web.Request) -> bool:
         origin = request.headers.get(hdrs.ORIGIN)
@@ -92,11 +92,11 @@ class Guard:
 
 
 def host_name(host: str) -> str:
-    """Of a Host field, without the port."""
+    """Of a Host field, without the port, however it is written: a final dot is the root (RFC 1034, 3.1)."""
     name = host.lower()
     if name.startswith("["):
         return name.partition("]")[0].removeprefix("[")
-    return name.rpartition(":")[0] if ":" in name else name
+    return (name.rpartition(":")[0] if ":" in name else name).removesuffix(".")
 
 
 def is_unregistrable(name: str) -> bool:

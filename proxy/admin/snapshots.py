@@ -187,6 +187,7 @@ def described(limit: LimitSettings) -> dict[str, object]:
         "concurrency": limit.concurrency,
         "mode": limit.mode,
         "key": [str(each) for each in limit.key],
+        "parts": [[str(part) for part in each.parts] for each in limit.key],  # what names a client, by entry
         "match": " ".join([",".join(match.methods), ",".join(map(str, match.paths))]).strip(),
     }
 

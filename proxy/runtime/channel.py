@@ -53,8 +53,11 @@ class Tell(msgspec.Struct, tag=True):
 
 
 class Apply(msgspec.Struct, tag=True):
-    """Something is to be done to a key, live."""
+    """Something is to be done to a key, live, and begun before `until` or not at all: a moment of the
+    monotonic clock, which all processes of a machine share."""
 
+    number: int
+    until: float
     verb: str
     limit: str
     body: bytes
@@ -93,8 +96,9 @@ class Figures(msgspec.Struct, tag=True):
 
 
 class Applied(msgspec.Struct, tag=True):
-    """`code` is 200, or that of the refusal, whose message is in `told`."""
+    """Answers the order of that number. `code` is 200, or that of the refusal, whose message is in `told`."""
 
+    number: int
     code: int
     told: dict[str, Any]
 

@@ -1,7 +1,7 @@
 """The /status of several workers as one: numbers add up, truths must all be true.
 
-What every worker counts of the whole (replicas) or measures as time is the greatest; of words that differ the
-first stands. Pure.
+What every worker counts of the whole (replicas, proven credentials) or measures as time is the greatest; of
+words that differ the first stands. Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GREATEST = frozenset(("replicas", "seconds"))
+GREATEST = frozenset(("proven", "replicas", "seconds"))
 
 
 def merged(statuses: Sequence[dict[str, Any]]) -> dict[str, Any]:

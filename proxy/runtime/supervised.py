@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 import socket
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -162,15 +163,19 @@ class SupervisedWorker:
         self._over.set()
 
     async def _apply(self, order: words.Apply) -> None:
+        """One that comes too late is another worker's by now: what was undone since must not come back."""
+        if time.monotonic() > order.until:
+            return
         try:
             told: dict[str, Any] = await self._keys.apply(order.verb, order.limit, order.body)
         except NotAppliedError as error:
-            self._channel.say(words.Applied(error.code, {"detail": str(error)}))
+            self._channel.say(words.Applied(order.number, error.code, {"detail": str(error)}))
         except Exception as error:  # noqa: BLE001 - somebody waits for an answer
             event(_log, logging.ERROR, "crashed", error=error)
-            self._channel.say(words.Applied(HTTPStatus.INTERNAL_SERVER_ERROR, {"detail": "it failed"}))
+            told = {"detail": "it failed"}
+            self._channel.say(words.Applied(order.number, HTTPStatus.INTERNAL_SERVER_ERROR, told))
         else:
-            self._channel.say(words.Applied(HTTPStatus.OK, told))
+            self._channel.say(words.Applied(order.number, HTTPStatus.OK, told))
 
     async def _tell_regularly(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -204,18 +205,19 @@ class Supervisor:
 
     async def apply(self, verb: str, limit: str, body: bytes) -> dict[str, object]:
         """By one worker: the buckets are in Redis, and the others drop their denials within a second."""
-        gone = NotAppliedError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker is ready")
         async with self._applying:
-            worker = next((worker for worker in self._workers if worker.is_ready), None)
-            if worker is None:
-                raise gone
-            try:
-                answer = await worker.apply(verb, limit, body)
-            except ConnectionError:
-                raise gone from None
+            answer = await self._applied(verb, limit, body)
         if answer.code != HTTPStatus.OK:
             raise NotAppliedError(HTTPStatus(answer.code), str(answer.told["detail"]))
         return dict(answer.told)
+
+    async def _applied(self, verb: str, limit: str, body: bytes) -> words.Applied:
+        """By the first that answers. One that ended or hung meanwhile may have done it: twice is as once."""
+        ready = [worker for worker in self._workers if worker.is_ready]
+        for worker in sorted(ready, key=lambda worker: worker.is_silent):
+            with suppress(ConnectionError):
+                return await worker.apply(verb, limit, body)
+        raise NotAppliedError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker is ready")
 
 
 def _status_of(worker: WorkerProcess) -> dict[str, Any]:

@@ -33,6 +33,7 @@ ENDED_AS_ASKED = (0, -signal.SIGTERM)  # by an operator, perhaps before it could
 STEADY_SECONDS = 10.0  # who lived this long is started again without a pause
 PAUSES = (0.0, 0.5, 1.0, 2.0)  # the last one is as long as a client may have to wait for its connection
 SILENCE_SECONDS = 30.0  # figures come every second
+APPLY_SECONDS = 2.0  # who is silent for so long has not begun what it was told; another one can do it
 
 _log = logging.getLogger("weir.supervisor")
 
@@ -64,6 +65,8 @@ class WorkerProcess:
         self._channel: Channel[Report] | None = None
         self._told = asyncio.Event()
         self._applied: asyncio.Future[words.Applied] | None = None
+        self._orders = 0
+        self._heard_at = 0.0  # of the monotonic clock
 
     @property
     def pid(self) -> int | None:
@@ -72,6 +75,11 @@ class WorkerProcess:
     @property
     def is_alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
+
+    @property
+    def is_silent(self) -> bool:
+        """It has said nothing for a while: it may hang."""
+        return time.monotonic() - self._heard_at > APPLY_SECONDS
 
     def readings(self) -> tuple[Reading, Reading]:
         return self._past, self._reading
@@ -165,6 +173,7 @@ class WorkerProcess:
             self._note(report)
 
     def _note(self, report: Report) -> None:
+        self._heard_at = time.monotonic()
         match report:
             case words.Ready():
                 self.is_ready = True
@@ -181,7 +190,8 @@ class WorkerProcess:
                     self.status, self.sights = report.status, report.sights
                     self._told.set()
             case words.Applied():
-                if self._applied is not None and not self._applied.done():
+                is_awaited = report.number == self._orders
+                if self._applied is not None and is_awaited and not self._applied.done():
                     self._applied.set_result(report)
 
     # --- what it is told ---
@@ -203,10 +213,15 @@ class WorkerProcess:
                 pass
 
     async def apply(self, verb: str, limit: str, body: bytes) -> words.Applied:
-        """Raises ConnectionError if it ends meanwhile."""
+        """As long as it takes, if it is heard meanwhile. Raises ConnectionError if it ends or hangs."""
         self._applied = asyncio.get_running_loop().create_future()
-        self.say(words.Apply(verb, limit, body))
-        return await self._applied
+        self._orders += 1
+        self.say(words.Apply(self._orders, time.monotonic() + APPLY_SECONDS, verb, limit, body))
+        while not (await asyncio.wait([self._applied], timeout=APPLY_SECONDS))[0]:
+            if self.is_silent:
+                self._applied.cancel()
+                raise ConnectionError
+        return self._applied.result()
 
     def kill(self) -> None:
         if self._process is not None and self.is_alive:

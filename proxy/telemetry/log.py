@@ -19,6 +19,7 @@ import msgspec
 from proxy.telemetry.writer import LineWriter
 
 STDERR = 2
+AUDIT = "weir.audit"  # who did what: written whatever the level is
 TRACEBACK_CHARS = 16 * 1024  # the innermost frames of a deep recursion are enough
 
 # no-color.org: NO_COLOR turns them off
@@ -204,6 +205,7 @@ def configure(level: str, form: str = "json", *, fd: int = STDERR, worker: int |
         logging.captureWarnings(capture=True)
     threshold = logging.getLevelNamesMapping()[level.upper()]
     logging.getLogger("weir").setLevel(threshold)
+    logging.getLogger(AUDIT).setLevel(min(threshold, logging.INFO))
     root.setLevel(max(threshold, logging.WARNING))  # of libraries: only what somebody must look at
     return handler
 

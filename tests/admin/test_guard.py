@@ -89,6 +89,16 @@ async def test_names_of_the_config_are_ours_also_after_a_reload(client, now):
     assert (before.status, after.status) == (421, 200)
 
 
+@pytest.mark.parametrize("told", ["weir.example.com", "Weir.Example.COM", "weir.example.com."])
+@pytest.mark.parametrize("asked", ["weir.example.com", "WEIR.example.com:9901", "weir.example.com.:9901"])
+async def test_name_is_the_same_however_it_is_written(client, now, told, asked):
+    """In any case, with the root's dot or without it, on both sides."""
+    now.settings = AdminSettings(hosts=[told])
+    response = await client.get("/status", headers={"Host": asked})
+
+    assert response.status == 200
+
+
 async def test_probe_by_a_strange_name_says_yes_or_no_and_nothing_else(client):
     """Balancers ask by any name, and so may a page of anybody."""
     ready = await client.get("/readyz", headers={"Host": "evil.example.com"})

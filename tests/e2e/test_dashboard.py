@@ -278,6 +278,51 @@ async def test_all_of_it_can_be_reached_by_keyboard(chromium, loaded):
     assert outside == "by-credential"
 
 
+ENTER, ESCAPE, TAB = "\ue007", "\ue00c", "\ue004"
+
+
+def typed(page, *keys):
+    """To whatever has the focus, as a keyboard does."""
+    for each in keys:
+        page.driver.switch_to.active_element.send_keys(each)
+
+
+async def test_enter_does_what_the_dialog_is_for(chromium, start_weir, origin):
+    """Never Cancel; Escape changes nothing, and no credential stays in the page."""
+    page = chromium
+    few = {"name": "few", "key": ["header:X-Auth-Token", "header:X-A+header:X-B"], "rate": "2/h"}
+    weir = start_weir(settings(limits=[few]), upstream=origin)
+    await asyncio.to_thread(page.open, f"http://127.0.0.1:{weir.admin_port}/")
+    page.driver.implicitly_wait(5)
+    await asyncio.to_thread(page.find, "#token-dialog[open]")
+    await asyncio.to_thread(typed, page, TOKEN, ENTER)
+    await shows(page, "#state", "Serving")
+    await asyncio.to_thread(page.find("#token").send_keys, ENTER)
+    await asyncio.to_thread(typed, page, "another", ESCAPE)
+    await asyncio.to_thread(page.find("#by-credential").send_keys, ENTER)
+    await asyncio.to_thread(page.find("#key-value-0").send_keys, "ana", ENTER)
+    known = await shows(page, "#key-answer", "tokens: 2")  # the token is still the right one
+    await asyncio.to_thread(typed, page, ESCAPE)
+    left = await asyncio.to_thread(
+        page.run,
+        "return [...document.querySelectorAll('dialog input[type=password]')].map((each) => each.value)",
+    )
+    await asyncio.to_thread(page.find("#by-credential").send_keys, ENTER)
+    await asyncio.to_thread(page.find("#key-entry").send_keys, "header:X-A")
+    for number, value in enumerate(("one", "two")):
+        await asyncio.to_thread(page.find(f"#key-value-{number}").send_keys, value)
+    await asyncio.to_thread(typed, page, ENTER)
+    joined = await shows(page, "#key-answer", "tokens: 2")
+    closed = await asyncio.to_thread(page.find, "#key-dialog .closes")
+    await asyncio.to_thread(closed.click)
+    is_open = await asyncio.to_thread(page.run, "return document.getElementById('key-dialog').open")
+
+    assert "limit: few" in known
+    assert "limit: few" in joined
+    assert set(left) <= {""}
+    assert is_open is False
+
+
 async def test_several_workers_are_one_page_and_a_store_that_is_down_is_said(
     chromium, new_weir, origin, tmp_path
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 
 import pytest
@@ -81,6 +82,32 @@ async def test_operator_looks_grants_blocks_and_releases(kind, start_weir, start
 def is_blocked(each):
     """And not merely without a token: that would be for half an hour, or not so long."""
     return each[0] == 429 and 500 < each[1] <= 600
+
+
+@pytest.mark.parametrize("level", ["warning", "error"])
+async def test_what_is_done_is_audited_at_every_level(level, start_weir, start_origin):
+    """And what was refused, rationed: neither a token nor what was typed shows."""
+    weir = start_weir(settings() | {"log": {"level": level}}, upstream=await start_origin())
+    apply(weir, "block")
+    apply(weir, "block", {"ada-4711": "typed"})
+    apply(weir, "release", limit="ada-4711")
+    for _ in range(30):
+        apply(weir, "release", headers={"Authorization": "Bearer gu3ssed"})
+        weir.admin("/status", headers={"Authorization": "Bearer gu3ssed"})
+    weir.admin("/status")
+    lines = [line for line in weir.log() if line["logger"] == "weir.audit"]
+    refused = [line for line in lines if line["event"] == "admin_refused"]
+
+    assert [line["event"] for line in lines][:1] == ["limit_block"]
+    assert [(line["status"], line["verb"], line["limit"]) for line in refused][:3] == [
+        (400, "block", "per-user"),
+        (404, "release", None),
+        (401, "release", "per-user"),
+    ]
+    assert (401, None) in [(line["status"], line["verb"]) for line in refused]
+    assert {line["peer"] for line in refused} == {"127.0.0.1"}
+    assert 10 <= len(refused) < 30
+    assert not {"ada-4711", "typed", "gu3ssed"} & set(re.findall(r"[\w-]+", weir.log_text()))
 
 
 async def test_block_holds_on_all_workers_and_over_a_reload(start_weir, start_origin, redis, ask):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -122,6 +124,41 @@ async def test_limit_in_redis_is_exact_over_workers(start_weir, start_origin, re
     assert (found.count(200), found.count(429)) == (15, 25)
     assert (reset.status, reset.json()["reset"]) == (200, 1)
     assert unknown.status == 404
+
+
+async def test_frozen_worker_keeps_no_operator_waiting(start_weir, start_origin, redis, ask):
+    """Another one does it; the frozen one does not do it late, when it goes on."""
+    weir = start_weir(
+        {
+            "workers": 2,
+            "store": {"url": redis.url, "timeout": "2s"},
+            "admin": {"token": "t0ken"},
+            "limits": [{"name": "all", "rate": "1000/h", "key": ["const"]}],
+        },
+        upstream=await start_origin(),
+    )
+
+    def applied(verb):
+        body = {"const": "", "for": "10m"} if verb == "block" else {"const": ""}
+        began = time.monotonic()
+        reply = weir.admin(f"/limits/all/{verb}", "POST", {"Authorization": "Bearer t0ken"}, json.dumps(body))
+        return reply.status, time.monotonic() - began
+
+    told = {"Authorization": "Bearer t0ken"}
+    (frozen, _) = [worker["pid"] for worker in weir.admin("/status", headers=told).json()["workers"]]
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        block, released = applied("block"), applied("release")
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    # Its next figures come behind what it may have done late.
+    await until(lambda: len(weir.log_text().split('"limit_release"')) > 1, "the release")
+    statuses = [(await ask(weir, get())).status for _ in range(20)]
+
+    assert (block[0], released[0]) == (200, 200)
+    assert max(block[1], released[1]) < 10  # of the 30 s after which it would be killed
+    assert set(statuses) == {200}
+    assert weir.log_text().count('"limit_block"') == 1
 
 
 # --- deaths ---

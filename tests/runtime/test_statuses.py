@@ -25,6 +25,7 @@ def test_what_each_counts_of_the_whole_is_no_sum():
         "replicas": 4,
         "seconds": 0.5,
     }
+    assert merged([{"proven": 3}, {"proven": 3}]) == {"proven": 3}
 
 
 def test_error_of_one_is_seen():

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from typing import Any
 
 import pytest
@@ -140,7 +141,7 @@ async def test_drain_does_not_wait_for_what_an_operator_does(supervised):
         await asyncio.sleep(60)
 
     found._keys.apply = apply
-    supervisor.say(words.Apply("reset", "per-user", b""))
+    supervisor.say(words.Apply(1, time.monotonic() + 60, "reset", "per-user", b""))
     supervisor.say(words.Drain())
     await asyncio.wait_for(found._over.wait(), 20)
 
@@ -153,7 +154,7 @@ async def test_mistake_in_what_an_operator_does_ends_no_worker(supervised, caplo
         raise ZeroDivisionError
 
     found._keys.apply = apply
-    supervisor.say(words.Apply("reset", "per-user", b""))
+    supervisor.say(words.Apply(1, time.monotonic() + 60, "reset", "per-user", b""))
     async with asyncio.timeout(10):
         while not isinstance(report := await supervisor.hear(), words.Applied):
             assert report is not None
@@ -161,6 +162,26 @@ async def test_mistake_in_what_an_operator_does_ends_no_worker(supervised, caplo
     assert report.code == 500
     assert "ZeroDivisionError" in caplog.text
     assert not found._over.is_set()
+
+
+async def test_order_that_comes_too_late_is_left_to_another(supervised):
+    """Who slept meanwhile would block again whom somebody has released since."""
+    found, supervisor = supervised
+    applied = []
+
+    async def apply(*order: object) -> dict[str, object]:
+        applied.append(order)
+        return {}
+
+    found._keys.apply = apply
+    supervisor.say(words.Apply(1, time.monotonic() - 0.01, "block", "per-user", b"{}"))
+    supervisor.say(words.Apply(2, time.monotonic() + 60, "look", "per-user", b"{}"))
+    async with asyncio.timeout(10):
+        while not isinstance(report := await supervisor.hear(), words.Applied):
+            assert report is not None
+
+    assert applied == [("look", "per-user", b"{}")]
+    assert report.number == 2
 
 
 def _greeting(number: int, listeners: object) -> Any:  # noqa: ARG001 - the interface's

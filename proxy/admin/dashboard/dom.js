@@ -39,6 +39,14 @@ export function kind(element, word) {
   else delete element.dataset.kind
 }
 
+// Shown until it is closed by a button that says so, by Escape, or with the value of the button that was pressed; Enter
+// presses the first that submits. What an earlier showing returned is forgotten: Escape would return it again.
+export function show(dialog) {
+  dialog.returnValue = ""
+  for (const button of dialog.querySelectorAll(".closes")) button.onclick = () => dialog.close()
+  if (!dialog.open) dialog.showModal()
+}
+
 // Pairs of a name and a value in a <dl>.
 export function list(element, pairs) {
   const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")

@@ -1,6 +1,6 @@
 // What is done to one key of a limit, live: by its hash from the table, or by the credential itself.
 
-import { $, el, kind, list, put } from "/assets/dom.js"
+import { $, el, kind, list, put, show } from "/assets/dom.js"
 
 const TEXTS = { look: "Look", reset: "Give tokens back", grant: "Grant more", block: "Block", release: "Release" }
 
@@ -12,6 +12,8 @@ export class KeyDialog {
     this.key = null
     $("key-form").addEventListener("submit", (event) => this.submitted(event))
     $("key-limit").addEventListener("change", () => this.offerEntries())
+    $("key-entry").addEventListener("change", () => this.askValues())
+    $("key-dialog").addEventListener("close", () => $("key-values").replaceChildren()) // credentials
     $("key-verbs").addEventListener("change", () => this.offerTerms())
   }
 
@@ -34,12 +36,29 @@ export class KeyDialog {
     $("key-verbs").replaceChildren($("key-verbs").firstElementChild, ...choices)
     this.offerTerms()
     this.answer("", "")
-    $("key-dialog").showModal()
+    show($("key-dialog"))
   }
 
   offerEntries() {
     const limit = this.limits.find((each) => each.name === $("key-limit").value)
-    $("key-entry").replaceChildren(...(limit?.key ?? []).map((entry) => el("option", { value: entry }, entry)))
+    this.entries = limit?.parts ?? []
+    $("key-entry").replaceChildren(...this.entries.map((parts, index) => el("option", { value: index }, parts.join("+"))))
+    this.askValues()
+  }
+
+  // A joined entry has a value for each of its parts.
+  askValues() {
+    const parts = this.entries[$("key-entry").value] ?? []
+    const fields = parts.flatMap((part, index) => [
+      el("label", { htmlFor: `key-value-${index}` }, parts.length > 1 ? `Value of ${part}` : "Its value"),
+      el("input", { id: `key-value-${index}`, type: "password", autocomplete: "off", spellcheck: false, data: { part } }),
+    ])
+    $("key-values").replaceChildren(...fields)
+  }
+
+  get named() {
+    if (this.key) return { key: this.key.key }
+    return Object.fromEntries([...document.querySelectorAll("#key-values input")].map((field) => [field.dataset.part, field.value]))
   }
 
   get verb() {
@@ -54,7 +73,7 @@ export class KeyDialog {
     if (event.submitter?.value !== "do") return
     event.preventDefault()
     const limit = this.key ? this.key.limit : $("key-limit").value
-    const body = this.key ? { key: this.key.key } : { [$("key-entry").value]: $("key-value").value }
+    const body = this.named
     for (const term of document.querySelectorAll(".term:not([hidden]) input")) {
       const value = term.value.trim()
       if (value) body[term.id.slice(4)] = term.id === "key-burst" ? Number(value) : value

@@ -1,7 +1,7 @@
 // The dashboard: what comes from the stream goes to where it is shown.
 
 import { Charts, spark } from "/assets/charts.js"
-import { $, el, kind, list, put, rows } from "/assets/dom.js"
+import { $, el, kind, list, put, rows, show } from "/assets/dom.js"
 import { KeyDialog } from "/assets/keys.js"
 import { Stream } from "/assets/stream.js"
 import { Troubles } from "/assets/troubles.js"
@@ -255,14 +255,15 @@ function showItself({ status, figures, point }) {
 
 function askToken(isWrong) {
   put($("token-wrong"), isWrong ? "Weir does not accept this token." : "")
-  if (!$("token-dialog").open) $("token-dialog").showModal()
+  show($("token-dialog"))
 }
 
 $("token").addEventListener("click", () => askToken(false))
 $("token-dialog").addEventListener("close", () => {
-  if ($("token-dialog").returnValue !== "use") return
-  stream.token = $("token-value").value.trim()
+  const token = $("token-value").value.trim()
   $("token-value").value = ""
+  if ($("token-dialog").returnValue !== "use") return
+  stream.token = token
   stream.start()
 })
 $("by-credential").addEventListener("click", () => dialog.open(null))
