@@ -1,6 +1,8 @@
 """An access-log line in the forms that other programs know, made from the fields of the JSON one.
 
-All of them escape alike: the fields hold printable ASCII, and a quote in one is written as nginx writes it.
+All of them escape alike: the fields hold printable ASCII in which a backslash begins an escape (as
+safe_text.py writes it), and a quote in one is written as nginx writes it. So a field ends at its quote, for
+readers that know escapes and for those that know none.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+from proxy.telemetry.log import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,13 +26,13 @@ _encoder = msgspec.json.Encoder()
 
 
 def text(line: AccessLine) -> bytes:
-    """For people who look at a terminal."""
+    """For people who look at a terminal; a value that would look like several is quoted."""
     took = f"{line.duration_ms:g}ms" + (f" (service {line.upstream_ms:g}ms)" if line.upstream_ms else "")
     parts = [line.time, line.client, f"{line.method or '-'} {line.target or '-'}", str(line.status or "-")]
     parts += [line.outcome, took]
     if line.limits is not None:
-        said: dict[str, list[str]] = msgspec.json.decode(line.limits)
-        parts += [f"{word}={','.join(names)}" for word, names in said.items() if word != "admitted"]
+        limits: dict[str, list[str]] = msgspec.json.decode(line.limits)
+        parts += [f"{word}={','.join(names)}" for word, names in limits.items() if word != "admitted"]
     named: dict[str, Any] = {
         "plan": line.plan,
         "fault": line.fault,
@@ -36,7 +40,7 @@ def text(line: AccessLine) -> bytes:
         "server": line.server,
     }
     named |= {"id": line.request_id, "trace": line.trace_id, "host": line.host, "agent": line.user_agent}
-    parts += [f"{name}={value}" for name, value in named.items() if value]
+    parts += [f"{name}={said(value)}" for name, value in named.items() if value]
     return " ".join(parts).encode("ascii", "backslashreplace")
 
 
@@ -84,6 +88,7 @@ def ecs(line: AccessLine) -> bytes:
         "plan": line.plan,
         "via": line.via,
     }
+    ours |= {"waited_ms": line.waited_ms, "would_wait_ms": line.would_wait_ms}
     ours |= {"server": line.server, "upstream_ms": line.upstream_ms, "fault": line.fault}
     ours |= {"redacted_status": line.redacted_status, "sample": line.sample}
     told |= {name: value for name, value in known.items() if value}

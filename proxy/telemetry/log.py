@@ -126,14 +126,14 @@ class TextFormatter(JsonFormatter):
         if self.worker is not None:
             parts.append(f"worker={self.worker}")
         fields = getattr(record, "fields", None) or {}
-        parts += [f"{name}={_said(value)}" for name, value in fields.items() if value not in (None, "", 0)]
+        parts += [f"{name}={said(value)}" for name, value in fields.items() if value not in (None, "", 0)]
         text = " ".join(parts)
         if record.exc_info:
             text += "".join([f"\n  {_safe(line)}" for line in self._traceback(record).split("\n")])
         return text
 
 
-def _said(value: object) -> str:
+def said(value: object) -> str:
     """Words as they are, all else as JSON has it: nothing that a terminal would obey."""
     text = _ascii(_plain(value)) if isinstance(value, str | bytes | bytearray) else ""
     if text and not set(text) & _QUOTED:

@@ -1,8 +1,9 @@
 """A request's method and target as text that is safe in a log: no secret, no control character, never long.
 
 Values of query parameters whose names sound like a secret are masked, rather once too often than once too
-seldom. What is looked at is bounded, so that no target makes its line dear. Knows nothing of the log's
-format.
+seldom; so is who logs in by a URL (`//user:password@host`). A backslash begins an escape of ours, and nothing
+else: one that came is escaped too. What is looked at is bounded, so that no target makes its line dear.
+Knows nothing of the log's format.
 """
 
 from __future__ import annotations
@@ -31,18 +32,36 @@ NAMES_MAX = 1024  # parameter names whose judgement is remembered
 # What names of secrets hold, whatever stands around it ...
 _CERTAIN = (
     "token", "secret", "passw", "passphrase", "pwd", "credential", "signature", "session", "jwt", "saml",
-    "bearer", "cookie", "assertion", "hmac",
+    "bearer", "cookie", "assertion", "hmac", "sessid", "verifier", "passcode", "csrf", "xsrf",
 )  # fmt: skip
 # ... or are: "auth" but not "author", "key" but not "keyword".
 _SECRET_NAME = re.compile(
-    r"auth(?!or(?!i[sz]))|keys?$|(?:^|[^a-z])(?:key|sig|sid|otp|pin|pass|ticket)(?:$|[^a-z])|^code$"
+    r"auth(?!or(?!i[sz]))|keys?$|^code$|(?:^|[^a-z])(?:key|sig|sid|t?otp|pin|pass|pw|ticket|cv[vc]2?)(?:$|[^a-z])"
+    r"|(?:user|device|access|login|security|verification|activation|recovery|reset|invite|backup|sms|mfa|2fa)_?-?code$"
 )
 # One of these is in each of them: a text without any is looked at once.
-_HINTS = (*_CERTAIN, "key", "sig", "auth", "pass", "code", "sid", "otp", "pin", "ticket")
+_HINTS = (
+    *_CERTAIN,
+    "key",
+    "sig",
+    "auth",
+    "pass",
+    "pw",
+    "code",
+    "sid",
+    "otp",
+    "pin",
+    "ticket",
+    "cvv",
+    "cvc",
+    "@",
+)
+# Who logs in by a URL (RFC 3986, 3.2.1); a slash in a password should have been escaped, but often is not.
+_USER = re.compile(r"(?<=//)(?:[^/?#@]+|[^/?#@:]*:(?!\d{1,5}[/?#])[^@?&#]{1,256})@")
 _ESCAPE = re.compile("%([2-7][0-9a-fA-F])")  # of ASCII: no other is a part of a word of a secret
 _ASCII = {f"{code:02{form}}": chr(code) for code in range(0x20, 0x80) for form in "xX"}
-_SEPARATORS = re.compile(r"([&;?])")  # of parameters, old ones too, and of URLs in URLs
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
+_SEPARATORS = re.compile(r"([&;?#])")  # of parameters, old ones too, of fragments, and of URLs in URLs
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(0x20), ord("\\"), *range(0x7F, 0x100))}
 _known_queries: Final[dict[str, str]] = {}
 METHOD_TEXTS: Final = {method: method.decode("ascii") for method in METHODS}
 
@@ -52,11 +71,15 @@ def target_text(target: bytes) -> str:
     text = target[:TARGET_CHARS].decode("latin-1")
     if len(target) > TARGET_CHARS:
         text = text[: TARGET_CHARS - 1] + CUT
+    if "@" in text:
+        text = _USER.sub(f"{MASK}@", text)
     path, mark, query = text.partition("?")
+    if "#" in path:  # a fragment may hold the token of a login
+        path, mark, query = text.partition("#")
     if mark:
         masked = _known_queries.get(query) or _remembered(query)
-        text = f"{path}?{masked}"[:TARGET_CHARS]
-    return text if text.isascii() and text.isprintable() else _escaped(text)
+        text = f"{path}{mark}{masked}"[:TARGET_CHARS]
+    return text if text.isascii() and text.isprintable() and "\\" not in text else _escaped(text)
 
 
 def header_text(value: bytes) -> str:
@@ -116,9 +139,12 @@ def _is_secret(name: str) -> bool:
 
 
 def _holds_secret(value: str) -> bool:
-    """A URL as a value, escaped, with a secret among its own parameters."""
-    parameters = _SEPARATORS.split(_unescaped(value))
-    return any("=" in parameter and _is_secret(parameter.partition("=")[0]) for parameter in parameters)
+    """A URL as a value, escaped, with a secret among its own parameters, or with who logs in."""
+    text = _unescaped(value)
+    parameters = _SEPARATORS.split(text)
+    return _USER.search(text) is not None or any(
+        "=" in parameter and _is_secret(parameter.partition("=")[0]) for parameter in parameters
+    )
 
 
 def _unescaped(text: str) -> str:
@@ -132,6 +158,6 @@ def _joined(pieces: list[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """In plain ASCII, cut again: an escape takes four characters."""
-    plain = text.encode("ascii", "backslashreplace").decode("ascii").translate(_CONTROLS)
+    """In plain ASCII, cut again: an escape takes four characters. `text` has none beyond Latin-1."""
+    plain = text.translate(_ESCAPED)
     return plain if len(plain) <= TARGET_CHARS else plain[: TARGET_CHARS - 1] + CUT

@@ -86,6 +86,8 @@ _ALIASES = {
 _REQUEST = re.compile(r"(\S+) (\S+)(?: HTTP/[0-9.]+)?")
 
 
+_HEX = re.compile(r"\\x([0-9A-Fa-f]{2})")
+
 SHAPES_KNOWN = 64  # lines of one program have few sets of members
 
 
@@ -115,7 +117,7 @@ class FieldNames:
         return at, Logged(
             client=found["client"],
             method=method or "GET",
-            target=target or "/",
+            target=_plain(target) or "/",
             status=int(status) if len(status) == 3 and status.isascii() and status.isdecimal() else 0,
             credential="" if found["credential"] == "-" else found["credential"],
         )
@@ -217,6 +219,11 @@ def _row(line: str) -> list[str]:
         return next(csv.reader([line]), [])
     except csv.Error:
         return []
+
+
+def _plain(text: str) -> str:
+    """A byte that would break a line is `\\xNN` to Weir and to nginx, a backslash too."""
+    return _HEX.sub(lambda match: chr(int(match[1], 16)), text) if "\\x" in text else text
 
 
 _WORD = r'(?:"(?:[^"\\\n]|\\[^\n])*"|\[[^\]\n]*\]|[^\s"\[]\S*)'

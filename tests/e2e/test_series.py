@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+from http import HTTPStatus
 
 import pytest
 
@@ -65,6 +66,22 @@ async def exchanged(connect, weir, requests):
         response = await wire.response(data.partition(b" ")[0].decode())
         if response.value("Connection") == b"close":
             wire = None
+
+
+async def test_statuses_that_clients_choose_make_few_series(start_weir, start_origin, connect):
+    """Of a service that answers as it is told, each status without a name counts as its class."""
+    weir = start_weir({"log": {"access": "off"}}, upstream=await start_origin(answering(service)))
+    statuses = [status for status in range(200, 600) if status not in (204, 205, 304)]
+    await exchanged(connect, weir, [get(target=f"/?status={status}") for status in statuses])
+    metrics = weir.metrics()
+    seen = {labels["status"] for labels, _ in metrics.samples("weir_requests_total")}
+
+    assert seen <= {str(int(status)) for status in HTTPStatus} | {"2xx", "3xx", "4xx", "5xx"}
+    assert metrics.total("weir_requests_total", status="4xx") == 100 - len(
+        [status for status in HTTPStatus if 400 <= status < 500]
+    )
+    assert metrics.total("weir_redactions_total", status="5xx") > 80
+    assert metrics.total("weir_requests_total") == len(statuses)
 
 
 async def test_clients_make_no_series(start_weir, start_origin, connect):

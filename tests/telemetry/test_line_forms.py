@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.line import AccessLine
 from proxy.telemetry.line_forms import FORMS, combined, common, ecs, text
 from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.safe_text import header_text
 from tests.telemetry.exchanges import exchange
 
 LINE = AccessLine(
@@ -62,8 +64,29 @@ def test_combined_has_who_asks():
 def test_text_says_what_a_person_asks():
     assert text(LINE).decode() == (
         "2026-11-29T09:10:11.123Z 203.0.113.9 GET /api?a=1 429 refused 12.5ms refused=per-user fault=limited id=id-1"
-        ' agent=curl/8 "x"'
+        r' agent="curl/8 \"x\""'
     )
+
+
+FORGED = 'x fault=store_down server=http://evil id="forged"'
+
+
+def test_text_has_no_field_that_a_client_wrote():
+    """A value with a space, a quote or an equals sign is quoted, as in the program's log."""
+    line = msgspec.structs.replace(LINE, user_agent=FORGED, host=FORGED)
+    fields = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', text(line).decode().partition("ms ")[2])
+
+    assert [name for name, _ in fields] == ["refused", "fault", "id", "host", "agent"]
+    assert json.loads(dict(fields)["agent"]) == FORGED
+
+
+def test_backslash_ends_no_field():
+    """Neither for readers that know escapes, as Apache's and grok's do, nor for those that know none."""
+    line = msgspec.structs.replace(LINE, user_agent=header_text(b"evil\\"), referer=header_text(b'a\\x22b"'))
+    knows_escapes = re.findall(r'"((?:[^"\\]|\\.)*)"', combined(line).decode())
+    knows_none = COMBINED.fullmatch(combined(line).decode()).groups()[7:]
+
+    assert knows_escapes[1:] == list(knows_none) == [r"a\x5cx22b\x22", r"evil\x5c"]
 
 
 def test_ecs_uses_the_names_of_the_schema():
@@ -77,6 +100,20 @@ def test_ecs_uses_the_names_of_the_schema():
     assert told["user_agent.original"] == 'curl/8 "x"'
     assert told["weir"]["limits"] == {"refused": ["per-user"], "admitted": ["all"]}
     assert "trace.id" not in told
+
+
+def test_ecs_has_every_field_of_the_line():
+    """By whatever name."""
+    numbers = {"status": 418, "bytes_in": 11, "bytes_out": 22, "duration_ms": 33.5, "upstream_ms": 44.5}
+    numbers |= {"waited_ms": 55.5, "redacted_status": 507, "sample": 0.25}
+    written = {name: {"named": [name]} for name in ("limits", "keys", "would_wait_ms")}
+    fields: dict[str, Any] = {name: f"the {name}" for name in AccessLine.__struct_fields__}
+    fields |= numbers
+    fields |= {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in written.items()}
+    told = ecs(AccessLine(**fields)).decode()
+
+    for name, value in (fields | written | {"duration_ms": 33_500_000}).items():
+        assert json.dumps(value, separators=(",", ":")) in told, name
 
 
 TARGETS = st.binary(max_size=60).map(lambda data: b"/" + data.replace(b" ", b""))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from http import HTTPStatus
 from types import SimpleNamespace
 
 from hypothesis import given
@@ -31,6 +32,24 @@ def test_keeps_one_series_for_all_methods_that_http_does_not_know(methods):
 
     assert {method for method, _, _ in metrics.requests} <= METHODS | {b"other"}
     assert sum(metrics.requests.values()) == len(methods)
+
+
+def test_keeps_one_series_for_the_statuses_of_a_class_that_nobody_registered():
+    """A service may answer with whatever status its client asks for."""
+    metrics = Metrics()
+    for status in range(100, 600):
+        metrics.record(exchange(status=status))
+        metrics.count_redaction(status)
+        metrics.count_leak(status, "sql")
+        metrics.count_violation(status, "body")
+    metrics.record(exchange(status=0))
+
+    known = {int(status) for status in HTTPStatus} | {"1xx", "2xx", "3xx", "4xx", "5xx"}
+    assert {status for _, status, _ in metrics.requests} == known | {0}
+    assert sum(metrics.requests.values()) == 501
+    assert metrics.requests[b"GET", 503, "upstream"] == 1
+    assert set(metrics.redactions) == {status for status, _ in metrics.leaks} == known
+    assert {status for status, _ in metrics.contract_violations} == known
 
 
 def test_takes_the_durations_of_an_exchange():

@@ -26,7 +26,8 @@ SECRETS = (
     "token", "access_token", "refresh-token", "X-Amz-Security-Token", "X-Amz-Signature", "X-Amz-Credential", "key",
     "api_key", "apikey", "apiKey", "subscription-key", "password", "passwd", "pwd", "user[password]", "secret",
     "client_secret", "sig", "signature", "auth", "authorization", "code", "sid", "sessionid", "JSESSIONID", "jwt",
-    "id_token", "otp", "ticket", "Key-Pair-Id", "SAMLResponse",
+    "id_token", "otp", "ticket", "Key-Pair-Id", "SAMLResponse", "PHPSESSID", "code_verifier", "passcode", "cvv",
+    "card-cvc", "csrf", "_xsrf", "csrfmiddlewaretoken", "user_code", "device_code", "totp", "recovery-code", "pw",
 )  # fmt: skip
 PLAIN = (
     "q",
@@ -40,6 +41,10 @@ PLAIN = (
     "page",
     "culture",
     "tok",
+    "country_code",
+    "status_code",
+    "spinning",
+    "cvvx",
 )
 
 
@@ -76,6 +81,36 @@ def test_shows_the_value_of_anything_else(name):
 def test_masks_parameters_of_the_query_only(target, shown):
     """Old separators and URLs within URLs included; a path is no query."""
     assert target_text(target) == shown
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        (b"https://u:S3CR3T@h/p?x=1", "https://***@h/p?x=1"),
+        (b"/x?redirect=https://u:S3CR3T@h/&a=1", "/x?redirect=https://***@h/&a=1"),
+        (b"/x?dsn=postgres://u:S3/CR3T@h/db", "/x?dsn=postgres://***@h/db"),
+        (b"/x?to=https%3A%2F%2Fu%3AS3CR3T%40h%2F&a=1", "/x?to=***&a=1"),
+        (b"/fetch/https://S3CR3T@h/x.git", "/fetch/https://***@h/x.git"),
+        (b"/https://h:8080/@name", "/https://h:8080/@name"),
+        (b"/https://h/@name?mail=a@b.example", "/https://h/@name?mail=a@b.example"),
+    ],
+)
+def test_masks_who_logs_in_by_a_url(target, shown):
+    """Wherever the URL stands; what else has an @ stays."""
+    assert target_text(target) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (b"https://h/p?x=1#access_token=S3CR3T&y=2", "https://h/p?x=1#access_token=***&y=2"),
+        (b"https://h/p#id_token=S3CR3T", "https://h/p#id_token=***"),
+        (b"https://h/p#chapter?x=1", "https://h/p#chapter?x=1"),
+    ],
+)
+def test_masks_parameters_of_a_fragment(value, shown):
+    """Where a login has left them."""
+    assert header_text(value) == shown
 
 
 def test_bounds_a_long_target():
@@ -118,6 +153,7 @@ def test_shows_bytes_that_are_no_text():
     """Escaped, so that they can be told."""
     assert target_text(b"/caf\xe9\n\x1b[31m") == r"/caf\xe9\x0a\x1b[31m"
     assert method_text(b"G\xc3T") == r"G\xc3T"
+    assert target_text(rb"/a\x22\b") == r"/a\x5cx22\x5cb"  # what a client typed is no escape of ours
 
 
 def test_field_is_shown_without_the_secrets_of_its_urls():
@@ -153,6 +189,10 @@ def many(count, parameter):
         b"/" + b"\xff" * 1_000_000,
         b"/" + b"\x00" * 8000,
         b"/p?" + b"%" * 8000,
+        b"//a:" * 2000 + b"@",
+        b"/?" + b"//a:b" * 2000 + b"@",
+        b"/?u=" + b"%2F%2Fa%3A" * 800 + b"%40",
+        b"/#" * 4000,
     ],
 )
 def test_no_target_is_dear(target):
