@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ class _Commands(click.Group):
     """Output that cannot be written, as on a full disk, ends a command with one line."""
 
     def main(self, *args: Any, **options: Any) -> Any:
+        _open_closed_streams()
+        _forgive_encodings()
         try:
             return super().main(*args, **options)
         except OSError as error:
@@ -35,6 +38,24 @@ class _Commands(click.Group):
             sys.stdout = None  # what it still holds cannot be written either
             click.echo(f"weir: {(error.strerror or str(error)).lower()}", err=True)
             sys.exit(EXIT_WRONG)
+
+
+def _open_closed_streams() -> None:
+    """To nothing: else what is opened first, a socket or the loop's own, would be standard output, and be
+    written to."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
+            os.set_inheritable(opened, True)  # noqa: FBT003 - takes no name
+
+
+def _forgive_encodings() -> None:
+    """What a terminal cannot show is a question mark to it, and no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -107,14 +128,14 @@ def keys(verb: str, limit: str, whom: tuple[str, ...], **options: Any) -> None:
 
 def _plane(path: str | None, url: str | None, example: str) -> Plane:
     """The admin plane that is meant; ends the command where it is not clear."""
-    from proxy.admin.client import plane_at, plane_of
+    from proxy.admin.client import UnclearPlaneError, plane_at, plane_of
     from proxy.config.mistakes import ConfigError
 
     if (path is None) is (url is None):
         raise click.UsageError(f"Name the FILE that Weir runs with, or the URL of its admin plane: {example}")
     try:
         return plane_of(path) if path is not None else plane_at(url or "")
-    except ConfigError as error:
+    except (ConfigError, UnclearPlaneError) as error:
         click.echo(str(error), err=True)
         sys.exit(EXIT_WRONG)
 

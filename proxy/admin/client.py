@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ import aiohttp
 import msgspec
 
 from proxy.config.loader import load
+from proxy.config.references import resolved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -29,6 +31,10 @@ class _Problem(msgspec.Struct):
 
 class NoAnswerError(Exception):
     """One line for who asked."""
+
+
+class UnclearPlaneError(Exception):
+    """It cannot be asked as it is named; one line."""
 
 
 class Plane(NamedTuple):
@@ -61,8 +67,18 @@ def plane_of(config_path: str) -> Plane:
 
 
 def plane_at(url: str) -> Plane:
-    """By its URL, or `unix:/path`; the token is in the environment."""
-    token = os.environ.get(TOKEN_VARIABLE) or None
+    """By its URL, or `unix:/path`; the token is in the environment, or where that refers to, as for Weir.
+
+    Raises UnclearPlaneError.
+    """
+    try:
+        token = resolved(os.environ.get(TOKEN_VARIABLE, ""), os.environ, Path()) or None
+    except ValueError as error:
+        raise UnclearPlaneError(f"{TOKEN_VARIABLE}: {error}") from None
+    if "@" in url.partition("://")[2].partition("/")[0] or (
+        "://" not in url and "@" in url.partition("/")[0]
+    ):
+        raise UnclearPlaneError(f"a URL of the admin plane has no user or password: set {TOKEN_VARIABLE}")
     if url.startswith("unix:"):
         return Plane("http://localhost", url.removeprefix("unix:"), token)
     return Plane((url if "://" in url else f"http://{url}").rstrip("/"), None, token)

@@ -50,12 +50,16 @@ class References:
                 for holder, name, place in list(_found(data, re.findall(r"\w+|\[\]", entry.path), ())):
                     holder[name] = self._resolved(holder[name], place)
 
+    def value(self, text: str) -> str:
+        """What it says, or what it refers to. Raises ValueError."""
+        if text.startswith(_FILE):
+            return self._of_file(text.removeprefix(_FILE))
+        is_within_url = bool(_IS_URL.match(text))
+        return _REFERENCE.sub(lambda match: self._put(match, is_within_url=is_within_url), text)
+
     def _resolved(self, text: str, place: Place) -> Any:
         try:
-            if text.startswith(_FILE):
-                return self._of_file(text.removeprefix(_FILE))
-            is_within_url = bool(_IS_URL.match(text))
-            return _REFERENCE.sub(lambda match: self._put(match, is_within_url=is_within_url), text)
+            return self.value(text)
         except ValueError as error:
             if not self._needs_secrets:
                 self.unknown.append(".".join(map(str, place)))
@@ -85,6 +89,11 @@ class References:
         if not text.strip():
             raise ValueError(f"{file}: is empty")
         return text.removesuffix("\n").removesuffix("\r")
+
+
+def resolved(text: str, environ: Mapping[str, str], folder: Path) -> str:
+    """One text alone. Raises ValueError, which does not tell what the text holds."""
+    return References(environ, folder).value(text)
 
 
 def _stand_in(text: str) -> str:

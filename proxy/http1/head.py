@@ -47,6 +47,7 @@ _USUAL_STATUS_LINES: Final = {
 RESPONSE_LINES_MAX: Final = 1000  # 64 KiB of the shortest lines would take 20 ms to read
 _HTTP11: Final = b"HTTP/1.1"
 _HTTP10: Final = b"HTTP/1.0"
+_ASKED_LINE: Final = re.compile(rb"([!-~]{1,64}) ([!-~]+) HTTP/[0-9.]{1,8}\r\n")
 # Of a target, for `translate`: what it may not hold becomes NUL.
 _VISIBLE: Final = bytes([byte if 0x20 < byte < 0x7F else 0 for byte in range(256)])
 # Bytes are looked for by their number: `0x23 in target` costs a tenth of `b"#" in target`.
@@ -352,6 +353,15 @@ def is_plain_line(method: bytes, target: bytes, line_bytes: int, methods: frozen
         and _HASH not in target
         and _NUL not in target.translate(_VISIBLE)
     )
+
+
+def asked_line(data: bytes, line_bytes: int) -> tuple[bytes, bytes]:
+    """Method and target of a head that is refused, where its first line has the form of a request's.
+
+    Only to be told: nothing is decided by it.
+    """
+    line = _ASKED_LINE.match(data, 0, line_bytes + 2)
+    return (line[1], line[2]) if line is not None else (b"", b"")
 
 
 def unfinished_fault(data: bytes, end: int, line_bytes: int, head_bytes: int) -> Fault | None:

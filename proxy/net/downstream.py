@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from proxy import faults
 from proxy.faults import Fault
 from proxy.http1.framing import UNTIL_CLOSE
-from proxy.http1.head import UNREAD, RequestHead, request_head, unfinished_fault, unread_head
+from proxy.http1.head import RequestHead, asked_line, request_head, unfinished_fault, unread_head
 from proxy.net.connection import Connection, reset_at_close
 from proxy.net.half_close import (
     end_one_way,
@@ -325,14 +325,14 @@ class DownstreamConnection(Connection):
 
     def refuse(self, fault: Fault, data: bytes) -> None:
         """At the door. What looks like a HEAD is answered without a body, whatever is wrong with it."""
-        if self.exchange is None:
-            self.exchange = self._new_exchange(self, unread_head(data))
-        self.exchange.refuse_head(fault, has_body=not data.startswith(b"HEAD "))
+        exchange = self._exchange(data)
+        exchange.method, exchange.target = asked_line(data, self.frontend.limits.line_bytes)
+        exchange.refuse_head(fault, has_body=not data.startswith(b"HEAD "))
 
-    def _exchange(self) -> ExchangeEvents:
+    def _exchange(self, data: bytes = b"") -> ExchangeEvents:
         """The one that is under way; else one of no request, to be refused or logged."""
         if self.exchange is None:
-            self.exchange = self._new_exchange(self, UNREAD)
+            self.exchange = self._new_exchange(self, unread_head(data))
         return self.exchange
 
     def fail(self, fault: Fault) -> None:

@@ -20,6 +20,9 @@ Trailers = list[tuple[bytes, bytes]]
 class ExchangeEvents(Protocol):
     """An exchange, as its two connections and those in between tell it what happens."""
 
+    method: bytes  # as they are told of, also where a head is refused
+    target: bytes
+
     # By downstream.
     def begin(self) -> None: ...
     def refuse_head(self, fault: Fault, *, has_body: bool = True) -> None: ...

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+
+import pytest
 
 from tests.support.messages import get
 from tests.support.patience import until
@@ -60,3 +63,22 @@ async def test_hard_limit_that_is_too_low_costs_clients_a_503(new_weir, start_or
     assert not [line for line in weir.log() if line["event"] == "server_down"]
     for sock in crowd:
         sock.close()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_standard_streams_that_were_closed_are_nobody_elses(
+    workers, closed, new_weir, start_origin, ask
+):
+    """Nothing that Weir opens is descriptor 0 to 2, where its logs would be written into it; its end is clean."""
+    weir = new_weir({"workers": workers, "log": {"access": "stdout"}}, upstream=await start_origin())
+    weir.inside = ["sh", "-c", f'exec "$@" {closed}', "sh"]
+    weir.start()
+    status = weir.admin("/status").json()
+    pids = [worker["pid"] for worker in status.get("workers", [])] or [weir.pid]
+    statuses = [(await ask(weir, get())).status for _ in range(4)]
+    found = {os.readlink(f"/proc/{pid}/fd/{number}") for pid in {weir.pid, *pids} for number in range(3)}
+    weir.stop()  # exit code 0
+
+    assert statuses == [200] * 4
+    assert found <= {"/dev/null", str(weir.folder / "stdout.log"), str(weir.folder / "stderr.log")}

@@ -200,6 +200,28 @@ async def test_request_is_refused(weir, origin, connect, data, statuses):
         assert counted("weir_refused_heads_total") == 1
 
 
+@pytest.mark.parametrize(
+    ("data", "method", "told"),
+    [
+        (head(start=b"FOO /a?token=s3cr3t HTTP/1.1"), "FOO", "/a?token=***"),
+        (head(*(b"X-%d: a" % i for i in range(110))), "GET", "/x"),
+        (head(host=None), "GET", "/x"),
+        (head(start=b"GET http://me:s3cr3t@a/x HTTP/1.1"), "GET", "http://***@a/x"),
+        (HELLO_TLS, "", ""),
+    ],
+)
+async def test_refusal_is_logged_with_what_was_asked(start_weir, connect, data, method, told):
+    """Whoever asks why a client got a 431 finds the request; no secret of it."""
+    weir = start_weir(SETTINGS)
+    wire = await connect(weir)
+    await wire.send(data)
+    response = await wire.response()
+    line = await weir.access_line(status=response.status)
+
+    assert (line["method"], line["target"]) == (method, told)
+    assert "s3cr3t" not in weir.access_text()
+
+
 @pytest.mark.parametrize(("data", "statuses"), SHORT)
 async def test_request_is_refused_byte_by_byte(weir, origin, connect, data, statuses):
     """How the bytes are cut changes nothing. Weir may answer and close before it has seen them all."""

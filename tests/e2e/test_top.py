@@ -54,6 +54,42 @@ async def test_without_the_token_one_line_says_what_is_needed(weir):
     ]
 
 
+async def test_token_may_stand_in_a_file_as_for_weir(weir, tmp_path):
+    """By the same variable; one that cannot be read is one line."""
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    place = ("--admin", f"127.0.0.1:{weir.admin_port}", "--once")
+    by_file, _, _ = await told(*place, WEIR_ADMIN__TOKEN=f"file:{tmp_path / 'token'}")
+    by_name, _, _ = await told(*place, WEIR_ADMIN__TOKEN="${MINE}", MINE=TOKEN)
+    code, out, err = await told(*place, WEIR_ADMIN__TOKEN="file:/nowhere/token")
+
+    assert (by_file, by_name) == (0, 0)
+    assert (code, out) == (2, "")
+    assert err.startswith("WEIR_ADMIN__TOKEN: /nowhere/token: ")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:s3cr3t@127.0.0.1:9", "me:s3cr3t@127.0.0.1:9", "https://s3cr3t@h/"]
+)
+async def test_password_in_the_url_is_refused_and_not_shown(url):
+    code, out, err = await told("--admin", url, "--once")
+
+    assert (code, out) == (2, "")
+    assert "WEIR_ADMIN__TOKEN" in err
+    assert "s3cr3t" not in err
+
+
+@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "latin-1"}, {"PYTHONIOENCODING": "ascii"}])
+async def test_terminal_that_lacks_a_letter_is_shown_the_rest(weir, connect, variables):
+    """Some terminals are no UTF-8."""
+    await asked(weir, connect)
+    code, out, err = await told("-c", str(weir.config), "--once", **variables)
+
+    assert (code, err) == (0, "")
+    assert "few" in out
+    assert "over" in out
+
+
 async def test_nobody_there_is_one_line():
     code, out, err = await told("--admin", f"http://127.0.0.1:{free_port()}", "--once")
 

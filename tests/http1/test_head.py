@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from proxy import faults
 from proxy.http1.framing import CHUNKED, listed
-from proxy.http1.head import METHODS, RequestHead, is_plain_line, request_head, unfinished_fault
+from proxy.http1.head import METHODS, RequestHead, asked_line, is_plain_line, request_head, unfinished_fault
 from tests.http1 import oracle
 from tests.http1.cases import CASES, HEADERS_MAX, LINE_BYTES, absolute, get
 
@@ -332,3 +332,22 @@ def test_plain_line_is_one_that_is_taken_as_it_stands(method, target, line_bytes
     is_taken = isinstance(judged, RequestHead) and (judged.method, judged.target) == (method, target)
 
     assert is_plain_line(method, target, line_bytes, METHODS) == (is_taken and target.startswith(b"/"))
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", (b"GET", b"/x")),
+        (b"FOO /x HTTP/1.1\r\n", (b"FOO", b"/x")),
+        (b"GET /x HTTP/2.0\r\n\r\n", (b"GET", b"/x")),
+        (b"GET /" + b"x" * 90 + b" HTTP/1.1\r\n", (b"", b"")),  # longer than a line may be
+        (b"GET /x HTTP/1.1\n", (b"", b"")),
+        (b"GET  /x HTTP/1.1\r\n", (b"", b"")),
+        (b"GET /a b HTTP/1.1\r\n", (b"", b"")),
+        (b"\x16\x03\x01\x02\x00", (b"", b"")),
+        (b"", (b"", b"")),
+    ],
+)
+def test_refused_head_is_told_of_by_its_first_line(data, told):
+    """Where it has the form of one."""
+    assert asked_line(data, 80) == told
