@@ -45,7 +45,7 @@ class Wire(asyncio.Protocol):
     error.
     """
 
-    __slots__ = ("_bounds", "_close", "_is_partial", "_lost", "_reader", "_transport", "calls")
+    __slots__ = ("_bounds", "_close", "_is_closed", "_is_partial", "_lost", "_reader", "_transport", "calls")
 
     def __init__(self, opened: Opened, lost: Callable[[Exception | None], None]) -> None:
         self.calls: deque[Call] = deque()
@@ -53,6 +53,7 @@ class Wire(asyncio.Protocol):
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
         self._bounds = Bounds()
         self._is_partial = False  # a reply has begun and not ended
+        self._is_closed = False
         self._transport, self._close = opened
         self._transport.set_protocol(self)
 
@@ -100,8 +101,10 @@ class Wire(asyncio.Protocol):
     def close(self) -> None:
         """Drops the connection; what is still unanswered stays in `calls`."""
         self._lost = None
-        self._transport.abort()
-        self._close()
+        if not self._is_closed:
+            self._is_closed = True
+            self._transport.abort()
+            self._close()
 
     def _end(self, said: Any = None) -> None:
         lost = self._lost

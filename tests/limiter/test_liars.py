@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from contextlib import suppress
 from itertools import repeat
 from time import monotonic
@@ -14,18 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.limiter.dialler import TlsFiles
 from proxy.limiter.overrides import Override
 from proxy.limiter.records import UNITS_MAX
 from proxy.limiter.store import CrowdedError, UnreachableError
 from proxy.policy.slots import slots_of
 from tests.limiter.asking import ask, ask_all, charge, impatient, limits_of, store_at
 from tests.support.innocent import innocent
+from tests.support.papers import Papers
 from tests.support.patience import own_time, until
+from tests.support.redis_servers import Relay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from pathlib import Path
 
-    from tests.support.redis_servers import Redis, Relay
+    from tests.support.redis_servers import Redis
 
 TIMEOUT = 0.2
 LIMITS = limits_of({"name": "per-user", "rate": "100/h"})
@@ -300,6 +305,77 @@ async def test_debt_beyond_all_is_no_wait_for_ever(fits: bool, redis: Redis, rel
         assert verdict.retry_after <= 36
         assert verdict.next_token <= 36
         assert not decision.waits
+
+
+# --- by TLS ---
+
+BY_TLS = (
+    "an empty list",
+    "a list of one text",
+    "a huge text",
+    "a huge list in pieces",
+    "another protocol",
+    "nothing",
+)
+
+
+@pytest.fixture
+async def secured(redis: Redis, tmp_path: Path) -> AsyncIterator[tuple[Relay, TlsFiles]]:
+    papers = Papers(tmp_path / "papers")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*papers.issue("IP:127.0.0.1"))
+    async with Relay(redis.port, context) as relay:
+        yield relay, TlsFiles(ca=str(papers.ca))
+
+
+@pytest.mark.parametrize("lie", [*BY_TLS, *WORDY])
+async def test_liar_by_tls_is_one_too(
+    lie: str, secured: tuple[Relay, TlsFiles], caplog: pytest.LogCaptureFixture
+) -> None:
+    """To a request and to a sign of life; and when it has lied, it is asked again."""
+    relay, tls = secured
+    async with store_at(relay.url, LIMITS, tls=tls) as store:
+        await ask(store, charge(LIMIT, "warm"))
+        before = rss()
+        async with innocent():
+            with impatient(store, TIMEOUT):
+                relay.lie = lambda _: LIES[lie] if lie in LIES else WORDY[lie]()
+                begun = own_time()
+                decisions = await ask_all(store, [[charge(LIMIT, user)] for user in range(5)])
+                seconds = own_time() - begun
+                store._links[0].beat_now()
+                await until(lambda: not store.status()["up"], "it is down", within=3.0)
+                relay.lie = None
+                relay.cut()
+            await until(lambda: store.is_up, "the store is up again", within=5.0)
+
+        assert [decision.is_admitted for decision in decisions] == [True] * 5
+        assert seconds < TIMEOUT * 2 + 0.3
+        assert rss() - before < 64 * 1024 * 1024
+        assert (await ask(store, charge(LIMIT, "warm"))).verdicts[0].remaining == 98
+        assert "crashed" not in caplog.text
+
+
+async def test_requests_under_way_when_a_connection_by_tls_ends_are_decided_in_time(
+    secured: tuple[Relay, TlsFiles], caplog: pytest.LogCaptureFixture
+) -> None:
+    """On asyncio's loop as on uvloop."""
+    relay, tls = secured
+    async with store_at(relay.url, LIMITS, timeout=0.5, tls=tls) as store:
+        await ask(store, charge(LIMIT, "warm"))
+        relay.lie = lambda _: []
+        asking = asyncio.create_task(ask_all(store, [[charge(LIMIT, user)] for user in range(5)]))
+        await until(lambda: relay.lies, "they are under way")
+        begun = own_time()
+        relay.lie = None
+        relay.cut()
+        decisions = await asking
+        seconds = own_time() - begun
+
+        assert {decision.via for decision in decisions} == {"store"}
+        assert seconds < 0.5
+        assert store.figures.errors == {"connection": 1}
+        assert "Exception in callback" not in caplog.text
 
 
 # --- every command ---

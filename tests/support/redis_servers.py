@@ -19,6 +19,7 @@ from tests.support.ports import free_port
 from tests.support.programs import program
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
@@ -258,10 +259,12 @@ class Relay:
 
     `is_mute` loses what the server says, and `cut` ends all connections: what was asked is done, and nobody is told.
     With `lie` set, the server's words are replaced by its own, again and again as long as it yields some.
+    With a `context` its clients speak TLS.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.port = 0
+        self._context = context
         self.delay = 0.0  # seconds, each way
         self.is_mute = False
         self.lost_bytes = 0
@@ -274,13 +277,13 @@ class Relay:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> Relay:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", free_port())
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", free_port(), ssl=self._context)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        return f"{'redis' if self._context is None else 'rediss'}://127.0.0.1:{self.port}"
 
     def hold(self) -> None:
         """A black hole: nothing comes back, nothing is refused. What is sent waits in the dark."""
