@@ -19,6 +19,7 @@ from tests.support.weir import ROOT, Settings, Weir
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
@@ -84,8 +85,14 @@ async def start_origin() -> AsyncIterator[StartOrigin]:
     """Starts scripted origins (tests/support/origin.py) and stops them at the end."""
     origins: list[Origin] = []
 
-    async def start(script: Script | None = None, *, port: int = 0, host: str = "127.0.0.1") -> Origin:
-        origin = Origin(script, port, host)
+    async def start(
+        script: Script | None = None,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        context: ssl.SSLContext | None = None,
+    ) -> Origin:
+        origin = Origin(script, port, host, context)
         await origin.start()
         origins.append(origin)
         return origin

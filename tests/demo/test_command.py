@@ -103,12 +103,13 @@ def test_it_goes_on_serving_until_it_is_stopped(tmp_path):
     assert not access_log.parent.exists()
 
 
-def test_stopped_in_the_middle_of_the_tour_it_ends_at_once(tmp_path):
-    """SIGTERM does not wait for the show, and is no failure."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_in_the_middle_of_the_tour_it_ends_at_once(tmp_path, number):
+    """It does not wait for the show, and is no failure."""
     output = tmp_path / "output"
     with running(output, "--once") as process:
         until_now(lambda: "takes its time" in output.read_text(), "the tour has begun", within=TOUR_SECONDS)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         code = process.wait(20.0)
 
     assert code == 0

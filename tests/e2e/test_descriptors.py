@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import ssl
 
 import pytest
 
@@ -82,3 +84,44 @@ async def test_standard_streams_that_were_closed_are_nobody_elses(
 
     assert statuses == [200] * 4
     assert found <= {"/dev/null", str(weir.folder / "stdout.log"), str(weir.folder / "stderr.log")}
+
+
+async def test_hard_limit_that_is_too_low_harms_nobody_who_is_there_by_tls(new_weir, start_origin, papers):
+    """Three hundred more begin a handshake and say nothing: bounded before anybody knows of them."""
+    cert, key = papers.issue("DNS:localhost")
+    weir = new_weir(upstream=await start_origin())
+    tls = {"cert": str(cert), "key": str(key)}
+    weir.write_config({"listen": [{"address": f"127.0.0.1:{weir.port}", "tls": tls}]})
+    weir = bounded(weir, "-n 300")
+    context = ssl.create_default_context(cafile=str(papers.ca))
+    kept = await asyncio.to_thread(secured, weir, context, 29)
+    crowd = idle(weir, 300)
+    for sock in crowd:
+        sock.send(b"\x16\x03\x01\x02\x00")
+    said = [await asyncio.to_thread(says, sock) for sock in kept]
+    for sock in crowd:
+        sock.close()
+    one_more = await asyncio.to_thread(secured, weir, context, 1)
+    said += [await asyncio.to_thread(says, sock) for sock in one_more]
+    for sock in [*kept, *one_more]:
+        sock.close()
+
+    assert said == [b"HTTP/1.1 200 "] * 29 + [b"HTTP/1.1 503 "]
+    assert weir.admin("/healthz").status == 200
+    assert not [line for line in weir.log() if line["event"] == "server_down"]
+
+
+def secured(weir, context, count):
+    """So many connections whose handshake is done."""
+    return [
+        context.wrap_socket(
+            socket.create_connection(("127.0.0.1", weir.port), timeout=20), server_hostname="localhost"
+        )
+        for _ in range(count)
+    ]
+
+
+def says(sock):
+    """The begin of its answer to a request."""
+    sock.sendall(get())
+    return sock.recv(13)

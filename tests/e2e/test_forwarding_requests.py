@@ -61,6 +61,25 @@ async def test_method_passes(weir, origin, connect, method):
     assert origin.requests[0].method == method
 
 
+async def test_methods_of_the_config_pass_and_others_are_a_501(start_weir, start_origin, ask):
+    """Any token may be one (RFC 9110 section 9.1); what is none is no HTTP."""
+    origin = await start_origin()
+    weir = start_weir({"downstream": {"methods": ["LIST", "X-RESTART"]}}, upstream=origin)
+    methods = ("LIST", "X-RESTART", "QUERY", "list", "LISTS", "RESTART", "GET{}")
+    statuses = {method: (await ask(weir, get(method=method))).status for method in methods}
+
+    assert statuses == {
+        "LIST": 200,
+        "X-RESTART": 200,
+        "QUERY": 200,
+        "list": 501,
+        "LISTS": 501,
+        "RESTART": 501,
+        "GET{}": 400,
+    }
+    assert [request.method for request in origin.requests] == [b"LIST", b"X-RESTART", b"QUERY"]
+
+
 async def test_headers_keep_case_order_and_duplicates(weir, origin, ask):
     """Nothing is sorted, joined, re-cased or trimmed within."""
     lines = [b"x-lower: 1", b"X-UPPER: 2", b"x-MiXed: 3", b"X-Dup: a", b"Cookie: a=b; c=d", b"x-dup: b", b"X-Empty:", b"X-Dup: c,  d", b"X-Inner: a  b\tc"]  # fmt: skip

@@ -82,6 +82,35 @@ async def test_response_trailers_pass(weir, origin, ask):
     assert response.trailers == [(b"X-Sum", b"1"), (b"Server-TIMING", b"a")]
 
 
+CODED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CARELESS = {
+    "a size with spaces behind it": CODED + b"5  \r\nhello\r\n0\r\n\r\n",
+    "an extension behind a space": CODED + b"5 ;a=b\r\nhello\r\n0\r\n\r\n",
+    "a size of sixteen digits": CODED + b"0000000000000005\r\nhello\r\n0\r\n\r\n",
+    "a length among the trailers": CODED + b"5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n",
+    "a coding among the trailers": CODED + b"5\r\nhello\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "a list with an empty member": CODED.replace(b"chunked", b"chunked,") + b"5\r\nhello\r\n0\r\n\r\n",
+    "a length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    "a list of one length": b"HTTP/1.1 200 OK\r\nContent-Length: 5, 05\r\n\r\nhello",
+    "lines that end with LF": b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+    "white space before a colon": b"HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello",
+    "a folded line": b"HTTP/1.1 200 OK\r\nX-A: b\r\n c\r\nContent-Length: 5\r\n\r\nhello",
+}
+
+
+@pytest.mark.parametrize("said", CARELESS)
+async def test_careless_answer_that_has_one_reading_passes_strictly_framed(weir, origin, connect, said):
+    """The client's reader here takes no other form. The connection goes on, and so does the origin's."""
+    origin.script = answering(CARELESS[said])
+    wire = await connect(weir)
+    for _ in range(2):
+        await wire.send(get())
+        response = await wire.response()
+        assert (response.status, response.body, response.trailers) == (200, b"hello", [])
+
+    assert len(origin.visits) == 1
+
+
 async def test_response_is_the_same_however_it_is_cut(weir, origin, connect):
     """The origin's bytes one by one."""
     reply = answer(

@@ -20,6 +20,7 @@ from tests.support.messages import answer, get
 from tests.support.origin import answering
 from tests.support.papers import Papers
 from tests.support.patience import until
+from tests.support.records import Records
 
 pytestmark = pytest.mark.real
 CHUNKED = "Transfer-Encoding: chunked"
@@ -421,46 +422,12 @@ async def test_throng_of_half_handshakes(start_bench, start_origin, secure, said
     await bench.is_empty()
 
 
-class Client:
-    """Of TLS, over a blocking socket, which can send records as small as it likes."""
-
-    def __init__(self, port, context):
-        self.sock = socket.create_connection(("127.0.0.1", port))
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
-        while True:
-            try:
-                self.tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                self.sock.sendall(self.outgoing.read())
-                self.incoming.write(self.sock.recv(65536))
-        self.sock.sendall(self.outgoing.read())
-
-    def records(self, data, size):
-        for at in range(0, len(data), size):
-            self.tls.write(data[at : at + size])
-        return self.outgoing.read()
-
-    def until(self, count, mark):
-        """Reads until `mark` has come so often."""
-        heard = b""
-        while heard.count(mark) < count:
-            try:
-                heard += self.tls.read(65536)
-            except ssl.SSLWantReadError:
-                if not (data := self.sock.recv(65536)):
-                    return heard
-                self.incoming.write(data)
-        return heard
-
-
 @pytest.mark.parametrize("size", [1, 16_000])
 async def test_pipelined_requests_over_tls(start_bench, secure, size):
     """In records of one byte too."""
     bench = await start_bench(contract={"allow_methods": ["POST"]})
     port, context = await secure(bench)
-    client = await asyncio.to_thread(Client, port, context)
+    client = await asyncio.to_thread(Records, port, context)
     said = client.records(get() * 1500, size)
     with client.sock:
         async with innocent():
@@ -479,7 +446,7 @@ async def test_upload_in_tiny_chunks_over_tls(start_bench, start_origin, secure,
 
     bench = await start_bench(await start_origin(script))
     port, context = await secure(bench)
-    client = await asyncio.to_thread(Client, port, context)
+    client = await asyncio.to_thread(Records, port, context)
     said = client.records(get(CHUNKED, method="POST") + b"1\r\nx\r\n" * 20_000 + END, size)
     with client.sock:
         async with innocent():
@@ -497,10 +464,22 @@ async def test_tunnel_of_one_byte_records(start_bench, start_origin, secure):
 
     bench = await start_bench(await start_origin(echo))
     port, context = await secure(bench)
-    client = await asyncio.to_thread(Client, port, context)
+    client = await asyncio.to_thread(Records, port, context)
     client.sock.sendall(client.records(get("Connection: Upgrade", "Upgrade: chat"), 9000))
     said = client.records(b"x" * FRAMES, 1)
     with client.sock:
         async with innocent():
             sending = asyncio.to_thread(client.sock.sendall, said)
             await asyncio.gather(sending, asyncio.to_thread(client.until, 1, b"end"))
+
+
+async def test_answer_in_tiny_chunks_over_tls(start_bench, start_origin, secure):
+    said = answer(200, b"1\r\nx\r\n" * 100_000 + END, CHUNKED, length=False)
+    bench = await start_bench(await start_origin(answering(said)))
+    port, context = await secure(bench)
+    client = await asyncio.to_thread(Records, port, context)
+    client.sock.sendall(client.records(get(), 9000))
+    with client.sock:
+        async with innocent():
+            heard = await asyncio.to_thread(client.until, 1, END)
+    assert heard.count(b"x") >= 100_000

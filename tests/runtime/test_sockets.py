@@ -16,6 +16,7 @@ from proxy.runtime.sockets import (
     open_worker_sockets,
 )
 from tests.support.ports import free_port
+from tests.support.weir import ROOT
 
 
 def settings(listen, admin=None):
@@ -34,6 +35,23 @@ def opened():
         found = open_listeners(settings(listen), copies, InheritedSockets({}))
         all_opened.extend(found)
         return found
+
+    yield open_
+    for listeners in all_opened:
+        close_sockets(listeners)
+
+
+@pytest.fixture
+def opened_with():
+    """The sockets of each worker on one that was given; closed at the end of the test."""
+    all_opened = []
+
+    def open_(given, copies):
+        handed_over = InheritedSockets({})
+        handed_over._sockets = [given.dup()]
+        found = open_listeners(settings(f"127.0.0.1:{given.getsockname()[1]}"), copies, handed_over)
+        all_opened.extend(found)
+        return [each[0] for each in found]
 
     yield open_
     for listeners in all_opened:
@@ -72,6 +90,7 @@ def test_address_of_ipv6_takes_ipv6_alone_and_both_may_share_a_port(opened):
         by_four, by_six = four.accept(), six.accept()
 
     assert (by_four[1][0], by_six[1][0]) == ("127.0.0.1", "::1")
+    assert "[::] takes IPv6 alone: list 0.0.0.0 too." in (ROOT / "docs/configuration.md").read_text()
     by_four[0].close()
     by_six[0].close()
 
@@ -84,6 +103,18 @@ def test_client_that_vanished_is_found_dead(opened):
     with ours:
         assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_client_that_vanished_is_found_dead_behind_a_given_socket_too(opened_with, workers):
+    """systemd knows nothing of it."""
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        [[listener], *_] = opened_with(given, workers)
+        with socket.create_connection(given.getsockname()):
+            ours, _ = listener.accept()
+    with ours:
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
 
 

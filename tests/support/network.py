@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.net.dial import open_connection
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from proxy.net.dial import Dial
 
 RECEIVE_BYTES = 256 * 1024  # at once
+SHUTDOWN_SECONDS = 1.0  # for the other side's word that TLS ends
 
 
 class Channel(Protocol):
@@ -88,6 +90,64 @@ class SocketChannel:
         if self._socket.fileno() >= 0:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
+
+
+class SecureChannel:
+    """Over TLS, which knows no half of an end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def receive(self) -> bytes:
+        return await self._reader.read(RECEIVE_BYTES)
+
+    def finish_sending(self) -> None:
+        """And receiving ends with it."""
+        self.close()
+
+    def close(self) -> None:
+        """As TLS tells it."""
+        self._writer.close()
+
+    def abort(self) -> None:
+        """Without a word of TLS; by a reset if anything lies unread."""
+        self._writer.transport.abort()
+
+
+class SecureListener:
+    def __init__(self, server: asyncio.Server) -> None:
+        self.port: int = server.sockets[0].getsockname()[1]
+        self._server = server
+
+    async def close(self) -> None:
+        self._server.close()
+
+
+async def listen_securely(
+    port: int, host: str, context: ssl.SSLContext, accepted: Callable[[Channel], None]
+) -> Listener:
+    """By TLS, on real sockets. Whoever fails its handshake is not told of."""
+    server = await asyncio.start_server(
+        lambda reader, writer: accepted(SecureChannel(reader, writer)),
+        host,
+        port,
+        ssl=context,
+        ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+    )
+    return SecureListener(server)
+
+
+async def connect_securely(port: int, host: str, context: ssl.SSLContext, name: str) -> Channel:
+    """The same as a client. Raises OSError."""
+    reader, writer = await asyncio.open_connection(
+        host, port, ssl=context, server_hostname=name, ssl_shutdown_timeout=SHUTDOWN_SECONDS
+    )
+    return SecureChannel(reader, writer)
 
 
 class SocketListener:

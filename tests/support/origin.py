@@ -12,10 +12,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from tests.support.messages import answer
-from tests.support.network import network
+from tests.support.network import listen_securely, network
 from tests.support.wire import PATIENCE, Broken, Request, Wire
 
 if TYPE_CHECKING:
+    import ssl
+
     from tests.support.network import Channel, Listener
 
 Script = Callable[["Visit"], Awaitable[None]]
@@ -57,12 +59,20 @@ class Visit(Wire):
 
 
 class Origin:
-    def __init__(self, script: Script | None = None, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        script: Script | None = None,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        """With a `context` it speaks TLS."""
         self.script: Script = script or answering(answer())
         self.visits: list[Visit] = []
         self.requests: list[Request] = []
         self.host = host
         self.port = port
+        self._context = context
         self._listener: Listener | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._failures: list[BaseException] = []
@@ -70,7 +80,7 @@ class Origin:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{'http' if self._context is None else 'https'}://{self.host}:{self.port}"
 
     @property
     def received(self) -> bytes:
@@ -85,7 +95,10 @@ class Origin:
         return self.visits[number]
 
     async def start(self) -> None:
-        self._listener = await network().listen(self.port, self.host, self._accepted)
+        if self._context is None:
+            self._listener = await network().listen(self.port, self.host, self._accepted)
+        else:
+            self._listener = await listen_securely(self.port, self.host, self._context, self._accepted)
         self.port = self._listener.port
 
     async def close_listener(self) -> None:
