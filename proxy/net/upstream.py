@@ -444,16 +444,20 @@ class UpstreamConnection(Connection):
 
     def _take_turn(self, attempt: Attempt) -> None:
         """Others have had theirs; a client that is slow lets it wait."""
-        if self._attempt is not attempt or attempt.is_client_slow:
+        if not self._has_turn(attempt):
             return
         if attempt.backlog:
             self.data_received(b"")
-            if self._attempt is not attempt or attempt.is_client_slow or attempt.backlog:
+            if not self._has_turn(attempt) or attempt.backlog:
                 return
         if attempt.is_ended:
             self._hear_out(attempt)
         else:
             self.resume_reading()
+
+    def _has_turn(self, attempt: Attempt) -> bool:
+        """Asked anew each time: compiled, a look at `_attempt` is not believed to change by a call."""
+        return self._attempt is attempt and not attempt.is_client_slow
 
     def _end(self, attempt: Attempt) -> None:
         """The answer is whole: the connection goes back to its pool, if nothing speaks against it."""

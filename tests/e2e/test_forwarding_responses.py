@@ -111,6 +111,23 @@ async def test_careless_answer_that_has_one_reading_passes_strictly_framed(weir,
     assert len(origin.visits) == 1
 
 
+@pytest.mark.parametrize("ends", [False, True], ids=["kept", "closed"])
+async def test_answer_in_tiny_chunks_passes(weir, origin, ask, ends):
+    """In turns, also when its connection ends with it; nothing of them is in the log."""
+    fields = ("Transfer-Encoding: chunked", *(("Connection: close",) if ends else ()))
+    said = answer(200, chunked(*[b"x"] * 20_000), *fields, length=False)
+
+    async def script(visit):
+        while await visit.request() is not None:
+            await visit.send(said)
+            if ends:
+                return
+
+    origin.script = script
+    for _ in range(3):
+        assert (await ask(weir, get())).body == b"x" * 20_000
+
+
 async def test_response_is_the_same_however_it_is_cut(weir, origin, connect):
     """The origin's bytes one by one."""
     reply = answer(
