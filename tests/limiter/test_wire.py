@@ -111,6 +111,30 @@ def test_loss_is_told_once(loop: str, shared_redis: Redis) -> None:
         runner.run(story())
 
 
+async def test_mistake_of_ours_in_a_reply_leaves_no_call_without_an_end(
+    shared_redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither its own, which is decided without Redis then, nor those behind it."""
+
+    class Mistaken(Question):
+        def replied(self, reply: Any) -> None:
+            raise ValueError(reply)
+
+        def failed(self) -> None:
+            self.reply.set_result("failed")
+
+    losses = Losses()
+    wire = await taken_over(shared_redis, losses)
+    mistaken = Mistaken()
+    wire.send(b"ECHO a\r\n", mistaken)
+    behind = await ask(wire, b"ECHO b")
+
+    assert (await asyncio.wait_for(mistaken.reply, 5), behind) == ("failed", b"b")
+    assert losses.count == 0
+    assert "crashed" in caplog.text
+    wire.close()
+
+
 async def test_push_of_resp3_is_nobodys_reply(shared_redis: Redis) -> None:
     losses = Losses()
     wire = await taken_over(shared_redis, losses, protocol=3)

@@ -101,6 +101,7 @@ async def test_connections_at_rest_end_one_after_the_other(start_bench, connect)
     bench = await start_bench()
     wires = [await connect(bench) for _ in range(10)]
     await until(lambda: len(bench.frontend.connections) == 10)
+    bench.frontend.pre_shutdown()
     ending = asyncio.create_task(bench.frontend.shutdown(2.0))
     seen = set()
     while bench.frontend.connections:
