@@ -77,7 +77,9 @@ async def test_connection_at_rest_has_a_time(plane, monkeypatch):
     assert (await until_end(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-async def test_newest_are_served_and_the_oldest_give_way(plane):
+async def test_newest_are_served_and_the_oldest_give_way(plane, monkeypatch):
+    """Long before their time is over."""
+    monkeypatch.setattr(bounds, "IDLE_SECONDS", 60.0)
     there = [await plane.connect() for _ in range(CONNECTIONS_MAX + 5)]
     reader, writer = await plane.connect(ASK)
     line = await asyncio.wait_for(reader.readline(), 10)

@@ -146,8 +146,9 @@ async def test_connection_ends_in_its_time(port, dial, monkeypatch, sent):
                 await asyncio.sleep(0.01)
 
 
-async def test_silent_connections_keep_nobody_out(port, dial, asked):
-    """The oldest give way."""
+async def test_silent_connections_keep_nobody_out(port, dial, asked, monkeypatch):
+    """The oldest give way, long before their time is over."""
+    monkeypatch.setattr(probes, "SECONDS", 60.0)
     silent = [await dial(port) for _ in range(CONNECTIONS_MAX)]
     told = await asked(KUBELET)
     cut = await asyncio.wait_for(silent[0][0].read(), 10) if told else None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import signal
+import socket
 import ssl
+import time
 from contextlib import suppress
 
 import pytest
@@ -130,6 +132,26 @@ async def test_refused_upload_shows_its_answer(front, serve, trusting):
     assert (await asked(await call(), get())).status == 200
 
     assert await asyncio.to_thread(upload, weir, trusting, 40_000_000) == 429
+
+
+async def test_refused_upload_that_takes_its_time_shows_its_answer(front, serve, trusting):
+    """Longer than an ended connection is read otherwise."""
+    weir, call = front(await serve(), limits=[{"name": "one", "rate": "1/h", "key": ["const"]}])
+    weir.start()
+    assert (await asked(await call(), get())).status == 200
+
+    assert await asyncio.to_thread(upload_slowly, weir, trusting) == b"HTTP/1.1 429 "
+
+
+def upload_slowly(weir, context):
+    """In four seconds; what is answered meanwhile is read behind it."""
+    plain = socket.create_connection(("127.0.0.1", weir.port), timeout=20)
+    with context.wrap_socket(plain, server_hostname="localhost") if context else plain as sock:
+        sock.sendall(get("Content-Length: 400000", method="POST"))
+        for _ in range(40):
+            time.sleep(0.1)
+            sock.sendall(b"x" * 10_000)
+        return sock.recv(13)
 
 
 EARLY = {
