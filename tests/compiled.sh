@@ -14,4 +14,6 @@ export PYTHONSAFEPATH=1  # the current folder, and that of the tests, would put 
     tests/e2e/test_proxy_protocol.py tests/e2e/test_redaction.py tests/e2e/test_reload.py tests/e2e/test_servers.py tests/e2e/test_store.py tests/e2e/test_tls.py tests/e2e/test_tls_upstream.py \
     tests/e2e/test_tunnel.py tests/e2e/test_workers.py \
     tests/e2e/test_lifecycle.py tests/e2e/test_plain_and_tls.py tests/e2e/test_probes.py tests/e2e/test_refused_uploads.py tests/e2e/test_timeouts.py \
-    tests/e2e/test_tls_hostile.py tests/admin/test_bounds.py tests/limiter/test_neighbours.py || sh tests/alone.sh $? .venv/compiled/bin/python --import-mode=append
+    tests/e2e/test_tls_hostile.py tests/e2e/test_redaction_settings.py tests/e2e/test_memory.py \
+    tests/admin/test_bounds.py tests/admin/test_probes.py tests/config/test_files.py tests/runtime/test_sockets.py tests/test_background.py \
+    tests/limiter/test_neighbours.py tests/limiter/test_reply_bounds.py tests/limiter/test_wire.py || sh tests/alone.sh $? .venv/compiled/bin/python --import-mode=append
