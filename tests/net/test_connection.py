@@ -161,8 +161,8 @@ async def test_reading_pauses_and_goes_on_however_often_it_is_asked():
     await host.close(wire)
 
 
-class Broken:
-    """A transport that takes nothing."""
+class Broken(asyncio.Transport):
+    """Takes nothing."""
 
     is_aborted = False
 
@@ -180,12 +180,12 @@ async def test_connection_that_cannot_be_written_to_costs_others_nothing(caplog)
     """What they have written in the same tick goes out; it is ended, since what it lacks would not be seen."""
     host = Host()
     connection, wire = await host.meet()
-    broken = Connection(host.outbox, host.sweeper)
-    broken.transport = Broken()
+    broken, transport = Connection(host.outbox, host.sweeper), Broken()
+    broken.connection_made(transport)
     broken.write(b"lost")
     connection.write(b"kept")
 
     assert await wire.exactly(4) == b"kept"
-    assert broken.transport.is_aborted
+    assert transport.is_aborted
     assert caplog.messages == ["crashed"]
     await host.close(wire)
