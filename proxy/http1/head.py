@@ -191,7 +191,8 @@ _ORIGIN = re.compile(rb"\r\norigin:[ \t]*([!-~]{1,256})[ \t]*\r\n", re.IGNORECAS
 
 def unread_head(data: bytes) -> RequestHead:
     """Stands for one that is refused unread: of what came of it, only the app that asks is told."""
-    found = _ORIGIN.search(data, 0, data.find(b"\r\n\r\n") + 2 or len(data))
+    end = data.find(b"\r\n\r\n")
+    found = _ORIGIN.search(data, 0, end + 2 if end >= 0 else len(data))
     if found is None:
         return UNREAD
     section = HeaderSection(b"\r\n")

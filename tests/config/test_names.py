@@ -194,3 +194,19 @@ def test_parser_takes_a_value_or_says_why_not_in_one_line(parse, value):
     except ValueError as error:
         assert str(error)
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("CF-Connecting-IP", True),
+        ("X-Edge-Real-IP", True),
+        ("Forwarded-For", True),
+        ("X-Forwarded-For", False),
+        ("X-Real-IP", False),
+        ("X-Email-Address", False),
+    ],
+)
+def test_fields_that_tell_an_address_are_known_by_their_words(name, answer):
+    """But for those that Weir writes anew: of a stranger they say nothing to anybody."""
+    assert names.is_address_claim(name) is answer

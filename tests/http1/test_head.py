@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 
 from proxy import faults
 from proxy.http1.framing import CHUNKED, listed
-from proxy.http1.head import METHODS, RequestHead, asked_line, is_plain_line, request_head, unfinished_fault
+from proxy.http1.head import (
+    METHODS,
+    UNREAD,
+    RequestHead,
+    asked_line,
+    is_plain_line,
+    request_head,
+    unfinished_fault,
+    unread_head,
+)
 from tests.http1 import oracle
 from tests.http1.cases import CASES, HEADERS_MAX, LINE_BYTES, absolute, get
 
@@ -351,3 +360,24 @@ def test_plain_line_is_one_that_is_taken_as_it_stands(method, target, line_bytes
 def test_refused_head_is_told_of_by_its_first_line(data, told):
     """Where it has the form of one."""
     assert asked_line(data, 80) == told
+
+
+@pytest.mark.parametrize(
+    ("data", "origin"),
+    [
+        (b"GET /\r\norigin:  https://a \r\nHost: b\r\n\r\n", b"https://a"),
+        (b"GET /\r\nHost: b\r\nOrigin: https://a\r\n\r\nrest", b"https://a"),
+        (b"GET /\r\nOrigin: https://a\r\nHost: unfinis", b"https://a"),
+        (b"GET /\r\nHost: b\r\n\r\nGET /\r\nOrigin: https://a\r\n\r\n", None),
+        (b"GET /\r\nX-Origin: https://a\r\n\r\n", None),
+        (b"GET /\r\nOrigin: https://a\x00\r\n\r\n", None),
+        (b"\x16\x03\x01", None),
+    ],
+)
+def test_of_a_head_that_is_refused_unread_the_origin_is_known(data, origin):
+    """And nothing of what stands behind it."""
+    found = unread_head(data)
+
+    assert found.fields == ({b"origin": origin} if origin else {})
+    assert found.section.wants_close
+    assert (found is UNREAD) is (origin is None)

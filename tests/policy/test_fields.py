@@ -4,7 +4,7 @@ import pytest
 
 from proxy.policy import fields as limit_fields
 from proxy.policy.decision import LOCAL, Charge, Decision
-from proxy.policy.fields import fields, policy_lines, retry_after
+from proxy.policy.fields import DRAFT10, fields, policy_lines, refusal_by_another, retry_after
 from proxy.policy.slots import SlotVerdict
 from tests.policy.heads import limit, slot_limit, verdict_of
 
@@ -180,3 +180,13 @@ def test_text_of_another_limit_of_the_same_name_is_not_remembered():
 
     assert b"w=1\r\n" in before
     assert b"w=60\r\n" in after
+
+
+def test_refusal_for_another_reason_says_nothing_of_when_to_come_back():
+    """A drain says that itself."""
+    decision = Decision(False, [verdict_of(limit(), False, 20 * 200_000)])
+    lines, violated = refusal_by_another(decision, DRAFT10)
+
+    assert b"RateLimit:" in lines
+    assert b"Retry-After" not in lines
+    assert violated == ()

@@ -6,8 +6,10 @@ import pytest
 
 from proxy import faults
 from proxy.config.limit_checks import MET_MAX
+from proxy.config.settings import Settings
 from proxy.policy.decision import Charge
-from tests.policy.heads import head, limit, limits
+from proxy.policy.limits import Limits, compile_limits
+from tests.policy.heads import head, limit, limits, slot_limit
 
 
 def test_limit_counts_in_whole_numbers():
@@ -484,3 +486,33 @@ def test_charge_of_a_rate_does_not_go_on_as_a_slot():
     assert slots.renewed(token) is None
     assert rate.renewed(slot) is None
     assert slots.renewed(slot) is not None
+
+
+def test_limit_has_room_for_those_who_wait_by_the_one_before():
+    """At the highest of its rates, and until the last of them has its turn."""
+    settings = Settings(
+        upstream={"servers": ["http://a"]},
+        plans=[{"name": "big", "rate": "4/s", "keys": []}],
+        limits=[{"name": "a", "rate": "1/s", "burst": 2, "max_wait": "5s", "plans": ["big"]}],
+    )
+    before = compile_limits(settings.limits, b"", plans=settings.plan_keys)
+    after, later, last = [
+        limits({"name": "a", "rate": "1/s", "burst": 2}, {"name": "other"}) for _ in range(3)
+    ]
+    after.replace(before, 1_000_000)
+    later.replace(after, 5_900_000)
+    last.replace(later, 6_000_000)
+    own = 2 * 1_000_000
+
+    found = [next(iter(each)).terms.most_units for each in (after, later, last)]
+    assert found == [own + 5 * 4 * 1_000_000] * 2 + [own]
+
+
+def test_limit_on_slots_has_nobody_who_waits_by_a_rate():
+    before = limits({"name": "a", "rate": "1/s", "max_wait": "5s"})
+    after = Limits([slot_limit("a")])
+    after.replace(before, 0)
+    most = next(iter(after)).terms.most_units
+    after.replace(after, 0)
+
+    assert next(iter(after)).terms.most_units == most == next(iter(after)).terms.burst_units

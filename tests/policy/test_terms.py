@@ -8,6 +8,7 @@ from proxy.config.plan_keys import key_hash
 from proxy.config.settings import Settings
 from proxy.config.units import EMPTIED_MAX_US
 from proxy.policy.limits import compile_limits
+from proxy.policy.terms import NONE_RESERVED, Reserved
 from tests.policy.heads import head, limit, slot_limit
 
 TOKEN = "dGhlLXRva2Vu"
@@ -228,3 +229,32 @@ def test_debts_mean_the_same_while_rate_and_room_do():
 
     assert terms.counts_like(same)
     assert not any(terms.counts_like(other) for other in (faster, wider, patient))
+
+
+@pytest.mark.parametrize(
+    ("rate", "units"),
+    [("1/s", 5 * 1_000_000), ("10/s", 5 * 100_000), ("1/m", 5 * 60_000_000), ("3/s", 5 * 1_000_000)],
+)
+def test_reserved_tokens_are_as_many_at_another_rate(rate, units):
+    """Five seconds of one a second."""
+    reserved = Reserved(5_000_000, limit(rate="1/s").terms.refill_rate, 7)
+
+    assert reserved.units_by(limit(rate=rate).terms.refill_rate) == units
+    assert NONE_RESERVED.units_by(limit(rate=rate).terms.refill_rate) == 0
+
+
+def test_what_two_limits_have_reserved_is_the_larger_of_each():
+    slow, fast = limit(rate="1/s").terms.refill_rate, limit(rate="2/s").terms.refill_rate
+    one, two = Reserved(5_000_000, slow, 9), Reserved(2_000_000, fast, 4)
+
+    for joined in (one.joined(two), two.joined(one)):
+        assert (joined.wait_us, joined.rate, joined.until_us) == (5_000_000, fast, 9)
+    assert one.joined(NONE_RESERVED) is NONE_RESERVED.joined(one) is one
+
+
+def test_most_debt_is_worked_out_anew_when_others_wait_by_a_limit_of_before():
+    after = limit(rate="1/s", burst=2)
+    after.before = Reserved(5_000_000, after.terms.refill_rate, 7)
+    after.terms.renew()
+
+    assert after.terms.most_units == after.terms.burst_units + 5_000_000
