@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # clients fetch anew by Range, not by If-None-Match.
 TAGGED_BYTES = 1024 * 1024
 # Of all answers that a worker holds at once: 64 of the largest kind. Most are held for the milliseconds in
-# which their body arrives. With a worker's 50 MiB and the copy that leaves it is within deploy/'s 256 MiB.
+# which their body arrives. With a worker's 50 MiB and the copy that leaves it is within deploy/'s 512 MiB.
 HELD_BYTES = 64 * 1024 * 1024
 
 # Answers that are made as they are read: to hold them would keep the client waiting for what is there.
