@@ -28,7 +28,7 @@ from proxy.record import SERVED, UPSTREAM, WEIR, Record
 from proxy.rules.heads import Facts
 from proxy.rules.request_ids import drawn, new_request_id
 from proxy.settlement import give_back_all, settle, vacate, vouch
-from proxy.waiting import arrive, forgo, leave, turns, wait
+from proxy.waiting import arrive, forgo, keeps_others_waiting, leave, turns, wait
 
 if TYPE_CHECKING:
     from proxy.contract.filters import BodyFilter
@@ -206,11 +206,11 @@ class Exchange(Record):
             self.downstream.write(interim_head(head.status, self.rules.judgement.interim_lines(head)))
 
     def reassure(self) -> None:
-        """Its client sends no more: 102 says that it is still at work (RFC 2518 section 10.1), if that is so.
+        """Its client sends no more, and others may wait for it: 102 (RFC 2518 section 10.1).
 
         Who has left answers with a reset; who waits passes over it (RFC 9110 section 15.2).
         """
-        if self.head.minor == 1 and self.phase in life.UNANSWERED:
+        if self.head.minor == 1 and self.phase in life.UNANSWERED and keeps_others_waiting(self):
             self.downstream.write(interim_head(102, b""))
 
     def response_head(self, upstream: UpstreamConnection, head: ResponseHead, data: bytes) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.own_answers import refuse
-from proxy.phases import NEXT, QUEUE
+from proxy.phases import NEXT, QUEUE, QUEUED
+from proxy.policy.slots import holds_slots
 from proxy.settlement import give_back_all, vacate
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ def wait(exchange: Exchange, decision: Decision, waits: list[Verdict]) -> None:
     give_back_all(exchange)
     decision.turn_down(waits)
     refuse(exchange, fault)
+
+
+def keeps_others_waiting(exchange: Exchange) -> bool:
+    """By its place in the line, or by slots that it holds."""
+    decision = exchange.decision
+    return exchange.phase == QUEUED or (decision is not None and holds_slots(decision))
 
 
 def leave(exchange: Exchange) -> None:

@@ -44,6 +44,10 @@ class SlotVerdict(Verdict):
         return self._is_known
 
 
+def holds_slots(decision: Decision) -> bool:
+    return any(isinstance(verdict, SlotVerdict) and verdict.slot is not None for verdict in decision.verdicts)
+
+
 def slots_of(decision: Decision) -> list[Slot]:
     """Those that its request holds; from now on it does not."""
     found = []

@@ -57,6 +57,25 @@ def test_chunks_are_read_however_they_are_torn(size):
     assert not body.is_malformed
 
 
+@pytest.mark.parametrize(
+    ("length", "whole"),
+    [(CHUNKED, CHUNKS), (5, b"abcde"), (UNTIL_CLOSE, b"abcde")],
+    ids=["chunks", "length", "none"],
+)
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_reader_ahead_leaves_everything_to_who_reads_after_it(length, whole, at):
+    """It goes on where the other one stands, in the middle of a chunk too."""
+    body = BodyReader(length)
+    begun = body.read(whole[:at])
+    other = body.ahead()
+    foreseen = other.read(whole[at:])
+    content = body.read(whole[at:])
+
+    assert begun + foreseen == begun + content == b"abcde"
+    assert (other.is_over, other.is_malformed) == (body.is_over, body.is_malformed)
+    assert (other.has_length, other.ends_with_connection) == (body.has_length, body.ends_with_connection)
+
+
 def test_malformed_chunk_is_told():
     body = BodyReader(CHUNKED)
     body.read(b"3\nabc")

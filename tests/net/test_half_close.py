@@ -214,14 +214,18 @@ async def test_slot_of_a_client_that_closed_is_free(start_bench, start_origin, c
     assert bench.ledger.outcomes == ["abandoned", "served"]
 
 
-async def test_half_closed_client_hears_that_its_answer_is_still_to_come(start_bench, start_origin, connect):
-    """Once, before the answer; not a client of HTTP/1.0."""
+@pytest.mark.parametrize("concurrency", [None, 5])
+async def test_half_closed_client_hears_that_its_answer_is_still_to_come(
+    start_bench, start_origin, connect, concurrency
+):
+    """Once, before the answer, where it holds what others may wait for; not a client of HTTP/1.0."""
 
     async def late(request):
         await asyncio.sleep(0.7)
         return answer(200, b"late")
 
-    bench = await start_bench(await start_origin(answering(late)), **ANSWER)
+    limits = [{"name": "few", "key": ["const"], "concurrency": concurrency}] if concurrency else []
+    bench = await start_bench(await start_origin(answering(late)), **ANSWER, limits=limits)
     wire, old = await connect(bench), await connect(bench)
     await wire.send(get())
     await old.send(get(version="HTTP/1.0"))
@@ -229,7 +233,8 @@ async def test_half_closed_client_hears_that_its_answer_is_still_to_come(start_b
     old.finish_sending()
     told, plain = await wire.response(), await old.response()
 
-    assert ([interim.status for interim in told.interim], told.body) == ([102], b"late")
+    assert [interim.status for interim in told.interim] == ([102] if concurrency else [])
+    assert told.body == b"late"
     assert (plain.interim, plain.body) == ([], b"late")
 
 

@@ -51,7 +51,7 @@ def test_slots_hold_whatever_goes_wrong(first: int) -> None:
 
 def test_simulation_sees_slots_that_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """A vacation that is lost, and a slot that is never renewed: what it is there to find."""
-    monkeypatch.setattr(Keeping, "renew", lambda *_: None)
+    monkeypatch.setattr(Keeping, "_renew", lambda *_: None)
     with pytest.raises(BrokenError, match="are held of"):
         for seed in range(20):
             slots.run(seed)
