@@ -185,7 +185,7 @@ def _escaped_names(cookie: bytes) -> list[bytes]:
 def _is_nameless(cookie: bytes, at: int) -> bool:
     while at and cookie[at - 1] in b"= \t":
         at -= 1
-    return cookie[at - 1 : at] in (b"", b";", b",", b'"')
+    return at == 0 or cookie[at - 1] in b';,"'
 
 
 def _is_between_cookies(before: bytes) -> bool:
