@@ -68,6 +68,7 @@ def test_reader_ahead_leaves_everything_to_who_reads_after_it(length, whole, at)
     body = BodyReader(length)
     begun = body.read(whole[:at])
     other = body.ahead()
+    assert other.is_chunked is body.is_chunked is (length == CHUNKED)
     foreseen = other.read(whole[at:])
     content = body.read(whole[at:])
 

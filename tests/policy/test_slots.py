@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.policy.decision import Charge, Decision
-from proxy.policy.slots import Slot, SlotVerdict, slots_of
+from proxy.policy.slots import Slot, SlotVerdict, holds_slots, slots_of
 from tests.policy.heads import limit, slot_limit, verdict_of
 
 
@@ -42,8 +42,10 @@ def test_slots_of_a_decision_are_handed_over_once():
     decision = Decision(True, [first, verdict_of(limit(), True, 0), second, full])
     slots = [first.slot, second.slot]
 
+    assert holds_slots(decision)
     assert slots_of(decision) == slots
     assert slots_of(decision) == []
+    assert not holds_slots(decision)
 
 
 def test_slot_says_whose_it_is():
