@@ -36,7 +36,7 @@ COPY --from=build /opt/weir /opt/weir
 RUN rm -rf /usr/local/include /usr/local/lib/python3.*/site-packages /usr/local/bin/pip* /usr/lib/python3/dist-packages \
            /usr/lib/python3.*/config-3* /usr/local/lib/python3.*/config-3* /usr/share/python-wheels /usr/bin/pip* \
            /usr/bin/apt* /usr/lib/apt /usr/bin/dpkg* /usr/sbin/dpkg* /usr/bin/gcc* /usr/bin/perl* /usr/share/perl* /usr/lib/*/perl* /usr/include /usr/lib/gcc \
-           /usr/libexec /usr/bin/*-linux-gnu-* /usr/lib/*/*.a /usr/lib/*/lib*san.* /usr/lib/*/gconv /usr/share/doc /usr/share/man \
+           /usr/libexec /usr/bin/*-linux-gnu-* /usr/lib/*/gprofng /usr/lib/*/ldscripts /usr/lib/*/*.a /usr/lib/*/lib*san.* /usr/lib/*/gconv /usr/share/doc /usr/share/man \
            /usr/share/info /usr/share/locale /usr/share/zoneinfo /usr/share/bash-completion /var/cache /var/lib/apt /var/lib/dpkg/info /var/log \
  && for name in apt asan bfd cc1 ctf db-5 gnutls gprofng hogweed isl mpc mpfr nettle opcodes p11-kit perl unistring; do \
       rm -f /usr/lib/*/lib"${name}"*; \
