@@ -78,9 +78,8 @@ class Question(Exchange):
         """A trusted proxy's client chose these bytes; how many connections it opens is its own doing."""
         is_trusted = self.rules.connections.is_trusted(self.downstream.peer)
         self.is_of_client = is_trusted and fault is not faults.TOO_MANY_CONNECTIONS
-        self.facts = Facts(
-            self.rules.heads, ""
-        )  # those of heads that cannot be read are for other listeners too
+        # Those of heads that cannot be read are for other listeners too.
+        self.facts = Facts(self.rules.heads, "")
         super().refuse_head(fault, has_body=has_body)
 
     def _study(self, about: RequestHead) -> None:

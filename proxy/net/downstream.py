@@ -17,13 +17,7 @@ from proxy.faults import Fault
 from proxy.http1.framing import UNTIL_CLOSE
 from proxy.http1.head import RequestHead, asked_line, request_head, unfinished_fault, unread_head
 from proxy.net.connection import Connection, reset_at_close
-from proxy.net.half_close import (
-    end_one_way,
-    has_sent_too_little,
-    is_uncounted,
-    may_be_answered,
-    probe_soon,
-)
+from proxy.net.half_close import end_one_way, has_sent_too_little, inquire, may_be_answered
 from proxy.net.kernel import has_input, peer_address
 from proxy.net.patience import hear_out, set_deadline, time_is_up
 from proxy.net.request_body import RequestBody
@@ -145,8 +139,7 @@ class DownstreamConnection(Connection):
                 end_one_way(self, self.body.receiver)
             else:
                 self._advance()
-                probe_soon(self)
-                self._foresee()
+                inquire(self)
             return not self.transport.is_closing()
         self.leave()
         self.linger()
@@ -184,15 +177,9 @@ class DownstreamConnection(Connection):
 
     def ended(self, unread: int) -> None:
         if may_be_answered(self, unread):
-            probe_soon(self)
-            self._foresee()
+            inquire(self)
         else:
             self.lost()
-
-    def _foresee(self) -> None:
-        """It sends no more, and nothing tells at once whether that is enough."""
-        if is_uncounted(self):
-            self.frontend.foresight.ask(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
         self.state = CLOSED

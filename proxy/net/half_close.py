@@ -36,18 +36,21 @@ def may_be_answered(client: DownstreamConnection, unread: int) -> bool:
     return body is None or not body.has_length or body.left <= len(client.buffer) + unread
 
 
-def probe_soon(client: DownstreamConnection) -> None:
-    """Whether it has left altogether: the kernel meets what a closed socket is sent with a reset."""
+def inquire(client: DownstreamConnection) -> None:
+    """It sends no more. Nothing tells at once whether it is still there, or whether all has come."""
     if client.exchange is not None:
         asyncio.get_running_loop().call_later(PROBE_SECONDS, _probe, client, client.exchange)
+    if _is_uncounted(client):
+        client.frontend.foresight.ask(client)
 
 
 def _probe(client: DownstreamConnection, exchange: ExchangeEvents) -> None:
+    """The kernel meets what a closed socket is sent with a reset."""
     if client.exchange is exchange and client.state == BUSY:
         exchange.reassure()
 
 
-def is_uncounted(client: DownstreamConnection) -> bool:
+def _is_uncounted(client: DownstreamConnection) -> bool:
     """Only who reads on in a body of chunks can tell whether it has come whole."""
     body = client.body
     return client.state == BUSY and body is not None and body.is_chunked and not body.is_over

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from proxy.net.server_address import ServerAddress
 
 HEAD_BYTES: Final = 64 * 1024  # of an answer; nginx: proxy_buffer_size 8k, HAProxy 16k, Envoy 60k
-FAREWELL_SECONDS: Final = (
-    5.0  # that a server may take nothing of a tunnel's last words (nginx: lingering_timeout)
-)
+# That a server may take nothing of a tunnel's last words (nginx: lingering_timeout).
+FAREWELL_SECONDS: Final = 5.0
 INTERIM_MAX: Final = 16  # 1xx heads before the answer (Go's net/http: 5; early hints may come in parts)
 
 # States of the connection.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from proxy.config.loader import loads
 from proxy.runtime import exits, healthcheck, worker_process
 from tests.deploy.conftest import ROOT
 
@@ -35,3 +36,19 @@ def test_pauses_of_a_dying_worker_are_told():
 def test_files_that_are_named_exist():
     for name in re.findall(r"`(deploy/[\w./-]+)`", OPERATIONS + SIDECAR):
         assert (ROOT / name).exists(), name
+
+
+def test_memory_that_deployments_allow_is_told_and_is_enough():
+    """For hostile times too, with the defaults: at rest, for each connection, and five times what may lie unread."""
+    (told,) = re.findall(r"(\d+) MiB as the limit", OPERATIONS)
+    limits = loads("upstream: {servers: ['http://127.0.0.1:1']}", "", {}).downstream.limits
+    most = 63 + limits.connections * 4.3 / 1024 + 5 * limits.buffers / 2**20
+
+    for name in (
+        "kubernetes/gateway/deployment.yaml",
+        "kubernetes/sidecar/deployment.yaml",
+        "helm/weir/values.yaml",
+    ):
+        assert f"limits: {{memory: {told}Mi}}" in (ROOT / "deploy" / name).read_text(), name
+    assert f"With the defaults that is {most:.0f} MiB" in OPERATIONS
+    assert most < int(told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import uuid
@@ -10,6 +9,7 @@ import uuid
 import pytest
 
 from tests.support.messages import get
+from tests.support.network import status_by_unix
 from tests.support.patience import until
 
 PER_USER = {
@@ -350,14 +350,6 @@ async def test_hop_on_a_unix_socket_vouches_for_clients_if_it_is_trusted(start_w
         addresses = ["9.9.9.8", "9.9.9.9", "6.6.6.6, 9.9.9.9"]
 
         assert [await status_by_unix(path, get(f"X-Forwarded-For: {each}")) for each in addresses] == seen
-
-
-async def status_by_unix(path, request):
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(request)
-    line = await reader.readline()
-    writer.close()
-    return int(line.split()[1])
 
 
 async def test_bits_of_an_ipv6_client_can_be_chosen(start_weir, start_origin, ask):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 import struct
@@ -10,6 +9,7 @@ import struct
 import pytest
 
 from tests.support.messages import get
+from tests.support.network import status_by_unix
 from tests.support.patience import until
 from tests.support.ports import free_port
 
@@ -29,14 +29,6 @@ def reset(port, data):
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.sendall(data)
-
-
-async def status_by_unix(path, request):
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(request)
-    line = await reader.readline()
-    writer.close()
-    return int(line.split()[1])
 
 
 @pytest.mark.parametrize(("listen", "opening"), LISTENERS.values(), ids=LISTENERS)

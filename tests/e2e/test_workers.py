@@ -308,6 +308,21 @@ async def test_change_that_waits_for_a_restart_is_told_once(start_weir, start_or
 # --- the end ---
 
 
+async def asking(weir, origin, connect):
+    """Sixteen clients, whose requests the service has."""
+    wires = [await connect(weir) for _ in range(16)]
+    for wire in wires:
+        await wire.send(get())
+    await origin.visit(15)
+    return wires
+
+
+async def drained(weir):
+    """Its drain has begun."""
+    weir.signal(signal.SIGTERM)
+    await until(lambda: weir.readiness() == 503, "draining")
+
+
 async def test_drain_lets_running_requests_of_all_workers_finish(start_weir, start_origin, connect):
     may_answer = asyncio.Event()
 
@@ -319,12 +334,8 @@ async def test_drain_lets_running_requests_of_all_workers_finish(start_weir, sta
     origin = await start_origin(script)
     weir = start_weir(SETTINGS, upstream=origin)
     pids = [worker["pid"] for worker in workers(weir)]
-    wires = [await connect(weir) for _ in range(16)]
-    for wire in wires:
-        await wire.send(get())
-    await origin.visit(15)
-    weir.signal(signal.SIGTERM)
-    await until(lambda: weir.readiness() == 503, "draining")
+    wires = await asking(weir, origin, connect)
+    await drained(weir)
     may_answer.set()
     statuses = [(await wire.response()).status for wire in wires]
 
@@ -336,8 +347,7 @@ async def test_drain_lets_running_requests_of_all_workers_finish(start_weir, sta
 async def test_second_signal_ends_all_at_once(start_weir, start_origin):
     weir = start_weir({"workers": 2, "drain": {"delay": "20s"}}, upstream=await start_origin())
     pids = [worker["pid"] for worker in workers(weir)]
-    weir.signal(signal.SIGTERM)
-    await until(lambda: weir.readiness() == 503, "draining")
+    await drained(weir)
     weir.signal(signal.SIGTERM)
 
     assert await asyncio.to_thread(weir.wait, within=8.0) == 0
@@ -348,12 +358,8 @@ async def test_what_a_second_signal_cuts_off_is_in_the_log(start_weir, start_ori
     """Each worker tells of its own exchanges before it goes."""
     origin = await start_origin(silent)
     weir = start_weir({"workers": 2, "drain": {"delay": "20s"}}, upstream=origin)
-    wires = [await connect(weir) for _ in range(16)]
-    for wire in wires:
-        await wire.send(get())
-    await origin.visit(15)
-    weir.signal(signal.SIGTERM)
-    await until(lambda: weir.readiness() == 503, "draining")
+    await asking(weir, origin, connect)
+    await drained(weir)
     weir.signal(signal.SIGTERM)
     assert await asyncio.to_thread(weir.wait) == 0
 

@@ -24,6 +24,15 @@ RECEIVE_BYTES = 256 * 1024  # at once
 SHUTDOWN_SECONDS = 1.0  # for the other side's word that TLS ends
 
 
+async def status_by_unix(path: str, request: bytes) -> int:
+    """Of the answer on a Unix socket."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(request)
+    line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])
+
+
 class Channel(Protocol):
     """One end of a connection."""
 
