@@ -67,13 +67,15 @@ def new_weir(tmp_path: Path) -> Iterator[StartWeir]:
 
 
 @pytest.fixture
-def start_weir(new_weir: StartWeir) -> StartWeir:
+def start_weir(new_weir: StartWeir, request: pytest.FixtureRequest) -> StartWeir:
     """Starts a Weir of the test's own and waits until it is ready."""
+    is_forked = request.node.get_closest_marker("afresh") is None
 
     def start(
         changes: Settings | None = None, *, upstream: Origin | str | None = None, **variables: str
     ) -> Weir:
         weir = new_weir(changes, upstream=upstream)
+        weir.is_forked = is_forked
         weir.start(**variables)
         return weir
 

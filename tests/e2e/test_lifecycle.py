@@ -15,6 +15,8 @@ from tests.support.origin import answering
 from tests.support.patience import until
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.afresh
+
 CLIENTS = 12
 ANSWER_SECONDS = float(os.environ.get("TEST_ANSWER_SECONDS", "0.3"))
 

@@ -13,6 +13,8 @@ import pytest
 from tests.support.messages import answer, get
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.afresh
+
 CLIENTS = 20
 # For each connection: a head, and both ways 64 KiB and one read, which uvloop bounds by 250 KiB. Reads are so large only
 # where a machine is busy and much has come between two of them.

@@ -21,6 +21,8 @@ from tests.support.ports import free_port
 from tests.support.weir import ROOT, run
 from tests.support.wire import CLEAN, Broken, Wire
 
+pytestmark = pytest.mark.afresh
+
 GOOD = "upstream:\n  servers: [http://127.0.0.1:9000]\n"
 
 

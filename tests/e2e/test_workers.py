@@ -17,6 +17,8 @@ from tests.support.ports import free_port
 from tests.support.weir import run
 from tests.support.wire import CLEAN
 
+pytestmark = pytest.mark.afresh
+
 SETTINGS = {"workers": 2}
 
 

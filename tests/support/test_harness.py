@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
+from pathlib import Path
 
 import pytest
 
 from tests.support.messages import answer, chunked
 from tests.support.origin import Origin, Visit, answering
 from tests.support.plugin import open_by_seam, unreal
-from tests.support.weir import Metrics, overlaid
+from tests.support.weir import ROOT, Metrics, overlaid, run
 from tests.support.wire import CLEAN, RESET, Broken, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -155,3 +158,38 @@ async def test_what_make_unit_runs_opens_no_socket_of_its_own(start_origin, conn
         await wire.send(GET)
 
         assert (await wire.response()).status == 200
+
+
+# --- Weir by a fork (tests/support/forked.py) ---
+
+
+def test_forked_weir_is_a_process_of_its_own(start_weir):
+    """With variables, an exit code and signals of its own."""
+    first, second = (start_weir(WEIR_LOG__LEVEL=level) for level in ("debug", "error"))
+    folder = Path(f"/proc/{first.pid}")
+
+    assert len({first.pid, second.pid, os.getpid()}) == 3
+    assert "serving" in first.log_text()
+    assert second.log_text() == ""
+    assert folder.joinpath("cwd").readlink() == ROOT
+    first.signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    assert second.is_running
+    first.start()
+    first.stop()
+    assert first.exit_code == 0
+
+
+def test_forked_command_is_told_by_its_exit_code_and_output(tmp_path):
+    config = tmp_path / "weir.yaml"
+    config.write_text("upstream: {servers: [http://127.0.0.1:1]}\nlimit: []\n")
+    done = run("check", str(config))
+
+    assert (done.returncode, "limit" in done.stderr) == (2, True)
+
+
+def test_variables_that_an_interpreter_reads_at_its_start_have_their_effect():
+    """They would be too late for a fork."""
+    done = run("--help", PYTHONVERBOSE="1")
+
+    assert "import 'click'" in done.stderr

@@ -14,11 +14,13 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.forked import Forked, is_forkable
 from tests.support.patience import until, until_now
 from tests.support.ports import free_port
 
@@ -75,16 +77,27 @@ def run(
     *arguments: str, within: float = START_SECONDS, stdin: IO[str] | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself."""
-    return subprocess.run(
-        command(*arguments),
-        stdin=stdin,
-        cwd=ROOT,
-        env=environment() | variables,
-        capture_output=True,
-        text=True,
-        timeout=within,
-        check=False,
-    )
+    asked, environ = command(*arguments), environment() | variables
+    if not is_forkable(variables):
+        return subprocess.run(
+            asked,
+            stdin=stdin,
+            cwd=ROOT,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
+    with Path(os.devnull).open("rb") as nothing, TemporaryFile() as stdout, TemporaryFile() as stderr:
+        streams = [file.fileno() for file in (stdin or nothing, stdout, stderr)]
+        process = Forked(asked, environ, ROOT, streams)
+        try:
+            code = process.wait(within)
+        finally:
+            process.kill()
+        told, complaints = (os.pread(fd, os.fstat(fd).st_size, 0).decode() for fd in streams[1:])
+        return subprocess.CompletedProcess(asked, code, told, complaints)
 
 
 class Weir:
@@ -102,9 +115,10 @@ class Weir:
             "drain": {"delay": "0s", "timeout": "5s"},
         }
         self.inside: list[str] = []  # a command that runs it in surroundings of its own
+        self.is_forked = False  # by one that has imported it; else started as a user starts it
         self.tolerates_complaints = False  # of a test that provokes them
         self.exit_code: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._judged = 0  # characters of the log
         self._stderr = folder / "stderr.log"
         self._stdout = folder / "stdout.log"
@@ -138,14 +152,14 @@ class Weir:
             self._stdout.open("ab") as stdout,
             stdin.open("rb") as given,
         ):
+            environ = environment() | variables
+            if self.is_forked and is_forkable(variables) and not self.inside and not fds:
+                self._process = Forked(
+                    begin, environ, ROOT, [file.fileno() for file in (given, stdout, stderr)]
+                )
+                return
             self._process = subprocess.Popen(
-                begin,
-                cwd=ROOT,
-                env=environment() | variables,
-                pass_fds=fds,
-                stdin=given,
-                stdout=stdout,
-                stderr=stderr,
+                begin, cwd=ROOT, env=environ, pass_fds=fds, stdin=given, stdout=stdout, stderr=stderr
             )
 
     def start(self, inherited: socket.socket | None = None, **variables: str) -> None:
