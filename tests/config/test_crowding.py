@@ -44,6 +44,7 @@ def config(count, match):
     return CONFIG + "".join(f"  - {{name: l{n}, rate: 9/s, match: {match(n)}}}\n" for n in range(count))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     "match",
     [

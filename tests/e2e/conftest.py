@@ -36,6 +36,7 @@ def shared_weir(
 ) -> Iterator[Weir]:
     weir = Weir(tmp_path_factory.mktemp("weir"), f"http://127.0.0.1:{upstream_port}")
     weir.write_config(getattr(request.module, "SETTINGS", {}))
+    weir.is_forked = True  # each worker of a run starts one
     weir.start()
     yield weir
     weir.stop()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from proxy.policy.limits import Limit
     from proxy.runtime.listener_tls import Certificates
 
+pytestmark = pytest.mark.unmeasured
+
 LIMIT: dict[str, Any] = {"key": ["header:X-Auth-Token", "client-ip"], "rate": "15/s"}
 
 
