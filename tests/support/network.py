@@ -171,7 +171,8 @@ class SocketListener:
         self._accepting = asyncio.create_task(self._accept(accepted))
 
     async def close(self) -> None:
-        self._accepting.cancel()
+        """By an error in the task that accepts: cancelled, it would lose a connection that has just come."""
+        self._socket.shutdown(socket.SHUT_RDWR)
         await asyncio.gather(self._accepting, return_exceptions=True)
         self._socket.close()
 
