@@ -81,7 +81,7 @@ async def test_expectation_can_be_refused_by_the_origin(weir, origin, connect):
 
     async def script(visit):
         await visit.request_head()
-        await visit.send(answer(403, b"no", "Connection: close"))
+        await visit.send(answer(403, b"no"))
 
     origin.script = script
     wire = await connect(weir)
