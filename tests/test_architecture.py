@@ -1,4 +1,4 @@
-"""The code keeps to what docs/architecture.md says of it, and the page to the code."""
+"""The code keeps to what docs/architecture.md says of it; that page, CONTRIBUTING.md and docs/files.md to the code."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ import pytest
 
 from benchmarks import trace
 from proxy import is_compiled, phases
+from proxy.cli import main
+from proxy.config.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/architecture.md").read_text()
 SOURCES = sorted((ROOT / "proxy").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "proxy").rglob("*.lua"))
-LIST = "## Every file\n\nBy the first sentence of each; the rules that it keeps stand below that.\n"
+CHANGES = PAGE.partition("## Where a change goes\n")[2]
+RECIPES = (ROOT / "CONTRIBUTING.md").read_text()
+EVERY_FILE = ROOT / "docs/files.md"
+NAMED = re.compile(r"`([\w./*-]+(?:\.(?:cjs|css|html|js|json|lua|md|py|sh|toml|txt|ya?ml)|/))`")
+NAMES, FILE = r"((?:`\w+`(?:, | and )?)+)", r"`([\w./-]+\.(?:lua|py|toml|yaml))`"
+# `this` and `that` in `file.py`; `file.py` (`this`)
+SPOKEN_OF = re.compile(rf"{NAMES} (?:in|of) {FILE}|{FILE} \({NAMES}")
 # What the trace may come to: half of it was put where its data are (94 calls, 23 files, 52 changes before).
 CALLS_MAX, FILES_MAX, CHANGES_MAX = 64, 17, 31
 
@@ -54,12 +62,34 @@ def test_no_class_name_occurs_twice():
     assert [name for name, count in names.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("row", re.findall(r"^\|[^|]+\|[^|]+\|([^|]+)\|$", PAGE, re.MULTILINE))
-def test_files_that_the_page_names_are_there(row):
-    named = re.findall(r"`([\w./*]+(?:\.py|/))`", row)
+def found(name):
+    """What a page calls so: a file of `proxy/`, or one of the whole."""
+    return [*(ROOT / "proxy").glob(name), *ROOT.glob(name)]
 
-    missing = [name for name in named if not (list((ROOT / "proxy").glob(name)) or list(ROOT.glob(name)))]
-    assert missing == []
+
+@pytest.mark.parametrize("page", [PAGE, RECIPES], ids=["architecture", "contributing"])
+def test_files_that_the_pages_name_are_there(page):
+    named = NAMED.findall(page)
+
+    assert len(named) > 30
+    assert [name for name in named if not found(name)] == []
+
+
+@pytest.mark.parametrize("page", [PAGE, RECIPES], ids=["architecture", "contributing"])
+def test_what_the_pages_name_in_a_file_is_in_it(page):
+    """`refusal` in `policy/edge.py`: a newcomer searches for it."""
+    spoken = [
+        (name, before or behind)
+        for names, before, behind, more in SPOKEN_OF.findall(page)
+        for name in re.findall(r"`(\w+)`", names or more)
+    ]
+
+    assert len(spoken) > 5
+    assert [
+        f"{name} in {file}"
+        for name, file in spoken
+        if not re.search(rf"\b{name}\b", "".join(each.read_text() for each in found(file)))
+    ] == []
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *SCRIPTS], ids=short)
@@ -140,13 +170,31 @@ def listed():
 
 def test_page_lists_every_file():
     """WEIR_WRITE_DOCS=1 python -m pytest tests/test_architecture.py      writes the list anew."""
-    before, _, now = PAGE.partition(LIST)
+    before, heading, now = EVERY_FILE.read_text().partition("\n`proxy/`\n")
     wanted = "\n".join([*listed(), ""])
     if os.environ.get("WEIR_WRITE_DOCS"):
-        (ROOT / "docs/architecture.md").write_text(before + LIST + wanted)
+        EVERY_FILE.write_text(before + wanted)
         return
 
-    assert now == wanted
+    assert heading + now == wanted
+
+
+# --- where a change goes ---
+
+
+def places():
+    """Whatever somebody may want to change: a folder, a module above them, a command, a block of settings, a page."""
+    for top in ("proxy", "deploy", "tests"):
+        folders = [path for path in (ROOT / top).iterdir() if path.is_dir() and path.name[0] not in "_."]
+        yield from (f"{short(path).removeprefix('proxy/')}/" for path in folders)
+    yield from (path.name for path in (ROOT / "proxy").glob("*.py") if not path.name.startswith("__"))
+    yield from (f"weir {name}" for name, command in main.commands.items() if not command.hidden)
+    yield from (f"`{name}`" for name in Settings.model_fields)
+    yield from (f"({page.name}" for page in (ROOT / "docs").glob("*.md"))
+
+
+def test_whatever_somebody_wants_to_change_has_its_row():
+    assert [place for place in places() if place not in CHANGES] == []
 
 
 # --- floors ---

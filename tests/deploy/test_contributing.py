@@ -24,6 +24,18 @@ def test_files_that_the_page_names_are_there():
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_recipes_that_other_pages_lead_to_are_there():
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)}
+    linked = {
+        anchor
+        for page in (ROOT / "docs").glob("*.md")
+        for anchor in re.findall(r"\.\./CONTRIBUTING\.md#([\w-]+)", page.read_text())
+    }
+
+    assert linked
+    assert linked <= headings
+
+
 def test_targets_that_the_page_names_are_those_of_make():
     for target in re.findall(r"`(?:    )?make ([\w-]+)`", PAGE):
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)  # noqa: S607 - make of the machine
