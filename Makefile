@@ -1,4 +1,4 @@
-# make run: see Weir at work.  make unit: the fast tests.  make test: all tests.  make check: everything CI runs.
+# make run: see Weir at work.  make unit: the fast tests.  make test: all tests.  make check: lint, guard and all tests; .ci/run is all that CI runs.
 PYTHON ?= python3
 BIN := .venv/bin
 

@@ -44,7 +44,7 @@ def main() -> None:
             upstream, store, nothing = field.origin(place), field.redis(place), nothing_to_do(place)
             for url in ("memory", f"redis://127.0.0.1:{store.port}"):
                 print(
-                    f"\n| limits in {url.partition(':')[0]} | CPU us | ratio | p50 ms | p99 ms | of nothing |"
+                    f"\n| limits in {url.partition(':')[0]} | CPU us | ratio | p50 ms | p99 ms | of an nginx that answers at once |"
                 )
                 print("| --- | ---: | ---: | ---: | ---: | ---: |")
                 measure(place, upstream, nothing, url, options)
@@ -121,7 +121,7 @@ log: {{access: {place.folder}/{url[:5]}.access.log, level: warning}}
             Row(f"asked by Envoy{which}", line, asked(told, users), is_mixed),
             Row(f"asked by nginx{which}", line, asked(told, users, CLIENT), is_mixed),
             Row(
-                f"asked by nginx in fields{which}",
+                f"asked by nginx, the request in fields{which}",
                 fields,
                 asked(told, users, CLIENT + TOLD, "/_weir"),
                 is_mixed,

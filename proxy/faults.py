@@ -80,7 +80,7 @@ def _row(  # noqa: PLR0913, PLR0917 - the columns of the table
 
 
 # fmt: off
-# Refused at the door: nothing is forwarded.
+# Refused at the door: nothing is forwarded, but what came before a body was found wrong.
 NOT_ANNOUNCED: Final[Fault]           = _row("not_announced",           NONE, DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The connection does not begin with a PROXY header.")
 MALFORMED_HEAD: Final[Fault]          = _row("malformed_head",          400,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "The request is not valid HTTP/1.1.")
 UNSUPPORTED_VERSION: Final[Fault]     = _row("unsupported_version",     400,  DOWNSTREAM, "head",          CLOSED,     HEADS,    NEVER,      PLAIN,     "http_request_error", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PROBLEM_TYPE = "application/problem+json"
 # The registered problem type of a used-up quota, with the names of the quotas (IETF draft ratelimit-headers).
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-ROWS_MAX = 512  # kinds of answers that are remembered: the fault table has 30, and each limit adds one
+ROWS_MAX = 512  # kinds of answers that are remembered: the fault table has 53, and each limit adds one
 
 Scalar = str | int | float | bool | None
 

@@ -7,7 +7,7 @@
 - that a client far below its rate was admitted, whatever else happened.
 
 In the end all is well again: every link is up, after some quiet each client has its burst, neither less nor more, and
-nothing is left behind in Redis or in the replicas.
+nothing is left behind in Redis.
 """
 
 from __future__ import annotations
