@@ -1,7 +1,10 @@
 """Warnings: what is valid and probably not meant, and what looks like it and is well meant."""
 
+from pathlib import Path
+
 import pytest
 
+from proxy.config.doubts import DOUBTS
 from proxy.config.loader import examine
 
 # One row a warning: the text that has it (without the upstream, which is added) and the line it gives.
@@ -207,3 +210,40 @@ def test_thousands_of_paths_are_not_compared_one_by_one(tmp_path):
     text = f"contract: {{known_paths: [{paths}]}}\nlimits: [{{name: a, rate: 1/s, key: client-ip, match: {{paths: [/b]}}}}]"
 
     assert warnings(tmp_path, text) == []
+
+
+# By the name of each doubt, words of its row in the list of warnings.
+TOLD = {
+    "small_bursts": "is below what the rate allows in one second",
+    "trusted_strangers": "holds everybody, a whole private network",
+    "unasked_listeners": "a listener decides for nobody",
+    "written_by_strangers": "a header that any client can write",
+    "odd_letters": "a letter of another alphabet",
+    "shares_of_nothing": "is a share of a limit in `mode: shadow`",
+    "absent_keys": "a request may carry nothing of it",
+    "keys_beside_credentials": "is charged beside a credential as one bucket for all",
+    "futile": "the limit never counts a request",
+    "example_secrets": "the secret is one of examples",
+    "impatience": "is below the 140 s that the built-in contract promises",
+    "long_waits": "is longer than `drain.timeout`",
+    "invented_credentials": "anybody can invent what it names",
+    "given_exemptions": "any client can exempt itself",
+    "unseen_fields": "a header that never reaches the service",
+    "unseen_hosts": "`upstream.host: upstream` hides the client's",
+    "uncounted": "no limit counts by that header",
+    "repeated_plan_keys": "a key stands in two plans of one limit",
+    "unheard_answers": "all listeners decide for other proxies and see no answers",
+    "idle_plans": "no limit names the plan, or nobody has it",
+    "replaced_headers": "a field that belongs to the body that is replaced",
+}
+MORE_ROWS = 1  # `futile` has a second row, for costs
+
+
+def test_reference_lists_every_warning():
+    """A row for each, and no row of none."""
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    table = page.partition("It warns of:\n\n")[2].partition("\n\n")[0].splitlines()[2:]
+
+    assert set(TOLD) == {doubt.__name__ for doubt in DOUBTS}
+    assert [words for words in TOLD.values() if sum(words in row for row in table) != 1] == []
+    assert len(table) == len(TOLD) + MORE_ROWS
