@@ -1,4 +1,7 @@
-"""README and docs are plain English as far as a program can see it: short sentences, terms that are explained."""
+"""README and docs are plain English as far as a program can see it: short sentences, terms that are explained.
+
+So are decisions, the changelog and the cells of tables.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
-PAGES = [*TOP, *sorted(page for page in (ROOT / "docs").glob("*.md") if not page.is_symlink())]
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+PAGES = [*TOP, *sorted(page for page in (ROOT / "docs").glob("*.md") if not page.is_symlink()), *DECISIONS]
 WORDS_MAX = 30
 TERMS_ALONE = 8  # terms from which on a page leads to where they are explained
 
@@ -32,17 +36,45 @@ def sentences(block):
     return re.split(r"(?<=[.!?])[)\"*]*\s+(?=[A-Z0-9`*(/\"]|code)|(?<=:)\s+(?=- )", block)
 
 
-def long_sentences(text):
-    for block in prose(text):
+def cells(text):
+    """Of all tables of a page, without their code."""
+    for line in re.sub(r"^( *)(```|~~~)[\s\S]*?^\1\2", "", text, flags=re.MULTILINE).splitlines():
+        if line.startswith("|"):
+            yield from (cell.strip() for cell in re.sub(r"`[^`]*`", "code", line.strip("|")).split("|"))
+
+
+def long_sentences(blocks):
+    for block in blocks:
         for sentence in sentences(block):
             words = [word for word in sentence.split() if re.search(r"\w", word)]
             if len(words) > WORDS_MAX:
                 yield f"{len(words)}: {sentence}"
 
 
-@pytest.mark.parametrize("path", [page for page in PAGES if page.exists()], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_no_sentence_is_longer_than_a_reader_can_hold(path):
-    assert list(long_sentences(path.read_text())) == []
+    assert list(long_sentences(prose(path.read_text()))) == []
+
+
+@pytest.mark.parametrize(
+    "path", [page for page in PAGES if page.name != "architecture.md"], ids=lambda path: path.name
+)
+def test_no_cell_of_a_table_has_a_longer_one(path):
+    """But where the tables are made of what the files say of themselves."""
+    assert list(long_sentences(cells(path.read_text()))) == []
+
+
+def test_long_sentence_is_seen():
+    """In a paragraph, in an item of a list and in a cell."""
+    long = " ".join(["word"] * (WORDS_MAX + 1))
+
+    assert len(list(long_sentences(prose(f"{long}.\n\n- {long}.")))) == 2
+    assert len(list(long_sentences(cells(f"| a | Short. {long.capitalize()} |")))) == 1
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.name)
+def test_heading_of_a_decision_has_its_number(path):
+    assert path.read_text().startswith(f"# {int(path.name[:4])}. ")
 
 
 # --- terms ---
