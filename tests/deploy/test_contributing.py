@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -13,7 +14,12 @@ from tests.deploy.test_releases import BIN, said
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
-HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+HOOKS = [
+    hook
+    for repo in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    for hook in repo["hooks"]
+]
+(OF_MESSAGES,) = [hook for hook in HOOKS if hook.get("stages") == ["commit-msg"]]
 
 
 def test_files_that_the_page_names_are_there():
@@ -42,7 +48,7 @@ def test_targets_that_the_page_names_are_those_of_make():
 
 
 @pytest.mark.parametrize(
-    "hook", [each for repo in HOOKS for each in repo["hooks"]], ids=lambda hook: hook["id"]
+    "hook", [each for each in HOOKS if each is not OF_MESSAGES], ids=lambda hook: hook["id"]
 )
 def test_hook_is_one_of_the_checks_that_make_runs(hook):
     """The same programs from the same environment; their versions stand in pyproject.toml alone."""
@@ -51,6 +57,32 @@ def test_hook_is_one_of_the_checks_that_make_runs(hook):
     assert (BIN / program).exists()
     assert f"$(BIN)/{program}" in (ROOT / "Makefile").read_text()
     assert [name for name in arguments if name.startswith("tests/") and not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("message", "passes"),
+    [
+        ("Scrapes come in pieces\n\nA scrape stopped the loop for 30 ms.\n", True),
+        ("Scrapes come in pieces\n\n- 30 ms became 1\n# Please enter the message\n", True),
+        ("Scrapes come in pieces\n", False),
+        ("Scrapes come in pieces", False),
+        ("Scrapes come in pieces\n\n   \n\n", False),
+        ("Scrapes come in pieces\nand more of the title\n", False),
+        ("Scrapes come in pieces\n\n# Please enter the message\n# On branch main\n", False),
+        (
+            "Scrapes come in pieces\n\n# ------------------------ >8 ------------------------\ndiff --git a b\n",
+            False,
+        ),
+        ("Merge branch 'scrapes'\n", True),
+    ],
+)
+def test_message_without_a_body_is_refused(tmp_path, message, passes):
+    """Git gives the hook a file, with its own remarks still in it."""
+    path = tmp_path / "COMMIT_EDITMSG"
+    path.write_text(message)
+    done = subprocess.run([*shlex.split(OF_MESSAGES["entry"]), str(path)], check=False)
+
+    assert (done.returncode == 0) is passes
 
 
 def test_forms_for_issues_keep_their_schema():
