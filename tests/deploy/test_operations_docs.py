@@ -9,6 +9,7 @@ from proxy.runtime import exits, healthcheck, worker_process
 from tests.deploy.conftest import ROOT
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+PERFORMANCE = (ROOT / "docs" / "performance.md").read_text()
 SIDECAR = (ROOT / "docs" / "sidecar.md").read_text()
 
 
@@ -41,9 +42,11 @@ def test_files_that_are_named_exist():
 def test_memory_that_deployments_allow_is_told_and_is_enough():
     """For hostile times too, with the defaults: at rest, for each connection, and seven times what may lie unread."""
     (told,) = re.findall(r"(\d+) MiB as the limit", OPERATIONS)
+    measured = re.findall(r"^\| Weir[^|]* \| \d+ \| ([\d.]+) \|$", PERFORMANCE, re.MULTILINE)
+    each = max(map(float, measured))
     limits = loads("upstream: {servers: ['http://127.0.0.1:1']}", "", {}).downstream.limits
     assert limits.buffers is not None
-    most = 63 + limits.connections * 4.3 / 1024 + 7 * limits.buffers / 2**20
+    most = 63 + limits.connections * each / 1024 + 7 * limits.buffers / 2**20
 
     for name in (
         "kubernetes/gateway/deployment.yaml",
@@ -52,4 +55,6 @@ def test_memory_that_deployments_allow_is_told_and_is_enough():
     ):
         assert f"limits: {{memory: {told}Mi}}" in (ROOT / "deploy" / name).read_text(), name
     assert f"With the defaults that is {most:.0f} MiB" in OPERATIONS
+    assert f"{each} KiB for each of" in OPERATIONS
+    assert f"{each} KiB at rest after an answer" in (ROOT / "SECURITY.md").read_text()
     assert most < int(told)
