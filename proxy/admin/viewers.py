@@ -65,9 +65,6 @@ class Viewers:
         self._last = b""
         self._limits: object = None
 
-    def __len__(self) -> int:
-        return len(self._viewers)
-
     async def watch(self, request: web.Request, may_stay: Callable[[], bool]) -> web.StreamResponse:
         """Until the viewer has gone, or may no longer stay."""
         response = web.StreamResponse(

@@ -22,9 +22,9 @@ ASK = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 class Plane:
     """An admin plane on a port of its own."""
 
-    def __init__(self, dial):
+    def __init__(self, dial, app=None):
         self._dial = dial
-        self.runner = web.AppRunner(admin_app(Now().sources(TOKEN)), shutdown_timeout=0.1)
+        self.runner = web.AppRunner(app or admin_app(Now().sources(TOKEN)), shutdown_timeout=0.1)
 
     async def start(self):
         await self.runner.setup()
@@ -122,6 +122,48 @@ async def test_what_is_no_http_gets_a_small_answer_and_no_line_in_the_log(plane,
     assert b"aiohttp" not in head
     assert b"Python" not in head
     assert not caplog.records
+
+
+async def failing(request):
+    """Outside of what the plane looks after itself."""
+    if request.path == "/late":
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"a beginning")
+    raise RuntimeError("a secret")
+
+
+@pytest.fixture
+async def broken(dial):
+    app = web.Application()
+    app.add_routes([web.get("/{any:.*}", failing)])
+    plane = Plane(dial, app)
+    await plane.start()
+    yield plane
+    await plane.stop()
+
+
+async def test_mistake_of_ours_gets_a_small_answer_and_a_line_in_the_log(broken, caplog):
+    """Who asks learns nothing of what went wrong."""
+    reader, _ = await broken.connect(ASK)
+    head, _, body = (await until_end(reader)).partition(b"\r\n\r\n")
+    (record,) = caplog.records
+
+    assert head.startswith(b"HTTP/1.1 500 ")
+    assert json.loads(body) == {"status": 500, "title": "Internal Server Error"}
+    assert b"aiohttp" not in head
+    assert record.getMessage() == "admin_failed"
+    assert str(record.exc_info[1]) == "a secret"
+
+
+async def test_mistake_within_an_answer_ends_its_connection(broken):
+    """No second answer comes behind the beginning of the first."""
+    reader, _ = await broken.connect(ASK.replace(b"/healthz", b"/late"))
+    told = await until_end(reader)
+
+    assert told.startswith(b"HTTP/1.1 200 ")
+    assert b"a beginning" in told
+    assert b"500" not in told
 
 
 async def test_body_has_a_time_and_a_size(aiohttp_client, monkeypatch):

@@ -156,3 +156,19 @@ async def test_silent_connections_keep_nobody_out(port, dial, asked, monkeypatch
     assert told.startswith(b"HTTP/1.1 200 ")
     assert cut == b""
     assert not silent[-1][0].at_eof()
+
+
+async def test_end_of_the_listener_ends_what_is_open(dial):
+    """Also a connection that has said nothing yet."""
+    serving = Probes(lambda: True)
+    server = await asyncio.get_running_loop().create_server(serving, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    reader, _ = await dial(port)
+    answered, writer = await dial(port)
+    writer.write(KUBELET)
+    await answered.readexactly(9)
+    server.close()
+    serving.close()
+    await asyncio.wait_for(answered.read(), 10)
+
+    assert await asyncio.wait_for(reader.read(), 10) == b""

@@ -31,15 +31,16 @@ SETTINGS = [
 ]
 
 
-def screen(*exchanges, status=STATUS):
+def screen(*exchanges, status=STATUS, settings=SETTINGS, is_draining=False):
     """What has come of them, two seconds later."""
     metrics, snapshots, made = Metrics(), Snapshots(), Screen()
-    metrics.configure([each.name for each in SETTINGS])
+    metrics.configure([each.name for each in settings])
+    metrics.provide_draining(lambda: is_draining)
     for now, batch in ((100.0, ()), (102.0, exchanges)):
         for each in batch:
             metrics.record(each)
         sights = Sights(now, metrics.top_keys.seen([limit()], 1000.3), metrics.recent.since(0.0))
-        made.take("hello", json.loads(snapshots.hello(SETTINGS, ())))
+        made.take("hello", json.loads(snapshots.hello(settings, ())))
         made.take("tick", json.loads(snapshots.tick(reading(metrics), sights, status, (now, 1.7e9))))
     return made
 
@@ -96,6 +97,33 @@ def test_store_that_is_down_says_why():
 
     assert "store down" in text
     assert "store.url: no connection to a" in text
+
+
+def test_draining_says_so_before_all_else():
+    store = {"kind": "redis", "up": False}
+
+    assert "● draining" in drawn(screen(status=STATUS | {"store": store}, is_draining=True))
+
+
+def test_config_file_that_is_bad_says_so():
+    bad = {"hash": "abc123", "last_reload": {"successful": False}}
+
+    assert "the config file is bad" in drawn(screen(status=STATUS | {"config": bad}))
+    assert "the config file is bad" not in drawn(screen())
+
+
+def test_limit_of_requests_under_way_shows_how_many():
+    text = drawn(screen(settings=[LimitSettings(name="busy", concurrency=4)]))
+
+    assert "4 at once" in text
+
+
+def test_message_of_a_later_version_is_passed_over():
+    made = screen()
+    before = drawn(made)
+    made.take("news", {"limits": []})
+
+    assert drawn(made) == before
 
 
 def test_nothing_yet_is_said():

@@ -11,6 +11,7 @@ import pytest
 from proxy.admin import viewers as module
 from proxy.admin.app import admin_app
 from proxy.config.sections.front import AdminSettings
+from proxy.config.sections.limits import LimitSettings
 from proxy.telemetry.sights import Sights
 from tests.admin.test_app import TOKEN, Now
 from tests.support.patience import until
@@ -26,6 +27,7 @@ class Watched(Now):
         super().__init__()
         self.looks = []
         self.more = {}
+        self.limits = []
 
     def sources(self, token=TOKEN):
         async def look(since):
@@ -35,6 +37,7 @@ class Watched(Now):
         made = super().sources(token)
         object.__setattr__(made, "look", look)
         object.__setattr__(made, "status", lambda: self.status | self.more)
+        object.__setattr__(made, "limits", lambda: self.limits)
         return made
 
 
@@ -155,6 +158,21 @@ async def test_token_that_changes_ends_the_show(client, now):
 
     assert b"event: tick" not in rest[-20:]
     assert response.content.at_eof()
+
+
+async def test_limits_of_a_reload_are_told_before_the_next_tick(client, now):
+    """To who looks already: a tick names limits that only a hello describes."""
+    response = await client.get("/events", headers=BEARER)
+    await messages(response, 2)
+    now.limits = [LimitSettings(name="per-user", rate="15/s")]
+    found = await messages(response, 1)
+    while found[-1][0] != "hello":
+        found = await messages(response, 1)
+    (after, _), (last, _) = await messages(response, 2)
+    response.close()
+
+    assert [each["name"] for each in found[-1][1]["limits"]] == ["per-user"]
+    assert (after, last) == ("tick", "tick")
 
 
 async def test_tick_that_fails_is_logged_and_the_next_one_comes(client, now, caplog):
