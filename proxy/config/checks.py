@@ -1,7 +1,6 @@
 """What settings must be among each other: rules that no single value can break alone.
 
-Each check yields the places that are wrong, as (path below the section, message); `MisfitError` carries them
-through pydantic.
+Each check yields the places that are wrong, as (path below the section, message).
 """
 
 from __future__ import annotations
@@ -45,17 +44,10 @@ IDLE_MAX_SECONDS = (
 RULE_NAMES_MAX = 16  # of a rule of the contract: each header is a series of a metric for each status
 
 
-class MisfitError(ValueError):
-    """Settings that do not fit together."""
-
-    def __init__(self, places: Sequence[AddressValue]) -> None:
-        super().__init__("; ".join(message for _, message in places))
-        self.places = places
-
-
 def require(places: Iterable[AddressValue]) -> None:
-    if found := list(places):
-        raise MisfitError(found)
+    """Raises ValueError, where a block is made without a file."""
+    if messages := [message for _, message in places]:
+        raise ValueError("; ".join(messages))
 
 
 def of(name: str, check: Callable[[Any], Iterable[AddressValue]]) -> Callable[[Any], Iterator[AddressValue]]:

@@ -102,9 +102,5 @@ class Look:
         bad = {detail["loc"][0] for detail in found if detail["loc"]}
         if not isinstance(value, list) or len(bad) in (0, len(value)) or not bad.issubset(range(len(value))):
             return UNKNOWN
-        try:
-            good = iter(judge([each for index, each in enumerate(value) if index not in bad]))
-        except ValidationError as error:
-            self._noted(error)
-            return UNKNOWN
+        good = iter(judge([each for index, each in enumerate(value) if index not in bad]))
         return tuple(UNKNOWN if index in bad else next(good) for index in range(len(value)))

@@ -16,7 +16,7 @@ from proxy.config.files import UnreadableError, fingerprint_of, read_file
 from proxy.config.unknown import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from proxy.config.look import Path as Place
@@ -47,7 +47,7 @@ class References:
         """Puts what is referred to in its place."""
         for entry in catalogue.entries():
             if entry.is_secret:
-                for holder, name, place in list(_found(data, re.findall(r"\w+|\[\]", entry.path), ())):
+                for holder, name, place in list(_found(data, entry.path.split("."), ())):
                     holder[name] = self._resolved(holder[name], place)
 
     def value(self, text: str) -> str:
@@ -104,16 +104,10 @@ def _stand_in(text: str) -> str:
 
 
 def _found(data: Any, parts: list[str], place: Place) -> Iterator[tuple[Any, Any, Place]]:
-    """Where such a setting stands as text: the block or list, its name or number there, its place."""
+    """Where such a setting stands as text: the block, its name there, its place."""
     first, *rest = parts
-    names: Iterable[str | int] = ()
-    if first == "[]":
-        names = range(len(data)) if isinstance(data, list) else ()
-    elif isinstance(data, dict) and first in data:
-        names = (first,)
-    for name in names:
-        value = data[name]
-        if rest:
-            yield from _found(value, rest, (*place, name))
-        elif isinstance(value, str):
-            yield data, name, (*place, name)
+    value = data.get(first) if isinstance(data, dict) else None
+    if rest:
+        yield from _found(value, rest, (*place, first))
+    elif isinstance(value, str):
+        yield data, first, (*place, first)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from proxy.config.kinds import wrapped
 from proxy.config.sections.section import Section
 from proxy.config.settings import Settings
 
@@ -47,10 +46,8 @@ def schema() -> dict[str, Any]:
 
 class _Generator(GenerateJsonSchema):
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
-        """Where one entry may stand without its list, it may in the schema."""
+        """Of a list of which one entry may stand alone; all that is read otherwise has a schema by hand."""
         made = super().function_before_schema(schema)
-        if schema["function"]["function"] is not wrapped:
-            return made
         return {"anyOf": [made, made["items"]]}
 
 

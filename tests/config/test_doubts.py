@@ -77,6 +77,7 @@ WARNINGS = [
     ('contract: {credentials: [Proxy-Authorization]}', '1:26: warning: contract.credentials[0]: Proxy-Authorization never reaches the service: whoever sends it is no other client there'),
     ("upstream: {servers: ['http://a'], host: upstream}\nlimits: [{name: a, rate: 1/s, key: host}]", "2:36: warning: limits[0].key: the service never sees the client's Host (upstream.host: upstream): a client that invents one is served the same, and counted elsewhere"),
     ("upstream: {servers: ['http://a'], host: upstream}\nlimits: [{name: a, rate: 1/s, key: client-ip, match: {headers: {Host: a}}}]", "2:71: warning: limits[0].match.headers.Host: the service never sees the client's Host (upstream.host: upstream): a client that invents one is served the same, and counted elsewhere"),
+    ("upstream: {servers: ['http://a'], host: upstream}\nlimits: [{name: a, rate: 1/s, key: client-ip, exempt: {headers: {Host: a}}}]", "2:72: warning: limits[0].exempt.headers.Host: the service never sees the client's Host (upstream.host: upstream): a client that invents one is served the same, and counted elsewhere"),
     ('forwarded: {trust: [10.0.0.0/9, 10.128.0.0/9]}', '1:20: warning: forwarded.trust: together these are a whole private network: whoever is in it can choose the address that is charged; name the proxies that stand in front'),
     ("limits: [{name: a, rate: 1/s, key: ['header:Incap-Client-IP', client-ip]}]", "1:37: warning: limits[0].key[0]: Incap-Client-IP is an address by somebody's word, and any client can write it too: Weir does not ask who did; write client-ip, and in forwarded.trust the proxies that stand in front"),
     ("limits: [{name: a, rate: 1/s, key: ['header:CloudFront-Viewer-Address', client-ip]}]", "1:37: warning: limits[0].key[0]: CloudFront-Viewer-Address is an address by somebody's word, and any client can write it too: Weir does not ask who did; write client-ip, and in forwarded.trust the proxies that stand in front"),
@@ -117,6 +118,9 @@ PAID = [
 ]
 
 WELL_MEANT = [
+    "forwarded: {trust: ['unix:']}",
+    "forwarded: {trust: [192.0.2.0/25, 192.0.2.128/25]}",
+    "forwarded: {trust: [127.0.0.1]}\nlisten: [{address: 'a:1', mode: decide, front: itself}]\nlimits: [{name: a, rate: 15/s, key: client-ip}]",
     "limits: [{name: a, rate: 1/s, key: client-ip, exempt: {headers: {Authorization: 'Bearer 7Hq29vKx*', Cookie: '*sid=7Hq29vKx*'}}}]",
     "limits: [{name: a, rate: 1/s, key: client-ip, match: {headers: {Upgrade: websocket}}}]",
     "limits: [{name: a, rate: 1/s, key: 'header:X-Email-Address', when_absent: skip}]",

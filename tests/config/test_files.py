@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from proxy.config import files
 from proxy.config.files import (
     PATIENCE_SECONDS,
     MissingFileError,
@@ -77,6 +78,24 @@ def test_socket_is_no_file(tmp_path):
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/dev/tty", "/dev/random"])
 def test_device_is_no_file(path):
     assert refused(path).startswith("is a device or terminal; ")
+
+
+def test_file_that_becomes_a_pipe_under_the_look_is_none(tmp_path, monkeypatch):
+    """Between the look at what it is and the opening."""
+    path = tmp_path / "file"
+    path.write_text("a")
+    open_now = os.open
+
+    def swapped(*args):
+        path.unlink()
+        os.mkfifo(path)
+        return open_now(*args)
+
+    monkeypatch.setattr(files.os, "open", swapped)
+    there = len(os.listdir("/proc/self/fd"))
+
+    assert refused(path) == "is no file any more"
+    assert len(os.listdir("/proc/self/fd")) == there
 
 
 def test_terminal_is_no_file():

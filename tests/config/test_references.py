@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from proxy.config import catalogue
 from proxy.config.loader import Config, ConfigError
 
 SERVERS = 'upstream: {servers: ["http://a"]}\n'
@@ -29,6 +30,15 @@ def test_variable_stands_for_a_secret(tmp_path):
 
     assert tree.admin.token.get_secret_value() == "t0ken"
     assert tree.store.key_secret.get_secret_value() == "a-t0ken-b"
+
+
+@pytest.mark.parametrize("path", [entry.path for entry in catalogue.entries() if entry.is_secret])
+def test_every_secret_may_stand_elsewhere(tmp_path, path):
+    """A file that is not there shows that it was looked for."""
+    *blocks, name = path.split(".")
+    text = "".join(f"{{{block}: " for block in blocks) + f"{{{name}: 'file:gone'}}" + "}" * len(blocks)
+
+    assert mistakes(tmp_path, text.removeprefix("{").removesuffix("}"))[0].endswith("/gone: no such file")
 
 
 def test_variable_within_a_url_is_escaped(tmp_path):

@@ -1,6 +1,7 @@
 """The watcher, on real files: what counts as a change and what does not."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import time
@@ -315,3 +316,30 @@ async def test_file_that_is_needed_tells_that_it_is_gone(file):
         await seen.wait_for(2)
         file.write_text("back")
         await seen.wait_for(3)
+
+
+async def test_links_in_a_circle_are_no_file_until_one_is_mended(tmp_path):
+    """Looking for where they lead comes to an end."""
+    file, other = tmp_path / "weir.yaml", tmp_path / "other"
+    file.symlink_to(other)
+    other.symlink_to(file)
+    async with watching(file, recheck=0.1) as seen:
+        await rechecks()
+        other.unlink()
+        other.write_text("here")
+        await seen.wait_for(1)
+
+
+async def test_file_that_never_rests_is_told_as_it_is(file, monkeypatch):
+    """Else a program that writes without a pause would keep every change from us."""
+    monkeypatch.setattr(watcher, "SETTLE_SECONDS", 0.01)
+    looks = itertools.count()
+    original = watcher.fingerprint
+
+    def written_before_each_look(*args):
+        file.write_text(f"{next(looks)}")
+        return original(*args)
+
+    monkeypatch.setattr(watcher, "fingerprint", written_before_each_look)
+    async with watching(file, recheck=0.05) as seen:
+        await seen.wait_for(1)

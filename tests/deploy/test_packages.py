@@ -139,9 +139,7 @@ def test_installed_weir_gives_its_tour(installed, home):
 def test_two_builds_have_one_hash(built, tmp_path):
     """At another time, and into another folder. `make wheel` does it for the compiled one."""
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path / "again", ROOT]
-    done = subprocess.run(
-        command, env=unmeasured(), capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run(command, env=unmeasured(), capture_output=True, text=True, timeout=120, check=False)
     hashes = [
         {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("weir_proxy-*")}
         for folder in (built, tmp_path / "again")
