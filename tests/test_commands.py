@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from proxy import __version__, build
+from proxy.cli import main
+from proxy.demo import command as demo
 from tests.support import weir
 from tests.support.weir import command, environment, run
 
@@ -69,18 +76,24 @@ def test_init_into_no_folder_is_one_line(tmp_path):
     assert done.stderr == "none/weir.yaml: cannot be written: no such file or directory\n"
 
 
-def test_init_onto_a_full_disk_leaves_nothing(tmp_path):
-    """Half a config would start, with other limits."""
-    done = subprocess.run(
-        ["sh", "-c", f"ulimit -f 1; exec {sys.executable} -B -m proxy init"],
-        cwd=tmp_path,
-        env=environment() | {"PYTHONPATH": str(weir.ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@contextmanager
+def files_of_at_most(octets):
+    """As on a disk that is full by then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    assert (done.returncode, done.stderr) == (2, "weir.yaml: cannot be written: file too large\n")
+
+def test_init_onto_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+    """Half a config would start, with other limits."""
+    monkeypatch.chdir(tmp_path)
+    with files_of_at_most(512):
+        done = CliRunner().invoke(main, ["init"])
+
+    assert (done.exit_code, done.output) == (2, "weir.yaml: cannot be written: file too large\n")
     assert not list(tmp_path.iterdir())
 
 
@@ -137,14 +150,55 @@ def test_lines_of_the_docs_switch_completion_on():
 
 
 @pytest.mark.parametrize("typed", ["schema", "init -", "hash ann"])
-def test_output_that_cannot_be_written_is_one_line(typed):
+def test_output_that_cannot_be_written_is_one_line(typed, monkeypatch, capsys):
     """A full disk, or a redirection to nowhere."""
+    full = open("/dev/full", "w")
+    monkeypatch.setattr(sys, "stdout", full)
+    with pytest.raises(SystemExit) as ended:
+        main.main(typed.split(), prog_name="weir")
+
+    assert (ended.value.code, capsys.readouterr().err) == (2, "weir: no space left on device\n")
+    with suppress(OSError):  # what it still holds cannot be written either
+        full.close()
+
+
+def test_nothing_else_is_written_at_the_end_of_a_process_either():
+    """Python would tell of what the closed output still holds."""
     done = subprocess.run(
-        ["sh", "-c", f"exec {sys.executable} -m proxy {typed} > /dev/full"],
+        ["sh", "-c", f"exec {sys.executable} -m proxy hash ann > /dev/full"],
         cwd=weir.ROOT, env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
 
     assert (done.returncode, done.stderr) == (2, "weir: no space left on device\n")
+
+
+def test_mistake_that_is_not_of_the_output_is_not_taken_for_one(monkeypatch):
+    class Denied:
+        def write(self, _):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(sys, "stdout", Denied())
+    with pytest.raises(PermissionError):
+        main.main(["hash", "ann"], prog_name="weir")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_that_is_stopped_before_it_listens_says_so_and_ends(number, monkeypatch):
+    """At once: nothing of it is unwound."""
+    before = [(each, signal.getsignal(each)) for each in (signal.SIGINT, signal.SIGTERM)]
+
+    def left(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", left)
+    monkeypatch.setattr(demo, "run_demo", lambda **_: signal.raise_signal(number))
+    try:
+        done = CliRunner().invoke(main, ["demo"])
+    finally:
+        for each, handler in before:
+            signal.signal(each, handler)
+
+    assert (done.exit_code, done.output) == (0, "Stopped, before the tour had begun.\n")
 
 
 def test_hash_of_a_closed_input_is_nothing():

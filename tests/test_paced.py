@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import tracemalloc
 
-from proxy.paced import RECORD_BYTES, Paced
+import pytest
+
+from proxy.paced import LAST_RECORDS, RECORD_BYTES, RECORDS, Paced
 from tests.support.papers import Papers
 
 
@@ -43,3 +46,23 @@ def test_read_takes_the_room_of_a_record_however_much_is_asked_for(tmp_path):
     tracemalloc.stop()
 
     assert heard == said
+
+
+class Closing(asyncio.Transport):
+    """One whose peer says on what it has in hand."""
+
+    def is_closing(self):
+        return True
+
+
+async def test_connection_that_is_closing_may_say_so_much_and_no_more(tmp_path):
+    """It cannot wait for its turn, and would hold up the others for as long as it talks."""
+    server, client = pair(Papers(tmp_path))
+    server.transport = Closing()
+    for _ in range(RECORDS + LAST_RECORDS + 1):
+        client.write(b"a")
+    heard = [server.read(1) for _ in range(RECORDS + LAST_RECORDS)]
+
+    assert heard == [b"a"] * len(heard)
+    with pytest.raises(ConnectionAbortedError):
+        server.read(1)

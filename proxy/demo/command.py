@@ -7,10 +7,8 @@ The gateway's own log is not printed into the tour: it is kept (journal.py), the
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import signal
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,8 +50,6 @@ log: {{access: {access}}}
 
 def run_demo(*, once: bool, port: int | None) -> int:
     """0 if the tour came as it should or was stopped, 1 if not or if the demo cannot start."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ticks gets question marks
     console = Terminal(highlight=False)
     return uvloop.run(_demo(console, once=once, port=port))
 

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import errno
 import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from proxy.demo import command
+from proxy.demo.command import run_demo
 from tests.support import weir
 from tests.support.patience import until_now
 
@@ -21,12 +25,12 @@ TOUR_SECONDS = 60.0  # under coverage on a busy machine
 @contextmanager
 def running(output: Path, *options: str, is_measured: bool = True):
     """The command in the background, what it prints in a file."""
-    command = (
+    typed = (
         weir.command("demo", *options) if is_measured else [sys.executable, "-m", "proxy", "demo", *options]
     )
     with output.open("wb") as stdout:
         process = subprocess.Popen(
-            command,
+            typed,
             stdout=stdout,
             stderr=subprocess.STDOUT,
             cwd=weir.ROOT,
@@ -165,24 +169,60 @@ def test_a_terminal_without_unicode_is_enough():
     assert "? the next one passes" in ended.stdout
 
 
-def test_no_place_for_its_config_is_one_line(tmp_path):
+def test_no_place_for_its_config_is_one_line(monkeypatch, capsys):
     """A container with a read-only root and nothing mounted at /tmp."""
-    code = (
-        "import tempfile, errno, sys; from proxy.demo.command import run_demo\n"
-        "def none(**_): raise FileNotFoundError(errno.ENOENT, 'No usable temporary directory found')\n"
-        "tempfile.TemporaryDirectory = none; sys.exit(run_demo(once=True, port=0))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=weir.ROOT,
-        env=weir.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
-    assert (done.returncode, done.stderr) == (1, "")
+    def none(**_):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", none)
+    code = run_demo(once=True, port=0)
+    printed = capsys.readouterr()
+
+    assert (code, printed.err) == (1, "")
     assert (
-        done.stdout.strip()
+        printed.out.replace("\n", " ").strip()
         == "The demo's config needs a temporary folder: No usable temporary directory found"
     )
+
+
+@pytest.fixture
+def toured(monkeypatch):
+    """What the tour comes to, whose steps have tests of their own; and where it went."""
+    went = []
+
+    def comes_to(result):
+        async def tour(base_url, *_):
+            went.append(base_url)
+            return result
+
+        monkeypatch.setattr(command, "tour", tour)
+        return went
+
+    return comes_to
+
+
+def test_usual_port_in_use_is_no_hindrance(toured, monkeypatch, capsys):
+    """Another one is taken, and shown."""
+    went = toured(0)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        usual = taken.getsockname()[1]
+        monkeypatch.setattr(command, "USUAL_PORT", usual)
+        code = run_demo(once=True, port=None)
+    printed = capsys.readouterr().out
+    (url,) = went
+
+    assert code == 0
+    assert url != f"http://127.0.0.1:{usual}"
+    assert f"listen: {url.removeprefix('http://')}" in printed
+    assert "Everything came as it should." in printed
+
+
+def test_tour_that_goes_wrong_says_so_and_fails(toured, capsys):
+    toured(1)
+    code = run_demo(once=True, port=0)
+    printed = capsys.readouterr().out
+
+    assert code == 1
+    assert "Not everything came as it should" in printed
+    assert "Everything came" not in printed

@@ -26,6 +26,7 @@ def test_nothing_is_printed_but_errors(capsys):
     with Journal(told.append):
         LOG.info("serving")
         redacted("a1")
+        LOG.warning("slow")
         LOG.error("cannot %s", "do", extra={"fields": {"why": "x"}})
 
     assert told == ["cannot do {'why': 'x'}"]

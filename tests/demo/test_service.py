@@ -100,10 +100,12 @@ async def test_refusals_have_error_objects(service, ana):
         401,
         "NotAuthenticated",
     )
-    assert await status_and_code(await service.get("/api/entities")) == (401, "NotAuthenticated")
+    for method, path in (("GET", "/api/entities"), ("POST", MAKE), ("GET", target), ("DELETE", target)):
+        assert await status_and_code(await service.request(method, path)) == (401, "NotAuthenticated")
     assert await status_and_code(await service.delete(target, headers=ben)) == (403, "Forbidden")
     assert await status_and_code(await service.get("/nowhere")) == (404, "NotFound")
     assert await status_and_code(await service.get("/api/entities/x", headers=ana)) == (404, "NotFound")
+    assert await status_and_code(await service.delete("/api/entities/99", headers=ana)) == (404, "NotFound")
     assert await status_and_code(await service.patch(target, headers=ana)) == (405, "MethodNotAllowed")
     assert await status_and_code(await service.post(MAKE, json={"name": "one"}, headers=ana)) == (
         409,

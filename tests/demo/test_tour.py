@@ -6,6 +6,7 @@ import shlex
 import pytest
 from aiohttp import web
 from rich.console import Console
+from rich.panel import Panel
 
 from proxy.demo.service import FAILURE, sample_service
 from proxy.demo.stage import Request, Stage
@@ -77,6 +78,16 @@ async def test_text_of_a_service_is_never_markup(console):
 
     assert "[bold]a[/bold] [/]" in printed(console)
     assert "✓ [red]" in printed(console)
+
+
+@pytest.mark.parametrize(("width", "is_beside"), [(120, True), (119, False)])
+async def test_panels_stand_beside_each_other_where_there_is_room(width, is_beside):
+    console = Console(file=io.StringIO(), width=width)
+    async with Stage("http://x", console) as stage:
+        stage.side_by_side(Panel("what the log has"), Panel("what the client gets"))
+
+    together = [line for line in printed(console).splitlines() if "log has" in line and "gets" in line]
+    assert len(together) == is_beside
 
 
 async def test_the_lines_can_be_copied(aiohttp_server, console):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 import uvicorn
 from aiohttp import web
@@ -219,3 +220,32 @@ async def test_view_has_a_limit_of_its_own(connect):
             statuses.append((await wire.response()).status)
 
     assert statuses == [200, 429]
+
+
+@pytest.mark.parametrize(("is_unix", "found"), [(True, [200, 200]), (False, [200, 429])])
+async def test_client_of_aiohttp_without_an_address_is_trusted_on_a_unix_socket_alone(
+    is_unix, found, tmp_path, monkeypatch
+):
+    """Of TCP, one that was reset before aiohttp asked has none either: what it says of clients counts for nothing."""
+
+    async def handler(_):
+        return web.Response()
+
+    limit = {"name": "few", "key": ["client-ip"], "rate": "1/h"}
+    app = web.Application()
+    app.router.add_get("/", handler)
+    protect(app, Limiter([limit], forwarded={"trust": ["unix:"]}))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    path, port = str(tmp_path / "sock"), free_port()
+    monkeypatch.setattr(web.BaseRequest, "remote", None)
+    await (web.UnixSite(runner, path) if is_unix else web.TCPSite(runner, "127.0.0.1", port)).start()
+    connector = aiohttp.UnixConnector(path) if is_unix else aiohttp.TCPConnector()
+    statuses = []
+    async with aiohttp.ClientSession(connector=connector) as session:
+        for claim in ("192.0.2.1", "192.0.2.2"):
+            async with session.get(f"http://127.0.0.1:{port}/", headers={"X-Forwarded-For": claim}) as answer:
+                statuses.append(answer.status)
+    await runner.cleanup()
+
+    assert statuses == found
