@@ -43,9 +43,9 @@ def main() -> None:
         try:
             upstream, store, nothing = field.origin(place), field.redis(place), nothing_to_do(place)
             for url in ("memory", f"redis://127.0.0.1:{store.port}"):
-                print(
-                    f"\n| limits in {url.partition(':')[0]} | CPU us | ratio | p50 ms | p99 ms | of an nginx that answers at once |"
-                )
+                kind = url.partition(":")[0]
+                nothing_ms = "of an nginx that answers at once"
+                print(f"\n| limits in {kind} | CPU us | ratio | p50 ms | p99 ms | {nothing_ms} |")
                 print("| --- | ---: | ---: | ---: | ---: | ---: |")
                 measure(place, upstream, nothing, url, options)
         finally:

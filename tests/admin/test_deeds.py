@@ -43,7 +43,12 @@ def terminal(monkeypatch):
 
 async def test_value_is_asked_for_at_a_terminal_and_not_shown(plane, terminal, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(getpass, "getpass", lambda prompt, *_, **__: asked.append(prompt) or "ada-4711")
+
+    def ask(prompt, *_, **__):
+        asked.append(prompt)
+        return "ada-4711"
+
+    monkeypatch.setattr(getpass, "getpass", ask)
     deed = Deed("look", "few", ["header:X-Auth-Token"], {})
     code = await asyncio.to_thread(keys, plane, deed, is_json=False)
     shown = capsys.readouterr()

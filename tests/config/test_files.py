@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from proxy.config import files
 from proxy.config.files import (
     PATIENCE_SECONDS,
     MissingFileError,
@@ -91,7 +90,7 @@ def test_file_that_becomes_a_pipe_under_the_look_is_none(tmp_path, monkeypatch):
         os.mkfifo(path)
         return open_now(*args)
 
-    monkeypatch.setattr(files.os, "open", swapped)
+    monkeypatch.setattr(os, "open", swapped)
     there = len(os.listdir("/proc/self/fd"))
 
     assert refused(path) == "is no file any more"
