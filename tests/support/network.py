@@ -172,7 +172,8 @@ class SocketListener:
 
     async def close(self) -> None:
         """By an error in the task that accepts: cancelled, it would lose a connection that has just come."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        if self._socket.fileno() >= 0:
+            self._socket.shutdown(socket.SHUT_RDWR)
         await asyncio.gather(self._accepting, return_exceptions=True)
         self._socket.close()
 
