@@ -16,7 +16,8 @@ simulation: .venv/tested
 
 # What decides, and the gateway on connections in memory: no sockets, no waiting, half a minute.
 UNIT := http1 policy contract clients rules limiter net telemetry conformance \
-	test_gateway.py test_held_answers.py test_phases.py
+	test_gateway.py test_held_answers.py test_phases.py \
+	test_waiting.py test_deciding.py test_settlement.py test_concurrency.py test_paced.py
 unit: .venv/tested
 	$(BIN)/python -m pytest --memory -n 2 --dist worksteal $(UNIT:%=tests/%)
 

@@ -17,6 +17,8 @@ from tests.limiter.asking import ask, ask_all, bucket, charge, limits_of, store_
 from tests.support.innocent import innocent
 from tests.support.patience import until
 
+pytestmark = pytest.mark.real  # how long others wait is measured
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 

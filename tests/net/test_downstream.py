@@ -276,7 +276,7 @@ async def test_piece_that_a_client_has_taken_in_part_counts_as_a_whole(start_ben
     bench = await start_bench(origin, send_bytes=4096)
     wire = await connect(bench, receive_bytes=4096)
     await wire.send(get())
-    (connection,) = bench.frontend.connections
+    (connection,) = await until(lambda: list(bench.frontend.connections), "a connection")
     await until(lambda: connection.untaken_bytes >= 40_000, "it waits for its client")
     while connection.untaken_bytes > 20_000:
         await wire.fill()

@@ -17,6 +17,8 @@ from proxy.telemetry.writer import QUEUE_BYTES
 from tests.support.innocent import innocent
 from tests.telemetry.exchanges import exchange
 
+pytestmark = pytest.mark.real  # how long others wait is measured
+
 TARGETS = [
     b"/?" + b"key=%41&" * 900,
     b"/" + b"%74oken=" * 900,
