@@ -29,7 +29,7 @@ class SentinelSettings(Section):
 class StoreSettings(Section):
     url: Store = setting(
         "memory, or redis://, redis+unix:///path, redis+sentinel://h:p,h:p/service, redis+cluster://h:p,h:p;"
-        " with TLS rediss:// and so on. To or from memory only with a restart.",
+        " with TLS rediss:// and so on.",
         "memory",
     )
     prefix: Prefix = setting(
