@@ -1,4 +1,4 @@
-"""Weir's processes by a fork of one that has imported it: a third of the time that a start takes otherwise.
+"""Weir's processes by a fork of one that has imported it: a sixth of the time that a start takes otherwise.
 
 Each is a process of its own, with a config, sockets and a log, measured for coverage like one that a shell
 starts. What it shares is the work of importing. Where the start itself is tested, it starts as users start it.

@@ -7,6 +7,7 @@ is saved at its end, as by any process.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -56,7 +57,8 @@ def serve(asked: socket.socket) -> list[str]:
                 selector.unregister(key.fileobj)
                 os.close(key.fd)
                 _, status = os.waitpid(pid, 0)
-                os.write(told, b"%d\n" % os.waitstatus_to_exitcode(status))
+                with contextlib.suppress(BrokenPipeError):  # nobody asks any more how it ended
+                    os.write(told, b"%d\n" % os.waitstatus_to_exitcode(status))
                 os.close(told)
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from tests.support.messages import answer, chunked
 from tests.support.origin import Origin, Visit, answering
+from tests.support.patience import until_now
 from tests.support.plugin import open_by_seam, unreal
-from tests.support.weir import ROOT, Metrics, overlaid, run
+from tests.support.weir import ROOT, Metrics, Weir, overlaid, run
 from tests.support.wire import CLEAN, RESET, Broken, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -178,6 +179,19 @@ def test_forked_weir_is_a_process_of_its_own(start_weir):
     first.start()
     first.stop()
     assert first.exit_code == 0
+
+
+def test_forked_weir_that_nobody_waits_for_harms_no_other(tmp_path):
+    """A test has let go of it."""
+    weir = Weir(tmp_path)
+    weir.write_config()
+    weir.is_forked = True
+    weir.start()
+    weir._process._told.close()
+    os.kill(weir.pid, signal.SIGKILL)
+    until_now(lambda: not Path(f"/proc/{weir.pid}").exists(), "it is gone")
+
+    assert run("--version").returncode == 0
 
 
 def test_forked_command_is_told_by_its_exit_code_and_output(tmp_path):
