@@ -2,8 +2,7 @@
 --
 -- KEYS[1]  the sorted set of replicas: the moment each was last heard of, in microseconds of this server's clock.
 -- KEYS[2]  the sorted set of resets (reset.lua).
--- ARGV[1]  the replica's id; its limits in a few letters; for how many microseconds it counts as alive (0 takes it
---          away); since when it wants to know of resets.
+-- ARGV[1]  ANNOUNCEMENT, as records.py says.
 -- Returns  {live replicas, 1 if all of them have the same limits, until when resets are told, time, {resets}}.
 --
 -- It writes, so a server that cannot write (a replica of Redis, one out of memory) fails here and not at a charge.
@@ -12,7 +11,8 @@ local call = redis.call
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local replicas, resets = KEYS[1], KEYS[2]
-local id, limits, lifetime, since = ARGV[1]:match('^(%S+) (%S+) (%d+) (%d+)$')
+local lifetime, since, replica = ARGV[1]:match(ANNOUNCEMENT)
+local id, limits = replica:match(REPLICA)
 lifetime, since = tonumber(lifetime), tonumber(since)
 
 for _, key in ipairs(KEYS) do -- one that holds something else is in nobody's way
@@ -20,7 +20,7 @@ for _, key in ipairs(KEYS) do -- one that holds something else is in nobody's wa
   if type(count) == 'table' and count.err:find('WRONGTYPE', 1, true) then call('DEL', key) end
 end
 
-local own = lifetime > 0 and id .. ' ' .. limits
+local own = lifetime > 0 and replica
 if own then
   call('ZADD', replicas, now, own)
   call('ZREMRANGEBYSCORE', replicas, '-inf', now - lifetime)
@@ -29,7 +29,7 @@ if own then
 end
 local are_alike = 1
 for _, member in ipairs(call('ZRANGEBYSCORE', replicas, '-inf', '+inf', 'LIMIT', 0, MEMBERS_MAX)) do
-  local its_id, its_limits = member:match('^(%S+) (%S+)$')
+  local its_id, its_limits = member:match(REPLICA)
   if its_id == id and member ~= own then
     call('ZREM', replicas, member) -- what it was before a reload
   elseif its_limits ~= limits then

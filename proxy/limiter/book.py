@@ -25,9 +25,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from proxy.limiter.generations import Generations
-from proxy.limiter.records import KEY_BYTES, SHARDS, UnansweredCall, pack_settled, shard_of
+from proxy.limiter.records import SHARDS, UnansweredCall, pack_settled, shard_of
 from proxy.limiter.scripts import key_prefix
 from proxy.policy.gcra import converted
+from proxy.policy.keys import KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection

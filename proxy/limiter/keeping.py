@@ -12,15 +12,14 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from proxy.limiter.records import (
-    CHARGE_BYTES,
     RENEW,
     SLOT_LIFE_US,
     VACATE,
     pack_count,
     pack_head,
     pack_holder,
-    pack_operation,
     shard_of,
+    slot_record,
 )
 from proxy.limiter.replies import numbers
 from proxy.limiter.rounds import heard, rounds
@@ -192,7 +191,7 @@ class Telltale:
         self._kind = kind
         self._slot = slot
         self.width = 1
-        self.record = _record(kind, keeping.holder(slot))
+        self.record = slot_record(kind, keeping.holder(slot))
 
     def keys(self, charges: Sequence[Charge]) -> list[bytes]:
         return [self._keeping.key(charge) for charge in charges]
@@ -227,7 +226,7 @@ class _Report:
         for kind, slot in self._words:
             slot.told_us = now_us
             keys.append(keeping.key(slot.charge))
-            plan.append(pack_count(1) + _record(kind, keeping.holder(slot)))
+            plan.append(pack_count(1) + slot_record(kind, keeping.holder(slot)))
         return keeping.script.full_call(keys, b"".join(plan))
 
     def replied(self, reply: Any) -> None:
@@ -240,11 +239,6 @@ class _Report:
 
     def failed(self) -> None:
         """The link is down again: whoever opens it next tells all, and what is owed is owed still."""
-
-
-def _record(kind: int, holder: bytes) -> bytes:
-    """As long as that of a charge, since scripts read one there."""
-    return pack_operation(kind, 1) + holder.ljust(CHARGE_BYTES, b"\0")
 
 
 def _rounds(link: Link, words: Sequence[Word]) -> Iterator[list[Word]]:

@@ -10,17 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.limiter.outage import decide
-from proxy.limiter.records import (
-    EMPTY,
-    GIVE_BACK,
-    HOLD,
-    MAY_CLOSE,
-    SHADOW,
-    SLOTS,
-    TAKE,
-    pack_charge,
-    pack_operation,
-)
+from proxy.limiter.records import EMPTY, GIVE_BACK, HOLD, TAKE, charge_record, pack_operation
 from proxy.policy.decision import Decision, Verdict
 from proxy.policy.slots import Slot, SlotVerdict
 
@@ -31,7 +21,6 @@ if TYPE_CHECKING:
     from proxy.limiter.keeping import Keeping
     from proxy.limiter.outage import Outage
     from proxy.policy.decision import Charge
-    from proxy.policy.terms import Terms
 
 
 class Operation(Protocol):
@@ -226,10 +215,3 @@ class TakeLease(Unawaited):
         if answers[at] >= 0 and self._cache.leases is not None:
             self._cache.leases.granted(charges[0].key, sent_us)
         return super().decision(charges, answers, at, sent_us)
-
-
-def charge_record(terms: Terms, units: int, ceiling: int) -> bytes:
-    """How take.lua counts a charge of so many units, which may leave so much debt."""
-    flags = (SHADOW if terms.is_shadow else 0) | (MAY_CLOSE if terms.limit.empties else 0)
-    flags |= SLOTS if terms.slots else 0
-    return pack_charge(terms.interval, terms.scale, units, ceiling, terms.most_units, flags)

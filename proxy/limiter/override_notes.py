@@ -6,18 +6,14 @@ anew. Knows nothing of limits but their names.
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from proxy.config.units import PERIODS_US, RATE_COUNT_MAX, Rate
 from proxy.limiter.overrides import OVERRIDES_MAX, Override
-from proxy.limiter.records import KEY_BYTES, OVERRIDE_MAX_US, UNITS_MAX
+from proxy.limiter.records import OVERRIDE_MAX_US, pack_change, pack_note, pack_override, read_override
 from proxy.limiter.replies import blobs, misunderstood, numbers
-from proxy.limiter.resets import note, read_note
 from proxy.limiter.scripts import Script, key_prefix
 from proxy.limiter.store import CrowdedError
-from proxy.policy.gcra import reduced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +24,6 @@ if TYPE_CHECKING:
 
 SCRIPT = Script("overrides.lua")
 SHARD: Final = 0  # where the set lives
-BLOCKED: Final = b"block"
-_GRANTED = re.compile(rb"grant ([0-9]{1,10})/([0-9]{1,11}) ([0-9]{1,10})")
 
 
 class Reply(NamedTuple):
@@ -49,7 +43,7 @@ class OverrideNotes:
     async def read(self, link: Link) -> None:
         """With each beat. Raises TroubleError."""
         try:
-            reply = await self._ask(link, b"0 0 ")
+            reply = await self._ask(link, pack_change(0, 0, b""))
         except CrowdedError:  # nothing was to be put there
             raise misunderstood(link.name) from None
         known = self._overrides
@@ -73,8 +67,8 @@ class OverrideNotes:
     async def release(self, link: Link, place: Place) -> bool:
         """Whether there was one. Raises TroubleError."""
         await self.read(link)  # what the server has lost must not come back from others afterwards
-        name = note(*place)
-        reply = await self._ask(link, b"0 %d %b" % (len(name), name))
+        note = pack_note(*place)
+        reply = await self._ask(link, pack_change(0, len(note), note))
         had_one = self._overrides.put(place, None)
         self._overrides.replace(reply.found)
         return had_one or reply.had_one
@@ -102,29 +96,4 @@ def _understood(reply: Any, server: str, now_us: int) -> Reply:
 
 
 def _change(place: Place, override: Override, lifetime_us: int) -> bytes:
-    name = note(*place)
-    return b"%d %d %b%b" % (lifetime_us, len(name), name, _words(override))
-
-
-def _words(override: Override) -> bytes:
-    rate = override.rate
-    return BLOCKED if rate is None else b"grant %d/%d %d" % (rate.count, rate.period_us, override.burst)
-
-
-def read_override(member: bytes, until_us: int) -> tuple[Place, Override] | None:
-    """None if it is none of ours."""
-    end = member.find(b":") + 1 + KEY_BYTES
-    place, words = read_note(member[:end]), member[end:]
-    if place is None or not place[1]:
-        return None
-    if words == BLOCKED:
-        return place, Override(until_us)
-    granted = _GRANTED.fullmatch(words)
-    if granted is None:
-        return None
-    count, period_us, burst = map(int, granted.groups())
-    if not 1 <= count <= RATE_COUNT_MAX or period_us not in PERIODS_US or not burst:
-        return None
-    if burst * reduced(count, period_us)[0] > UNITS_MAX:
-        return None
-    return place, Override(until_us, Rate(count, period_us), burst)
+    return pack_change(lifetime_us, len(pack_note(*place)), pack_override(place, override))

@@ -1,10 +1,7 @@
 -- Reads the overrides of keys, having changed one of them if that is wanted.
 --
--- KEYS[1]  their sorted set. A member is a limit's name, a colon, a key and what is done to it, as override_notes.py words
---          it; its score is until when, in microseconds of this server's clock. One more member, without a colon, stays as
---          long as any of them: where it is missing, nothing was ever written, or the server has lost it.
--- ARGV[1]  for how many microseconds (0 takes an override away); the bytes of limit, colon and key (0 only reads); the
---          member.
+-- KEYS[1]  their sorted set, with KEPT.
+-- ARGV[1]  CHANGE, as records.py says.
 -- Returns  {status, 1 if the set was kept, time, {members}, {until when}}; status is 1 if there was one of this key before,
 --          -1 if there are too many and nothing was changed, else 0.
 
@@ -14,7 +11,7 @@ local count = redis.pcall('ZCARD', set)
 if type(count) == 'table' and count.err:find('WRONGTYPE', 1, true) then call('DEL', set) end -- in nobody's way
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
-local lifetime, name_bytes, wanted = ARGV[1]:match('^(%d+) (%d+) (.*)$')
+local lifetime, name_bytes, wanted = ARGV[1]:match(CHANGE)
 lifetime, name_bytes = tonumber(lifetime), tonumber(name_bytes)
 
 call('ZREMRANGEBYSCORE', set, '-inf', now)
@@ -24,7 +21,7 @@ local status, kept_until, latest = 0, 0, 0
 local before
 for i = 1, #found, 2 do
   local member, until_when = found[i], math.min(tonumber(found[i + 1]), now + OVERRIDE_MAX)
-  if member == 'kept' then
+  if member == KEPT then
     kept_until = until_when
   elseif #member <= OVERRIDE_BYTES then
     if name_bytes > 0 and member:sub(1, name_bytes) == wanted:sub(1, name_bytes) then
@@ -46,7 +43,7 @@ if name_bytes > 0 then
     latest = math.max(latest, until_when)
   end
   if latest > 0 then
-    call('ZADD', set, latest, 'kept')
+    call('ZADD', set, latest, KEPT)
     call('PEXPIRE', set, math.ceil((latest - now) / 1000) + 1)
   end
 end

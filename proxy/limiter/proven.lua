@@ -1,8 +1,7 @@
 -- Shares which credentials the service has vouched for, and tells what others have added.
 --
 -- KEYS[1]  the sorted set of their keys: the moment each was added, in microseconds of this server's clock.
--- ARGV[1]  how many may stand there; for how many milliseconds after this call; since when the caller knows them; then the
---          keys that it adds, one behind the other.
+-- ARGV[1]  SHARED, as records.py says.
 -- Returns  {how many there are, until when they are told, time, 1 if that is all, {keys}}.
 --
 -- The oldest go when there are too many.
@@ -12,7 +11,7 @@ local call = redis.call
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local set = KEYS[1]
-local most, life, since, news = ARGV[1]:match('^(%d+) (%d+) (%d+) (.*)$')
+local most, life, since, news = ARGV[1]:match(SHARED)
 
 local count = redis.pcall('ZCARD', set)
 if type(count) == 'table' and count.err:find('WRONGTYPE', 1, true) then call('DEL', set) end -- it is in nobody's way

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.limiter.records import KEY_BYTES, PROVEN_MAX
+from proxy.limiter.records import PROVEN_MAX, pack_shared
 from proxy.limiter.replies import blobs, misunderstood, numbers
 from proxy.limiter.scripts import Script, key_prefix
+from proxy.policy.keys import KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,7 +113,7 @@ class Sharing:
         proven = self._proven
         news = proven.news()
         since_us = self._heard_us.get(link.name, 0)
-        argument = b"%d %d %d %b" % (proven.most, LIFETIME_MS, since_us, b"".join(news))
+        argument = pack_shared(proven.most, LIFETIME_MS, since_us, b"".join(news))
         reply = await link.ask_for(SHARING.full_call([self._key], argument))
         if type(reply) is not list or len(reply) != 5:
             raise misunderstood(link.name)

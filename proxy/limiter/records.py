@@ -1,19 +1,26 @@
-"""What Weir keeps in Redis and what it tells its scripts: the names of keys, and every record byte by byte.
+"""What Weir keeps in Redis and what it tells its scripts: the names of keys, every record byte by byte, every
+member of a set and every argument word by word.
 
-The one place for both. Python packs a record as it stands here; each script finds the same format under the
-same name, put before its source (`lua_constants`). Knows nothing of connections, limits or time.
+The one place for all of them. Python packs as it stands here; each script finds the same format under the
+same name, put before its source (`lua_constants`). What a script returns stands at its head. Knows nothing of
+connections, and no clock.
 """
 
 from __future__ import annotations
 
+import re
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from proxy.config.units import EMPTIED_MAX_US, SPAN_MAX_MS
-from proxy.limiter.overrides import OVERRIDES_MAX
-from proxy.policy.gcra import RefillRate, TokenBucket
+from proxy.config.units import EMPTIED_MAX_US, PERIODS_US, RATE_COUNT_MAX, SPAN_MAX_MS, Rate
+from proxy.limiter.overrides import OVERRIDES_MAX, Override
+from proxy.policy.gcra import RefillRate, TokenBucket, reduced
+from proxy.policy.keys import KEY_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.limiter.overrides import Place
     from proxy.policy.terms import Terms
 
 # Kinds of an operation: what take.lua does with the buckets of a request.
@@ -43,7 +50,8 @@ _FORMATS: Final = {
     # replicas that lived are known to have counted by the same limits, or 0.
     "HEAD": "<dddd",
     # Of a run, requests in a row with the same operation: how many, its kind and how many charges it has;
-    # then these follow. Packed in two pieces, since an operation does not change.
+    # then these follow, and behind them the holder of slots where they are among them (HOLD). Packed in two
+    # pieces, since an operation does not change.
     "RUN": "<I2I1I1",
     # Of a charge: interval, scale, cost, the most debt it may leave (Terms.ceiling_units), the most there
     # may be, flags.
@@ -56,7 +64,35 @@ _FORMATS: Final = {
 _PARTS: Final = ((0, 7), (7, 14), (14, 19), (19, 23), (23, 28))  # of a BUCKET, in bytes
 _LETTERS: Final = {"I1": "B", "I2": "H"}  # Python's, where they differ
 
+# What is told in words, in Python's formats; scripts take it apart by the patterns that are made of these.
+_WORDS: Final = {
+    # Of a replica that lives: its id, and its limits in a few letters.
+    "REPLICA": "%b %b",
+    # To announce.lua: for how many microseconds the replica counts as alive (0 takes it away), since when it
+    # wants to know of resets, and its REPLICA.
+    "ANNOUNCEMENT": "%d %d %b",
+    # To reset.lua: for how many milliseconds it is told, and a note.
+    "RESET": "%d %b",
+    # To overrides.lua: for how many microseconds (0 takes an override away), how many bytes of what follows
+    # are the note (0 only reads), and the override as it stands in its set.
+    "CHANGE": "%d %d %b",
+    # To proven.lua: how many keys may stand there, for how many milliseconds after this call, since when the
+    # caller knows them, and the keys that it adds, one behind the other.
+    "SHARED": "%d %d %d %b",
+}
+
+# Members of the sets, each with a moment in microseconds of the server's clock:
+#
+#   replicas    REPLICA: when it was last heard of.
+#   resets      a note (`pack_note`): when its buckets were reset.
+#   overrides   a note and what is done to its key (`pack_override`): until when. And KEPT, as long as any of
+#               them: where it is missing, nothing was ever written, or the server has lost it.
+#   proven      a partition key: when the service has vouched for it.
+#   slots       a holder (`pack_holder`): until when it holds a slot, unless it is told of again before.
+KEPT: Final = "kept"  # it has no colon, as every note has
+
 VERSION: Final = 2  # of what is kept in Redis; to be raised with every change of a bucket, a set or a name
+MEMBERS_MAX: Final = 1000  # replicas that a beat looks at, for whether all of them have its limits
 NOTES_MAX: Final = 500  # of resets that are told at once
 PROVEN_MAX: Final = 500  # keys of proven credentials that are told at once
 NOTE_BYTES: Final = 64 + 1 + 16  # the longest: a limit's name, a colon, a key
@@ -66,7 +102,6 @@ SHARDS: Final = 16  # hash tags of keys: enough for any cluster one service need
 LAST_SHARD: Final = SHARDS - 1
 HOLDER_BYTES: Final = 16
 SLOT_LIFE_US: Final = 12_000_000  # a holder that is not told of again for so long is dead: below 15 s
-KEY_BYTES: Final = 16  # of a partition key's hash
 
 
 class UnansweredCall(NamedTuple):
@@ -91,6 +126,74 @@ pack_charge = packer("CHARGE").pack
 CHARGE_BYTES: Final = packer("CHARGE").size
 pack_holder = Struct(">QQ").pack  # of a slot: which process, and the number of the request there
 pack_settled = packer("SETTLED").pack
+
+
+def wording(name: str) -> Callable[..., bytes]:
+    """What puts the words of this name together."""
+    text = _WORDS[name].encode()
+    return lambda *values: text % values
+
+
+pack_replica = wording("REPLICA")
+pack_announcement = wording("ANNOUNCEMENT")
+pack_reset = wording("RESET")
+pack_change = wording("CHANGE")
+pack_shared = wording("SHARED")
+
+
+def charge_record(terms: Terms, units: int, ceiling: int) -> bytes:
+    """A CHARGE of so many units, which may leave so much debt."""
+    flags = (SHADOW if terms.is_shadow else 0) | (MAY_CLOSE if terms.limit.empties else 0)
+    flags |= SLOTS if terms.slots else 0
+    return pack_charge(terms.interval, terms.scale, units, ceiling, terms.most_units, flags)
+
+
+def slot_record(kind: int, holder: bytes) -> bytes:
+    """An operation on one slot. As long as that of a charge, since a run has one there."""
+    return pack_operation(kind, 1) + holder.ljust(CHARGE_BYTES, b"\0")
+
+
+def pack_note(limit: str, key: bytes) -> bytes:
+    """Of one bucket, or with an empty key of all of a limit."""
+    return b"%b:%b" % (limit.encode(), key)
+
+
+def read_note(text: bytes) -> tuple[str, bytes] | None:
+    """Limit and key; None if it is no note of ours. A limit's name holds no colon."""
+    limit, colon, key = text.partition(b":")
+    if not colon or not limit.isascii() or len(key) not in (0, KEY_BYTES):
+        return None
+    return limit.decode(), key
+
+
+_BLOCKED: Final = b"block"
+_GRANT: Final = b"grant %d/%d %d"  # requests, in how many microseconds, and the burst
+_GRANTED = re.compile(rb"grant ([0-9]{1,10})/([0-9]{1,11}) ([0-9]{1,10})")
+
+
+def pack_override(place: Place, override: Override) -> bytes:
+    rate = override.rate
+    done = _BLOCKED if rate is None else _GRANT % (rate.count, rate.period_us, override.burst)
+    return pack_note(*place) + done
+
+
+def read_override(member: bytes, until_us: int) -> tuple[Place, Override] | None:
+    """None if it is none of ours."""
+    end = member.find(b":") + 1 + KEY_BYTES
+    place, done = read_note(member[:end]), member[end:]
+    if place is None or not place[1]:
+        return None
+    if done == _BLOCKED:
+        return place, Override(until_us)
+    granted = _GRANTED.fullmatch(done)
+    if granted is None:
+        return None
+    count, period_us, burst = map(int, granted.groups())
+    if not 1 <= count <= RATE_COUNT_MAX or period_us not in PERIODS_US or not burst:
+        return None
+    if burst * reduced(count, period_us)[0] > UNITS_MAX:
+        return None
+    return place, Override(until_us, Rate(count, period_us), burst)
 
 
 def debt_in(record: Any, terms: Terms, now_us: int) -> int:
@@ -130,7 +233,7 @@ def lua_constants() -> str:
         "BUCKET_BYTES": BUCKET_BYTES,
         "UNITS_MAX": UNITS_MAX,
         "TAG_CALLS": TAG_CALLS,
-        "MEMBERS_MAX": 1000,
+        "MEMBERS_MAX": MEMBERS_MAX,
         "NOTES_MAX": NOTES_MAX,
         "NOTE_BYTES": NOTE_BYTES,
         "KEY_BYTES": KEY_BYTES,
@@ -139,9 +242,16 @@ def lua_constants() -> str:
         "OVERRIDE_BYTES": OVERRIDE_BYTES,
         "OVERRIDE_MAX": OVERRIDE_MAX_US,
     }
-    words = [f"{name} = {number}" for name, number in numbers.items()]
-    words += [f"{name} = '{text}'" for name, text in _FORMATS.items()]
-    return "".join(f"local {word}\n" for word in words)
+    texts = {"KEPT": KEPT, **_FORMATS} | {name: _pattern(words) for name, words in _WORDS.items()}
+    lines = [f"{name} = {number}" for name, number in numbers.items()]
+    lines += [f"{name} = '{text}'" for name, text in texts.items()]
+    return "".join(f"local {line}\n" for line in lines)
+
+
+def _pattern(words: str) -> str:
+    """Lua's, by which words come apart: the last of them is whatever is left."""
+    *first, last = words.replace("%d", "(%d+)").split(" ")
+    return "^" + " ".join([*first, last.replace("%b", "(.*)")]).replace("%b", "(%S+)") + "$"
 
 
 def shard_of(key: bytes) -> int:

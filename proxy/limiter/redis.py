@@ -29,7 +29,7 @@ from proxy.limiter.outage import Outage, decide
 from proxy.limiter.override_notes import SHARD, OverrideNotes
 from proxy.limiter.overrides import Overrides
 from proxy.limiter.proven import Proven, Sharing
-from proxy.limiter.records import Names, debt_in, shard_of
+from proxy.limiter.records import Names, debt_in, pack_note, shard_of
 from proxy.limiter.replicas import Replicas
 from proxy.limiter.replies import numbers, server_time
 from proxy.limiter.scripts import CALL_KEYS, command
@@ -300,7 +300,7 @@ class RedisStore:
             count = await resets.delete(link, [self._names.bucket(limit, shard_of(key), key)])
         else:
             count = await resets.reset_all(link, self._names, limit)
-        await resets.tell(link, self._names.resets(link.shards[0]), resets.note(limit, key))
+        await resets.tell(link, self._names.resets(link.shards[0]), pack_note(limit, key))
         self._caches.forget(limit, key)
         return count
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.limiter.link import UP
-from proxy.limiter.records import NOTES_MAX
+from proxy.limiter.records import NOTES_MAX, pack_announcement, pack_replica
 from proxy.limiter.replies import REPLICAS_MAX, blobs, misunderstood, numbers
 from proxy.limiter.scripts import Script, key_prefix
 
@@ -112,5 +112,5 @@ class Replicas:
     def _call(self, link: Link, lifetime_us: int, since_us: int) -> bytes:
         shard = link.shards[0]
         keys = [self._names.replicas(shard), self._names.resets(shard)]
-        argument = b"%b %b %d %d" % (self._id, self._limits, lifetime_us, since_us)
+        argument = pack_announcement(lifetime_us, since_us, pack_replica(self._id, self._limits))
         return ANNOUNCE.full_call([key_prefix(key, 0) for key in keys], argument)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.limiter.records import KEY_BYTES
+from proxy.limiter.records import pack_reset
 from proxy.limiter.replies import blobs, misunderstood, numbers
 from proxy.limiter.scripts import Script, command, key_prefix
 from proxy.limiter.trouble import TroubleError
+from proxy.policy.keys import KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,19 +25,6 @@ RESET = Script("reset.lua")
 TOLD_MS = 3_600_000  # a replica that was cut off for longer may restore what it knew
 SCAN_SECONDS = 60.0  # for all of a server's keys: ten million of them
 SCAN_KEYS = 500  # looked at in one step: about 0.3 ms, since nobody else is served meanwhile
-
-
-def note(limit: str, key: bytes) -> bytes:
-    """Of one bucket, or with an empty key of all of a limit."""
-    return b"%b:%b" % (limit.encode(), key)
-
-
-def read_note(text: bytes) -> tuple[str, bytes] | None:
-    """Limit and key; None if it is no note of ours. A limit's name holds no colon."""
-    limit, colon, key = text.partition(b":")
-    if not colon or not limit.isascii() or len(key) not in (0, KEY_BYTES):
-        return None
-    return limit.decode(), key
 
 
 async def reset_all(link: Link, names: Names, limit: str) -> int:
@@ -70,6 +58,6 @@ async def delete(link: Link, names: Sequence[bytes]) -> int:
     return count
 
 
-async def tell(link: Link, key: bytes, text: bytes) -> None:
+async def tell(link: Link, key: bytes, note: bytes) -> None:
     """Leaves the note in the set of this name. Raises TroubleError."""
-    await link.ask_for(RESET.full_call([key_prefix(key, 0)], b"%d %b" % (TOLD_MS, text)))
+    await link.ask_for(RESET.full_call([key_prefix(key, 0)], pack_reset(TOLD_MS, note)))

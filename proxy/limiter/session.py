@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.limiter.batch import SCRIPT
 from proxy.limiter.override_notes import SHARD
-from proxy.limiter.records import GIVE_BACK, TAKE, pack_charge, pack_count, pack_head, pack_operation
-from proxy.limiter.resets import read_note
+from proxy.limiter.records import (
+    GIVE_BACK,
+    TAKE,
+    pack_charge,
+    pack_count,
+    pack_head,
+    pack_operation,
+    read_note,
+)
 from proxy.limiter.scripts import key_prefix
 from proxy.limiter.settling import settle, settle_spent
 

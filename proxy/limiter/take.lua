@@ -1,8 +1,7 @@
 -- Decides a batch of requests in one call: each request's limits all or nothing.
 --
 -- KEYS     the bucket of every charge, request by request.
--- ARGV[1]  HEAD; then RUNs of requests with the same OPERATION on their CHARGEs, as records.py says. Where slots are among
---          these, the holder stands behind.
+-- ARGV[1]  HEAD; then RUNs of requests with the same operation on their CHARGEs, as records.py says.
 -- Returns  one integer a charge: the bucket's debt after the request if this charge fits, else -1 - debt; of slots how many
 --          are held;
 --          then how many keys held something else than a bucket, and this server's time.

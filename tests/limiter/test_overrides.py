@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.limiter.memory import MemoryStore
-from proxy.limiter.override_notes import read_override
 from proxy.limiter.overrides import OVERRIDES_MAX, Override
 from proxy.limiter.store import CrowdedError, UnreachableError
 from tests.limiter.asking import ask, bucket, charge, limit_of, limits_of, store_at
@@ -145,29 +144,6 @@ async def test_members_of_strangers_are_passed_over(redis: Redis) -> None:
     async with store_at(redis.url, LIMITS) as store:
         assert store.is_up
         assert await fates(store, LIMIT, ADA, 1) == [True]
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        b"",
-        b"grant",
-        b"grant 1/1000000",
-        b"grant 0/1000000 5",
-        b"grant 5/0 5",
-        b"grant 5/17 5",
-        b"grant 1/1000000 0",
-    ]
-    + [b"grant 9999999999/1000000 5", b"grant 1/86400000000 1000000000", b"grant -1/1000000 5", b"block\n"],
-)
-def test_override_that_no_weir_wrote_is_none(words: bytes) -> None:
-    assert read_override(b"per-user:" + ADA + words, 1) is None
-
-
-def test_override_of_a_key_with_a_colon_is_read() -> None:
-    key = b":" * 16
-
-    assert read_override(b"a:" + key + b"block", 5) == (("a", key), Override(5))
 
 
 def test_granted_terms_are_bounded() -> None:

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.limiter.batch import SCRIPT
+import proxy
+from proxy.config.units import Rate
+from proxy.limiter.overrides import Override
 from proxy.limiter.records import (
-    KEY_BYTES,
     SHARDS,
     Names,
     lua_constants,
+    pack_announcement,
+    pack_change,
     pack_count,
+    pack_note,
     pack_operation,
+    pack_override,
+    pack_replica,
+    pack_reset,
+    pack_shared,
     packer,
+    read_note,
+    read_override,
     shard_of,
     shard_tag,
 )
-from proxy.limiter.resets import RESET
-from proxy.limiter.settling import SETTLE
+from proxy.policy.keys import KEY_BYTES
 
 if TYPE_CHECKING:
     from tests.support.redis_servers import Redis
 
+SCRIPTS = Path(proxy.__file__).parent / "limiter"
 RECORDS = {
     "HEAD": (1.7e15, 2.0**40 - 1, 1.7e15, 1),
     "RUN": (512, 2, 3),
@@ -51,13 +63,69 @@ def test_run_is_packed_in_two_pieces() -> None:
     assert pack_count(512) + pack_operation(2, 3) == packer("RUN").pack(512, 2, 3)
 
 
-def test_no_script_has_a_layout_of_its_own() -> None:
-    """A format in a script would be a second owner."""
-    for script in (SCRIPT, SETTLE, RESET):
-        lua = script.source.decode().removeprefix(lua_constants())
+KEY = b":: " + bytes(range(13))
+REPLICA = pack_replica(b"0123456789abcdef", b"none")
+NOTE = pack_note("per-user", KEY)
+BLOCK = pack_override(("per-user", KEY), Override(0))
+WORDS = {
+    "REPLICA": (REPLICA, [b"0123456789abcdef", b"none"]),
+    "ANNOUNCEMENT": (pack_announcement(5_000_000, 17, REPLICA), [b"5000000", b"17", REPLICA]),
+    "RESET": (pack_reset(3_600_000, NOTE), [b"3600000", NOTE]),
+    "CHANGE": (pack_change(9, len(NOTE), BLOCK), [b"9", b"%d" % len(NOTE), BLOCK]),
+    "SHARED": (pack_shared(500, 86_400, 0, KEY + KEY), [b"500", b"86400", b"0", KEY + KEY]),
+}
 
-        assert "'<" not in lua
-        assert '"<' not in lua
+
+@pytest.mark.parametrize("name", WORDS)
+def test_lua_takes_apart_what_python_puts_together(name: str, shared_redis: Redis) -> None:
+    words, parts = WORDS[name]
+    lua = lua_constants() + f"return {{ARGV[1]:match({name})}}"
+
+    assert shared_redis.client().eval(lua, 0, words) == parts
+
+
+@pytest.mark.parametrize("key", [b"", KEY])
+def test_note_is_read_as_it_was_packed(key: bytes) -> None:
+    assert read_note(pack_note("per-user", key)) == ("per-user", key)
+
+
+@pytest.mark.parametrize(
+    "override", [Override(7), Override(7, Rate(5, 60_000_000), 9)], ids=["block", "grant"]
+)
+def test_override_is_read_as_it_was_packed(override: Override) -> None:
+    assert read_override(pack_override(("per-user", KEY), override), 7) == (("per-user", KEY), override)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"",
+        b"grant",
+        b"grant 1/1000000",
+        b"grant 0/1000000 5",
+        b"grant 5/0 5",
+        b"grant 5/17 5",
+        b"grant 1/1000000 0",
+    ]
+    + [b"grant 9999999999/1000000 5", b"grant 1/86400000000 1000000000", b"grant -1/1000000 5", b"block\n"],
+)
+def test_override_that_no_weir_wrote_is_none(words: bytes) -> None:
+    assert read_override(b"per-user:" + KEY + words, 1) is None
+
+
+def test_override_of_a_key_with_a_colon_is_read() -> None:
+    key = b":" * 16
+
+    assert read_override(b"a:" + key + b"block", 5) == (("a", key), Override(5))
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.lua")), ids=lambda path: path.name)
+def test_no_script_has_a_layout_of_its_own(script: Path) -> None:
+    """A format, a pattern or a member in a script would be a second owner."""
+    lua = script.read_text()
+
+    assert not re.search(r"""['"][<^]""", lua)
+    assert "'kept'" not in lua
 
 
 def test_names_of_a_prefix_are_its_own() -> None:

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.limiter.keeping import Telltale
-from proxy.limiter.operations import charge_record
 from proxy.limiter.records import (
     HOLD,
     RENEW,
     SLOT_LIFE_US,
     VACATE,
+    charge_record,
     pack_count,
     pack_head,
     pack_holder,
