@@ -17,7 +17,7 @@ class Generations:
     Hot code writes into `young` itself, and calls `turn` when it holds more than `half`.
     """
 
-    __slots__ = ("_next_us", "_old", "_period_us", "evicted", "half", "young")
+    __slots__ = ("_next_us", "_old", "_period_us", "half", "young")
 
     def __init__(self, seconds: float, max_keys: int) -> None:
         self.young: dict[bytes, int] = {}
@@ -25,7 +25,6 @@ class Generations:
         self.half = max(max_keys // 2, 1)
         self._period_us = max(int(seconds * 1e6), 1_000_000)
         self._next_us = 0
-        self.evicted = 0  # entries that were driven out
 
     def __len__(self) -> int:
         return len(self.young) + len(self._old)
@@ -45,7 +44,6 @@ class Generations:
 
     def turn(self) -> None:
         """Makes room: the older entries are driven out."""
-        self.evicted += len(self._old)
         self._old, self.young = self.young, {}
 
     def pop(self, key: bytes) -> int:
@@ -66,7 +64,7 @@ class Generations:
         """Called now and then: what was written a whole period ago goes."""
         if now_us >= self._next_us:
             self._next_us = now_us + self._period_us
-            self._old, self.young = self.young, {}
+            self.turn()
 
     def clear(self) -> None:
         self.young, self._old = {}, {}
