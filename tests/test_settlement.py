@@ -94,5 +94,5 @@ async def test_401_takes_no_slot_of_a_limit_that_counted_by_rate_before(start_be
     bench, wire, response = await overtaken(start_bench, start_origin, connect, before, after, UNAUTHORIZED)
 
     assert response.status == 401
-    assert not len(bench.store.held)
+    assert not bench.store.held.slots
     assert b"r=0" in await left(wire)  # the only slot is this one's

@@ -25,7 +25,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from proxy.limiter.generations import Generations
-from proxy.limiter.records import SHARDS, UnansweredCall, pack_settled, shard_of
+from proxy.limiter.records import SHARDS, Doubt, settled_record, shard_of
 from proxy.limiter.scripts import key_prefix
 from proxy.policy.gcra import converted
 from proxy.policy.keys import KEY_BYTES
@@ -33,13 +33,12 @@ from proxy.policy.keys import KEY_BYTES
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from proxy.limiter.records import Names
+    from proxy.limiter.records import Names, UnansweredCall
     from proxy.policy.terms import Terms
 
     Table = Collection[bytes]  # keys of buckets
 
 ALL: Final = 1 << 60  # keys
-NO_DOUBT: Final = (0, UnansweredCall(0, 0.0))
 
 
 class Book:
@@ -70,9 +69,7 @@ class Book:
         self.before = Generations(seconds, max_keys)  # the same
         self.local = Generations(seconds, max_keys)  # units
         self._bases = Generations(seconds, max_keys)  # units
-        self._doubts: dict[
-            bytes, tuple[int, UnansweredCall]
-        ] = {}  # what Redis may have charged, and since which call
+        self._doubts: dict[bytes, Doubt] = {}
         self._past: Book | None = None  # of before the reload, as long as anything of it has not come over
         self._past_us = 0  # when the reload came
         self._is_certain = False  # what was known then
@@ -113,8 +110,8 @@ class Book:
         """Redis may have charged a request that is decided here."""
         if self._past is not None:
             self._bring(self._past, key)
-        before, first = self._doubts.get(key, (0, attempt))
-        self._doubts[key] = before + units, first
+        before = self._doubts.get(key, Doubt(0, attempt))
+        self._doubts[key] = Doubt(before.units + units, before.first)
 
     # --- going back to Redis ---
 
@@ -142,12 +139,11 @@ class Book:
         known = min(max(self._full_at(key) - now, 0), most)
         spent = -(-self._spent(key, now_us) // replicas)  # rounded up: no gift
         self.local.pop(key)
-        doubted, (tag, since_us) = self._doubts.pop(key, NO_DOUBT)
-        if not known and not spent and not doubted:
+        doubt = self._doubts.pop(key, None)
+        if not known and not spent and doubt is None:
             return b""
         self.known.put(key, now_us + max(min(known + spent, self._room), known) // scale)
-        interval = self.terms.interval
-        return pack_settled(interval, scale, self._room, most, known, spent, doubted, tag, since_us)
+        return settled_record(self.terms, known, spent, doubt)
 
     # --- now and then ---
 
@@ -204,7 +200,7 @@ class Book:
         debt = past.local_debt(key, now_us)
         before, known = past.before.pop(key), past.known.pop(key)
         spent_until, _ = past.local.pop(key), past._bases.pop(key)
-        doubted = past._doubts.pop(key, None)
+        doubt = past._doubts.pop(key, None)
         full_at_us = known or before
         moved_us = 0
         if full_at_us > now_us:  # else it is full, as nearly all are
@@ -217,8 +213,8 @@ class Book:
         if spent_until > now_us * past._scale:
             self.local.put(key, now_us * scale + self._moved(past, debt))
             self._bases.put(key, moved_us * scale)
-        if doubted is not None:
-            self._doubts[key] = self._moved(past, doubted[0]), doubted[1]
+        if doubt is not None:
+            self._doubts[key] = Doubt(self._moved(past, doubt.units), doubt.first)
 
     def _moved(self, old: Book, debt: int) -> int:
         """A debt in these terms."""

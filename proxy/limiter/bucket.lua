@@ -57,14 +57,14 @@ end
 
 -- A bucket's debt now, in the units of a charge; and how many of these come back in a microsecond, if that is faster than
 -- at the charge's own rate.
-local function debt_of(key, interval, scale, cost, ceiling, most, flags)
+local function debt_of(key, interval, scale, cost, ceiling, most, may_close)
   local bucket = pcall('GET', key)
   if not bucket then return 0 end
   local debt, since, its_interval, its_scale, by = parts(key, bucket)
   if not debt then return 0 end
   if since > now then
     local closed = since - now
-    if by == CLOSED and closed <= CLOSED_MAX and (flags >= MAY_CLOSE or alike == 0) then
+    if by == CLOSED and closed <= CLOSED_MAX and (may_close or alike == 0) then
       shut[key] = true
       return math.min(math.max(converted(debt, its_interval, interval), ceiling - cost) + closed * scale, UNITS_MAX)
     end

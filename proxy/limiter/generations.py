@@ -5,11 +5,6 @@ Forgetting one by one would cost a look at every entry. Knows no clock.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 class Generations:
     """Moments by key. An entry stays for `seconds` at least, unless `max_keys` drive it out before.
@@ -49,12 +44,6 @@ class Generations:
     def pop(self, key: bytes) -> int:
         old = self._old.pop(key, 0)
         return self.young.pop(key, old)
-
-    def items(self) -> Iterator[tuple[bytes, int]]:
-        yield from self.young.items()
-        for key, moment in self._old.items():
-            if key not in self.young:
-                yield key, moment
 
     def parts(self) -> tuple[dict[bytes, int], dict[bytes, int]]:
         """The younger first, as entries move from it to the other. Some keys are in both."""

@@ -26,9 +26,6 @@ class HeldSlots:
         self._by_bucket: dict[tuple[str, bytes], int] = {}
         self._numbers = count()
 
-    def __len__(self) -> int:
-        return len(self.slots)
-
     def configure(self, limits: Iterable[str]) -> None:
         """Shows limits from zero; those that are gone, as long as one of their slots is held."""
         named = {name: self.by_limit.get(name, 0) for name in limits}

@@ -26,6 +26,7 @@ from proxy.limiter.rounds import heard, rounds
 from proxy.limiter.scripts import key_prefix
 from proxy.limiter.trouble import TroubleError
 from proxy.policy.decision import Decision
+from proxy.policy.slots import DOUBTED, TOLD, UNTOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 RENEW_US: Final = SLOT_LIFE_US // 4  # two beats may fail, and another be late
 ROUND_SLOTS: Final = 256  # told in one call: half a millisecond of Redis's time
-AGAIN: Final = 1  # `told_us` of a slot that Redis may know, and is to be told of with the next beat
 
 Word = tuple[int, "Slot"]  # what is told of it: RENEW or VACATE
 
@@ -53,11 +53,11 @@ class TellSlot(Protocol):
 
 # What a slot may be, for the place where buckets live. It is one of these at any time, and ends as none:
 #
-#   held, never told   decided without Redis. `told_us` is 0; the next beat tells, and its end needs no word.
-#   held, told         Redis takes it for held, since `told_us`. It is told again `RENEW_US` later.
-#   held, in doubt     `told_us` is `AGAIN`: a word was lost, or the place is a new one. The next beat tells.
-#   owed               held no more, and Redis may take it for held. It is told when its link opens, beats or
-#                      is left; a word that gets lost leaves it owed.
+#   held, UNTOLD    the next beat tells, and its end needs no word.
+#   held, TOLD      it is told again `RENEW_US` later.
+#   held, DOUBTED   the next beat tells.
+#   owed            held no more, and Redis may take it for held. It is told when its link opens, beats or is
+#                   left; a word that gets lost leaves it owed.
 
 
 class Keeping:
@@ -82,13 +82,13 @@ class Keeping:
 
     def granted(self, slot: Slot, sent_us: int) -> None:
         """By Redis, which was asked then."""
-        slot.told_us = sent_us
+        slot.tell(sent_us)
         self.held.hold(slot)
 
     def vacate(self, slots: Sequence[Slot]) -> None:
         """What was decided without Redis, which has not been told of it, it need not hear of."""
         for slot in slots:
-            if self.held.let_go(slot) and slot.told_us:
+            if self.held.let_go(slot) and slot.state != UNTOLD:
                 self._tell(Telltale(self, VACATE, slot), [slot.charge])
 
     def owe(self, slot: Slot, now_us: int) -> None:
@@ -107,13 +107,13 @@ class Keeping:
     def end(self, now_us: int) -> None:
         """This process does: nothing is held any more."""
         for slot in list(self.held.slots):
-            if self.held.let_go(slot) and slot.told_us:
+            if self.held.let_go(slot) and slot.state != UNTOLD:
                 self.owe(slot, now_us)
 
     def doubt_all(self) -> None:
         """Another server is asked from now on, or has been until now."""
         for slot in self.held.slots:
-            slot.told_us = AGAIN
+            slot.state = DOUBTED
 
     # --- what Redis is told ---
 
@@ -131,7 +131,7 @@ class Keeping:
     def _renew(self, words: Iterable[Word], link: Link) -> None:
         now_us = int(link.now() * 1e6)
         for kind, slot in words:
-            slot.told_us = now_us
+            slot.tell(now_us)
             self.owed.pop(slot, None)  # whoever tells of it owes it again if that fails
             self._tell(Telltale(self, kind, slot), [slot.charge])
 
@@ -139,7 +139,7 @@ class Keeping:
         """Still, after others have had their turn."""
         if kind == VACATE:
             return slot in self.owed
-        return slot.told_us < told_before_us and slot in self.held.slots
+        return _is_to_be_told(slot, told_before_us) and slot in self.held.slots
 
     async def tell_all(self, link: Link) -> None:
         """When a link opens. On return the last round is on its way. Raises TroubleError."""
@@ -172,7 +172,7 @@ class Keeping:
         due = [
             (RENEW, slot)
             for slot in self.held.slots
-            if slot.told_us < told_before_us and shard_of(slot.charge.key) in shards
+            if _is_to_be_told(slot, told_before_us) and shard_of(slot.charge.key) in shards
         ]
         return due + self._owed_to(link)
 
@@ -203,7 +203,7 @@ class Telltale:
         if self._kind == VACATE:
             self._keeping.owe(self._slot, outage.now_us)
         else:
-            self._slot.told_us = AGAIN
+            self._slot.state = DOUBTED
         return None
 
 
@@ -224,7 +224,7 @@ class _Report:
         now_us = int(link.now() * 1e6)
         keys, plan = [], [pack_head(link.clock.server_us(int(self.deadline * 1e6)), 0, 0, 0)]
         for kind, slot in self._words:
-            slot.told_us = now_us
+            slot.tell(now_us)
             keys.append(keeping.key(slot.charge))
             plan.append(pack_count(1) + slot_record(kind, keeping.holder(slot)))
         return keeping.script.full_call(keys, b"".join(plan))
@@ -239,6 +239,10 @@ class _Report:
 
     def failed(self) -> None:
         """The link is down again: whoever opens it next tells all, and what is owed is owed still."""
+
+
+def _is_to_be_told(slot: Slot, told_before_us: int) -> bool:
+    return slot.state != TOLD or slot.told_us < told_before_us
 
 
 def _rounds(link: Link, words: Sequence[Word]) -> Iterator[list[Word]]:

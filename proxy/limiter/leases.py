@@ -23,7 +23,7 @@ LEASE_US = int(LEASE_SECONDS * 1e6)
 class Leases:
     """Of one limit's terms."""
 
-    __slots__ = ("_asked", "_cache", "_held", "_pace_us", "_tokens")
+    __slots__ = ("_asked_us", "_awaited_us", "_cache", "_held", "_pace_us", "_tokens")
 
     def __init__(self, cache: TermsCache) -> None:
         lease = cache.limit.lease
@@ -31,7 +31,8 @@ class Leases:
         self._tokens = lease - 1  # the request that asks takes its own
         self._pace_us = LEASE_US // lease  # between two requests: slower ones would leave tokens unused
         self._held: dict[bytes, tuple[int, int]] = {}  # requests that may pass, and until when
-        self._asked: dict[bytes, int] = {}  # when a bucket was last asked for, or a lease of it until when
+        self._asked_us: dict[bytes, int] = {}  # when a bucket was last asked for
+        self._awaited_us: dict[bytes, int] = {}  # until when a lease that was asked for is awaited
 
     def spend(self, charge: Charge, now_us: int) -> Decision | None:
         """Admitted by what is held, if there is any."""
@@ -54,24 +55,22 @@ class Leases:
 
     def is_wanted(self, key: bytes, now_us: int) -> bool:
         """Requests come fast enough, and none is on its way."""
-        before_us = self._asked.get(key)
-        if before_us is None or now_us - before_us > self._pace_us:
-            self._asked[key] = now_us
+        before_us = self._asked_us.get(key)
+        self._asked_us[key] = now_us
+        if before_us is None or now_us - before_us > self._pace_us or now_us < self._awaited_us.get(key, 0):
             return False
-        if before_us > now_us:  # asked for
-            return False
-        self._asked[key] = now_us + LEASE_US // 2
+        self._awaited_us[key] = now_us + LEASE_US // 2
         return True
 
     def granted(self, key: bytes, sent_us: int) -> None:
         """Counted from the moment it was asked for."""
         self._held[key] = self._tokens, sent_us + LEASE_US
-        self._asked[key] = sent_us
+        self._awaited_us.pop(key, None)
 
     # --- now and then ---
 
     def forget(self, key: bytes) -> None:
-        for table in (self._held, self._asked):
+        for table in (self._held, self._asked_us, self._awaited_us):
             if key:
                 table.pop(key, None)
             else:
@@ -80,4 +79,5 @@ class Leases:
     def sweep(self, now_us: int) -> None:
         """What is held no longer, and buckets that nobody asked for lately."""
         self._held = {key: held for key, held in self._held.items() if held[1] > now_us}
-        self._asked = {key: at for key, at in self._asked.items() if now_us - at <= LEASE_US}
+        self._asked_us = {key: at for key, at in self._asked_us.items() if now_us - at <= LEASE_US}
+        self._awaited_us = {key: until for key, until in self._awaited_us.items() if until > now_us}

@@ -58,7 +58,8 @@ _FORMATS: Final = {
     "CHARGE": "<dddddI1",
     # Of a bucket that settle.lua brings up to date: interval, scale, ceiling, the most debt there may be, the
     # least there is as far as is known, what was spent without Redis; and what calls without an answer may
-    # have been charged: how much, the tag of the first of them, since when it may have been run.
+    # have been charged: how much, the tag of the first of them, since when it may have been run. The last two
+    # say nothing where nothing was.
     "SETTLED": "<ddddddddd",
 }
 _PARTS: Final = ((0, 7), (7, 14), (14, 19), (19, 23), (23, 28))  # of a BUCKET, in bytes
@@ -111,6 +112,13 @@ class UnansweredCall(NamedTuple):
     since_us: float  # not run before that, by the server's clock
 
 
+class Doubt(NamedTuple):
+    """What calls without an answer may have charged to a bucket."""
+
+    units: int
+    first: UnansweredCall
+
+
 def packer(name: str) -> Struct:
     """Of the record of this name."""
     text = _FORMATS[name]
@@ -125,7 +133,7 @@ pack_operation = Struct("<BB").pack  # the second
 pack_charge = packer("CHARGE").pack
 CHARGE_BYTES: Final = packer("CHARGE").size
 pack_holder = Struct(">QQ").pack  # of a slot: which process, and the number of the request there
-pack_settled = packer("SETTLED").pack
+_pack_settled = packer("SETTLED").pack
 
 
 def wording(name: str) -> Callable[..., bytes]:
@@ -146,6 +154,14 @@ def charge_record(terms: Terms, units: int, ceiling: int) -> bytes:
     flags = (SHADOW if terms.is_shadow else 0) | (MAY_CLOSE if terms.limit.empties else 0)
     flags |= SLOTS if terms.slots else 0
     return pack_charge(terms.interval, terms.scale, units, ceiling, terms.most_units, flags)
+
+
+def settled_record(terms: Terms, known: int, spent: int, doubt: Doubt | None) -> bytes:
+    """A SETTLED of a bucket by these terms."""
+    bucket = terms.interval, terms.scale, terms.ceiling_units, terms.most_units, known, spent
+    if doubt is None:
+        return _pack_settled(*bucket, 0, 0, 0)
+    return _pack_settled(*bucket, doubt.units, doubt.first.tag, doubt.first.since_us)
 
 
 def slot_record(kind: int, holder: bytes) -> bytes:

@@ -11,7 +11,7 @@
 for _, key in ipairs(KEYS) do
   local interval, scale, ceiling, most, known, spent, unsure, first, sent
   interval, scale, ceiling, most, known, spent, unsure, first, sent, at = unpack(SETTLED, ARGV[1], at)
-  local before = debt_of(key, interval, scale, 0, ceiling, most, MAY_CLOSE)
+  local before = debt_of(key, interval, scale, 0, ceiling, most, true)
   local debt = before
   if unsure > 0 and before > 0 then
     local _, since, _, _, by = parts(key, pcall('GET', key))

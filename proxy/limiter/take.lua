@@ -43,10 +43,10 @@ local function was_charged(charges, first, holder)
   local has_slot, has_credit, is_certain = false, false, false
   for column, charge in ipairs(charges) do
     local key = KEYS[first + column - 1]
-    if charge.flags >= SLOTS then
+    if charge.is_slot then
       charge.was_held = vacate(key, holder)
       has_slot = charge.was_held or has_slot
-      is_certain = is_certain or charge.flags % 2 ~= SHADOW
+      is_certain = is_certain or not charge.is_shadow
     else
       has_credit = credit_of(key, charge.interval) >= charge.cost or has_credit
     end
@@ -63,8 +63,12 @@ end
 local function take_all(requests, width, kind)
   local charges, debts, fasters, changed = {}, {}, {}, {}
   for column = 1, width do
-    local charge = {interval = 0, scale = 0, cost = 0, ceiling = 0, most = 0, flags = 0, debt = 0, fits = false}
-    charge.interval, charge.scale, charge.cost, charge.ceiling, charge.most, charge.flags, at = unpack(CHARGE, plan, at)
+    local charge = {interval = 0, scale = 0, cost = 0, ceiling = 0, most = 0, debt = 0, fits = false}
+    local flags
+    charge.interval, charge.scale, charge.cost, charge.ceiling, charge.most, flags, at = unpack(CHARGE, plan, at)
+    charge.is_shadow = flags % (2 * SHADOW) >= SHADOW -- a bit of its own; so are the others
+    charge.may_close = flags % (2 * MAY_CLOSE) >= MAY_CLOSE
+    charge.is_slot = flags % (2 * SLOTS) >= SLOTS
     charges[column] = charge
   end
   local holder -- of slots among these
@@ -74,16 +78,16 @@ local function take_all(requests, width, kind)
     for column, charge in ipairs(charges) do
       local key, cost, ceiling = KEYS[first + column - 1], charge.cost, charge.ceiling
       local debt = debts[key]
-      if holder and charge.flags >= SLOTS then
+      if charge.is_slot then
         debt = held(key)
         if debt >= ceiling then bound(key) end
       elseif not debt then
-        debt, fasters[key] = debt_of(key, charge.interval, charge.scale, cost, ceiling, charge.most, charge.flags)
+        debt, fasters[key] = debt_of(key, charge.interval, charge.scale, cost, ceiling, charge.most, charge.may_close)
         debts[key] = debt
       end
       charge.debt, charge.fits = debt, debt + cost <= ceiling
-      if is_charged and (charge.flags < SLOTS or charge.was_held) then charge.fits = true end
-      if not charge.fits and charge.flags % 2 ~= SHADOW then is_admitted = false end
+      if is_charged and (charge.was_held or not charge.is_slot) then charge.fits = true end
+      if not charge.fits and not charge.is_shadow then is_admitted = false end
     end
     for column, charge in ipairs(charges) do
       local i, debt = first + column - 1, charge.debt
@@ -91,7 +95,7 @@ local function take_all(requests, width, kind)
       if not charge.fits then
         answers[i] = refused(key, debt, charge.scale, charge.cost, charge.ceiling, fasters[key])
       else
-        if holder and charge.flags >= SLOTS then
+        if charge.is_slot then
           if is_admitted then
             debt = debt + 1
             hold(key, holder)
@@ -112,10 +116,11 @@ end
 local function change(requests, kind)
   local interval, scale, units, ceiling, most, flags
   interval, scale, units, ceiling, most, flags, at = unpack(CHARGE, plan, at)
+  local may_close = flags % (2 * MAY_CLOSE) >= MAY_CLOSE
   local debts = {}
   for i = next, next + requests - 1 do
     local key = KEYS[i]
-    local debt = debts[key] or debt_of(key, interval, scale, 0, ceiling, most, flags)
+    local debt = debts[key] or debt_of(key, interval, scale, 0, ceiling, most, may_close)
     local after = kind == EMPTY and math.max(debt, units) or math.max(debt - units, 0)
     if after ~= debt and not (again > 0 and credit_of(key, interval) > 0) then
       debts[key], debt = after, after

@@ -6,7 +6,7 @@ the store. Knows nothing of how slots are kept.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.policy.decision import Verdict
 
@@ -14,22 +14,32 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Charge, Decision
 
 
+# What the place where slots are kept takes one for that is held.
+UNTOLD: Final = "untold"  # nothing: it was decided without that place
+TOLD: Final = "told"  # it is held, as it was told at `told_us`
+DOUBTED: Final = "doubted"  # perhaps it is: a word was lost, or the place is another one
+
+
 class Slot:
     """One that is held."""
 
-    __slots__ = ("charge", "number", "told_us")
+    __slots__ = ("charge", "number", "state", "told_us")
 
     def __init__(self, charge: Charge, number: int) -> None:
         self.charge = charge
         self.number = number  # tells requests of a process apart
-        self.told_us = 0  # when the store was told of it last; 0 if it is to be told
+        self.state = UNTOLD
+        self.told_us = 0  # the last time
+
+    def tell(self, now_us: int) -> None:
+        self.state, self.told_us = TOLD, now_us
 
     def __repr__(self) -> str:
         return f"Slot({self.charge.terms.name}, {self.number})"
 
 
 class SlotVerdict(Verdict):
-    """Its debt is how many requests are under way, with this one if it holds a slot."""
+    """A unit of its debt is a slot (`Tariff.of_slots`): one is missing for each request that is under way."""
 
     __slots__ = ("_is_known", "slot")
 

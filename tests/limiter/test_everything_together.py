@@ -236,7 +236,7 @@ class History:
         for decision, _ in self.running:
             self.store.vacate(slots_of(decision))
         await asyncio.sleep(0)
-        assert not len(self.store.held)
+        assert not self.store.held.slots
 
 
 @asynccontextmanager

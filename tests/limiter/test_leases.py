@@ -185,10 +185,10 @@ def test_lease_that_was_split_off_a_batch_costs_as_much() -> None:
 
 def test_what_is_held_no_longer_is_swept() -> None:
     cache = granted(limit_of("100/s", lease=5))
-    cache.leases.is_wanted(bucket("bob"), 1)
+    assert [cache.leases.is_wanted(bucket("bob"), now_us) for now_us in (1, 2, 3)] == [False, True, False]
     cache.leases.sweep(LEASE_US * 3)
 
-    assert (cache.leases._held, cache.leases._asked) == ({}, {})
+    assert (cache.leases._held, cache.leases._asked_us, cache.leases._awaited_us) == ({}, {}, {})
 
 
 def test_shadow_limit_and_limit_without_a_lease_have_none() -> None:

@@ -429,7 +429,7 @@ async def test_slot_is_decided_whatever_is_answered(
         assert not relay.lie
         for decision in held:
             store.vacate(slots_of(decision))
-        assert not len(store.held)
+        assert not store.held.slots
 
 
 # --- lists that are as long as what was asked for ---

@@ -13,6 +13,7 @@ from proxy.limiter.memory import MemoryStore
 from proxy.limiter.overrides import Override
 from proxy.limiter.store import NOBODY
 from proxy.policy.decision import Charge
+from proxy.policy.slots import DOUBTED, TOLD
 from tests.limiter.asking import ask, ask_all, bucket, charge, limits_of, store_at
 from tests.support.innocent import innocent
 from tests.support.patience import until
@@ -154,10 +155,10 @@ async def test_slots_of_many_requests_are_renewed(redis: Redis) -> None:
         for start in range(0, 10_000, 500):
             await ask_all(store, [[charge(limit)] for _ in range(start, start + 500)])
         for slot in store.held.slots:
-            slot.told_us = 1
+            slot.state = DOUBTED
         async with innocent():
             store._links[0].beat_now()
-            await until(lambda: all(slot.told_us > 1 for slot in store.held.slots), within=5.0)
+            await until(lambda: all(slot.state == TOLD for slot in store.held.slots), within=5.0)
             await asyncio.sleep(0.2)
 
         assert await store.under_way(limit, charge(limit).key) == 10_000

@@ -99,7 +99,7 @@ async def test_as_many_are_under_way_as_there_are_slots(store: Store) -> None:
     for decision in (second, next_one):
         await end(store, decision)
     assert await store.under_way(limit, user) == 0
-    assert not len(store.held)
+    assert not store.held.slots
 
 
 async def test_slot_comes_back_once(store: Store) -> None:
@@ -238,7 +238,7 @@ async def test_any_history_agrees_with_the_model(store: Store, steps: list, *, i
     for decision, _ in running:
         await end(store, decision)
 
-    assert not len(store.held)
+    assert not store.held.slots
     for limit in (limits[0], limits[2]):
         for user in users:
             assert await store.under_way(limit, user) == 0

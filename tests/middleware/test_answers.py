@@ -90,12 +90,12 @@ async def test_download_holds_its_slot_until_it_is_out(made, leaves, tmp_path, c
         await first.until(b"\r\n\r\n")
         await second.send(get())
         refused = await second.response()
-        held = len(limiter.store.held)
+        held = len(limiter.store.held.slots)
         if leaves:
             first.abort()
         else:
             await first.exactly(SIZE)
-        await until(lambda: not len(limiter.store.held), "the slot comes back")
+        await until(lambda: not len(limiter.store.held.slots), "the slot comes back")
         await second.send(get())
         served = await second.response()
         await until(lambda: limiter.metrics.outcomes.get("served") == 2, "both are counted")
@@ -142,7 +142,7 @@ async def test_answers_of_aiohttp_are_counted_by_their_status(answer, status, ou
         response = await wire.response()
         await until(lambda: limiter.metrics.outcomes, "it is counted")
 
-        assert not len(limiter.store.held)
+        assert not limiter.store.held.slots
     assert response.status == status
     assert limiter.metrics.ended == {(b"GET", status, "upstream", outcome): 1}
 
@@ -180,7 +180,7 @@ async def test_work_behind_an_answer_holds_no_slot(connect):
             wire = await connect(port)
             await wire.send(get())
             found.append((await wire.response()).status)
-        held, done = len(limiter.store.held), len(ended)
+        held, done = len(limiter.store.held.slots), len(ended)
         may_end.set()
         await until(lambda: len(ended) == 3, "the work is done")
 

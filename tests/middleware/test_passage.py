@@ -308,7 +308,7 @@ async def test_route_that_finds_a_credential_unclear_gives_back_what_was_taken_b
     async def app(scope, receive, send):
         with suppress(Refused):
             await narrow.charge(scope)
-        assert not len(limiter.store.held)
+        assert not limiter.store.held.slots
         await narrow.charge(scope)
 
     assert await status(limiter) == 200
@@ -735,7 +735,7 @@ async def test_slot_comes_back_however_a_request_ends(how):
         await inside.wait()
     else:
         await asyncio.sleep(0.02)
-    assert len(limiter.store.held) == 1
+    assert len(limiter.store.held.slots) == 1
     if how == "as it is decided":
         store.decide()
     if how == "raises":
@@ -746,7 +746,7 @@ async def test_slot_comes_back_however_a_request_ends(how):
     if store is not None:
         store.decide()
 
-    assert not len(limiter.store.held)
+    assert not limiter.store.held.slots
 
 
 async def test_route_may_be_limited_to_so_many_at_once():
@@ -768,4 +768,4 @@ async def test_route_may_be_limited_to_so_many_at_once():
     go_on.set()
     assert await running == 200
 
-    assert not len(limiter.store.held)
+    assert not limiter.store.held.slots

@@ -157,7 +157,7 @@ class Bench:
         )
         assert all((server.idle, server.connecting) == ({}, set()) for server in self.addresses)
         assert self.sweeper._members == {}
-        assert not len(self.store.held), "no slot is held"
+        assert not self.store.held.slots, "no slot is held"
         await self.parts.stop()
         self.ledger.check()
         assert self.complaints == [], self.complaints

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.policy.decision import Charge, Decision
-from proxy.policy.slots import Slot, SlotVerdict, holds_slots, slots_of
+from proxy.policy.slots import UNTOLD, Slot, SlotVerdict, holds_slots, slots_of
 from tests.policy.heads import limit, slot_limit, verdict_of
 
 
@@ -52,5 +52,5 @@ def test_slot_says_whose_it_is():
     """And that the store was not yet told of it."""
     slot = held(number=7).slot
 
-    assert slot.told_us == 0
+    assert (slot.state, slot.told_us) == (UNTOLD, 0)
     assert repr(slot) == "Slot(at-once, 7)"

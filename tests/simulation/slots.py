@@ -173,7 +173,7 @@ class SlotSimulation(Simulation):
         left = self.server.model.holders()
         self.check(holds=not left, what=f"held in Redis {when}: {left}")
         for replica in self.replicas:
-            self.check(holds=not len(replica.store.held), what=f"held by a replica {when}")
+            self.check(holds=not len(replica.store.held.slots), what=f"held by a replica {when}")
 
 
 def _limits(slots: int) -> Limits:
