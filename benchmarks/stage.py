@@ -120,8 +120,8 @@ class Stage:
             return MemoryStore(lambda: int(self.now * 1e6))
         store = RedisStore(Dialler.of(settings), timeout=60, now=self.clock)
         asked = Wire(lambda _: asyncio.get_running_loop().call_soon(self._reply, wire))
-        wire = RedisWire(Opened(asked, lambda: None), lambda _: None)  # type: ignore[arg-type]  # as above
-        link = store._links[0]  # noqa: SLF001 - a connection that nobody has made
+        link = store._dispatcher.links[0]  # noqa: SLF001 - a connection that nobody has made
+        wire = RedisWire(Opened(asked, lambda: None), link, lambda _: None)  # type: ignore[arg-type]  # as above
         link._wire, link.state = wire, UP  # noqa: SLF001 - as said
         return store
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.limiter.overrides import Place
-    from proxy.limiter.store import Store
+    from proxy.limiter.store import Keys
     from proxy.policy.limits import Limit, Limits
     from proxy.policy.terms import Terms
 
@@ -57,9 +57,9 @@ class KeyVerbs:
 
     verbs: tuple[str, ...] = ("look", "reset", "grant", "block", "release")
 
-    def __init__(self, store: Store, limits: Callable[[], Limits]) -> None:
+    def __init__(self, keys: Keys, limits: Callable[[], Limits]) -> None:
         """`limits` are asked for anew each time, since a reload changes them."""
-        self._store = store
+        self._keys = keys
         self._limits = limits
 
     async def apply(self, verb: str, limit: str, body: bytes) -> dict[str, object]:
@@ -86,10 +86,10 @@ class KeyVerbs:
             return await self._look_at_slots(asked)
         terms = self._limits().usual_terms(asked.limit, asked.key, asked.texts)
         plan = terms.plan or None
-        found = self._store.override(asked.place)
+        found = self._keys.override(asked.place)
         if found is not None and not found[0].is_block:
             terms = found[0].granted(terms)
-        debt = await self._store.debt(terms, asked.key)
+        debt = await self._keys.debt(terms, asked.key)
         full_in = debt / terms.scale / US
         if found is not None and found[0].is_block:
             full_in = max(full_in, found[1])
@@ -102,10 +102,10 @@ class KeyVerbs:
 
     async def _look_at_slots(self, asked: Asked) -> dict[str, object]:
         """How many requests are under way on all replicas."""
-        found = self._store.override(asked.place)
+        found = self._keys.override(asked.place)
         return {
             "concurrency": asked.limit.slots if found is None else 0,
-            "in_flight": await self._store.under_way(asked.limit, asked.key),
+            "in_flight": await self._keys.under_way(asked.limit, asked.key),
             "until": _moment(found[1] if found is not None else None),
         }
 
@@ -113,23 +113,23 @@ class KeyVerbs:
         """Of one client, or of all."""
         if asked.limit.slots:
             raise UnclearError(f"{asked.limit.name} counts requests under way: slots come back as these end")
-        return {"reset": await self._store.reset(asked.limit, asked.key)}
+        return {"reset": await self._keys.reset(asked.limit, asked.key)}
 
     async def grant(self, asked: Asked) -> dict[str, object]:
         """Another rate in place of the limit's and of plans, for a while."""
         override, seconds = override_of("grant", asked.amounts, asked.limit)
-        await self._store.put_override(asked.place, override, seconds)
+        await self._keys.put_override(asked.place, override, seconds)
         return {"rate": str(override.rate), "burst": override.burst, "until": _moment(seconds)}
 
     async def block(self, asked: Asked) -> dict[str, object]:
         """Nothing passes, for a while."""
         override, seconds = override_of("block", asked.amounts, asked.limit)
-        await self._store.put_override(asked.place, override, seconds)
+        await self._keys.put_override(asked.place, override, seconds)
         return {"until": _moment(seconds)}
 
     async def release(self, asked: Asked) -> dict[str, object]:
         """From a block or a grant."""
-        return {"released": int(await self._store.release(asked.place))}
+        return {"released": int(await self._keys.release(asked.place))}
 
     # --- who is meant ---
 

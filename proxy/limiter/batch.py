@@ -6,19 +6,20 @@ Knows the order of charges in a call; what to do with an error or a late reply i
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.limiter.records import LAST_SHARD, UnansweredCall, pack_count, pack_head
 from proxy.limiter.replies import are_numbers
 from proxy.limiter.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proxy.limiter.cache import TermsCache
-    from proxy.limiter.dispatcher import Dispatcher
+    from proxy.limiter.clock import ServerClock
     from proxy.limiter.link import Link
     from proxy.limiter.operations import Operation
+    from proxy.limiter.replicas import Replicas
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
 
@@ -31,18 +32,42 @@ CLOCK_ERROR_US = 1_000_000  # by which the server's clock may be mistaken; calls
 ASKING = b"*1\r\n$6\r\nASKING\r\n"
 
 
+class BatchOwner(Protocol):
+    """Who makes batches, and hears what becomes of each."""
+
+    replicas: Replicas
+    now: Callable[[], float]
+
+    def next_tag(self) -> int:
+        """For a call of this process; of two in a place, the one that is sent later has the later tag."""
+
+    def answered(self, batch: Batch, received_us: int, seconds: float, foreign: int) -> None:
+        """In time, after so long; so many keys held something else than a bucket."""
+
+    def unanswered(self, batch: Batch) -> None:
+        """Came too late, or not at all."""
+
+    def again(self, batch: Batch, link: Link) -> None:
+        """It did nothing, and may be sent on this link once more."""
+
+    def rejected(self, batch: Batch, link: Link, reply: Any) -> None:
+        """An error, or something that no script of ours replies."""
+
+    def count_error(self, reason: str) -> None: ...
+
+
 class Batch:
     """`keys` are packed for a call; runs are requests in a row with the same operation."""
 
     can_wait = True
 
     __slots__ = (
+        "_clock",
         "_count",
-        "_dispatcher",
         "_first_us",
         "_is_out",
         "_is_unsure",
-        "_link",
+        "_owner",
         "_plan",
         "_record",
         "_sent",
@@ -56,7 +81,7 @@ class Batch:
         "sends",
     )
 
-    def __init__(self, dispatcher: Dispatcher, deadline: float) -> None:
+    def __init__(self, owner: BatchOwner, deadline: float) -> None:
         self.requests: list[Request] = []
         self.keys: list[bytes] = []
         self.deadline = deadline
@@ -64,8 +89,8 @@ class Batch:
         self.is_asking = False  # its slot is on the move (ASK)
         self.is_hasty = False  # goes at once, with a single request
         self.sends = 1
-        self._dispatcher = dispatcher
-        self._link: Link = None  # type: ignore[assignment]  # set when it is sent
+        self._owner = owner
+        self._clock: ServerClock | None = None  # of the server that it was sent to, the last time
         self._sent = 0.0
         self._tag = 0
         self._first_us = 0  # when it was sent for the first time
@@ -81,7 +106,7 @@ class Batch:
         self.keys.append(cache.prefixes[key[0] & LAST_SHARD] + key)
         take = cache.take
         self.requests.append((take, charges, waiter))
-        if take.record is self._record:
+        if take.record is self._record:  # an operation is packed once, so equal ones are one object
             self._count += 1
         else:
             self._begin_run(take.record)
@@ -108,11 +133,12 @@ class Batch:
         """Each request on its own."""
         parts = []
         for operation, charges, waiter in self.requests:
-            part = Batch(self._dispatcher, self.deadline)
+            part = Batch(self._owner, self.deadline)
             part.add(operation, charges, waiter)
             part.sends = self.sends
             if self._is_unsure:
                 part._tag, part._first_us, part._is_unsure = self._tag, self._first_us, True
+                part._clock = self._clock
             parts.append(part)
         return parts
 
@@ -121,64 +147,66 @@ class Batch:
     def data(self, link: Link) -> bytes:
         self._end_run()
         self._record = b""
-        self._link = link
-        dispatcher = self._dispatcher
-        self._sent = dispatcher.now()
+        owner = self._owner
+        clock = self._clock = link.clock
+        self._sent = owner.now()
         if not self._tag:
-            self._tag = dispatcher.next_tag()
+            self._tag = owner.next_tag()
             self._first_us = int(self._sent * 1e6)
         self._is_unsure = self._is_unsure or self._is_out
         self._is_out = True
-        again_us = self._since_us() if self._is_unsure else 0
-        deadline_us = link.clock.server_us(int(self.deadline * 1e6))
-        head = pack_head(deadline_us, self._tag, again_us, dispatcher.replicas.alike_until(link))
+        again_us = self._since_us(clock) if self._is_unsure else 0
+        deadline_us = clock.server_us(int(self.deadline * 1e6))
+        head = pack_head(deadline_us, self._tag, again_us, owner.replicas.alike_until(link))
         call = SCRIPT.full_call if self.by_source else SCRIPT.call
         data = call(self.keys, head + self._plan)
         return ASKING + data if self.is_asking else data
 
-    def _since_us(self) -> int:
+    def _since_us(self, clock: ServerClock) -> int:
         """It was not run before that, by the server's clock."""
-        return self._link.clock.server_us(self._first_us) - CLOCK_ERROR_US
+        return clock.server_us(self._first_us) - CLOCK_ERROR_US
 
     @property
     def doubt(self) -> UnansweredCall | None:
         """Set if it may have been run, and nobody knows."""
-        return UnansweredCall(self._tag, self._since_us()) if self._is_out or self._is_unsure else None
+        if self._clock is None or not (self._is_out or self._is_unsure):
+            return None
+        return UnansweredCall(self._tag, self._since_us(self._clock))
 
-    def replied(self, reply: Any) -> None:
+    def replied(self, reply: Any, link: Link) -> None:
         """Decides its requests, or counts as trouble; then they are decided without Redis."""
         self._is_out = False
-        dispatcher = self._dispatcher
+        owner = self._owner
         if type(reply) is not list:
             if self.is_asking and reply == b"OK":
                 self._is_out = True
-                self._link.expect(self)  # the reply to ASKING; the one that counts is next
+                link.expect(self)  # the reply to ASKING; the one that counts is next
             else:
-                dispatcher.rejected(self, self._link, reply)
+                owner.rejected(self, link, reply)
         elif are_numbers(reply, len(self.keys) + 2) or are_numbers(reply, 1):
-            received = dispatcher.now()
+            received = owner.now()
             sent_us = int(self._sent * 1e6)
             received_us = int(received * 1e6)
-            self._link.clock.learn(sent_us, received_us, reply[-1])
+            link.clock.learn(sent_us, received_us, reply[-1])
             if len(reply) == 1:
-                self._late(received)
+                self._late(received, link)
             elif 0 <= (foreign := reply[-2]) <= len(self.keys):
-                dispatcher.answered(self, received_us, received - self._sent, foreign)
+                owner.answered(self, received_us, received - self._sent, foreign)
                 self._answer(reply, sent_us)
             else:
-                dispatcher.rejected(self, self._link, reply)
+                owner.rejected(self, link, reply)
         else:
-            dispatcher.rejected(self, self._link, reply)
+            owner.rejected(self, link, reply)
 
     def failed(self) -> None:
-        self._dispatcher.unanswered(self)
+        self._owner.unanswered(self)
 
-    def _late(self, now: float) -> None:
+    def _late(self, now: float, link: Link) -> None:
         if now < self.deadline:  # Redis found it late before it was: the clocks were apart, and now are not
-            self._dispatcher.again(self, self._link)
+            self._owner.again(self, link)
         else:
-            self._dispatcher.count_error("late")  # not Redis's doing alone: this process may have been busy
-            self._dispatcher.unanswered(self)
+            self._owner.count_error("late")  # not Redis's doing alone: this process may have been busy
+            self._owner.unanswered(self)
 
     def _answer(self, answers: list[int], sent_us: int) -> None:
         at = 0

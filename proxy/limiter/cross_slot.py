@@ -17,7 +17,8 @@ from proxy.policy.slots import slots_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.limiter.redis import RedisStore
+    from proxy.limiter.keeping import Keeping
+    from proxy.limiter.one_place import OnePlace
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge, Verdict
 
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 class CrossSlot:
     """Such a request. Waits for one place after the other."""
 
-    def __init__(self, store: RedisStore, charges: Sequence[Charge], waiter: Waiter) -> None:
-        self._store = store
+    def __init__(
+        self, one_place: OnePlace, keeping: Keeping, charges: Sequence[Charge], waiter: Waiter
+    ) -> None:
+        self._one_place = one_place
+        self._keeping = keeping
         self._charges = charges
         self._waiter = waiter
         self._parts = _by_place(charges)
@@ -36,8 +40,8 @@ class CrossSlot:
 
     def begin(self) -> Decision | None:
         """The decision, if no place need be asked."""
-        store = self._store
-        denial = store.denial([charge for charge in self._charges if not store.is_down([charge])])
+        one_place = self._one_place
+        denial = one_place.denial([charge for charge in self._charges if not one_place.is_down([charge])])
         return denial if denial is not None else self._go_on()
 
     def decided(self, decision: Decision) -> None:
@@ -47,13 +51,13 @@ class CrossSlot:
             self._waiter.decided(outcome)
 
     def _go_on(self) -> Decision | None:
-        store = self._store
+        one_place = self._one_place
         while self._parts:
             part = self._parts[0]
-            if not store.is_down(part):
-                store.ask(part, self)
+            if not one_place.is_down(part):
+                one_place.ask(part, self)
                 return None
-            outcome = self._note(self._parts.pop(0), store.decide_locally(part))
+            outcome = self._note(self._parts.pop(0), one_place.decide_locally(part))
             if outcome is not None:
                 return outcome
         return self._whole(self._decisions[-1][1])
@@ -66,11 +70,11 @@ class CrossSlot:
         for taken, earlier in self._decisions[:-1]:
             self._give_back(taken, earlier)
         unasked = [charge for part in self._parts for charge in part]
-        return self._whole(decision, self._store.known_refusals(unasked))
+        return self._whole(decision, self._one_place.known_refusals(unasked))
 
     def _give_back(self, part: Part, decision: Decision) -> None:
         if slots := slots_of(decision):
-            self._store.vacate(slots)
+            self._keeping.vacate(slots)
         taken = []
         for charge, verdict in zip(part, decision.verdicts, strict=True):
             if verdict.is_admitted and not charge.terms.slots:
@@ -79,9 +83,9 @@ class CrossSlot:
         if not taken:
             return
         if decision.via == LOCAL:
-            self._store.give_back_locally(taken)
+            self._one_place.give_back_locally(taken)
         else:
-            self._store.give_back(taken)
+            self._one_place.give_back(taken)
 
     def _whole(self, last: Decision, known: Sequence[Verdict] = ()) -> Decision:
         """All verdicts there are, in the order of the limits; how it came about is told of the last.

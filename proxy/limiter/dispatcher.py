@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from proxy.limiter.link import Link
     from proxy.limiter.operations import Operation
+    from proxy.limiter.records import UnansweredCall
     from proxy.limiter.replicas import Replicas
     from proxy.limiter.store import Waiter
     from proxy.limiter.topology import Topology
@@ -55,7 +56,8 @@ class Dispatcher:
     ) -> None:
         self.timeout = timeout
         self.now = now
-        self.links = topology.links
+        self.topology = topology
+        self.links = topology.links  # hot code looks at these two; a cluster changes what is in the list
         self.mask = topology.mask
         self.batches: dict[int, Batch] = {}  # of this tick, by place
         self._haste = Haste(FEW)
@@ -63,7 +65,6 @@ class Dispatcher:
         self._pending: dict[Batch, None] = {}  # without a decision, oldest first
         self._foreign_at = 0.0  # when keys of others are worth a line again
         self._full: list[tuple[int, Batch]] = []
-        self._topology = topology
         self._tags = random.randrange(1, PROCESSES) * TAG_CALLS  # noqa: S311 - tells processes apart, no secret
         self._calls = count()
         self.replicas = replicas
@@ -86,7 +87,7 @@ class Dispatcher:
         batch = Batch(self, self.now() + self.timeout)
         self._pending[batch] = None
         if not self.batches:
-            if self._haste.left and self.links[place].state is UP:
+            if self._haste.left and self.links[place].state == UP:
                 self._haste.left -= 1
                 batch.is_hasty = True
                 return batch
@@ -115,16 +116,18 @@ class Dispatcher:
     def use(self, topology: Topology) -> None:
         """From now on; what this tick has asked goes the old way."""
         self.flush()
-        self._topology = topology
+        self.topology = topology
         self.links = topology.links
         self.mask = topology.mask
 
     def next_tag(self) -> int:
-        """For a call of this process; of two in a place, the one that is sent later has the later tag."""
         return self._tags + next(self._calls) % TAG_CALLS
 
     def place(self, charges: Sequence[Charge]) -> int:
         return charges[0].key[0] & self.mask
+
+    def link(self, shard: int) -> Link:
+        return self.links[shard & self.mask]
 
     def is_down(self, charges: Sequence[Charge]) -> bool:
         """Where these charges, which live in the same place, would go."""
@@ -141,9 +144,9 @@ class Dispatcher:
             self._note_foreign(foreign)
 
     def unanswered(self, batch: Batch) -> None:
-        """Came too late, or not at all: its requests are decided without Redis."""
+        """Its requests are decided without Redis."""
         self._pending.pop(batch, None)
-        outage = Outage(int(self.now() * 1e6), self.replicas.count, batch.doubt)
+        outage = self.outage(batch.doubt)
         for operation, charges, waiter in batch.requests:
             try:
                 decision = operation.without_redis(charges, outage)
@@ -161,7 +164,7 @@ class Dispatcher:
             link.submit(batch)
 
     def rejected(self, batch: Batch, link: Link, reply: Any) -> None:
-        """An error, or something that no script of ours replies."""
+        """Where another server or another way may do, it goes there; else its requests are decided."""
         if not isinstance(reply, Exception):
             link.fail(misunderstood(link.name))
             self.unanswered(batch)
@@ -173,7 +176,7 @@ class Dispatcher:
             self.again(batch, link)
             return
         try:
-            redirections = redirected(batch, link, error, self._topology) if self.mask else []
+            redirections = redirected(batch, link, error, self.topology) if self.mask else []
         except TroubleError as trouble:
             link.fail(trouble)
             self.unanswered(batch)
@@ -185,6 +188,13 @@ class Dispatcher:
         if not redirections:
             link.fail(reply_trouble(reply, link.name))
             self.unanswered(batch)
+
+    def now_us(self) -> int:
+        return int(self.now() * 1e6)
+
+    def outage(self, doubt: UnansweredCall | None = None) -> Outage:
+        """What there is to decide by without Redis, now."""
+        return Outage(self.now_us(), self.replicas.count, doubt)
 
     def sweep(self) -> None:
         """Whatever became of a batch, its requests are decided: no link may keep them for longer."""

@@ -199,7 +199,7 @@ class Telltale:
     def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:  # noqa: ARG002 - there is nothing to decide
         return Decision(True, [])  # noqa: FBT003 - is_admitted
 
-    def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:  # noqa: ARG002 - the same
+    def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:  # noqa: ARG002 - nobody waits for a decision
         if self._kind == VACATE:
             self._keeping.owe(self._slot, outage.now_us)
         else:
@@ -216,10 +216,8 @@ class _Report:
         self.deadline = deadline
         self._keeping = keeping
         self._words = words
-        self._link: Link = None  # type: ignore[assignment]  # set when it is sent
 
     def data(self, link: Link) -> bytes:
-        self._link = link
         keeping = self._keeping
         now_us = int(link.now() * 1e6)
         keys, plan = [], [pack_head(link.clock.server_us(int(self.deadline * 1e6)), 0, 0, 0)]
@@ -229,11 +227,11 @@ class _Report:
             plan.append(pack_count(1) + slot_record(kind, keeping.holder(slot)))
         return keeping.script.full_call(keys, b"".join(plan))
 
-    def replied(self, reply: Any) -> None:
+    def replied(self, reply: Any, link: Link) -> None:
         try:
-            _judge(reply, self._link, len(self._words))
+            _judge(reply, link, len(self._words))
         except TroubleError as trouble:
-            self._link.fail(trouble)
+            link.fail(trouble)
         else:
             self._keeping.paid(self._words)
 

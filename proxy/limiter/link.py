@@ -57,7 +57,7 @@ class Message(Protocol):
 
     def data(self, link: Link) -> bytes: ...
 
-    def replied(self, reply: Any) -> None: ...
+    def replied(self, reply: Any, link: Link) -> None: ...
 
     def failed(self) -> None:
         """No reply will come in time."""
@@ -296,7 +296,7 @@ class Link:
             raise connect_trouble(error, self.name) from None
         except RuntimeError:  # uvloop's, when the server closes while redis-py still talks
             raise TroubleError("connection", f"store.url: {self.name} closed the connection") from None
-        self._wire = Wire(opened, self._lost)
+        self._wire = Wire(opened, self, self._lost)
         await self._session.open(self)
         if self._wire is None:  # it was lost under the last answer
             raise self._loss or TroubleError("connection", f"store.url: {self.name} closed the connection")
@@ -347,7 +347,7 @@ class _Question:
     def data(self, link: Link) -> bytes:
         return self._data(link)
 
-    def replied(self, reply: Any) -> None:
+    def replied(self, reply: Any, link: Link) -> None:  # noqa: ARG002 - who asks knows its link
         if not self.answer.done():
             self.answer.set_result(reply)
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.config.units import EMPTIED_MAX_US
 from proxy.limiter.held import HeldSlots
-from proxy.limiter.overrides import OVERRIDES_MAX, Overrides
+from proxy.limiter.memory_keys import MemoryKeys
+from proxy.limiter.overrides import Overrides
 from proxy.limiter.proven import Proven
-from proxy.limiter.store import CrowdedError
 from proxy.policy.decision import Decision, Verdict
 from proxy.policy.gcra import TokenBucket, converted
 from proxy.policy.slots import SlotVerdict
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.config.sections.store import StoreSettings
-    from proxy.limiter.overrides import Override, Place
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
     from proxy.policy.limits import Limit, Limits
@@ -149,7 +148,17 @@ class Table:
         while len(self) and now_us >= self.old_until_us:
             self.turn(now_us)
 
-    def forget(self, key: bytes) -> list[TokenBucket]:
+    async def reset(self, key: bytes, now_us: int) -> int:
+        """Fills one bucket up, or without a key all; how many were not full."""
+        gone = self._forget(key)
+        count = 0
+        while gone:
+            count += sum([bucket.full_at_us > now_us for bucket in gone[-LOOKED:]])
+            del gone[-LOOKED:]
+            await asyncio.sleep(0)
+        return count
+
+    def _forget(self, key: bytes) -> list[TokenBucket]:
         """One bucket, or without a key all. What they were."""
         if key:
             gone = [table.pop(key, None) for table in (self.old, self.young)]
@@ -171,10 +180,11 @@ class MemoryStore:
         self.proven = Proven(max_keys)  # until this process ends
         self._clock_us = clock_us
         self._limits: Limits | None = None
-        self._tables: dict[Limit, Table] = {}
+        self._tables: dict[Limit, Table] = {}  # always the same dict: `keys` looks at it too
         self._by_terms: dict[Terms, Table] = {}
         self._overrides = Overrides(self)
         self._overridden = self._overrides.by_key
+        self.keys = MemoryKeys(self._tables, self.held, self._overrides, clock_us)
 
     # --- every request ---
 
@@ -269,45 +279,7 @@ class MemoryStore:
             if table is not None and debt > table.debt(charge, now_us):
                 table.write(charge, debt, now_us)
 
-    # --- now and then ---
-
-    async def reset(self, limit: Limit, key: bytes) -> int:
-        table = self._tables.get(limit)
-        now_us = self._clock_us()
-        gone = table.forget(key) if table is not None else []
-        count = 0
-        while gone:
-            count += sum([bucket.full_at_us > now_us for bucket in gone[-LOOKED:]])
-            del gone[-LOOKED:]
-            await asyncio.sleep(0)
-        return count
-
-    async def debt(self, terms: Terms, key: bytes) -> int:
-        table = self._tables.get(terms.limit)
-        bucket = table.young.get(key) or table.old.get(key) if table is not None else None
-        if table is None or bucket is None:
-            return 0
-        return table.debt_of(bucket, terms, self._clock_us())
-
-    async def under_way(self, limit: Limit, key: bytes) -> int:
-        return self.held.count(limit.name, key)
-
     # --- overrides ---
-
-    def override(self, place: Place) -> tuple[Override, float] | None:
-        now_us = self._clock_us()
-        found = self._overrides.find(*place, now_us)
-        return (found, (found.until_us - now_us) / 1e6) if found is not None else None
-
-    async def put_override(self, place: Place, override: Override, seconds: float) -> None:
-        now_us = self._clock_us()
-        self._overrides.sweep(now_us)
-        if len(self._overrides) >= OVERRIDES_MAX and self._overrides.find(*place, now_us) is None:
-            raise CrowdedError
-        self._overrides.put(place, override._replace(until_us=now_us + int(seconds * 1e6)))
-
-    async def release(self, place: Place) -> bool:
-        return self._overrides.find(*place, self._clock_us()) is not None and self._overrides.put(place, None)
 
     def learn_terms(self, terms: Terms) -> None:
         self._by_terms[terms] = self._tables[terms.limit]
@@ -330,7 +302,7 @@ class MemoryStore:
         self.proven.most = self.max_keys
         self.held.configure(limit.name for limit in limits if limit.slots)
         before = {limit.name: table for limit, table in self._tables.items()}
-        self._tables = {}
+        self._tables.clear()
         for limit in limits:
             if limit.slots:
                 continue

@@ -48,7 +48,7 @@ class Move:
     async def _go(self) -> None:
         try:
             await self.topology.start()
-            while not all(link.state == UP for link in self.topology.links):  # noqa: ASYNC110 - a reload in days
+            while not all(link.state == UP for link in self.topology.links):  # noqa: ASYNC110 - links tell nobody when they are up; a reload in days
                 await asyncio.sleep(LOOK_SECONDS)
             self._unused = self._arrived(self)
             await _emptied(self._unused)
@@ -99,14 +99,14 @@ async def _emptied(topology: Topology) -> None:
     """Nothing is on its way there any more, or it takes too long."""
     with suppress(TimeoutError):
         async with asyncio.timeout(LEAVE_SECONDS):
-            while not all(link.is_idle for link in topology.all()):  # noqa: ASYNC110 - the same
+            while not all(link.is_idle for link in topology.all()):  # noqa: ASYNC110 - links tell nobody when they are idle
                 await asyncio.sleep(LOOK_SECONDS)
 
 
 async def leave(topology: Topology) -> None:
     """Says that we are no longer to be counted there, and closes."""
     for link in topology.all():
-        if link.state is UP:
+        if link.state == UP:
             with suppress(TroubleError):
                 await link.take_leave()
     await topology.close()

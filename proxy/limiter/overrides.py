@@ -93,6 +93,11 @@ class Overrides:
             return None
         return override
 
+    def told(self, place: Place, now_us: int) -> tuple[Override, float] | None:
+        """With the seconds until it ends."""
+        found = self.find(*place, now_us)
+        return (found, (found.until_us - now_us) / 1e6) if found is not None else None
+
     def _charge(self, charge: Charge, override: Override | None) -> Charge:
         terms = charge.terms
         if override is None or override.rate is None or terms.slots:  # a rate is granted to limits on rates

@@ -11,21 +11,25 @@ from proxy.limiter.replies import misunderstood
 from proxy.limiter.trouble import TroubleError, reply_trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from proxy.limiter.link import Link
 
 T = TypeVar("T")
 
 
-def rounds(link: Link, told: Sequence[T], key: Callable[[T], bytes], most: int) -> Iterator[list[T]]:
-    """Parts of at most so many; in a cluster, a call holds buckets of one shard only. `key` is a bucket's."""
+def rounds(link: Link, told: Iterable[T], key: Callable[[T], bytes], most: int) -> Iterator[list[T]]:
+    """Parts of at most so many, each as soon as it is full; in a cluster, a call holds buckets of one shard
+    only. `key` is a bucket's.
+    """
     by_place: dict[int, list[T]] = {}
     for each in told:
-        by_place.setdefault(key(each)[0] & link.mask, []).append(each)
-    for part in by_place.values():
-        for start in range(0, len(part), most):
-            yield part[start : start + most]
+        place = key(each)[0] & link.mask
+        part = by_place.setdefault(place, [])
+        part.append(each)
+        if len(part) >= most:
+            yield by_place.pop(place)
+    yield from by_place.values()
 
 
 def heard(reply: Any, link: Link) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.limiter.records import pack_head, shard_of
 from proxy.limiter.replies import numbers
-from proxy.limiter.rounds import heard
+from proxy.limiter.rounds import heard, rounds
 from proxy.limiter.scripts import Script
 from proxy.limiter.trouble import TroubleError
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from proxy.limiter.replicas import Replicas
 
     Bucket = tuple[BookName, bytes]
-    Keys = tuple[BookName, Collection[bytes]]
     Tables = Callable[[Book], list[Table]]
 
 SETTLE = Script("call.lua", "bucket.lua", "settle.lua")
@@ -37,9 +36,9 @@ TURN_KEYS: Final = 4096  # looked through in a turn: 1 ms
 
 async def settle(link: Link, caches: Caches, replicas: Replicas) -> None:
     """On return the last round is on its way. Raises TroubleError."""
-    await _ask(link, caches, replicas, _rounds(await _buckets(link, caches, _unsettled), link.mask))
+    await _ask(link, caches, replicas, await _rounds(link, caches, _unsettled))
     while True:
-        rest = [*_rounds(await _buckets(link, caches, _spent), link.mask)]
+        rest = [*await _rounds(link, caches, _spent)]
         if sum(map(len, rest)) <= ROUND_KEYS:
             break
         await _ask(link, caches, replicas, rest)
@@ -49,11 +48,11 @@ async def settle(link: Link, caches: Caches, replicas: Replicas) -> None:
 
 async def settle_spent(link: Link, caches: Caches, replicas: Replicas) -> None:
     """What was spent here, on a link that is up. Raises TroubleError."""
-    await _ask(link, caches, replicas, _rounds(await _buckets(link, caches, _spent), link.mask))
+    await _ask(link, caches, replicas, await _rounds(link, caches, _spent))
 
 
-async def _ask(link: Link, caches: Caches, replicas: Replicas, rounds: Iterable[list[Bucket]]) -> None:
-    for part in rounds:
+async def _ask(link: Link, caches: Caches, replicas: Replicas, parts: Iterable[list[Bucket]]) -> None:
+    for part in parts:
         _judge(await link.ask(_Round(part, caches, replicas, link.deadline()).data), link)
 
 
@@ -68,7 +67,7 @@ def _unsettled(book: Book) -> list[Table]:
     return book.unsettled_tables()
 
 
-async def _buckets(link: Link, caches: Caches, tables: Tables) -> list[Keys]:
+async def _rounds(link: Link, caches: Caches, tables: Tables) -> Iterator[list[Bucket]]:
     """Those that the link leads to, each once. Of a few, nobody is let in between.
 
     A reload in the middle of it would hide some, so it begins again.
@@ -78,7 +77,11 @@ async def _buckets(link: Link, caches: Caches, tables: Tables) -> list[Keys]:
         configured = caches.configured
         found = [(name, await turn.keys(tables(book))) for name, book in caches.named_books()]
         if caches.configured == configured:
-            return found
+            return rounds(link, ((name, key) for name, keys in found for key in keys), _key, ROUND_KEYS)
+
+
+def _key(bucket: Bucket) -> bytes:
+    return bucket[1]
 
 
 class _Turn:
@@ -103,18 +106,6 @@ class _Turn:
         return found
 
 
-def _rounds(found: Sequence[Keys], mask: int) -> Iterator[list[Bucket]]:
-    """In a cluster, a call holds buckets of one shard only."""
-    by_place: dict[int, list[Bucket]] = {}
-    for name, keys in found:
-        for key in keys:
-            part = by_place.setdefault(key[0] & mask, [])
-            part.append((name, key))
-            if len(part) >= ROUND_KEYS:
-                yield by_place.pop(key[0] & mask)
-    yield from by_place.values()
-
-
 def _judge(reply: Any, link: Link) -> None:
     """Raises TroubleError if the server did not settle them."""
     numbers(heard(reply, link), 2, link.name)
@@ -132,10 +123,8 @@ class _Round:
         self._buckets = buckets
         self._caches = caches
         self._replicas = replicas
-        self._link: Link = None  # type: ignore[assignment]  # set when it is sent
 
     def data(self, link: Link) -> bytes:
-        self._link = link
         now_us = int(link.now() * 1e6)
         keys = []
         deadline_us = link.clock.server_us(int(self.deadline * 1e6))
@@ -150,11 +139,11 @@ class _Round:
                 plan.append(line)
         return SETTLE.full_call(keys, b"".join(plan))
 
-    def replied(self, reply: Any) -> None:
+    def replied(self, reply: Any, link: Link) -> None:
         try:
-            _judge(reply, self._link)
+            _judge(reply, link)
         except TroubleError as trouble:
-            self._link.fail(trouble)
+            link.fail(trouble)
 
     def failed(self) -> None:
         """The link is down again; the buckets are known with what was spent."""

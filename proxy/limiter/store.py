@@ -75,10 +75,41 @@ class CrowdedError(Exception):
     """So many keys are blocked or have a grant that there is no room for another."""
 
 
+class Keys(Protocol):
+    """What operators look at and change of one key of a limit."""
+
+    async def reset(self, limit: Limit, key: bytes) -> int:
+        """Fills a bucket up, or without a key all of the limit's; how many were not full.
+
+        Raises UnreachableError.
+        """
+
+    async def debt(self, terms: Terms, key: bytes) -> int:
+        """What is missing in a bucket, in units of the terms; nothing changes. Raises UnreachableError."""
+
+    async def under_way(self, limit: Limit, key: bytes) -> int:
+        """How many requests hold a slot of a bucket, everywhere. Raises UnreachableError."""
+
+    def override(self, place: Place) -> tuple[Override, float] | None:
+        """Whether a key is blocked or has a grant, and for how many seconds."""
+
+    async def put_override(self, place: Place, override: Override, seconds: float) -> None:
+        """Here at once, on other replicas within a beat, in place of the one before; its moment is set here.
+
+        Raises UnreachableError and CrowdedError.
+        """
+
+    async def release(self, place: Place) -> bool:
+        """Whether the key was blocked or had a grant. Raises UnreachableError."""
+
+
 class Store(Protocol):
     held: HeldSlots  # slots of limits on concurrency, by the requests that were decided here
     proven: Proven  # credentials that the service has vouched for
     max_keys: int  # buckets of a limit that are held in memory; a change counts from the next `configure` on
+
+    @property
+    def keys(self) -> Keys: ...
 
     @property
     def is_up(self) -> bool:
@@ -108,30 +139,6 @@ class Store(Protocol):
 
     async def bring_over(self) -> None:
         """In turns, the buckets that the last `configure` left; who is asked for meanwhile comes at once."""
-
-    async def reset(self, limit: Limit, key: bytes) -> int:
-        """Fills a bucket up, or without a key all of the limit's; how many were not full.
-
-        Raises UnreachableError.
-        """
-
-    async def debt(self, terms: Terms, key: bytes) -> int:
-        """What is missing in a bucket, in units of the terms; nothing changes. Raises UnreachableError."""
-
-    async def under_way(self, limit: Limit, key: bytes) -> int:
-        """How many requests hold a slot of a bucket, everywhere. Raises UnreachableError."""
-
-    def override(self, place: Place) -> tuple[Override, float] | None:
-        """Whether a key is blocked or has a grant, and for how many seconds."""
-
-    async def put_override(self, place: Place, override: Override, seconds: float) -> None:
-        """Here at once, on other replicas within a beat, in place of the one before; its moment is set here.
-
-        Raises UnreachableError and CrowdedError.
-        """
-
-    async def release(self, place: Place) -> bool:
-        """Whether the key was blocked or had a grant. Raises UnreachableError."""
 
     async def start(self) -> None: ...
 

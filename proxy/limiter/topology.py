@@ -89,7 +89,7 @@ class Single:
         return self._link  # pragma: no cover - only clusters redirect
 
     def host_of(self, link: Link) -> str:
-        return link.name  # pragma: no cover - the same
+        return link.name  # pragma: no cover - only clusters name a port alone
 
     async def _dial(self) -> Opened:
         url = self._dialler.url

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.limiter.dialler import Opened
+    from proxy.limiter.link import Link
 
 _INCOMPLETE = object()  # not hiredis's own False, which is also a reply of RESP3
 _PUSH: type = getattr(hiredis, "PushNotification", type(None))  # RESP3: nobody's answer
@@ -33,22 +34,33 @@ class Call(Protocol):
 
     deadline: float  # monotonic, in seconds
 
-    def replied(self, reply: Any) -> None: ...
+    def replied(self, reply: Any, link: Link) -> None: ...
 
     def failed(self) -> None: ...
 
 
 class Wire(asyncio.Protocol):
-    """`calls` are those without a reply, oldest first.
+    """`calls` are those without a reply, oldest first; each is told of which link its reply is.
 
     `lost` is called once, unless `close` came before; with what the server said at last, if that was an
     error.
     """
 
-    __slots__ = ("_bounds", "_close", "_is_closed", "_is_partial", "_lost", "_reader", "_transport", "calls")
+    __slots__ = (
+        "_bounds",
+        "_close",
+        "_is_closed",
+        "_is_partial",
+        "_link",
+        "_lost",
+        "_reader",
+        "_transport",
+        "calls",
+    )
 
-    def __init__(self, opened: Opened, lost: Callable[[Exception | None], None]) -> None:
+    def __init__(self, opened: Opened, link: Link, lost: Callable[[Exception | None], None]) -> None:
         self.calls: deque[Call] = deque()
+        self._link = link
         self._lost: Callable[[Exception | None], None] | None = lost
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
         self._bounds = Bounds()
@@ -80,7 +92,7 @@ class Wire(asyncio.Protocol):
                     return
                 call = calls.popleft()
                 try:
-                    call.replied(reply)
+                    call.replied(reply, self._link)
                 except Exception:  # noqa: BLE001 - a mistake of ours must not leave the call without an end
                     _log.exception("crashed")
                     call.failed()

@@ -84,7 +84,7 @@ class SupervisedWorker:
     def __init__(self, worker: Worker, channel: Channel[Order]) -> None:
         self._worker = worker
         self._channel = channel
-        self._keys = KeyVerbs(worker.parts.store, lambda: worker.parts.shared.rules.limits)
+        self._keys = KeyVerbs(worker.parts.store.keys, lambda: worker.parts.shared.rules.limits)
         self._ending: asyncio.Task[None] | None = None
         self._applying: asyncio.Task[None] | None = None
         self._is_orphan = False

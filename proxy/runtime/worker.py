@@ -215,7 +215,7 @@ class Worker:
             status=self.status,
             settings=lambda: self.settings.admin,
             limits=lambda: self.settings.limits,
-            keys=KeyVerbs(self.parts.store, lambda: self.parts.shared.rules.limits),
+            keys=KeyVerbs(self.parts.store.keys, lambda: self.parts.shared.rules.limits),
             look=self._look,
         )
 

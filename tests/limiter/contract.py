@@ -77,7 +77,7 @@ async def take(store: Store, *charges: Charge) -> Decision:
 async def debt_becomes(store: Store, charge: Charge, tokens: int) -> bool:
     """Soon: what goes out with a batch needs a moment."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while round(await store.debt(charge.terms, charge.key) / charge.terms.interval) != tokens:
+        while round(await store.keys.debt(charge.terms, charge.key) / charge.terms.interval) != tokens:
             await asyncio.sleep(0.001)
     return True
 
@@ -494,7 +494,7 @@ class StoreContract:
         ada, bob = new_user(), new_user()
         for user in (ada, ada, ada, bob):
             await take(bench.store, Charge(limit.terms, user))
-        counts = [await bench.store.reset(limit, ada) for _ in range(2)]
+        counts = [await bench.store.keys.reset(limit, ada) for _ in range(2)]
         after = [
             (await take(bench.store, Charge(limit.terms, user))).verdicts[0].remaining for user in (ada, bob)
         ]
@@ -511,7 +511,7 @@ class StoreContract:
             for _ in range(3):
                 await take(bench.store, Charge(per.terms, user))
             await take(bench.store, Charge(per_user.terms, user))
-        count = await bench.store.reset(per, b"")
+        count = await bench.store.keys.reset(per, b"")
         after = [
             await take(bench.store, Charge(per.terms, user), Charge(per_user.terms, user)) for user in users
         ]
@@ -525,17 +525,17 @@ class StoreContract:
         """And changes nothing, not even for a bucket that is full."""
         (limit,) = configured(bench, {"rate": "60/h", "burst": 3})
         user = new_user()
-        seen = [await bench.store.debt(limit.terms, user) for _ in range(2)]
+        seen = [await bench.store.keys.debt(limit.terms, user) for _ in range(2)]
         for _ in range(2):
             await take(bench.store, Charge(limit.terms, user))
-        seen += [await bench.store.debt(limit.terms, user) for _ in range(2)]
+        seen += [await bench.store.keys.debt(limit.terms, user) for _ in range(2)]
         after = await take(bench.store, Charge(limit.terms, user))
 
         minute = limit.terms.interval
         assert seen[:2] == [0, 0]
         assert 1.9 * minute < seen[3] <= seen[2] <= 2 * minute
         assert after.verdicts[0].remaining == 0
-        assert await bench.store.debt(limit.terms, user) > 2.9 * minute
+        assert await bench.store.keys.debt(limit.terms, user) > 2.9 * minute
 
     async def test_look_counts_a_bucket_by_the_terms_it_is_asked_for(self, bench):
         """Two of three tokens are gone, whatever the rate; a bucket that was emptied stays so."""
@@ -545,7 +545,7 @@ class StoreContract:
         for _ in range(2):
             await take(bench.store, Charge(own, user))
 
-        assert 1.5 * plan.interval < await bench.store.debt(plan, user) <= 2 * plan.interval
+        assert 1.5 * plan.interval < await bench.store.keys.debt(plan, user) <= 2 * plan.interval
 
     async def test_look_sees_a_bucket_that_is_closed(self, bench):
         (limit,) = configured(bench, {"name": "shut", "rate": "15/s", "on_upstream_429": "drain"})
@@ -553,7 +553,7 @@ class StoreContract:
         await take(bench.store, Charge(limit.terms, user))
         bench.store.empty([(Charge(limit.terms, user), debt_for(limit, 30))])
         await take(bench.store, Charge(limit.terms, new_user()))  # behind what was sent for nobody
-        debt = await bench.store.debt(limit.terms, user)
+        debt = await bench.store.keys.debt(limit.terms, user)
         assert 29 < (debt - limit.terms.burst_units + limit.terms.cost_units) / limit.terms.scale / 1e6 <= 30
 
     # --- overrides ---
@@ -563,11 +563,11 @@ class StoreContract:
         settings = {"rate": "60/h", "burst": 3}
         limit, other = configured(bench, settings, settings)
         ada, bob = new_user(), new_user()
-        await bench.store.put_override((limit.name, ada), BLOCK, 600)
+        await bench.store.keys.put_override((limit.name, ada), BLOCK, 600)
         refused = await take(bench.store, Charge(other.terms, bob), Charge(limit.terms, ada))
         beside = await fates(bench.store, limit, bob, 1) + await fates(bench.store, other, ada, 1)
-        told = bench.store.override((limit.name, ada))
-        released = [await bench.store.release((limit.name, ada)) for _ in range(2)]
+        told = bench.store.keys.override((limit.name, ada))
+        released = [await bench.store.keys.release((limit.name, ada)) for _ in range(2)]
         after = await take(bench.store, Charge(other.terms, bob), Charge(limit.terms, ada))
 
         assert (refused.is_admitted, refused.via) == (False, "block")
@@ -577,14 +577,14 @@ class StoreContract:
         assert told is not None and told[0].is_block and 599 < told[1] <= 600
         assert released == [True, False]
         assert [verdict.remaining for verdict in after.verdicts] == [2, 2]
-        assert bench.store.override((limit.name, ada)) is None
+        assert bench.store.keys.override((limit.name, ada)) is None
 
     async def test_block_ends_by_itself(self, bench):
         (limit,) = configured(bench, {"rate": "60/h", "burst": 3})
         user = new_user()
-        await bench.store.put_override((limit.name, user), BLOCK, HOUR)
+        await bench.store.keys.put_override((limit.name, user), BLOCK, HOUR)
         during = await fates(bench.store, limit, user, 1)
-        await bench.store.put_override((limit.name, user), BLOCK, 0.001)
+        await bench.store.keys.put_override((limit.name, user), BLOCK, 0.001)
         await bench.advance(0.1)
 
         assert during + await fates(bench.store, limit, user, 1) == [False, True]
@@ -593,7 +593,7 @@ class StoreContract:
     async def test_block_is_meant_in_shadow_too(self, bench, way):
         (limit,) = configured(bench, {"rate": "60/h", "burst": 3, **way})
         user = new_user()
-        await bench.store.put_override((limit.name, user), BLOCK, HOUR)
+        await bench.store.keys.put_override((limit.name, user), BLOCK, HOUR)
         refused = [await take(bench.store, Charge(terms, user)) for terms in limit]
 
         assert [decision.is_admitted for decision in refused] == [False] * len(refused)
@@ -604,7 +604,7 @@ class StoreContract:
         (limit,) = configured(bench, {"rate": "1/h", "burst": 2})
         ada, bob = new_user(), new_user()
         before = [await fates(bench.store, limit, user, 3) for user in (ada, bob)]
-        await bench.store.put_override((limit.name, ada), grant("1/h", 5), HOUR)
+        await bench.store.keys.put_override((limit.name, ada), grant("1/h", 5), HOUR)
         after = [await fates(bench.store, limit, user, 4) for user in (ada, bob)]
         decision = await take(bench.store, Charge(limit.terms, ada))
 
@@ -616,7 +616,7 @@ class StoreContract:
     async def test_grant_may_also_slow_down(self, bench):
         (limit,) = configured(bench, {"rate": "100/s"})
         user = new_user()
-        await bench.store.put_override((limit.name, user), grant("1/h", 1), HOUR)
+        await bench.store.keys.put_override((limit.name, user), grant("1/h", 1), HOUR)
 
         assert await fates(bench.store, limit, user, 3) == [True, False, False]
 
@@ -627,9 +627,9 @@ class StoreContract:
         place = limit.name, user
         seen = []
         for override in (grant("1/h", 2), BLOCK, grant("1/h", 3)):
-            await bench.store.put_override(place, override, HOUR)
+            await bench.store.keys.put_override(place, override, HOUR)
             seen += await fates(bench.store, limit, user, 1)
-        await bench.store.release(place)
+        await bench.store.keys.release(place)
 
         assert seen == [True, False, True]
         assert await fates(bench.store, limit, user, 1) == [False]
@@ -639,10 +639,10 @@ class StoreContract:
         (limit,) = configured(bench, {"rate": "1/h", "burst": 2})
         user = new_user()
         used = await fates(bench.store, limit, user, 3)
-        await bench.store.put_override((limit.name, user), grant("50/s", 3), HOUR)
+        await bench.store.keys.put_override((limit.name, user), grant("50/s", 3), HOUR)
         await bench.advance(0.1)
         used += await fates(bench.store, limit, user, 1)
-        await bench.store.put_override((limit.name, user), grant("50/s", 3), 0.001)
+        await bench.store.keys.put_override((limit.name, user), grant("50/s", 3), 0.001)
         await bench.advance(0.1)
         after = await fates(bench.store, limit, user, 3)
 
@@ -654,7 +654,7 @@ class StoreContract:
         (limit,) = configured(bench, {"rate": "1/h", "burst": 3, "cost": costs})
         dear, cheap = limit
         user = new_user()
-        await bench.store.put_override((limit.name, user), grant("1/h", 6), HOUR)
+        await bench.store.keys.put_override((limit.name, user), grant("1/h", 6), HOUR)
         first = await take(bench.store, Charge(dear, user))
         second = await take(bench.store, Charge(cheap, user), Charge(cheap, new_user()))
         bench.store.give_back([first.verdicts[0].charge])
@@ -667,8 +667,8 @@ class StoreContract:
         each = {"name": "kept", "rate": "1/h", "burst": 1}
         (limit,) = configured(bench, each)
         ada, bob = new_user(), new_user()
-        await bench.store.put_override((limit.name, ada), BLOCK, HOUR)
-        await bench.store.put_override((limit.name, bob), grant("1/h", 3), HOUR)
+        await bench.store.keys.put_override((limit.name, ada), BLOCK, HOUR)
+        await bench.store.keys.put_override((limit.name, bob), grant("1/h", 3), HOUR)
         used = await fates(bench.store, limit, bob, 1)
         _, limit = configured(bench, {"name": "new"}, each | {"burst": 2})
 
@@ -681,9 +681,9 @@ class StoreContract:
             bench, {"name": "per", "rate": "1/h", "burst": 3}, {"name": "per-user", "rate": "1/h", "burst": 3}
         )
         user = new_user()
-        await bench.store.put_override((per.name, user), BLOCK, HOUR)
-        await bench.store.put_override((per_user.name, user), grant("1/h", 9), HOUR)
-        await bench.store.release((per.name, user))
+        await bench.store.keys.put_override((per.name, user), BLOCK, HOUR)
+        await bench.store.keys.put_override((per_user.name, user), grant("1/h", 9), HOUR)
+        await bench.store.keys.release((per.name, user))
 
         assert (await take(bench.store, Charge(per.terms, user))).verdicts[0].remaining == 2
         assert (await take(bench.store, Charge(per_user.terms, user))).verdicts[0].remaining == 8

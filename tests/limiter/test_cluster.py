@@ -80,7 +80,7 @@ async def test_slot_that_moved_is_followed(endpoint: str, nodes: list[Redis]) ->
         assert before.verdicts[0].remaining == 2
         assert (after.via, after.verdicts[0].remaining) == ("store", 1)
         assert store.is_up
-        assert {link.name for link in store._topology.all()} == {node.address for node in nodes}
+        assert {link.name for link in store._dispatcher.topology.all()} == {node.address for node in nodes}
         move(nodes, target, source, SLOTS[mine.key[0] & 15])
     for node in nodes:
         node.ask("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.limiter.cross_slot import CrossSlot
 from proxy.policy.decision import DENIAL_CACHE, LOCAL, STORE, Charge, Decision, Verdict
-from tests.limiter.asking import limits_of
+from tests.limiter.asking import limits_of, no_slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,8 @@ def asked(counter: Counter, shadow: str = "") -> Decision:
     )
     places = {"a": b"\1", "b": b"\2", "c": b"\1", "d": b"\3"}
     client = Client()
-    request = CrossSlot(counter, [Charge(limit.terms, places[limit.name] * 16) for limit in limits], client)
+    charges = [Charge(limit.terms, places[limit.name] * 16) for limit in limits]
+    request = CrossSlot(counter, no_slots(), charges, client)
     decision = request.begin()
     while decision is None and not client.told:
         counter.answer()

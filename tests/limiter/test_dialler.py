@@ -108,10 +108,10 @@ async def test_user_of_few_rights_may_do_what_only_some_limits_need(guarded: Gua
         store.give_back([charge(new)])
         store.empty([(charge(new), new.terms.burst_units)])
         store.proven.add(key)
-        await store.put_override(place, Override(0), 60)
-        debt, under_way = await store.debt(new.terms, key), await store.under_way(at_once, key)
-        done = await store.release(place), await store.reset(new, key)
-        store._links[0].beat_now()
+        await store.keys.put_override(place, Override(0), 60)
+        debt, under_way = await store.keys.debt(new.terms, key), await store.keys.under_way(at_once, key)
+        done = await store.keys.release(place), await store.keys.reset(new, key)
+        store._dispatcher.links[0].beat_now()
         await until(lambda: not store.proven.news(), "others have been told")
 
         assert decision.is_admitted

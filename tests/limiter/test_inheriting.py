@@ -136,7 +136,7 @@ async def test_reload_in_an_outage_keeps_what_was_spent_of_a_grant(redis: Redis)
     limits = limits_of(settings)
     (limit,) = limits
     async with store_at(redis.url, limits) as store:
-        await store.put_override(
+        await store.keys.put_override(
             (limit.name, charge(limit).key), Override(0, Rate(100, 3_600_000_000), 100), 60.0
         )
         redis.kill()

@@ -127,7 +127,7 @@ async def test_reset_gives_leased_tokens_back(redis: Redis) -> None:
     (limit,) = limits
     async with store_at(redis.url, limits) as store:
         await ask_all(store, [[charge(limit)]] * 2)
-        await store.reset(limit, ADA)
+        await store.keys.reset(limit, ADA)
         decisions = [await ask(store, charge(limit)) for _ in range(60)]
 
         assert admitted(decisions) <= 20

@@ -143,7 +143,7 @@ async def test_beat_ends_no_link(
     async with store_at(relay.url, LIMITS) as store:
         with impatient(store, TIMEOUT):
             relay.lie = lambda _: LIES[lie]
-            store._links[0].beat_now()
+            store._dispatcher.links[0].beat_now()
             await until(lambda: relay.lies, "it has lied", within=3.0)
             await until(lambda: not store.status()["up"] or relay.lies > 1, "it is down", within=3.0)
             relay.lie = None
@@ -153,8 +153,8 @@ async def test_beat_ends_no_link(
             await asyncio.sleep(0.05)
 
         assert store.replicas.count == 1
-        assert store._links[0]._tending is not None
-        assert not store._links[0]._tending.done()
+        assert store._dispatcher.links[0]._tending is not None
+        assert not store._dispatcher.links[0]._tending.done()
         assert "crashed" not in caplog.text
 
 
@@ -273,7 +273,7 @@ async def test_redirection_to_nowhere_is_trouble_and_no_crash(
 async def test_request_that_its_link_has_lost_is_decided_all_the_same(redis: Redis) -> None:
     """Whatever mistake of ours kept it there."""
     async with store_at(redis.url, LIMITS, timeout=0.05) as store:
-        link: Any = store._links[0]
+        link: Any = store._dispatcher.links[0]
         submit, lost = link.submit, []
         link.submit = lost.append
         waiting = asyncio.create_task(ask(store, charge(LIMIT)))
@@ -343,7 +343,7 @@ async def test_liar_by_tls_is_one_too(
                 begun = own_time()
                 decisions = await ask_all(store, [[charge(LIMIT, user)] for user in range(5)])
                 seconds = own_time() - begun
-                store._links[0].beat_now()
+                store._dispatcher.links[0].beat_now()
                 await until(lambda: not store.status()["up"], "it is down", within=3.0)
                 relay.lie = None
                 relay.cut()
@@ -381,12 +381,12 @@ async def test_requests_under_way_when_a_connection_by_tls_ends_are_decided_in_t
 # --- every command ---
 
 VERBS: dict[str, Callable[[Any], Awaitable[object]]] = {
-    "look": lambda store: store.debt(LIMIT.terms, charge(LIMIT).key),
-    "reset": lambda store: store.reset(LIMIT, charge(LIMIT).key),
-    "reset all": lambda store: store.reset(LIMIT, b""),
-    "block": lambda store: store.put_override((LIMIT.name, charge(LIMIT).key), Override(0), 60.0),
-    "release": lambda store: store.release((LIMIT.name, charge(LIMIT).key)),
-    "slots": lambda store: store.under_way(LIMIT, charge(LIMIT).key),
+    "look": lambda store: store.keys.debt(LIMIT.terms, charge(LIMIT).key),
+    "reset": lambda store: store.keys.reset(LIMIT, charge(LIMIT).key),
+    "reset all": lambda store: store.keys.reset(LIMIT, b""),
+    "block": lambda store: store.keys.put_override((LIMIT.name, charge(LIMIT).key), Override(0), 60.0),
+    "release": lambda store: store.keys.release((LIMIT.name, charge(LIMIT).key)),
+    "slots": lambda store: store.keys.under_way(LIMIT, charge(LIMIT).key),
 }
 
 
@@ -475,12 +475,12 @@ async def test_odd_number_in_a_beat_is_forgotten(
     async with store_at(relay.url, limits, timeout=1.0) as store:
         for place in range(4):
             slip = relay.lie = Slip(call, place + 1, ODD[odd])
-            store._links[0].beat_now()
+            store._dispatcher.links[0].beat_now()
             await until(slip.is_made, within=3.0)
             relay.lie = None
             for _ in range(3):
                 await until(lambda: store.is_up, "the store is up again", within=5.0)
-                store._links[0].beat_now()
+                store._dispatcher.links[0].beat_now()
                 await asyncio.sleep(0.02)
             assert (await ask(store, charge(limit, place))).via == "store"
 
@@ -515,7 +515,7 @@ async def test_page_that_is_too_long_keeps_nobody_waiting(page: str, redis: Redi
 
         async with innocent():
             relay.lie = lie
-            store._links[0].beat_now()
+            store._dispatcher.links[0].beat_now()
             await until(lambda: not store.is_up, "it is down", within=3.0)
         relay.lie = None
         await until(lambda: store.is_up, "the store is up again", within=5.0)
@@ -533,7 +533,7 @@ async def test_crash_in_a_beat_is_logged_and_the_link_goes_on(
             raise ZeroDivisionError
 
         replicas.announce = crash
-        store._links[0].beat_now()
+        store._dispatcher.links[0].beat_now()
         await until(lambda: not store.is_up, "it is down")
         status = store.status()
         replicas.announce = announce

@@ -43,7 +43,7 @@ def keys() -> Iterable[bytes]:
 def know_many(store: RedisStore) -> None:
     """As if Redis had refused so many a moment ago."""
     book = store._caches.of(LIMIT.terms).book
-    later_us = store._now_us() + 3_600_000_000
+    later_us = store._dispatcher.now_us() + 3_600_000_000
     for key in keys():
         book.known.put(key, later_us)
 
@@ -51,7 +51,7 @@ def know_many(store: RedisStore) -> None:
 def spend_many(store: RedisStore, tokens: int = 5) -> None:
     """As if so many had spent tokens without Redis."""
     book = store._caches.of(LIMIT.terms).book
-    now_us = store._now_us()
+    now_us = store._dispatcher.now_us()
     for key in keys():
         book.put_locally(key, tokens * LIMIT.terms.interval, now_us)
 
@@ -136,11 +136,11 @@ async def test_return_of_redis(redis: Redis, alone: RedisStore) -> None:
 
 async def test_beat_while_another_shard_is_spent_here(store: RedisStore) -> None:
     """In a cluster of which a part is down, each beat looks for what has come to this server."""
-    store._links[0].shards = [0]
+    store._dispatcher.links[0].shards = [0]
     spend_many(store)
     async with innocent():
         for _ in range(5):
-            store._links[0].beat_now()
+            store._dispatcher.links[0].beat_now()
             await asyncio.sleep(0.1)
 
     assert store.is_up
@@ -157,11 +157,11 @@ async def test_slots_of_many_requests_are_renewed(redis: Redis) -> None:
         for slot in store.held.slots:
             slot.state = DOUBTED
         async with innocent():
-            store._links[0].beat_now()
+            store._dispatcher.links[0].beat_now()
             await until(lambda: all(slot.state == TOLD for slot in store.held.slots), within=5.0)
             await asyncio.sleep(0.2)
 
-        assert await store.under_way(limit, charge(limit).key) == 10_000
+        assert await store.keys.under_way(limit, charge(limit).key) == 10_000
         assert store.is_up
 
 
@@ -226,14 +226,14 @@ PLACE = (LIMIT.name, NEIGHBOUR)
 
 async def verbs(store: Any) -> int:
     """All that there is; how many were reset."""
-    await store.put_override(PLACE, Override(0), 60.0)
-    assert store.override(PLACE)
-    assert await store.release(PLACE)
-    await store.debt(LIMIT.terms, NEIGHBOUR)
-    await store.reset(LIMIT, NEIGHBOUR)
+    await store.keys.put_override(PLACE, Override(0), 60.0)
+    assert store.keys.override(PLACE)
+    assert await store.keys.release(PLACE)
+    await store.keys.debt(LIMIT.terms, NEIGHBOUR)
+    await store.keys.reset(LIMIT, NEIGHBOUR)
     msgspec.json.encode(store.status())
     store.sweep()
-    return await store.reset(LIMIT, b"")
+    return await store.keys.reset(LIMIT, b"")
 
 
 async def test_verbs_of_an_operator_in_memory(memory: MemoryStore) -> None:

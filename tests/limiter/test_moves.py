@@ -139,7 +139,7 @@ async def test_slots_stay_held_by_a_new_password(guarded: Redis) -> None:
         guarded.ask("CONFIG", "SET", "requirepass", "sesame-2")
         guarded.log_in(password="sesame-2")
         adopt(store, by(guarded, "sesame-2"), SLOTS)
-        beside.caches_denials = False
+        beside._one_place.caches_denials = False
         let_in = 0
         while is_moving(store) or len(connections(guarded)) > 2:
             let_in += admitted(await ask_all(beside, [[charge(AT_ONCE)]] * 5))

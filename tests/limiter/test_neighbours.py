@@ -40,7 +40,7 @@ async def test_services_with_other_prefixes_share_nothing(redis: Redis) -> None:
     ):
         spent = await ask_all(orders, [[charge(LIMIT)]] * 6)
         theirs = await ask_all(other, [[charge(LIMIT)]] * 6)
-        count = await other.reset(LIMIT, b"")
+        count = await other.keys.reset(LIMIT, b"")
         await asyncio.sleep(1.2)  # a beat, in which the notes of resets are told
 
         assert (admitted(spent), admitted(theirs), count) == (5, 5, 1)
@@ -64,19 +64,19 @@ async def test_nothing_that_is_kept_beside_buckets_crosses_a_prefix(redis: Redis
         store_at(redis.url, limits, prefix="a_b") as other,
         store_at(redis.url, limits, prefix="a.b") as same,
     ):
-        await one.put_override(("per-user", blocked), Override(0), 3600.0)
-        await one.put_override(("per-user", granted), Override(0, parse_rate("60/s"), 60), 3600.0)
+        await one.keys.put_override(("per-user", blocked), Override(0), 3600.0)
+        await one.keys.put_override(("per-user", granted), Override(0, parse_rate("60/s"), 60), 3600.0)
         one.proven.add(proven)
         assert (await ask(one, charge(at_once))).is_admitted
         await until(lambda: proven in same.proven, "told", within=3.0)
-        await until(lambda: same.override(("per-user", blocked)) is not None, "told", within=3.0)
+        await until(lambda: same.keys.override(("per-user", blocked)) is not None, "told", within=3.0)
         await asyncio.sleep(1.2)  # a beat of the other
         names = {b":".join(name.split(b":")[3:])[:9] for name in redis.client().keys("a.b:*")}
 
-        assert same.override(("per-user", granted)) is not None
+        assert same.keys.override(("per-user", granted)) is not None
         assert not (await ask(same, charge(at_once))).is_admitted
         assert proven not in other.proven
-        assert [other.override(("per-user", key)) for key in (blocked, granted)] == [None, None]
+        assert [other.keys.override(("per-user", key)) for key in (blocked, granted)] == [None, None]
         assert (await ask(other, charge(at_once))).is_admitted
     assert names == {b"replicas", b"overrides", b"proven", b"at-once/s"}
     assert {name.split(b":")[0] for name in redis.client().keys("*")} <= {b"a.b", b"a_b"}
@@ -184,7 +184,7 @@ async def test_replica_that_reloads_is_counted_once(redis: Redis) -> None:
 async def test_replica_that_leaves_as_it_would_say_that_it_lives_is_counted_no_more(redis: Redis) -> None:
     """Else the others would share their limits with it for five seconds, and take its config for a second one."""
     async with store_at(redis.url, limits_of()) as store:
-        for link in store._links:
+        for link in store._dispatcher.links:
             link.beat_now()
 
     assert redis.ask("ZCARD", NAMES.replicas(0)) == 0
@@ -239,7 +239,7 @@ async def test_operator_who_looks_finds_it_full(kind: str, redis: Redis) -> None
     command, *values = FOREIGN[kind]
     redis.ask(command, name_of("ada"), *values)
     async with store_at(redis.url, LIMITS) as store:
-        assert await store.debt(LIMIT.terms, charge(LIMIT, "ada").key) == 0
+        assert await store.keys.debt(LIMIT.terms, charge(LIMIT, "ada").key) == 0
         assert store.is_up
 
 
@@ -261,7 +261,7 @@ async def test_it_may_also_be_given_back_emptied_settled_and_reset(kind: str, re
         await until(lambda: store.is_up, within=3.0)
         store.give_back([charge(limit, "given back")])
         store.empty([(charge(limit, "emptied"), limit.terms.burst_units)])
-        await store.reset(limit, charge(limit, "reset").key)
+        await store.keys.reset(limit, charge(limit, "reset").key)
         left = [(await ask(store, charge(limit, user))).verdicts[0].remaining for user in users]
 
         assert left == [4, 0, 2, 4]
@@ -277,7 +277,7 @@ async def test_set_that_is_none_is_in_nobodys_way(which: str, kind: str, redis: 
         before = (await ask(store, charge(LIMIT))).via
         redis.ask("DEL", getattr(NAMES, which)(0))
         redis.ask(command, getattr(NAMES, which)(0), *values)
-        count = await store.reset(LIMIT, b"")
+        count = await store.keys.reset(LIMIT, b"")
 
         assert (before, count) == ("store", 1)
         assert store.is_up
@@ -303,7 +303,7 @@ async def test_junk_among_the_notes_is_passed_over(kind: str, redis: Redis) -> N
         await ask_all(other, [[charge(LIMIT)]])
         now_us = int(redis.client().time()[0]) * 1_000_000
         redis.client().zadd(NAMES.resets(0), dict.fromkeys(MEMBERS[kind], now_us))
-        await one.reset(LIMIT, charge(LIMIT).key)
+        await one.keys.reset(LIMIT, charge(LIMIT).key)
 
         async def forgotten() -> bool:
             return (await ask(other, charge(LIMIT))).is_admitted
@@ -362,9 +362,9 @@ async def test_moment_that_none_can_have_is_in_nobodys_way(which: str, score: st
         redis.client().zadd(getattr(NAMES, which)(0), dict.fromkeys(members, moment))
         for _ in range(2):
             store.replicas._heard_us.clear()
-            store._links[0].beat_now()
+            store._dispatcher.links[0].beat_now()
             await until(lambda: store.replicas._heard_us, within=3.0)
-        store._links[0].fail(TroubleError("timeout", "a blink"))
+        store._dispatcher.links[0].fail(TroubleError("timeout", "a blink"))
         await until(lambda: store.is_up, within=3.0)
         decision = await ask(store, charge(next(iter(limits)), "neighbour"))
 

@@ -27,14 +27,14 @@ WEEK = 7 * 24 * 3600
 async def test_every_replica_has_them_within_a_beat(redis: Redis) -> None:
     """Who starts later as well; and a release reaches them too."""
     async with store_at(redis.url, LIMITS) as one, store_at(redis.url, LIMITS) as other:
-        await one.put_override((LIMIT.name, ADA), BLOCK, HOUR)
-        await one.put_override((LIMIT.name, BOB), grant("1/h", 3), HOUR)
-        await until(lambda: other.override((LIMIT.name, BOB)), "the other has heard of it")
+        await one.keys.put_override((LIMIT.name, ADA), BLOCK, HOUR)
+        await one.keys.put_override((LIMIT.name, BOB), grant("1/h", 3), HOUR)
+        await until(lambda: other.keys.override((LIMIT.name, BOB)), "the other has heard of it")
         async with store_at(redis.url, LIMITS) as third:
             seen = [await fates(store, LIMIT, ADA, 1) for store in (one, other, third)]
             shared = [await fates(store, LIMIT, BOB, 1) for store in (one, other, third, one)]
-            await third.release((LIMIT.name, ADA))
-            await until(lambda: not one.override((LIMIT.name, ADA)), "the release is heard of")
+            await third.keys.release((LIMIT.name, ADA))
+            await until(lambda: not one.keys.override((LIMIT.name, ADA)), "the release is heard of")
 
             assert seen == [[False]] * 3
             assert shared == [[True], [True], [True], [False]]
@@ -44,24 +44,24 @@ async def test_every_replica_has_them_within_a_beat(redis: Redis) -> None:
 async def test_what_redis_lost_comes_back(redis: Redis) -> None:
     """But for what was released."""
     async with store_at(redis.url, LIMITS) as store:
-        await store.put_override((LIMIT.name, ADA), BLOCK, HOUR)
-        await store.put_override((LIMIT.name, BOB), grant("1/h", 9), HOUR)
+        await store.keys.put_override((LIMIT.name, ADA), BLOCK, HOUR)
+        await store.keys.put_override((LIMIT.name, BOB), grant("1/h", 9), HOUR)
         redis.ask("FLUSHALL")
-        await store.release((LIMIT.name, BOB))
+        await store.keys.release((LIMIT.name, BOB))
         async with store_at(redis.url, LIMITS) as later:
-            found = later.override((LIMIT.name, ADA))
+            found = later.keys.override((LIMIT.name, ADA))
 
             assert found is not None
             assert found[0].is_block
             assert HOUR - 60 < found[1] <= HOUR
-            assert later.override((LIMIT.name, BOB)) is None
+            assert later.keys.override((LIMIT.name, BOB)) is None
 
 
 async def test_block_and_grant_hold_without_redis(redis: Redis) -> None:
     """They cannot be changed then, and nothing can be looked at."""
     async with store_at(redis.url, LIMITS) as store:
-        await store.put_override((LIMIT.name, ADA), BLOCK, HOUR)
-        await store.put_override((LIMIT.name, BOB), grant("1/h", 4), HOUR)
+        await store.keys.put_override((LIMIT.name, ADA), BLOCK, HOUR)
+        await store.keys.put_override((LIMIT.name, BOB), grant("1/h", 4), HOUR)
         redis.kill()
         await until(lambda: not store.is_up, "the loss is noticed")
         decision = await ask(store, charge(LIMIT))
@@ -70,22 +70,22 @@ async def test_block_and_grant_hold_without_redis(redis: Redis) -> None:
         assert (decision.is_admitted, decision.via) == (False, "block")
         assert granted == [True] * 4 + [False]
         for call in (
-            store.put_override((LIMIT.name, EVE), BLOCK, HOUR),
-            store.release((LIMIT.name, ADA)),
-            store.debt(LIMIT.terms, EVE),
+            store.keys.put_override((LIMIT.name, EVE), BLOCK, HOUR),
+            store.keys.release((LIMIT.name, ADA)),
+            store.keys.debt(LIMIT.terms, EVE),
         ):
             with pytest.raises(UnreachableError, match="store.url"):
                 await call
-        assert store.override((LIMIT.name, EVE)) is None
+        assert store.keys.override((LIMIT.name, EVE)) is None
 
 
 async def test_refusal_known_before_a_grant_does_not_outlive_it(redis: Redis) -> None:
     """Nor what was known before the grant, when it is over."""
     async with store_at(redis.url, LIMITS) as store:
         before = await fates(store, LIMIT, ADA, 4)
-        await store.put_override((LIMIT.name, ADA), grant("1000000/s", 2), HOUR)
+        await store.keys.put_override((LIMIT.name, ADA), grant("1000000/s", 2), HOUR)
         during = await fates(store, LIMIT, ADA, 1)
-        await store.release((LIMIT.name, ADA))
+        await store.keys.release((LIMIT.name, ADA))
 
         assert before == [True, True, False, False]
         assert during == [True]
@@ -98,12 +98,12 @@ async def test_number_of_them_is_bounded(redis: Redis) -> None:
     redis.client().zadd(SET, members)
     async with store_at(redis.url, LIMITS) as store:
         with pytest.raises(CrowdedError):
-            await store.put_override((LIMIT.name, EVE), BLOCK, HOUR)
-        await store.put_override((LIMIT.name, bucket(7)), grant("1/h", 5), HOUR)
-        found = store.override((LIMIT.name, bucket(7)))
-        far = store.override((LIMIT.name, bucket(8)))
-        await store.release((LIMIT.name, bucket(7)))
-        await store.put_override((LIMIT.name, EVE), BLOCK, HOUR)
+            await store.keys.put_override((LIMIT.name, EVE), BLOCK, HOUR)
+        await store.keys.put_override((LIMIT.name, bucket(7)), grant("1/h", 5), HOUR)
+        found = store.keys.override((LIMIT.name, bucket(7)))
+        far = store.keys.override((LIMIT.name, bucket(8)))
+        await store.keys.release((LIMIT.name, bucket(7)))
+        await store.keys.put_override((LIMIT.name, EVE), BLOCK, HOUR)
 
         assert found is not None
         assert not found[0].is_block
@@ -118,22 +118,22 @@ async def test_number_of_them_is_bounded_in_memory() -> None:
     store = MemoryStore(lambda: now_us)
     store.configure(LIMITS)
     for number in range(OVERRIDES_MAX):
-        await store.put_override((LIMIT.name, bucket(number)), BLOCK, 60)
-    await store.put_override((LIMIT.name, bucket(7)), BLOCK, HOUR)
+        await store.keys.put_override((LIMIT.name, bucket(number)), BLOCK, 60)
+    await store.keys.put_override((LIMIT.name, bucket(7)), BLOCK, HOUR)
     with pytest.raises(CrowdedError):
-        await store.put_override((LIMIT.name, EVE), BLOCK, HOUR)
+        await store.keys.put_override((LIMIT.name, EVE), BLOCK, HOUR)
     now_us = 61_000_000
-    await store.put_override((LIMIT.name, EVE), BLOCK, HOUR)
+    await store.keys.put_override((LIMIT.name, EVE), BLOCK, HOUR)
 
-    assert store.override((LIMIT.name, bucket(7))) is not None
-    assert store.override((LIMIT.name, bucket(8))) is None
+    assert store.keys.override((LIMIT.name, bucket(7))) is not None
+    assert store.keys.override((LIMIT.name, bucket(8))) is None
 
 
 async def test_key_of_another_type_is_in_nobodys_way(redis: Redis) -> None:
     redis.ask("SET", SET, "what?")
     async with store_at(redis.url, LIMITS) as store:
         assert store.is_up
-        await store.put_override((LIMIT.name, ADA), BLOCK, HOUR)
+        await store.keys.put_override((LIMIT.name, ADA), BLOCK, HOUR)
         assert await fates(store, LIMIT, ADA, 1) == [False]
 
 

@@ -43,20 +43,37 @@ NOWHERE = [
 async def test_batch_that_is_sent_nowhere_is_decided_here(store: Any, error: str) -> None:
     """Once, and no link leads there."""
     told: list[Any] = []
-    dispatcher, link = store._dispatcher, store._links[0]
+    dispatcher = store._dispatcher
     batch = dispatcher.begin(0)
     batch.add(store._caches.take([charge(LIMIT)]), [charge(LIMIT)], _Waiter(told))
     dispatcher.batches.clear()
-    dispatcher.rejected(batch, link, Exception(error))
+    dispatcher.rejected(batch, dispatcher.links[0], Exception(error))
 
     assert [decision.via for decision in told] == ["local"]
-    assert not store._topology._known
+    assert not store._dispatcher.topology._known
+    assert not dispatcher._pending
+
+
+async def test_parts_of_a_batch_that_was_sent_twice_are_decided_here(store: Any) -> None:
+    """Each once: the link went down while they were on their way from one server to another."""
+    told: list[Any] = []
+    dispatcher = store._dispatcher
+    link = dispatcher.links[0]
+    batch = dispatcher.begin(0)
+    for _ in range(2):
+        batch.add(store._caches.take([charge(LIMIT)]), [charge(LIMIT)], _Waiter(told))
+    dispatcher.batches.clear()
+    for _ in range(2):
+        batch.data(link)
+    dispatcher.rejected(batch, link, Exception("TRYAGAIN Multiple keys request during rehashing of slot"))
+
+    assert [decision.via for decision in told] == ["local", "local"]
     assert not dispatcher._pending
 
 
 async def test_servers_that_a_node_names_are_bounded(store: Any) -> None:
     """A link is a task and a connection that is tried again and again."""
-    topology = store._topology
+    topology = store._dispatcher.topology
     for number in range(NAMED_MAX):
         topology.at(("127.0.0.1", 10_000 + number))
     with pytest.raises(TroubleError, match="too many"):

@@ -205,7 +205,7 @@ def test_busy_loop_is_not_taken_for_a_slow_redis(redis: Redis) -> None:
 
             def stand_still() -> None:
                 """While a request is on its way, and its answer comes."""
-                if store._links[0]._wire.calls:
+                if store._dispatcher.links[0]._wire.calls:
                     near.recv(1)
                     redis.thaw()
                     sleep(0.1)
@@ -230,7 +230,7 @@ async def test_step_of_redis_clock_costs_one_more_round_trip(redis: Redis) -> No
     (limit,) = limits
     async with store_at(redis.url, limits) as store:
         before = commands(redis, "evalsha")
-        store._links[0].clock._offset_us -= 60_000_000
+        store._dispatcher.links[0].clock._offset_us -= 60_000_000
         decision = await ask(store, charge(limit))
 
         assert (decision.via, decision.verdicts[0].remaining) == ("store", 14)
@@ -245,7 +245,7 @@ async def test_what_cannot_be_given_back_is_not_taken_again(redis: Redis) -> Non
     async with store_at(redis.url, limits) as store:
         store.give_back([charge(limit)])
         redis.kill()
-        store._links[0].fail(TroubleError("connection", "gone"))
+        store._dispatcher.links[0].fail(TroubleError("connection", "gone"))
         await asyncio.sleep(0.01)
 
         assert (await ask(store, charge(limit))).verdicts[0].remaining == 9
@@ -344,7 +344,7 @@ async def test_nothing_is_given_back_while_redis_is_down(redis: Redis) -> None:
         local = await ask(store, charge(limit))
         store.give_back([charge(limit)])
 
-        assert (local.via, store._batches) == ("local", {})
+        assert (local.via, store._dispatcher.batches) == ("local", {})
         assert (await ask(store, charge(limit))).verdicts[0].remaining == 8
 
 
@@ -530,11 +530,11 @@ async def test_reset_reaches_every_replica(redis: Redis) -> None:
         names = ["ada", "bob", "cy"]
         for store in (first, first, second):
             await ask_all(store, [[charge(limit, name)] for name in names])
-        await first.reset(limit, charge(limit, "ada").key)
+        await first.keys.reset(limit, charge(limit, "ada").key)
         known = second.status()["keys"]["per-user"]
         await until(lambda: second.status()["keys"]["per-user"] == 2, "one denial is forgotten", within=3.0)
         ada, bob = await ask_all(second, [[charge(limit, name)] for name in names[:2]])
-        await first.reset(limit, b"")
+        await first.keys.reset(limit, b"")
         await until(lambda: second.status()["keys"]["per-user"] == 0, "all are", within=3.0)
         freed = await ask_all(second, [[charge(limit, name)] for name in names])
 
@@ -553,7 +553,7 @@ async def test_what_was_reset_in_an_outage_is_not_restored(redis: Redis, relay: 
         with impatient(second):
             while second.is_up:
                 await ask_all(second, [[charge(limit, name)] for name in ("ada", "bob")])
-        await first.reset(limit, charge(limit, "ada").key)
+        await first.keys.reset(limit, charge(limit, "ada").key)
         relay.release()
         await until(lambda: second.is_up, "it is back", within=5.0)
         ada, bob = await ask_all(first, [[charge(limit, name)] for name in ("ada", "bob")])
@@ -570,7 +570,7 @@ async def test_nothing_is_reset_while_redis_is_down(redis: Redis) -> None:
         await ask(store, charge(limit))
         await until(lambda: not store.is_up, "it is noticed")
         with pytest.raises(UnreachableError, match="store.url"):
-            await store.reset(limit, b"")
+            await store.keys.reset(limit, b"")
 
         assert not (await ask(store, charge(limit))).is_admitted
 

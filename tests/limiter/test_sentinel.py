@@ -64,7 +64,7 @@ async def _passed_over(tmp_path: Path) -> None:
             async with store_at(url, limits, timeout=0.05) as store:
                 await until(lambda: store.is_up, "the other sentinel was asked", within=5.0)
                 for _ in range(2):  # it is asked first from now on
-                    store._topology.links[0].fail(TroubleError("test", "once more"))
+                    store._dispatcher.topology.links[0].fail(TroubleError("test", "once more"))
                     begun = own_time()
                     await until(lambda: store.is_up, "it is up again", within=5.0)
                     assert own_time() - begun < 0.9

@@ -95,10 +95,10 @@ async def test_as_many_are_under_way_as_there_are_slots(store: Store) -> None:
     assert not too_many.is_admitted
     assert not any(slots_of(decision) for decision in refused)
     assert store.held.by_limit == {"at-once": 2}
-    assert await store.under_way(limit, user) == 2
+    assert await store.keys.under_way(limit, user) == 2
     for decision in (second, next_one):
         await end(store, decision)
-    assert await store.under_way(limit, user) == 0
+    assert await store.keys.under_way(limit, user) == 0
     assert not store.held.slots
 
 
@@ -130,7 +130,7 @@ async def test_shadow_counts_and_lets_pass(store: Store) -> None:
 
     assert admitted(decisions) == 3
     assert [decision.verdicts[0].is_admitted for decision in decisions] == [True, True, False]
-    assert await store.under_way(limit, user) == 2
+    assert await store.keys.under_way(limit, user) == 2
 
 
 async def test_block_refuses_and_release_lets_in(store: Store) -> None:
@@ -138,16 +138,16 @@ async def test_block_refuses_and_release_lets_in(store: Store) -> None:
     (limit,) = configured(store, AT_ONCE)
     user = new_user()
     held = await ask(store, Charge(limit.terms, user))
-    await store.put_override((limit.name, user), Override(0), 60.0)
+    await store.keys.put_override((limit.name, user), Override(0), 60.0)
     blocked = await ask(store, Charge(limit.terms, user))
-    await store.release((limit.name, user))
+    await store.keys.release((limit.name, user))
     again = await ask(store, Charge(limit.terms, user))
 
     assert held.is_admitted
     assert (blocked.is_admitted, blocked.via) == (False, "block")
     assert b"Retry-After: 60\r\n" in refusal(blocked, "draft10")[0]
     assert again.is_admitted
-    assert await store.under_way(limit, user) == 2
+    assert await store.keys.under_way(limit, user) == 2
 
 
 # --- several limits ---
@@ -167,7 +167,7 @@ async def test_all_or_nothing_with_rates(store: Store) -> None:
     fifth = await ask(store, *charges)
 
     assert not fifth.is_admitted, "the day's tokens are spent"
-    assert await store.under_way(at_once, user) == 1
+    assert await store.keys.under_way(at_once, user) == 1
 
 
 STEPS = st.lists(
@@ -241,7 +241,7 @@ async def test_any_history_agrees_with_the_model(store: Store, steps: list, *, i
     assert not store.held.slots
     for limit in (limits[0], limits[2]):
         for user in users:
-            assert await store.under_way(limit, user) == 0
+            assert await store.keys.under_way(limit, user) == 0
 
 
 # --- what is told ---
@@ -275,7 +275,7 @@ async def test_replicas_share_the_slots(shared_redis: Redis) -> None:
         for decision in mine:
             one.vacate(slots_of(decision))
         await asyncio.sleep(0)
-        assert await one.under_way(limit, user) == admitted(theirs)
+        assert await one.keys.under_way(limit, user) == admitted(theirs)
         assert admitted(await ask_all(other, requests)) == admitted(mine)
 
 
@@ -287,10 +287,10 @@ async def test_replica_that_says_goodbye_leaves_nothing(shared_redis: Redis) -> 
     async with store_at(shared_redis.url, limits) as stays:
         async with store_at(shared_redis.url, limits) as leaves:
             one, _ = await ask_all(leaves, [[Charge(limit.terms, user)] for _ in range(2)])
-            assert await stays.under_way(limit, user) == 2
+            assert await stays.keys.under_way(limit, user) == 2
             leaves.vacate(slots_of(one))
 
-        assert await stays.under_way(limit, user) == 0
+        assert await stays.keys.under_way(limit, user) == 0
 
 
 async def test_slots_are_in_redis_again_after_it_lost_them(redis: Redis) -> None:
@@ -306,10 +306,10 @@ async def test_slots_are_in_redis_again_after_it_lost_them(redis: Redis) -> None
         await until(lambda: not one.is_up and not other.is_up, within=8.0)
         redis.start()
         await until(lambda: one.is_up and other.is_up, within=8.0)
-        assert await other.under_way(limit, user) == 1
+        assert await other.keys.under_way(limit, user) == 1
         assert admitted(await ask_all(other, [[Charge(limit.terms, user)] for _ in range(2)])) == 1
         await end(one, held)
-        assert await other.under_way(limit, user) == 1
+        assert await other.keys.under_way(limit, user) == 1
 
 
 async def test_what_ended_without_redis_it_hears_of_when_it_is_back(redis: Redis) -> None:
@@ -407,7 +407,7 @@ async def test_without_redis_each_replica_has_its_share(redis: Redis) -> None:
         assert (await ask(one, *charges)).is_admitted
         redis.start()
         await until(lambda: one.is_up and other.is_up, within=8.0)
-        assert await one.under_way(limit, user) == 6
+        assert await one.keys.under_way(limit, user) == 6
         assert not (await ask(one, *charges)).is_admitted
         await end(one, held)
         assert (await ask(other, *charges)).is_admitted

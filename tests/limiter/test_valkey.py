@@ -72,8 +72,8 @@ async def test_limits_are_exact_across_an_outage(valkey: Redis) -> None:
 async def test_reset_gives_a_client_its_tokens_back(valkey: Redis) -> None:
     async with store_at(valkey.url, LIMITS) as store:
         assert admitted(await ask_all(store, [[charge(PER_USER)]] * 3)) == 2
-        assert await store.reset(PER_USER, bucket("ada")) == 1
-        assert await store.reset(ALL, b"") == 0
+        assert await store.keys.reset(PER_USER, bucket("ada")) == 1
+        assert await store.keys.reset(ALL, b"") == 0
         again = admitted(await ask_all(store, [[charge(PER_USER)]] * 3))
 
     assert again == 2

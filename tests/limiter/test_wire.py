@@ -27,7 +27,7 @@ class Question:
     def __init__(self) -> None:
         self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    def replied(self, reply: Any) -> None:
+    def replied(self, reply: Any, link: Any) -> None:
         self.reply.set_result(reply)
 
     def failed(self) -> None:
@@ -41,7 +41,7 @@ class Mistaken(Question):
         super().__init__()
         self.has_failed = asyncio.Event()
 
-    def replied(self, reply: Any) -> None:
+    def replied(self, reply: Any, link: Any) -> None:
         raise ZeroDivisionError
 
     def failed(self) -> None:
@@ -63,7 +63,7 @@ class Losses:
 async def taken_over(redis: Redis, lost: Callable[[Exception | None], None], **options: Any) -> Wire:
     connection = Connection(port=redis.port, **({"protocol": 2} | options))
     await connection.connect()
-    return Wire(opened(connection), lost)
+    return Wire(opened(connection), None, lost)
 
 
 async def ask(wire: Wire, command: bytes) -> Any:
@@ -117,7 +117,7 @@ async def test_mistake_of_ours_in_a_reply_leaves_no_call_without_an_end(
     """Neither its own, which is decided without Redis then, nor those behind it."""
 
     class Mistaken(Question):
-        def replied(self, reply: Any) -> None:
+        def replied(self, reply: Any, link: Any) -> None:
             raise ValueError(reply)
 
         def failed(self) -> None:
