@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from proxy.limiter.records import LAST_SHARD, UnansweredCall, pack_count, pack_head
+from proxy.limiter.records import UnansweredCall, pack_count, pack_head
 from proxy.limiter.replies import are_numbers
 from proxy.limiter.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from proxy.limiter.cache import TermsCache
     from proxy.limiter.clock import ServerClock
     from proxy.limiter.link import Link
     from proxy.limiter.operations import Operation
@@ -100,34 +99,23 @@ class Batch:
         self._record = b""  # of the last run
         self._count = 0
 
-    def take(self, cache: TermsCache, charges: Sequence[Charge], waiter: Waiter) -> None:
-        """The hot path, `add` written out: a request with one charge."""
-        key = charges[0].key
-        self.keys.append(cache.prefixes[key[0] & LAST_SHARD] + key)
-        take = cache.take
-        self.requests.append((take, charges, waiter))
-        if take.record is self._record:  # an operation is packed once, so equal ones are one object
-            self._count += 1
-        else:
-            self._begin_run(take.record)
-
     def add(self, operation: Operation, charges: Sequence[Charge], waiter: Waiter) -> None:
         self.keys += operation.keys(charges)
         self.requests.append((operation, charges, waiter))
-        if operation.record is self._record:
+        if operation.record is self._record:  # it is packed once, so that of equal operations is one object
             self._count += 1
         else:
             self._begin_run(operation.record)
 
     def _begin_run(self, record: bytes) -> None:
-        self._end_run()
+        if self._count:
+            self._end_run()
         self._record = record
         self._count = 1
 
     def _end_run(self) -> None:
-        if self._count:
-            self._plan += pack_count(self._count) + self._record
-            self._count = 0
+        self._plan += pack_count(self._count) + self._record
+        self._count = 0
 
     def split(self) -> list[Batch]:
         """Each request on its own."""
@@ -145,7 +133,8 @@ class Batch:
     # --- on the link ---
 
     def data(self, link: Link) -> bytes:
-        self._end_run()
+        if self._count:
+            self._end_run()
         self._record = b""
         owner = self._owner
         clock = self._clock = link.clock

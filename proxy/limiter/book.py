@@ -25,7 +25,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from proxy.limiter.generations import Generations
-from proxy.limiter.records import SHARDS, Doubt, settled_record, shard_of
+from proxy.limiter.records import LAST_SHARD, SHARDS, Doubt, settled_record
 from proxy.limiter.scripts import key_prefix
 from proxy.policy.gcra import converted
 from proxy.policy.keys import KEY_BYTES
@@ -48,12 +48,12 @@ class Book:
         "_is_certain",
         "_past",
         "_past_us",
+        "_prefixes",
         "_room",
         "_scale",
         "before",
         "known",
         "local",
-        "prefixes",
         "terms",
     )
 
@@ -61,7 +61,7 @@ class Book:
         self.terms = terms  # any that has this rate
         self._scale = terms.scale
         self._room = terms.ceiling_units
-        self.prefixes = tuple(
+        self._prefixes = tuple(
             key_prefix(names.bucket(terms.name, shard, b""), KEY_BYTES) for shard in range(SHARDS)
         )
         seconds = terms.most_units / terms.scale / 1e6
@@ -76,7 +76,7 @@ class Book:
 
     def key(self, key: bytes) -> bytes:
         """A bucket's name, packed for a call."""
-        return self.prefixes[shard_of(key)] + key
+        return self._prefixes[key[0] & LAST_SHARD] + key
 
     def empty(self, key: bytes, debt: int, now_us: int) -> None:
         """What is known here at once, and holds without Redis too."""

@@ -12,7 +12,7 @@ import ssl
 
 # Compiled, the types of a NamedTuple's fields are looked up when it is made.
 from asyncio import Transport
-from collections.abc import Callable  # noqa: TC003 - as said
+from collections.abc import Callable  # noqa: TC003 - a field of a NamedTuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
@@ -201,7 +201,7 @@ async def _greeting(connection: AbstractConnection) -> str:
     try:
         async with asyncio.timeout(GREETING_SECONDS):
             await connection._connect()  # type: ignore[no-untyped-call]  # noqa: SLF001 - no public way
-            reader = connection._reader  # noqa: SLF001 - as said
+            reader = connection._reader  # noqa: SLF001 - no public way
             said = await reader.readline() if reader is not None else b""
     except (OSError, TimeoutError, ValueError):
         return ""

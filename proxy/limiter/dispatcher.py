@@ -74,15 +74,15 @@ class Dispatcher:
 
     def add(self, operation: Operation, charges: Sequence[Charge], waiter: Waiter) -> None:
         """To this tick's batch. All charges live in the same place."""
-        place = self.place(charges)
+        place = charges[0].key[0] & self.mask
         batch = self.batches.get(place)
         if batch is None or len(batch.keys) + operation.width > CALL_KEYS:
-            batch = self.begin(place)
+            batch = self._begin(place)
         batch.add(operation, charges, waiter)
-        if batch.is_hasty:
-            self.send(batch, place)
+        if batch.is_hasty:  # its link is up, so that nobody is told anything before this returns
+            self.links[place].submit(batch)
 
-    def begin(self, place: int) -> Batch:
+    def _begin(self, place: int) -> Batch:
         """A new batch of this tick, as one that is there is full; or one that goes with its first request."""
         batch = Batch(self, self.now() + self.timeout)
         self._pending[batch] = None
@@ -96,10 +96,6 @@ class Dispatcher:
             self._full.append((place, self.batches[place]))
         self.batches[place] = batch
         return batch
-
-    def send(self, batch: Batch, place: int) -> None:
-        """One that is hasty; its link is up, so that nobody is told anything before this returns."""
-        self.links[place].submit(batch)
 
     def flush(self) -> None:
         batches = [*self._full, *self.batches.items()]
@@ -123,15 +119,12 @@ class Dispatcher:
     def next_tag(self) -> int:
         return self._tags + next(self._calls) % TAG_CALLS
 
-    def place(self, charges: Sequence[Charge]) -> int:
-        return charges[0].key[0] & self.mask
-
     def link(self, shard: int) -> Link:
         return self.links[shard & self.mask]
 
     def is_down(self, charges: Sequence[Charge]) -> bool:
         """Where these charges, which live in the same place, would go."""
-        return self.links[self.place(charges)].state == DOWN
+        return self.links[charges[0].key[0] & self.mask].state == DOWN
 
     # --- what becomes of a batch ---
 

