@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.policy.decision import Charge, Decision
-from proxy.policy.slots import UNTOLD, Slot, SlotVerdict, holds_slots, slots_of
+from proxy.policy.slots import TOLD, UNTOLD, Slot, SlotVerdict, holds_slots, slots_of
 from tests.policy.heads import limit, slot_limit, verdict_of
 
 
@@ -54,3 +54,10 @@ def test_slot_says_whose_it_is():
 
     assert (slot.state, slot.told_us) == (UNTOLD, 0)
     assert repr(slot) == "Slot(at-once, 7)"
+
+
+def test_slot_knows_when_the_store_was_told_of_it():
+    slot = held().slot
+    slot.tell(17)
+
+    assert (slot.state, slot.told_us) == (TOLD, 17)
