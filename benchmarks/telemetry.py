@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from proxy import faults, is_compiled
 from proxy.config.loader import loads
+from proxy.faults import REFUSED
 from proxy.policy.decision import Charge, Decision, Verdict
 from proxy.policy.limits import compile_limits
-from proxy.record import REFUSED, SERVED, UPSTREAM, WEIR, Record
+from proxy.record import SERVED, UPSTREAM, WEIR, Record
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.metrics import Metrics

@@ -61,7 +61,7 @@ class Question(Exchange):
             self._turn_away(faults.STRANGE_FRONT)
             return
         about = question.asked(head, connections.line_bytes, connections.methods, front=self.front.kind)
-        self.is_of_client = about is not faults.BAD_FRONT
+        self.is_of_client = about not in faults.OF_THE_FRONT
         if not isinstance(about, Fault):
             self._study(about)
             super().begin()
@@ -74,13 +74,13 @@ class Question(Exchange):
         else:
             self._turn_away(about)
 
-    def refuse_head(self, fault: Fault, *, has_body: bool = True) -> None:
+    def refuse_head(self, fault: Fault, line: tuple[bytes, bytes], *, has_body: bool = True) -> None:
         """A trusted proxy's client chose these bytes; how many connections it opens is its own doing."""
         is_trusted = self.rules.connections.is_trusted(self.downstream.peer)
-        self.is_of_client = is_trusted and fault is not faults.TOO_MANY_CONNECTIONS
+        self.is_of_client = is_trusted and fault not in faults.OF_THE_FRONT
         # Those of heads that cannot be read are for other listeners too.
         self.facts = Facts(self.rules.heads, "")
-        super().refuse_head(fault, has_body=has_body)
+        super().refuse_head(fault, line, has_body=has_body)
 
     def _study(self, about: RequestHead) -> None:
         """From here on it is about this request; only how it is answered is the question's own."""

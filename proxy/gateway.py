@@ -16,18 +16,19 @@ from proxy.faults import Fault
 from proxy.fence import ends_here
 from proxy.filtering import heed, send_through
 from proxy.http1.chunked import chunk, last_chunk
-from proxy.http1.head import UNREAD
 from proxy.http1.lines import DATED
-from proxy.http1.serialise import connection_line, interim_head, switching_head
-from proxy.mishaps import client_failed, client_left, crashed, server_failed
+from proxy.http1.refused_heads import UNREAD
+from proxy.http1.serialise import connection_line, interim_head
+from proxy.mishaps import client_failed, client_left, crashed, may_search_on, server_failed
 from proxy.own_answers import refuse
-from proxy.phases import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT, SWITCH
+from proxy.phases import ADMIT, ANSWER, ASK, CLOSE, CONNECT, FINISH, NEXT
 from proxy.policy.limits import UNCHARGED
 from proxy.policy.vouching import UNAUTHORIZED, with_newcomers
 from proxy.record import SERVED, UPSTREAM, WEIR, Record
 from proxy.rules.heads import Facts
 from proxy.rules.request_ids import drawn, new_request_id
 from proxy.settlement import give_back_all, settle, vacate, vouch
+from proxy.tunnelling import server_ended, switch
 from proxy.waiting import arrive, forgo, keeps_others_waiting, leave, turns, wait
 
 if TYPE_CHECKING:
@@ -148,14 +149,15 @@ class Exchange(Record):
         refuse(self, faults.DRAINING)
 
     @ends_here
-    def refuse_head(self, fault: Fault, *, has_body: bool = True) -> None:
+    def refuse_head(self, fault: Fault, line: tuple[bytes, bytes], *, has_body: bool = True) -> None:
         """Refused at the door: there is no request that could be told apart from the rest of the bytes.
 
-        `has_body` is false for what looks like a HEAD, whose answer has none.
+        `line` is told of it: method and target. What looks like a HEAD has no body in its answer.
         """
+        self.method, self.target = line
         self.phase = NEXT[self.phase][ASK]
         self.request_id = new_request_id()
-        if self.head is not UNREAD:  # what came of it tells which app asks
+        if self.head.fields:  # what came of it tells which app asks
             self.facts = Facts(self.rules.heads, self.client)
         refuse(self, fault, has_body=has_body)
 
@@ -223,7 +225,7 @@ class Exchange(Record):
         if judgement.passes(head.status) or judgement.keeps_promise(head):
             self.answer(head, data)
         elif head.status == 101:
-            self._switch(upstream, head)
+            switch(self, upstream, head)
         else:
             self._judge_answer(head, data)
 
@@ -287,18 +289,11 @@ class Exchange(Record):
         if self.body_filter is not None:
             heed(self, self.body_filter, *self.body_filter.late())
 
-    # --- 3b. ... or turned into a tunnel ---
+    # --- 3b. ... or turned into a tunnel (tunnelling.py) ---
 
-    def _switch(self, upstream: UpstreamConnection, head: ResponseHead) -> None:
-        if not self.facts.upgrade:
-            upstream.close()
-            self.upstream_failed(upstream, faults.UNASKED_UPGRADE)
-            return
-        self.phase = NEXT[self.phase][SWITCH]
-        self.status, self.source = head.status, UPSTREAM
-        self.downstream.write(switching_head(head, self.request_id))
-        upstream.become_tunnel()
-        self.downstream.become_tunnel(upstream)
+    def server_ended(self) -> bool:
+        """Of a tunnel: whether it goes on the other way."""
+        return server_ended(self)
 
     # --- 4. What may go wrong on the way (mishaps.py) ---
 
@@ -308,10 +303,7 @@ class Exchange(Record):
         client_failed(self, fault)
 
     def may_search_on(self, fault: Fault) -> bool:
-        """An address could not be had: another one may be tried."""
-        if fault.resent == faults.COSTLY:
-            return self.shared.retries.spend()
-        return fault.resent in (faults.ELSEWHERE, faults.NOT_HERE)
+        return may_search_on(self, fault)
 
     @ends_here
     def connect_failed(self, address: ServerAddress, fault: Fault) -> None:
@@ -339,13 +331,6 @@ class Exchange(Record):
 
     def crashed(self, error: Exception) -> None:
         crashed(self, error)
-
-    def server_ended(self) -> bool:
-        """In a tunnel; whether it goes on the other way. Else it is over, and what was sent arrives."""
-        goes_on = self.downstream.end_sending()
-        if not goes_on:
-            client_left(self)
-        return goes_on
 
     # --- 5. Flow: whoever is slower sets the pace ---
 

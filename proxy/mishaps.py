@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 
 from proxy import faults
 from proxy import phases as life
+from proxy.faults import FAULTED
 from proxy.own_answers import refuse, replace
 from proxy.phases import RETRY
-from proxy.record import ABANDONED, FAULTED, TUNNELLED
 from proxy.telemetry.log import event
+from proxy.tunnelling import end
 
 if TYPE_CHECKING:
     from proxy.faults import Fault
     from proxy.gateway import Exchange
     from proxy.net.upstream import UpstreamConnection
 
-ATTEMPTS_MAX = 3  # one request on so many connections: one that proved stale, and two that broke
+# One request on so many connections: one that proved stale, and two that broke. One that is `fresh` cannot
+# prove stale, so there is no second of the kind.
+ATTEMPTS_MAX = 3
 
 _log = logging.getLogger("weir.gateway")
 
@@ -30,7 +33,7 @@ def client_failed(exchange: Exchange, fault: Fault) -> None:
     exchange.drop_upstream()
     if exchange.phase == life.TUNNELLING:
         exchange.fault = fault
-        exchange.finish(TUNNELLED, keep=False)
+        end(exchange)
     elif exchange.phase == life.ANSWERING:
         _break_off(exchange, fault)
     elif exchange.phase not in (life.IDLE, life.OVER):
@@ -42,14 +45,11 @@ def client_left(exchange: Exchange) -> None:
     if exchange.phase in (life.IDLE, life.OVER):
         return
     if exchange.phase == life.TUNNELLING:
-        if exchange.upstream is not None:
-            exchange.upstream.linger()
-        exchange.finish(TUNNELLED, keep=False)
+        end(exchange)
         return
     exchange.drop_upstream()
-    if not exchange.has_crashed:
-        exchange.fault = faults.CLIENT_GONE
-    exchange.finish(FAULTED if exchange.has_crashed else ABANDONED, keep=False)
+    fault = exchange.fault = faults.INTERNAL if exchange.has_crashed else faults.CLIENT_GONE
+    exchange.finish(fault.outcome, keep=False)
 
 
 def server_failed(exchange: Exchange, upstream: UpstreamConnection, fault: Fault) -> None:
@@ -57,7 +57,7 @@ def server_failed(exchange: Exchange, upstream: UpstreamConnection, fault: Fault
     exchange.upstream = None
     phase = exchange.phase
     if phase == life.TUNNELLING:
-        exchange.finish(TUNNELLED, keep=False)
+        end(exchange)
         return
     exchange.shared.metrics.count_upstream_failure(upstream.address.name, fault.reason)
     if phase == life.REDACTING and exchange.body_filter is not None:
@@ -71,7 +71,7 @@ def server_failed(exchange: Exchange, upstream: UpstreamConnection, fault: Fault
 
 
 def crashed(exchange: Exchange, error: Exception) -> None:
-    """A mistake of ours: the one place where any exception ends up. The client learns nothing of it."""
+    """A mistake of ours, from whichever fence it met. The client learns nothing of it."""
     event(_log, logging.ERROR, "crashed", error=error)
     if exchange.phase in (life.IDLE, life.OVER) or exchange.has_crashed:
         exchange.drop_upstream()
@@ -80,6 +80,13 @@ def crashed(exchange: Exchange, error: Exception) -> None:
         exchange.has_crashed = True
         exchange.fault = faults.INTERNAL
         exchange.fail(faults.INTERNAL)
+
+
+def may_search_on(exchange: Exchange, fault: Fault) -> bool:
+    """An address could not be had: another one may be tried."""
+    if fault.resent == faults.COSTLY:
+        return exchange.shared.retries.spend()
+    return fault.resent in (faults.ELSEWHERE, faults.NOT_HERE)
 
 
 def _may_repeat(exchange: Exchange, upstream: UpstreamConnection, fault: Fault) -> bool:

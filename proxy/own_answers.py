@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy import faults
 from proxy.http1.serialise import connection_line
-from proxy.record import FAULTED, REFUSED, SERVED, UPSTREAM
+from proxy.record import SERVED, UPSTREAM
 from proxy.settlement import give_back
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def refuse(exchange: Exchange, fault: Fault, *, has_body: bool = True) -> None:
         ending = exchange.shared.date_line + connection_line(exchange.head.minor, keep=keep)
         page = exchange.rules.pages.refusal(fault, exchange.decision, exchange.target, frame, ending)
         _give(exchange, page)
-    exchange.finish(REFUSED if fault.side == faults.DOWNSTREAM else FAULTED, keep=keep)
+    exchange.finish(fault.outcome, keep=keep)
 
 
 def replace(exchange: Exchange, original: Original) -> None:

@@ -17,12 +17,8 @@ if TYPE_CHECKING:
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit
 
-# Outcomes: how an exchange ended.
-SERVED: Final = "served"  # the upstream's answer, whole, whatever its status
-REFUSED: Final = "refused"  # Weir said no: a limit, the contract, or a request it will not forward
-FAULTED: Final = "faulted"  # something broke on the way; the fault says what
-ABANDONED: Final = "abandoned"  # the client left before the end
-TUNNELLED: Final = "tunnelled"  # became a byte tunnel by 101
+# Outcome of an exchange: the upstream's answer, whole, whatever its status. The others are in `faults`.
+SERVED: Final = "served"
 
 UPSTREAM: Final = "upstream"  # source of an answer: the service ...
 WEIR: Final = "weir"  # ... or Weir itself
@@ -80,4 +76,4 @@ class Record:
         self.fault: Fault | None = None
         self.trace: Trace | None = None  # if its spans are recorded
         self.headers: Sequence[bytes] = ()  # values that the access log wants of the request
-        self.outcome = ""
+        self.outcome = ""  # how it ended

@@ -24,7 +24,7 @@ SOURCES = sorted((ROOT / "proxy").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "proxy").rglob("*.lua"))
 CHANGES = PAGE.partition("## Where a change goes\n")[2]
 RECIPES = (ROOT / "CONTRIBUTING.md").read_text()
-EVERY_FILE = ROOT / "docs/files.md"
+LIST = "\n`proxy/`\n"  # the list of docs/files.md begins so
 NAMED = re.compile(r"`([\w./*-]+(?:\.(?:cjs|css|html|js|json|lua|md|py|sh|toml|txt|ya?ml)|/))`")
 NAMES, FILE = r"((?:`\w+`(?:, | and )?)+)", r"`([\w./-]+\.(?:lua|py|toml|yaml))`"
 # `this` and `that` in `file.py`; `file.py` (`this`)
@@ -168,15 +168,21 @@ def listed():
         yield from (f"| `{path.name}` | {head_of(path)} |" for path in files if path.parent == folder)
 
 
-def test_page_lists_every_file():
-    """WEIR_WRITE_DOCS=1 python -m pytest tests/test_architecture.py      writes the list anew."""
-    before, heading, now = EVERY_FILE.read_text().partition("\n`proxy/`\n")
-    wanted = "\n".join([*listed(), ""])
+def hold_part(page, opening, wanted, until=None):
+    """What the page has behind `opening` is what is wanted; or it is written anew."""
+    path = ROOT / "docs" / page
+    before, _, behind = path.read_text().partition(opening)
+    now, closing, rest = behind.partition(until) if until else (behind, "", "")
     if os.environ.get("WEIR_WRITE_DOCS"):
-        EVERY_FILE.write_text(before + wanted)
+        path.write_text(before + opening + wanted + closing + rest)
         return
 
-    assert heading + now == wanted
+    assert now == wanted
+
+
+def test_page_lists_every_file():
+    """WEIR_WRITE_DOCS=1 python -m pytest tests/test_architecture.py      writes the list anew."""
+    hold_part("files.md", LIST, "\n".join([*listed(), ""]).removeprefix(LIST))
 
 
 # --- where a change goes ---
@@ -220,9 +226,8 @@ def drawn():
 
 
 def test_drawing_of_the_phases_is_the_table():
-    drawing = PAGE.partition("stateDiagram-v2\n")[2].partition("```")[0].splitlines()
-
-    assert drawing == [*drawn(), "    over --> [*]"]
+    """WEIR_WRITE_DOCS=1 python -m pytest tests/test_architecture.py      draws it anew."""
+    hold_part("architecture.md", "stateDiagram-v2\n", "\n".join([*drawn(), "    over --> [*]", ""]), until="```")
 
 
 # --- the record does not steer ---
@@ -230,7 +235,7 @@ def test_drawing_of_the_phases_is_the_table():
 TOLD = {"finished", "server", "source", "status", "redacted_status", "bytes_in", "fault", "outcome", "exempt"}
 STORY = [
     ROOT / "proxy" / f"{name}.py"
-    for name in ("gateway", "mishaps", "own_answers", "filtering", "settlement", "waiting")
+    for name in ("gateway", "mishaps", "own_answers", "filtering", "settlement", "waiting", "tunnelling")
 ]
 
 

@@ -405,7 +405,7 @@ async def test_mistake_of_ours_is_a_500_without_details(
     assert (response.status, response.value("Connection")) == (500, b"close")
     assert b"stumbled" not in response.raw_head + response.body
     assert (await wire.rest(), wire.end) == (b"", CLEAN)
-    assert bench.ledger.reasons == ["internal"]
+    assert (bench.ledger.reasons, bench.ledger.outcomes) == (["internal"], ["faulted"])
     assert bench.address.idle == {}
 
 

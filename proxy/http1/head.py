@@ -13,13 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.http1.authority import is_authority, is_same_authority
-from proxy.http1.framing import (
-    UNTIL_CLOSE,
-    ends_connection,
-    frame_request,
-    framed_response,
-    why_unframed,
-)
+from proxy.http1.framing import UNTIL_CLOSE, ends_connection, frame_request, framed_response, why_unframed
 from proxy.http1.headers import REQUEST_LINES, RESPONSE_LINES
 from proxy.http1.lines import CONNECTS, FRAMES, RESTS, STAYS, HeaderLine
 from proxy.http1.path import folded, readings
@@ -47,7 +41,6 @@ _USUAL_STATUS_LINES: Final = {
 RESPONSE_LINES_MAX: Final = 1000  # 64 KiB of the shortest lines would take 20 ms to read
 _HTTP11: Final = b"HTTP/1.1"
 _HTTP10: Final = b"HTTP/1.0"
-_ASKED_LINE: Final = re.compile(rb"([!-~]{1,64}) ([!-~]+) HTTP/[0-9.]{1,8}\r\n")
 # Of a target, for `translate`: what it may not hold becomes NUL.
 _VISIBLE: Final = bytes([byte if 0x20 < byte < 0x7F else 0 for byte in range(256)])
 # Bytes are looked for by their number: `0x23 in target` costs a tenth of `b"#" in target`.
@@ -182,23 +175,6 @@ class RequestHead:
                 (folded(paths[0]),) if len(paths) == 1 else tuple(dict.fromkeys(map(folded, paths)))
             )
         return self._folded_paths
-
-
-UNREAD: Final = RequestHead(b"", b"", 1, HeaderSection(b"\r\n"))  # stands for one that could not be read
-UNREAD.section.wants_close = True
-_ORIGIN = re.compile(rb"\r\norigin:[ \t]*([!-~]{1,256})[ \t]*\r\n", re.IGNORECASE)
-
-
-def unread_head(data: bytes) -> RequestHead:
-    """Stands for one that is refused unread: of what came of it, only the app that asks is told."""
-    end = data.find(b"\r\n\r\n")
-    found = _ORIGIN.search(data, 0, end + 2 if end >= 0 else len(data))
-    if found is None:
-        return UNREAD
-    section = HeaderSection(b"\r\n")
-    section.wants_close = True
-    section.fields = {b"origin": found[1]}
-    return RequestHead(b"", b"", 1, section)
 
 
 class ResponseHead:
@@ -354,34 +330,6 @@ def is_plain_line(method: bytes, target: bytes, line_bytes: int, methods: frozen
         and _HASH not in target
         and _NUL not in target.translate(_VISIBLE)
     )
-
-
-def asked_line(data: bytes, line_bytes: int) -> tuple[bytes, bytes]:
-    """Method and target of a head that is refused, where its first line has the form of a request's.
-
-    Only to be told: nothing is decided by it.
-    """
-    line = _ASKED_LINE.match(data, 0, line_bytes + 2)
-    return (line[1], line[2]) if line is not None else (b"", b"")
-
-
-def unfinished_fault(data: bytes, end: int, line_bytes: int, head_bytes: int) -> Fault | None:
-    """Why there is no need to wait for more of a head that is not whole within its bounds.
-
-    `end` is where it ends, below 4 while it does not.
-    """
-    if b"\r\n" not in data[: line_bytes + 2] and len(data) > line_bytes:
-        return faults.LINE_TOO_LONG
-    if end > head_bytes or len(data) > head_bytes:
-        return faults.HEAD_TOO_LARGE
-    return faults.MALFORMED_HEAD if _cannot_become_head(data) else None
-
-
-def _cannot_become_head(data: bytes) -> bool:
-    """TLS, junk, or lines that end in a bare LF."""
-    if not 0x21 <= data[0] <= 0x7E:
-        return data != b"\r"
-    return data.count(b"\n") != data.count(b"\r\n")
 
 
 def _reduce_target(head: RequestHead, host: bytes | None) -> Fault | None:

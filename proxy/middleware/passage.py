@@ -11,7 +11,7 @@ import logging
 from time import monotonic, time
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxy.faults import Fault
+from proxy.faults import ABANDONED, FAULTED, REFUSED, Fault
 from proxy.limiter.store import obey
 from proxy.middleware.request import head_of
 from proxy.policy.decision import LOCAL, Decision, spared, unspent
@@ -20,7 +20,7 @@ from proxy.policy.limits import UNCHARGED
 from proxy.policy.slots import slots_of
 from proxy.policy.upstream_429 import emptied, retry_after_us
 from proxy.policy.vouching import heard, with_newcomers
-from proxy.record import ABANDONED, FAULTED, REFUSED, SERVED, UPSTREAM, Record
+from proxy.record import SERVED, UPSTREAM, Record
 from proxy.rules.request_ids import new_request_id
 from proxy.telemetry.log import event
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 from proxy import faults
 from proxy.faults import Fault
 from proxy.http1.framing import UNTIL_CLOSE
-from proxy.http1.head import RequestHead, asked_line, request_head, unfinished_fault, unread_head
+from proxy.http1.head import RequestHead, request_head
+from proxy.http1.refused_heads import asked_line, unfinished_fault, unread_head
 from proxy.net.connection import Connection, reset_at_close
 from proxy.net.half_close import end_one_way, has_sent_too_little, inquire, may_be_answered
 from proxy.net.kernel import has_input, peer_address
@@ -313,8 +314,8 @@ class DownstreamConnection(Connection):
     def refuse(self, fault: Fault, data: bytes) -> None:
         """At the door. What looks like a HEAD is answered without a body, whatever is wrong with it."""
         exchange = self._exchange(data)
-        exchange.method, exchange.target = asked_line(data, self.frontend.limits.line_bytes)
-        exchange.refuse_head(fault, has_body=not data.startswith(b"HEAD "))
+        line = asked_line(data, self.frontend.limits.line_bytes)
+        exchange.refuse_head(fault, line, has_body=not data.startswith(b"HEAD "))
 
     def _exchange(self, data: bytes = b"") -> ExchangeEvents:
         """The one that is under way; else one of no request, to be refused or logged."""

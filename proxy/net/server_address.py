@@ -119,7 +119,7 @@ class ServerAddress:
                 await self.reach(upstream)
         except OSError as error:
             fault = fault_of(error)
-            if fault is not faults.SHORTAGE:
+            if fault not in faults.OF_OUR_OWN:
                 self._note_down(str(error) or "timeout")
                 self.failed()
             return fault

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxy import faults
 from proxy.contract.problem import Problems, form_of, problem_head_lines
 from proxy.contract.redaction import WITHHELD
-from proxy.faults import INTERNAL
+from proxy.faults import REFUSED
 from proxy.http1.headers import RESPONSE_DROPS, RESPONSE_DROPS_LIMITED, named_by
 from proxy.http1.serialise import status_line
 from proxy.policy import fields
@@ -44,8 +44,9 @@ class Frame(NamedTuple):
     def status_of(self, fault: Fault) -> int:
         """401 is understood everywhere, and what is broken is no refusal."""
         status = fault.status
-        is_own = not self.refuse_with or status < self.refuse_from or status == 401 or fault is INTERNAL
-        return status if is_own else self.refuse_with
+        if not self.refuse_with or status < self.refuse_from or status == 401 or fault.outcome != REFUSED:
+            return status
+        return self.refuse_with
 
 
 class Kind(NamedTuple):
@@ -110,7 +111,7 @@ class Pages:
             lines += b"%b\r\n" % fault.extra.encode()
         if self._tells_cause:
             lines += b"Proxy-Status: weir;error=%b\r\n" % fault.proxy_error.encode()
-        violated = kind.violated if fault is faults.LIMITED else ()
+        violated = kind.violated if fault in faults.OF_LIMITS else ()
         head, body = frame.problems.pieces(status, fault.detail, frame.id_bytes, violated)
         page = _laid_out(status, head + lines, body, kind)
         self._keep(kind, page)

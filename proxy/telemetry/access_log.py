@@ -17,8 +17,9 @@ from zlib import crc32
 import msgspec
 
 from proxy.contract.ration import Ration
+from proxy.faults import TUNNELLED
 from proxy.http1 import trace_context
-from proxy.record import SERVED, TUNNELLED
+from proxy.record import SERVED
 from proxy.telemetry.line import AccessLine
 from proxy.telemetry.line_forms import FORMS
 from proxy.telemetry.log import event

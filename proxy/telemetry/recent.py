@@ -11,7 +11,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from proxy import faults
-from proxy.record import ABANDONED, FAULTED, REFUSED
+from proxy.faults import ABANDONED, FAULTED, REFUSED
 from proxy.telemetry.safe_text import method_text, target_text
 from proxy.telemetry.sights import Trouble
 

@@ -23,8 +23,9 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
 from proxy import __version__
+from proxy.faults import FAULTED
 from proxy.http1.trace_context import new_span_id
-from proxy.record import FAULTED, UPSTREAM
+from proxy.record import UPSTREAM
 from proxy.telemetry.collectors import CollectorSession
 from proxy.telemetry.log import event
 from proxy.telemetry.safe_text import METHODS, header_text, method_text, target_text

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.faults import Fault
-from proxy.http1.head import UNREAD, RequestHead
+from proxy.http1.refused_heads import UNREAD
 from proxy.policy.decision import Charge
 from proxy.tuning.routes import UNREADABLE, Routes, holds_no_odd_letter
 from proxy.tuning.told_heads import ToldHeads, said
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from proxy.config.sections.limits import LimitSettings
     from proxy.config.settings import Settings
+    from proxy.http1.head import RequestHead
     from proxy.policy.limits import Limit
     from proxy.rules.rules import Rules
     from proxy.tuning.logged import Logged
@@ -240,11 +241,7 @@ def _may_be_new(charge: Charge, head: RequestHead, client: str) -> bool:
 
 NOT_ASKED: Final = 0  # in place of the status of a service that has not seen the request
 # Of Weir's own log: no server could be had, so the tokens came back.
-NO_SERVER: Final = frozenset(
-    fault.reason
-    for fault in faults.FAULTS.values()
-    if fault.side == faults.UPSTREAM and fault.phase == "connect"
-)
+NO_SERVER: Final = frozenset(fault.reason for fault in faults.FAULTS.values() if fault.phase == "connect")
 
 HASHED: Final = "sha256:"
 _LABEL = re.compile("[0-9a-f]{16}")

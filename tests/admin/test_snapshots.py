@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from proxy import faults
 from proxy.admin.snapshots import OUTCOMES, Rates, Snapshots, milliseconds
 from proxy.config.sections.limits import LimitSettings
-from proxy.record import FAULTED, REFUSED, WEIR
+from proxy.faults import FAULTED, REFUSED
+from proxy.record import WEIR
 from proxy.telemetry.histogram import Histogram
 from proxy.telemetry.metrics import SECONDS, Metrics
 from proxy.telemetry.reading import Buckets, Reading, reading

@@ -11,7 +11,8 @@ from proxy import faults
 from proxy.admin.snapshots import Snapshots
 from proxy.admin.terminal import Screen, span, spark
 from proxy.config.sections.limits import LimitSettings
-from proxy.record import FAULTED, REFUSED, WEIR
+from proxy.faults import FAULTED, REFUSED
+from proxy.record import WEIR
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.reading import reading
 from proxy.telemetry.sights import Sights

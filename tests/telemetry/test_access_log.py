@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from proxy import faults
 from proxy.config.settings import LogSettings
-from proxy.record import REFUSED, WEIR
+from proxy.faults import REFUSED
+from proxy.record import WEIR
 from proxy.telemetry import access_log as module
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.metrics import Metrics

@@ -3,7 +3,8 @@ from __future__ import annotations
 import time
 
 from proxy import faults
-from proxy.record import ABANDONED, FAULTED, REFUSED, WEIR
+from proxy.faults import ABANDONED, FAULTED, REFUSED
+from proxy.record import WEIR
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recent import KEPT, TARGET_BYTES
 from tests.telemetry.exchanges import exchange
