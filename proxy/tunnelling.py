@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from proxy import faults
 from proxy.faults import TUNNELLED
 from proxy.http1.serialise import switching_head
+from proxy.net import tunnel
 from proxy.phases import NEXT, SWITCH
 from proxy.record import UPSTREAM
 
@@ -28,13 +29,12 @@ def switch(exchange: Exchange, upstream: UpstreamConnection, head: ResponseHead)
     exchange.phase = NEXT[exchange.phase][SWITCH]
     exchange.status, exchange.source = head.status, UPSTREAM
     exchange.downstream.write(switching_head(head, exchange.request_id))
-    upstream.become_tunnel()
-    exchange.downstream.become_tunnel(upstream)
+    tunnel.join(exchange.downstream, upstream)
 
 
 def server_ended(exchange: Exchange) -> bool:
     """It sends no more; whether the tunnel goes on the other way. Else what was sent still arrives."""
-    goes_on = exchange.downstream.end_sending()
+    goes_on = tunnel.server_ended(exchange.downstream)
     if not goes_on:
         end(exchange)
     return goes_on

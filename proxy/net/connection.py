@@ -69,11 +69,11 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_handed_over",
         "_held",
-        "_is_read_paused",
         "_outbox",
         "_sweeper",
         "_unsent",
         "deadline",
+        "is_read_paused",
         "is_write_paused",
         "transport",
     )
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
         self.deadline = NEVER
         self.is_write_paused = False
-        self._is_read_paused = False
+        self.is_read_paused = False
         self._outbox = outbox
         self._sweeper = sweeper
         self._held: list[bytes] = []  # written in this tick
@@ -132,14 +132,14 @@ class Connection(asyncio.Protocol):
         return max(unsent, min(self._handed_over, unsent + PIECE_BYTES)) if unsent else 0
 
     def pause_reading(self) -> None:
-        if not self._is_read_paused:
-            self._is_read_paused = True
+        if not self.is_read_paused:
+            self.is_read_paused = True
             if not self.transport.is_closing():
                 self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._is_read_paused:
-            self._is_read_paused = False
+        if self.is_read_paused:
+            self.is_read_paused = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()
 

@@ -9,21 +9,22 @@ means.
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, Final
 
 from proxy import faults
 from proxy.faults import Fault
-from proxy.http1.framing import UNTIL_CLOSE
 from proxy.http1.head import RequestHead, request_head
-from proxy.http1.refused_heads import asked_line, unfinished_fault, unread_head
+from proxy.http1.refused_heads import asked_line, unread_head
 from proxy.net.connection import Connection, reset_at_close
-from proxy.net.half_close import end_one_way, has_sent_too_little, inquire, may_be_answered
+from proxy.net.half_close import has_sent_too_little, inquire, may_be_answered
 from proxy.net.kernel import has_input, peer_address
 from proxy.net.patience import hear_out, set_deadline, time_is_up
 from proxy.net.request_body import RequestBody
 from proxy.net.states import BUSY, CLOSED, DISCARDING, HEADS, LINGERING, TUNNEL
 from proxy.net.sweep import NEVER
+from proxy.net.tunnel import client_ended, send_on
+from proxy.net.unusual_heads import LAST_BYTES, unusual_head
+from proxy.net.upload import TURN, next_piece
 from proxy.paced import pace
 
 if TYPE_CHECKING:
@@ -32,13 +33,9 @@ if TYPE_CHECKING:
     from proxy.net.upstream import UpstreamConnection
 
 READ_AHEAD_BYTES: Final = 64 * 1024  # unread input until the socket is paused (asyncio's streams: 64 KiB)
-LAST_BYTES: Final = 2 * 1024  # a longer head is not kept for the next request to be compared with ...
-LAST_HEADERS: Final = 32  # ... nor one of more fields: 300 bytes each, and the connection may rest
-UPLOAD_SECONDS: Final = (
-    30.0  # once it has ended, what still comes is read and dropped (nginx: lingering_time)
-)
-TURN: Final = 32  # heads and pieces of bodies until others have their turn: about 1 ms at 25 us each
-_EMPTY_LINES = re.compile(rb"(?:\r\n)+")
+LAST_HEADERS: Final = 32  # nor is a head of more fields kept: 300 bytes each, and the connection may rest
+# Once it has ended, what still comes is read and dropped (nginx: lingering_time).
+UPLOAD_SECONDS: Final = 30.0
 
 
 class DownstreamConnection(Connection):
@@ -121,8 +118,7 @@ class DownstreamConnection(Connection):
         if state == TUNNEL:
             if not self.is_write_paused:
                 set_deadline(self)
-            if self.body is not None and self.body.receiver is not None:
-                self.body.pass_on(self.body.receiver, data)
+            send_on(self, data)
         elif state == LINGERING:
             hear_out(self)
         elif state != CLOSED:
@@ -136,8 +132,8 @@ class DownstreamConnection(Connection):
         if may_be_answered(self, 0):
             self.is_half_closed = True
             self._watch()
-            if self.state == TUNNEL and self.body is not None and self.body.receiver is not None:
-                end_one_way(self, self.body.receiver)
+            if self.state == TUNNEL:
+                client_ended(self)
             else:
                 self._advance()
                 inquire(self)
@@ -145,16 +141,6 @@ class DownstreamConnection(Connection):
         self.leave()
         self.linger()
         return False
-
-    def end_sending(self) -> bool:
-        """The server of a tunnel sends no more, the client may; false if it must end as a whole."""
-        if self.scheme != b"http" or self.is_half_closed or self.transport.is_closing():
-            return False
-        self.flush()
-        self.transport.write_eof()
-        self.is_end_sent = True
-        set_deadline(self)
-        return True
 
     # --- while it is not read ---
 
@@ -238,7 +224,7 @@ class DownstreamConnection(Connection):
         try:
             taken = 0
             while taken < TURN:
-                step = self._head() if self.state == HEADS else self._body()
+                step = self._head() if self.state == HEADS else next_piece(self)
                 if not step:
                     self._is_advancing = False
                     if self.is_half_closed and has_sent_too_little(self):
@@ -251,7 +237,7 @@ class DownstreamConnection(Connection):
         except Exception as error:  # noqa: BLE001 - the one bare except of this side: it ends the exchange
             self._is_advancing = False
             self._exchange().crashed(error)
-        if self._is_read_paused or len(self.buffer) > READ_AHEAD_BYTES:
+        if self.is_read_paused or len(self.buffer) > READ_AHEAD_BYTES:
             self._bound_read_ahead()
 
     def _take_turn(self) -> None:
@@ -275,7 +261,7 @@ class DownstreamConnection(Connection):
         limits = self.frontend.limits
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or end > limits.head_bytes or data.startswith(b"\r\n"):
-            return self._unusual_head(data, end)
+            return unusual_head(self, data, end)
         self.buffer = data[end:]
         if self.is_head_begun:
             self.is_head_begun = False
@@ -294,23 +280,6 @@ class DownstreamConnection(Connection):
         exchange.begin()
         return self.state != BUSY or (self.body is not None and self.body.receiver is not None)
 
-    def _unusual_head(self, data: bytes, end: int) -> int:
-        """A head that is not whole, too large, or behind empty lines, which are skipped (RFC 9112, 2.2)."""
-        empty_lines = _EMPTY_LINES.match(data)
-        if empty_lines is not None:
-            self.buffer = data[empty_lines.end() :]
-            return bool(self.buffer)
-        limits = self.frontend.limits
-        fault = unfinished_fault(data, end, limits.line_bytes, limits.head_bytes)
-        if fault is not None:
-            self.refuse(fault, data)
-        elif not self.is_head_begun:
-            self.is_head_begun = True
-            set_deadline(self)
-        if fault is None and len(data) > LAST_BYTES:
-            self.frontend.slowed(self)
-        return 0
-
     def refuse(self, fault: Fault, data: bytes) -> None:
         """At the door. What looks like a HEAD is answered without a body, whatever is wrong with it."""
         exchange = self._exchange(data)
@@ -326,38 +295,6 @@ class DownstreamConnection(Connection):
     def fail(self, fault: Fault) -> None:
         if self.exchange is not None:
             self.exchange.fail(fault)
-
-    def _body(self) -> int:
-        """Passes on one piece of the request's body, or drops it: how much of a turn it took, as above."""
-        body, data = self.body, self.buffer
-        if body is None or not data:
-            return 0
-        if self.state == DISCARDING:
-            return self._discard(body, data)
-        receiver = body.receiver
-        if self.state != BUSY or receiver is None:
-            return 0
-        if body.has_length:
-            content, self.buffer = body.read(data), body.rest
-        else:
-            content, self.buffer = body.read(data), body.unread or body.rest
-            if (fault := body.fault(len(content), self.frontend.limits.body_bytes)) is not None:
-                self.fail(fault)
-                return 0
-        if body.is_over:
-            body.receiver = None
-        set_deadline(self)
-        body.pass_on(receiver, content)
-        return TURN if body.unread else 1
-
-    def _discard(self, body: RequestBody, data: bytes) -> int:
-        body.read(data)
-        self.buffer = body.rest
-        if body.is_over:
-            self.state = HEADS
-            self.body = None
-            set_deadline(self)
-        return int(body.is_over)
 
     @property
     def held_bytes(self) -> int:
@@ -455,15 +392,3 @@ class DownstreamConnection(Connection):
         """Ends an answer that would look whole if its connection just closed."""
         reset_at_close(self.transport)
         self.abort()
-
-    def become_tunnel(self, receiver: UpstreamConnection) -> None:
-        self.state = TUNNEL
-        body = self.body = RequestBody(UNTIL_CLOSE)
-        body.receiver = receiver
-        set_deadline(self)
-        self.resume_reading()
-        if self.buffer:
-            early, self.buffer = self.buffer, b""
-            body.pass_on(receiver, early)
-        if self.is_half_closed:  # behind its request already
-            end_one_way(self, receiver)

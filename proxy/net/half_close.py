@@ -9,11 +9,11 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from proxy.net.states import BUSY, CLOSED, DISCARDING, HEADS, LINGERING, TUNNEL
+from proxy.net.tunnel import can_half_close, server_of
 
 if TYPE_CHECKING:
     from proxy.net.downstream import DownstreamConnection
     from proxy.net.interfaces import ExchangeEvents
-    from proxy.net.upstream import UpstreamConnection
 
 PROBE_SECONDS: Final = 0.25  # most answers are there before
 
@@ -27,8 +27,8 @@ def may_be_answered(client: DownstreamConnection, unread: int) -> bool:
     if client.scheme != b"http":
         return False
     if state == TUNNEL:
-        receiver = body.receiver if body is not None else None
-        return receiver is not None and receiver.can_half_close and not client.is_end_sent
+        server = server_of(client)
+        return server is not None and can_half_close(server) and not client.is_end_sent
     if client.frontend.limits.aborts_half_closed or state in (LINGERING, CLOSED):
         return False
     if state == HEADS:
@@ -64,11 +64,3 @@ def has_sent_too_little(client: DownstreamConnection) -> bool:
     if state == BUSY:
         return body is not None and body.receiver is not None and not client.buffer
     return state == DISCARDING
-
-
-def end_one_way(client: DownstreamConnection, receiver: UpstreamConnection) -> None:
-    """The client of a tunnel sends no more, the server may; where it cannot be told, the tunnel is over."""
-    if receiver.can_half_close:
-        receiver.end_sending()
-    else:
-        client.leave()

@@ -9,13 +9,11 @@ import fcntl
 import os
 import select
 import socket
-import ssl
 import sys
 import termios
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.background import in_turns
-from proxy.paced import RECORDS, Paced
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,8 +25,6 @@ KEEPALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
 )
-LAST_BYTES: Final = 1024 * 1024  # read of a connection that broke; an early answer is a head and some text
-READ_BYTES: Final = 64 * 1024
 UNACKNOWLEDGED_SECONDS: Final = 120.0  # bytes may wait for it so long (the kernel: about 15 minutes)
 
 
@@ -146,84 +142,3 @@ def _fd(transport: asyncio.Transport) -> int:
 
 def _bytes_unread(fd: int) -> int:
     return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
-class Secured(Paced):
-    """TLS of a connection to a server, which can still be read when the loop has let go of it."""
-
-    incoming: ssl.MemoryBIO
-
-
-class LastWords:
-    """What a server said before its connection was no more, as far as the loop has not read it.
-
-    An early answer, a tunnel's farewell: the loop closes at the first write that fails, with all that lies
-    unread, and the socket still gives it. Over TLS it closes at the end of the other side too, with all that
-    is not deciphered.
-    """
-
-    __slots__ = ("_fd", "_raw", "_secured", "is_clean")
-
-    def __init__(self, transport: asyncio.Transport, *, is_open: bool = True) -> None:
-        """Costs a descriptor over TLS, where the loop closes its own before it tells of the end.
-
-        `is_open`: it has not closed it yet.
-        """
-        sock = transport.get_extra_info("socket")
-        secured = transport.get_extra_info("ssl_object")
-        self.is_clean = False  # they have ended cleanly, once all are read
-        self._secured = secured if isinstance(secured, Secured) else None
-        self._raw = b""
-        fd = sock.fileno() if sock is not None and is_open else -1
-        self._fd = fd if self._secured is None else _duplicate(fd)
-
-    def begin(self, error: Exception | None) -> None:
-        """The connection is no more, by an error of ours, or by its end."""
-        raw = _unread(self._fd) if error is not None and self._fd >= 0 else b""
-        if self._secured is not None:
-            if raw:
-                self._secured.incoming.write(raw)
-        else:
-            # tcp(7): a write fails with EPIPE if an end came before the reset, with ECONNRESET if none did.
-            self._raw, self.is_clean = raw, isinstance(error, BrokenPipeError)
-
-    def read(self) -> bytes:
-        """As much of them as one turn takes; nothing when all are read."""
-        if self._secured is None:
-            raw, self._raw = self._raw, b""
-            return raw
-        pieces: list[bytes] = []
-        try:
-            for _ in range(RECORDS):
-                data = self._secured.read(READ_BYTES)
-                if not data:  # close_notify
-                    self.is_clean = True
-                    break
-                pieces.append(data)
-        except ssl.SSLError:  # more would have to come
-            pass
-        return b"".join(pieces)
-
-    def drop(self) -> None:
-        if self._secured is not None and self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
-
-
-def _duplicate(fd: int) -> int:
-    try:
-        return os.dup(fd)
-    except OSError:  # closed already, or there are no descriptors: then its last words are lost
-        return -1
-
-
-def _unread(fd: int) -> bytes:
-    pieces: list[bytes] = []
-    left = LAST_BYTES
-    try:
-        while left > 0 and (data := os.read(fd, READ_BYTES)):
-            pieces.append(data)
-            left -= len(data)
-    except OSError:  # nothing more lies there
-        pass
-    return b"".join(pieces)

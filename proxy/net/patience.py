@@ -12,6 +12,7 @@ from proxy.net.connection import LINGER_SECONDS
 from proxy.net.kernel import has_input
 from proxy.net.states import BUSY, DISCARDING, HEADS, LINGERING, TUNNEL
 from proxy.net.sweep import NEVER
+from proxy.net.tunnel import expire_tunnel, tunnel_patience
 
 if TYPE_CHECKING:
     from proxy.net.downstream import DownstreamConnection
@@ -28,7 +29,7 @@ def set_deadline(client: DownstreamConnection) -> None:
     elif state == DISCARDING or (state == BUSY and body is not None and body.receiver is not None):
         patience = limits.body_timeout
     elif state == TUNNEL:
-        patience = limits.body_timeout if client.is_end_sent else limits.tunnel_timeout
+        patience = tunnel_patience(client)
     client.deadline = client.frontend.sweeper.now + patience
 
 
@@ -50,7 +51,7 @@ def time_is_up(client: DownstreamConnection) -> None:
     elif client.state == BUSY:
         client.fail(faults.BODY_TIMEOUT)
     elif client.state == TUNNEL:
-        _expire_tunnel(client)
+        expire_tunnel(client)
     elif client.state == HEADS and client.buffer:
         client.refuse(faults.HEAD_TIMEOUT, client.buffer)
     elif client.state == HEADS and has_input(client.transport):
@@ -65,13 +66,3 @@ def _expire_writing(client: DownstreamConnection) -> None:
         return
     client.fail(faults.READ_TIMEOUT)
     client.abort()
-
-
-def _expire_tunnel(client: DownstreamConnection) -> None:
-    """The client has said nothing for long; perhaps the server has."""
-    body, now, patience = client.body, client.frontend.sweeper.now, client.frontend.limits.tunnel_timeout
-    heard = body.receiver.heard if body is not None and body.receiver is not None else now - patience
-    if heard + patience > now and not client.is_end_sent:
-        client.deadline = heard + patience
-    else:
-        client.fail(faults.TUNNEL_TIMEOUT)

@@ -10,9 +10,9 @@ import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.config.files import MissingFileError, UnreadableError, read_file
+from proxy.net.broken_answer import Secured
 from proxy.net.certificate import first_in
 from proxy.net.credentials import PEM_BYTES_MAX, Credentials, MissingError, Shown, TlsError
-from proxy.net.kernel import Secured
 
 if TYPE_CHECKING:
     from proxy.config.sections.store import StoreTls

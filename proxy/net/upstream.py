@@ -17,9 +17,13 @@ from proxy.http1.chunked import chunk, last_chunk
 from proxy.http1.framing import CHUNKED
 from proxy.http1.head import response_head
 from proxy.http1.sloppy import put_right
+from proxy.net.answer_deadline import answer_is_late, await_server
+from proxy.net.broken_answer import LastWords, ended, hear_out
 from proxy.net.connection import Connection
-from proxy.net.kernel import LastWords, watch_server
+from proxy.net.kernel import watch_server
+from proxy.net.states import BODY_DUE, EACH_BYTE_EXTENDS, FAILS, HEAD_DUE, IS_TOLD, TUNNEL
 from proxy.net.sweep import NEVER
+from proxy.net.tunnel import can_half_close
 from proxy.paced import pace
 
 if TYPE_CHECKING:
@@ -31,19 +35,6 @@ HEAD_BYTES: Final = 64 * 1024  # of an answer; nginx: proxy_buffer_size 8k, HAPr
 # That a server may take nothing of a tunnel's last words (nginx: lingering_timeout).
 FAREWELL_SECONDS: Final = 5.0
 INTERIM_MAX: Final = 16  # 1xx heads before the answer (Go's net/http: 5; early hints may come in parts)
-
-# States of the connection.
-_IDLE: Final = 0  # in its pool
-_HEAD: Final = 1  # the answer's head is awaited
-_BODY: Final = 2
-_TUNNEL: Final = 3
-_LINGERING: Final = 4  # nothing more is sent, what still comes is dropped
-_CLOSED: Final = 5
-
-# What the deadline does while the answer comes.
-_MOVES: Final = 0  # every byte gives more time
-_FINAL: Final = 1  # nothing does
-_TOLD: Final = 2  # ... but then it goes on
 
 
 class Attempt:
@@ -67,6 +58,7 @@ class Attempt:
         "method",
         "remains",
         "rest",
+        "state",
         "trailers",
         "will_close",
     )
@@ -77,10 +69,10 @@ class Attempt:
         self.method = method
         self.is_chunked = length == CHUNKED
         self.is_request_sent = length == 0
-        self.last_words: LastWords | None = (
-            None  # over TLS, while we write, which may fail before all is read
-        )
-        self.deadline_kind = _MOVES
+        # Over TLS, while we write, which may fail before all is read.
+        self.last_words: LastWords | None = None
+        self.state = HEAD_DUE
+        self.deadline_kind = EACH_BYTE_EXTENDS
         self.buffer = b""  # of a head that is not whole
         self.has_answered = False  # a byte has come
         self.interims = 0
@@ -108,11 +100,11 @@ class UpstreamConnection(Connection):
     """One connection to one server address."""
 
     __slots__ = (
-        "_attempt",
-        "_state",
         "address",
+        "attempt",
         "has_ended",
         "heard",
+        "is_lingering",
         "is_reused",
         "rest_seconds",
         "rested_at",
@@ -126,17 +118,16 @@ class UpstreamConnection(Connection):
         self.rested_at = 0.0  # since when it is idle, or was before it was used again
         self.has_ended = False  # in a tunnel: the server sends no more
         self.heard = 0.0  # the last moment at which a byte came, in a tunnel
-        self._state = _IDLE
-        self._attempt: Attempt | None = None  # while an exchange uses it
+        self.attempt: Attempt | None = None  # while an exchange uses it
+        self.is_lingering = False  # nothing more is sent, what still comes is dropped
 
     # --- what the exchange asks for ---
 
     def send_head(self, exchange: ExchangeEvents, method: bytes, data: bytes, length: int) -> None:
         """Starts an attempt: the request's head goes out, its body of `length` bytes will follow."""
-        attempt = self._attempt = Attempt(exchange, method, length)
+        attempt = self.attempt = Attempt(exchange, method, length)
         if length and self.address.ssl is not None:
             attempt.last_words = LastWords(self.transport)
-        self._state = _HEAD
         if length:
             self.deadline = NEVER
             self.write(data)
@@ -145,97 +136,67 @@ class UpstreamConnection(Connection):
             self.write(data, True)  # noqa: FBT003 - hot: keywords cost
 
     def send_body(self, data: bytes) -> None:
-        attempt = self._attempt
+        attempt = self.attempt
         self.write(chunk(data) if attempt is not None and attempt.is_chunked else data)
 
     def end_body(self, trailers: Trailers) -> None:
         """The request is whole: from now on the server is the one that is waited for."""
-        attempt = self._attempt
+        attempt = self.attempt
         if attempt is not None:
             if attempt.is_chunked:
                 self.write(last_chunk(attempt.exchange.trailers_onward(trailers) if trailers else trailers))
             attempt.is_request_sent = True
-            self._wait(attempt)
+            await_server(self, attempt)
 
     def pause_reading(self) -> None:
         super().pause_reading()
-        attempt = self._attempt
+        attempt = self.attempt
         if attempt is not None:
             attempt.is_client_slow = True
-            self._wait(attempt)
+            await_server(self, attempt)
 
     def resume_reading(self) -> None:
-        attempt = self._attempt
-        if self._is_read_paused:
+        attempt = self.attempt
+        if self.is_read_paused:
             if attempt is not None and (attempt.backlog or attempt.is_ended):
-                asyncio.get_running_loop().call_soon(self._take_turn, attempt)
+                asyncio.get_running_loop().call_soon(self.take_turn, attempt)
             else:
                 super().resume_reading()
             if attempt is not None:
                 attempt.is_client_slow = False
-                self._wait(attempt)
+                await_server(self, attempt)
 
     def expect_within(self, seconds: float, *, is_final: bool) -> None:
         """Bounds the wait for the rest of the answer, however it comes: then it fails, or its exchange
         hears.
         """
         self.deadline = min(self.deadline, self._sweeper.now + seconds)
-        if self._attempt is not None:
-            self._attempt.deadline_kind = _FINAL if is_final else _TOLD
-
-    def _wait(self, attempt: Attempt) -> None:
-        """Sets the deadline for what the server must do next: take the request, or answer."""
-        if attempt.deadline_kind != _MOVES:
-            return
-        is_answer_due = self._state == _BODY or (self._state == _HEAD and attempt.is_request_sent)
-        if self.is_write_paused or (is_answer_due and not self._is_read_paused):
-            self.deadline = self._sweeper.now + self.address.response_timeout
-        else:
-            self.deadline = NEVER  # the client is the slow one, or it is a tunnel, which may rest
+        if self.attempt is not None:
+            self.attempt.deadline_kind = FAILS if is_final else IS_TOLD
 
     def hand_back(self) -> None:
         """Gives an unused connection to the pool: the client it was opened for has left."""
         self.address.release(self)
 
-    def become_tunnel(self) -> None:
-        self._state = _TUNNEL
-        self.heard = self._sweeper.now
-        self.address.standing.answered()
-        if self._attempt is not None:
-            if self.address.ssl is not None and self._attempt.last_words is None:
-                self._attempt.last_words = LastWords(self.transport)
-            self._wait(self._attempt)
-
-    @property
-    def can_half_close(self) -> bool:
-        """TLS knows no half of an end."""
-        return self.address.ssl is None and not self.transport.is_closing()
-
-    def end_sending(self) -> None:
-        """The client of a tunnel sends no more; the server may."""
-        self.flush()
-        self.transport.write_eof()
-
     def linger(self) -> None:
         """Nothing more will be sent, but what was sent must arrive: the end of a tunnel."""
         self._forget_attempt()
-        self._state = _LINGERING
-        self._end_output(self._farewell)
+        self.is_lingering = True
+        self._end_output(self.farewell)
         if self.has_ended:  # nothing more will come that would have to be read
             self.transport.close()
 
     @property
-    def _farewell(self) -> float:
+    def farewell(self) -> float:
         return min(FAREWELL_SECONDS, self.address.response_timeout)
 
     def close(self) -> None:
         """Of no more use, whatever may still come."""
         self._forget_attempt()
-        self._state = _CLOSED
         self.transport.abort()
 
     def _forget_attempt(self) -> None:
-        attempt, self._attempt = self._attempt, None
+        attempt, self.attempt = self.attempt, None
         if attempt is not None and attempt.last_words is not None:
             attempt.last_words.drop()
 
@@ -249,117 +210,68 @@ class UpstreamConnection(Connection):
         self.address.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        attempt = self._attempt
+        attempt = self.attempt
         if attempt is None:
-            if self._state != _LINGERING:
+            if not self.is_lingering:
                 self.close()  # bytes nobody asked for: the next answer could not be told from them
             return
         try:
-            state = self._state
-            if state == _HEAD:
+            state = attempt.state
+            if state == HEAD_DUE:
                 attempt.has_answered = True
                 attempt.buffer = attempt.buffer + data if attempt.buffer else data
-                while self._state == _HEAD and self._head(attempt):
+                while self._head(attempt):
                     pass
-            elif state == _BODY and attempt.body is not None:
+            elif state == BODY_DUE and attempt.body is not None:
                 self._body(attempt, attempt.body, data)
-            elif state == _TUNNEL:
+            elif state == TUNNEL:
                 self.heard = self._sweeper.now
                 attempt.exchange.response_data(data)
         except Exception as error:  # noqa: BLE001 - the one bare except of this side: it ends the exchange
             attempt.exchange.crashed(error)
 
     def eof_received(self) -> bool:
-        attempt = self._attempt
-        if self._state == _TUNNEL and attempt is not None and self.can_half_close:
+        attempt = self.attempt
+        if attempt is not None and attempt.state == TUNNEL and can_half_close(self):
             self.has_ended = True
             return attempt.exchange.server_ended()
         if attempt is None:
-            if self._state != _LINGERING:
-                self._ended(is_clean=True)
-        elif self._state != _LINGERING:
+            if not self.is_lingering:
+                ended(self, is_clean=True)
+        else:
             attempt.is_ended = attempt.is_clean = True
-            self._hear_out(attempt)
+            hear_out(self, attempt)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Without an end before it, it broke."""
-        attempt, is_secured = self._attempt, self.address.ssl is not None
+        attempt, is_secured = self.attempt, self.address.ssl is not None
         self.address.closed(self)
         if is_secured:
             pace(self.transport, is_over=True)
         if attempt is None:
-            self._ended(is_clean=False)
+            ended(self, is_clean=False)
         elif not attempt.is_ended:
             attempt.is_ended = True
             if exc is not None or is_secured:
                 attempt.remains = attempt.last_words or LastWords(self.transport, is_open=not is_secured)
                 attempt.remains.begin(exc)
-            self._hear_out(attempt)
-
-    def _hear_out(self, attempt: Attempt) -> None:
-        """Of a connection that is no more: what has come is read, in turns, before it has ended."""
-        remains = attempt.remains
-        if attempt.is_client_slow and (attempt.backlog or remains is not None):
-            return
-        if attempt.backlog:
-            self._take_turn(attempt)
-        elif remains is not None and (said := remains.read()):
-            self.data_received(said)
-            if self._attempt is attempt and not attempt.backlog:
-                asyncio.get_running_loop().call_soon(self._take_turn, attempt)
-        else:
-            self._ended(is_clean=attempt.is_clean or (remains is not None and remains.is_clean))
-
-    def _ended(self, *, is_clean: bool) -> None:
-        """Nothing more will come."""
-        attempt, state = self._attempt, self._state
-        self.close()
-        if attempt is None:
-            return
-        exchange = attempt.exchange
-        if state == _HEAD and self.is_reused and not attempt.has_answered:
-            self.address.met_stale(self)
-            exchange.upstream_failed(self, faults.STALE_CONNECTION)
-        elif state == _HEAD:
-            self.address.failed()
-            fault = faults.HEAD_CUT if attempt.has_answered else faults.CONNECTION_LOST
-            exchange.upstream_failed(self, fault)
-        elif is_clean and attempt.body is not None and attempt.body.ends_with_connection:
-            self.address.standing.answered()
-            exchange.response_end([])
-        else:
-            if state == _BODY and attempt.is_request_sent:  # else it has answered early, which is no failure
-                self.address.failed()
-            exchange.upstream_failed(self, faults.TRUNCATED)
+            hear_out(self, attempt)
 
     def pause_writing(self) -> None:
         self.is_write_paused = True
-        if self._attempt is not None:
-            self._wait(self._attempt)
-            self._attempt.exchange.upstream_paused()
+        if self.attempt is not None:
+            await_server(self, self.attempt)
+            self.attempt.exchange.upstream_paused()
 
     def resume_writing(self) -> None:
         self.is_write_paused = False
-        if self._attempt is not None:
-            self._wait(self._attempt)
-            self._attempt.exchange.upstream_resumed(self)
+        if self.attempt is not None:
+            await_server(self, self.attempt)
+            self.attempt.exchange.upstream_resumed(self)
 
     def expire(self) -> None:
-        """The deadline has passed."""
-        self.deadline = NEVER
-        attempt = self._attempt
-        if attempt is None:
-            if self._state != _LINGERING or not self.may_linger(self._farewell):
-                self.close()
-        elif attempt.deadline_kind == _TOLD:
-            attempt.deadline_kind = _MOVES
-            self._wait(attempt)
-            attempt.exchange.response_late()
-        elif attempt.deadline_kind == _FINAL:
-            self._break_off(attempt, faults.RESPONSE_STALLED)  # not its doing: the exchange was hasty
-        else:
-            self._fail(attempt, faults.RESPONSE_TIMEOUT if self._state == _HEAD else faults.RESPONSE_STALLED)
+        answer_is_late(self)
 
     # --- cutting the answer ---
 
@@ -377,7 +289,7 @@ class UpstreamConnection(Connection):
             head = response_head(right[0], attempt.method)
         attempt.buffer = data = data[end:]
         if isinstance(head, Fault):
-            self._fail(attempt, head)
+            self.fail(attempt, head)
             return False
         if head.status < 200 and head.status != 101:
             return self._interim(attempt, head)
@@ -385,13 +297,13 @@ class UpstreamConnection(Connection):
         attempt.will_close = head.wants_close
         if head.rest_seconds >= 0:
             self.rest_seconds = float(head.rest_seconds)
-        self._state = _BODY
+        attempt.state = BODY_DUE
         if 0 <= length <= len(data):  # nearly every answer of an API: it is whole already
             attempt.buffer = b""
             attempt.is_over = True
             attempt.rest = data[length:]
             attempt.exchange.response_head(self, head, data[:length])
-            if self._attempt is attempt and self._state == _BODY:
+            if self.attempt is attempt and attempt.state == BODY_DUE:
                 self._end(attempt)
             else:
                 self._go_on(attempt)
@@ -405,17 +317,17 @@ class UpstreamConnection(Connection):
     def _lack_head(self, attempt: Attempt, data: bytes) -> None:
         """More of it must come, unless it is too large already or none at all."""
         if len(data) > HEAD_BYTES:
-            self._fail(attempt, faults.RESPONSE_HEAD_TOO_LARGE)
+            self.fail(attempt, faults.RESPONSE_HEAD_TOO_LARGE)
         elif not (data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(data)):
-            self._fail(attempt, faults.MALFORMED_RESPONSE)  # junk: no need to wait for an end
+            self.fail(attempt, faults.MALFORMED_RESPONSE)  # junk: no need to wait for an end
 
     def _interim(self, attempt: Attempt, head: ResponseHead) -> bool:
         attempt.interims += 1
         if attempt.interims > INTERIM_MAX:
-            self._fail(attempt, faults.MALFORMED_RESPONSE)
+            self.fail(attempt, faults.MALFORMED_RESPONSE)
             return False
         attempt.exchange.interim(head)
-        return bool(attempt.buffer)
+        return bool(attempt.buffer) and self.attempt is attempt
 
     def _body(self, attempt: Attempt, body: BodyReader, data: bytes) -> None:
         content = attempt.read(body, attempt.backlog + data if attempt.backlog else data)
@@ -425,23 +337,23 @@ class UpstreamConnection(Connection):
 
     def _go_on(self, attempt: Attempt) -> None:
         """The exchange has been given what came."""
-        if self._attempt is not attempt:  # and has let go of the connection
+        if self.attempt is not attempt:  # and has let go of the connection
             return
-        if self._state == _TUNNEL:
+        if attempt.state == TUNNEL:
             early, attempt.rest = attempt.rest, b""
             if early:
                 attempt.exchange.response_data(early)
         elif attempt.is_over:
             self._end(attempt)
         elif attempt.body is not None and attempt.body.is_malformed:
-            self._fail(attempt, faults.MALFORMED_RESPONSE_BODY)
+            self.fail(attempt, faults.MALFORMED_RESPONSE_BODY)
         elif attempt.backlog:
             super().pause_reading()
-            asyncio.get_running_loop().call_soon(self._take_turn, attempt)
+            asyncio.get_running_loop().call_soon(self.take_turn, attempt)
         else:
-            self._wait(attempt)
+            await_server(self, attempt)
 
-    def _take_turn(self, attempt: Attempt) -> None:
+    def take_turn(self, attempt: Attempt) -> None:
         """Others have had theirs; a client that is slow lets it wait."""
         if not self._has_turn(attempt):
             return
@@ -450,13 +362,13 @@ class UpstreamConnection(Connection):
             if not self._has_turn(attempt) or attempt.backlog:
                 return
         if attempt.is_ended:
-            self._hear_out(attempt)
+            hear_out(self, attempt)
         else:
             self.resume_reading()
 
     def _has_turn(self, attempt: Attempt) -> bool:
-        """Asked anew each time: compiled, a look at `_attempt` is not believed to change by a call."""
-        return self._attempt is attempt and not attempt.is_client_slow
+        """Asked anew each time: compiled, a look at `attempt` is not believed to change by a call."""
+        return self.attempt is attempt and not attempt.is_client_slow
 
     def _end(self, attempt: Attempt) -> None:
         """The answer is whole: the connection goes back to its pool, if nothing speaks against it."""
@@ -468,16 +380,15 @@ class UpstreamConnection(Connection):
         if is_spent or self.is_write_paused or not attempt.is_request_sent:
             self.close()
         else:
-            if self._is_read_paused:
+            if self.is_read_paused:
                 self.resume_reading()
-            self._state = _IDLE
             self.address.release(self)
         attempt.exchange.response_end(attempt.trailers)
 
-    def _fail(self, attempt: Attempt, fault: Fault) -> None:
+    def fail(self, attempt: Attempt, fault: Fault) -> None:
         self.address.failed()
-        self._break_off(attempt, fault)
+        self.break_off(attempt, fault)
 
-    def _break_off(self, attempt: Attempt, fault: Fault) -> None:
+    def break_off(self, attempt: Attempt, fault: Fault) -> None:
         self.close()
         attempt.exchange.upstream_failed(self, fault)

@@ -410,7 +410,7 @@ async def test_client_that_leaves_while_it_is_not_read_is_noticed(start_bench, s
     second = await connect(bench)
     await second.send(sent)
     if len(sent) > 65536:
-        await until(lambda: [c for c in bench.frontend.connections if c._is_read_paused])
+        await until(lambda: [c for c in bench.frontend.connections if c.is_read_paused])
     else:
         await until(lambda: bench.shared.pool.waiting)
     leave(second, way)
@@ -486,7 +486,7 @@ async def test_client_that_leaves_while_its_server_does_not_read_is_noticed(
     (client,) = bench.frontend.connections
 
     def is_held_back():
-        return client._is_read_paused if is_paused else client.body is not None and not client.body.receiver
+        return client.is_read_paused if is_paused else client.body is not None and not client.body.receiver
 
     while not is_held_back():
         await wire.send(b"x" * 20_000)
@@ -506,7 +506,7 @@ async def test_clients_that_leave_together_while_they_are_not_read(start_bench, 
     wires = [await connect(bench) for _ in range(100)]
     for wire in wires:
         await wire.send(tiny)
-    await until(lambda: len([c for c in bench.frontend.connections if c._is_read_paused]) == len(wires))
+    await until(lambda: len([c for c in bench.frontend.connections if c.is_read_paused]) == len(wires))
     async with innocent():
         for wire in wires:
             wire.finish_sending()
@@ -533,7 +533,7 @@ async def test_tunnel_whose_client_resets_while_its_server_does_not_read_is_over
     await wire.send(UPGRADE)
     await wire.response()
     (client,) = bench.frontend.connections
-    while not client._is_read_paused:
+    while not client.is_read_paused:
         await wire.send(b"x" * 20_000)
         await asyncio.sleep(0.001)
     wire.abort()
