@@ -133,7 +133,7 @@ class Assembly:
             pool.start(retired)
             retired.retire()
         shared.rules = rules
-        self.frontend.limits = rules.connections
+        self.frontend.rules = rules.connections
         self.store.adopt(settings.store)
         self.store.configure(rules.limits)
         self.metrics.configure(limit.name for limit in settings.limits)

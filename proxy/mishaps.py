@@ -12,7 +12,7 @@ from proxy import faults
 from proxy import phases as life
 from proxy.faults import FAULTED
 from proxy.own_answers import refuse, replace
-from proxy.phases import RETRY
+from proxy.phases import PHASES, RETRY
 from proxy.telemetry.log import event
 from proxy.tunnelling import end
 
@@ -62,9 +62,9 @@ def server_failed(exchange: Exchange, upstream: UpstreamConnection, fault: Fault
     exchange.shared.metrics.count_upstream_failure(upstream.address.name, fault.reason)
     if phase == life.REDACTING and exchange.body_filter is not None:
         replace(exchange, exchange.body_filter.original)
-    elif phase == life.WAITING and _may_repeat(exchange, upstream, fault):
+    elif phase == life.AWAITING and _may_repeat(exchange, upstream, fault):
         exchange.forward(RETRY, upstream.address, fresh=True)  # more than one may have been closed at a time
-    elif phase in (life.WAITING, life.HOLDING):
+    elif phase in (life.AWAITING, life.HOLDING):
         refuse(exchange, fault)
     elif phase == life.ANSWERING:
         _break_off(exchange, fault)
@@ -72,7 +72,7 @@ def server_failed(exchange: Exchange, upstream: UpstreamConnection, fault: Fault
 
 def crashed(exchange: Exchange, error: Exception) -> None:
     """A mistake of ours, from whichever fence it met. The client learns nothing of it."""
-    event(_log, logging.ERROR, "crashed", error=error)
+    event(_log, logging.ERROR, "crashed", phase=PHASES[exchange.phase], error=error)
     if exchange.phase in (life.IDLE, life.OVER) or exchange.has_crashed:
         exchange.drop_upstream()
         exchange.downstream.abort()

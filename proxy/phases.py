@@ -13,15 +13,15 @@ IDLE: Final = 0  # not begun, or ended while the connection stays: it waits for 
 DECIDING: Final = 1  # the store was asked
 QUEUED: Final = 2  # its tokens are reserved, and will be there in a while
 CONNECTING: Final = 3  # a connection to a server was asked for
-WAITING: Final = 4  # the request is on its way, the answer's head is awaited
+AWAITING: Final = 4  # the request is on its way, the answer's head is awaited
 HOLDING: Final = 5  # the answer is held until more of it is known
 ANSWERING: Final = 6  # the answer streams to the client
 REDACTING: Final = 7  # the answer is swallowed, ours will take its place
 TUNNELLING: Final = 8  # 101: bytes both ways
 OVER: Final = 9  # the connection is of no more use
-UNANSWERED: Final = (DECIDING, QUEUED, CONNECTING, WAITING)  # the client has heard nothing that is final
+UNANSWERED: Final = (DECIDING, QUEUED, CONNECTING, AWAITING)  # the client has heard nothing that is final
 PHASES = (
-    *("idle", "deciding", "queued", "connecting", "waiting"),
+    *("idle", "deciding", "queued", "connecting", "awaiting"),
     *("holding", "answering", "redacting", "tunnelling", "over"),
 )
 
@@ -48,7 +48,7 @@ NEXT: Final[tuple[dict[int, int], ...]] = (
     {ASK: DECIDING, CLOSE: OVER},
     {QUEUE: QUEUED, ADMIT: CONNECTING, **_END},
     {ADMIT: CONNECTING, **_END},
-    {CONNECT: WAITING, **_END},
+    {CONNECT: AWAITING, **_END},
     {RETRY: CONNECTING, **_HEAD, **_END},
     {ANSWER: ANSWERING, REDACT: REDACTING, **_END},
     _END,

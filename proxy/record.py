@@ -1,7 +1,7 @@
 """What is told of an exchange: by the counters, the access log and the admin plane.
 
-The gateway's exchange is one: it sets these as it goes, and they are read when it is over. Nothing is decided
-by what is only told. Knows nothing of sockets, limits or files; every moment is in seconds of the loop's
+The gateway's exchange is one: it sets these as it goes, and they are read when it is over. What the limits ask
+of it (client, charges, decision) also steers; nothing else does. Knows nothing of sockets, limits or files; every moment is in seconds of the loop's
 monotonic clock.
 """
 

@@ -9,7 +9,7 @@ NAMED_PHASES = [
     life.DECIDING,
     life.QUEUED,
     life.CONNECTING,
-    life.WAITING,
+    life.AWAITING,
     life.HOLDING,
     life.ANSWERING,
 ]

@@ -71,7 +71,7 @@ class Passage:
         """The same for limits of a route; what was taken before comes back if they refuse."""
         try:
             return await self._judge(limits)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - a limiter never takes its service down
             event(_log, logging.ERROR, "crashed", error=error)
             return None
 
@@ -188,7 +188,7 @@ class Passage:
         try:
             self._settle(status, headers, decision)
             told = fields(decision, self.limiter.settings.ratelimit_fields)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - a limiter never takes its service down
             event(_log, logging.ERROR, "crashed", error=error)
             return []
         return _pairs(told.split(b"\r\n")[:-1])

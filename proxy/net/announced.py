@@ -91,7 +91,7 @@ class Arrivals:
 
     async def _arrive(self, sock: socket.socket) -> None:
         """Reads one header; whatever happens, the socket is given on or closed."""
-        patience = self._frontend.limits.head_timeout
+        patience = self._frontend.rules.head_timeout
         try:
             async with asyncio.timeout(patience):
                 peer = await self._read(sock)
@@ -117,7 +117,7 @@ class Arrivals:
     async def _serve(
         self, sock: socket.socket, connection: DownstreamConnection, context: ssl.SSLContext | None
     ) -> None:
-        patience = self._frontend.limits.head_timeout if context is not None else None
+        patience = self._frontend.rules.head_timeout if context is not None else None
         with contextlib.suppress(OSError):  # a handshake that fails, a client that has left
             await self._loop.connect_accepted_socket(
                 lambda: connection, sock, ssl=context, ssl_handshake_timeout=patience

@@ -21,9 +21,8 @@ from proxy.telemetry.log import event
 if TYPE_CHECKING:
     from proxy.net.sweep import Sweeper
 
-LARGE_BYTES: Final = (
-    16 * 1024
-)  # goes out at once: libuv may read 32 times in a tick, and back-pressure must be felt between
+# Goes out at once: libuv may read 32 times in a tick, and back-pressure must be felt between.
+LARGE_BYTES: Final = 16 * 1024
 PIECE_BYTES: Final = 256 * 1024  # at most in one piece: uvloop reads no more at once
 FEW: Final = 2.5  # connections written to in a tick: 4 clients bring 2.2 and gain, 8 would lose
 # How long an ended connection is read, so that no reset overtakes its last bytes (Apache: 2 s; nginx: 5 s).

@@ -189,7 +189,7 @@ class DownstreamConnection(Connection):
         self.is_write_paused = True
         self.takes_output()
         self.frontend.slowed(self)
-        self.deadline = self._sweeper.now + self.frontend.limits.body_timeout
+        self.deadline = self._sweeper.now + self.frontend.rules.body_timeout
         if self.exchange is not None:
             self.exchange.client_paused()
 
@@ -258,15 +258,15 @@ class DownstreamConnection(Connection):
         data = self.buffer
         if not data or self.is_write_paused:
             return 0
-        limits = self.frontend.limits
+        rules = self.frontend.rules
         end = data.find(b"\r\n\r\n") + 4
-        if end < 4 or end > limits.head_bytes or data.startswith(b"\r\n"):
+        if end < 4 or end > rules.head_bytes or data.startswith(b"\r\n"):
             return unusual_head(self, data, end)
         self.buffer = data[end:]
         if self.is_head_begun:
             self.is_head_begun = False
             self.frontend.caught_up(self)
-        head = request_head(data[:end], limits.line_bytes, limits.headers_max, self._last, limits.methods)
+        head = request_head(data[:end], rules.line_bytes, rules.headers_max, self._last, rules.methods)
         if isinstance(head, Fault):
             self.refuse(head, data)
             return 0
@@ -283,7 +283,7 @@ class DownstreamConnection(Connection):
     def refuse(self, fault: Fault, data: bytes) -> None:
         """At the door. What looks like a HEAD is answered without a body, whatever is wrong with it."""
         exchange = self._exchange(data)
-        line = asked_line(data, self.frontend.limits.line_bytes)
+        line = asked_line(data, self.frontend.rules.line_bytes)
         exchange.refuse_head(fault, line, has_body=not data.startswith(b"HEAD "))
 
     def _exchange(self, data: bytes = b"") -> ExchangeEvents:
@@ -362,7 +362,7 @@ class DownstreamConnection(Connection):
             self.state = HEADS
             self.body = None
             if not self.is_write_paused:
-                self.deadline = self._sweeper.now + self.frontend.limits.idle_timeout
+                self.deadline = self._sweeper.now + self.frontend.rules.idle_timeout
         if (self.buffer or self.is_half_closed) and not self._is_advancing:
             self._advance()
 
@@ -374,7 +374,7 @@ class DownstreamConnection(Connection):
         self.state = LINGERING
         self.linger_until = self._sweeper.now + UPLOAD_SECONDS
         self.buffer = b""
-        self._end_output(self.frontend.limits.body_timeout)
+        self._end_output(self.frontend.rules.body_timeout)
         if self.is_half_closed:  # nothing more will come that would have to be read
             self.transport.close()
 

@@ -64,12 +64,12 @@ class Frontend:
         self,
         sweeper: Sweeper,
         outbox: Outbox,
-        limits: ConnectionRules,
+        rules: ConnectionRules,
         new_exchange: NewExchange,
     ) -> None:
         self.sweeper = sweeper
         self.outbox = outbox
-        self.limits = limits  # replaced at a reload
+        self.rules = rules  # replaced at a reload
         self.vigil = Vigil()
         self.foresight = Foresight()
         # That do not read, with what each held and had not taken when last seen.
@@ -82,9 +82,8 @@ class Frontend:
         self.room: float = inf  # connections that there are descriptors for
         self.new_exchange = new_exchange
         self.connections: dict[DownstreamConnection, bytes] = {}  # and whose each is
-        self._from: dict[
-            bytes, int
-        ] = {}  # connections of each address; counted also while nothing bounds them
+        # Connections of each address; counted also while nothing bounds them.
+        self._from: dict[bytes, int] = {}
         self._emptied = asyncio.Event()
 
     def __call__(self) -> DownstreamConnection:
@@ -97,7 +96,7 @@ class Frontend:
     @property
     def most(self) -> float:
         """Connections at once."""
-        return min(self.limits.connections_max, self.room)
+        return min(self.rules.connections_max, self.room)
 
     @property
     def arriving_max(self) -> float:
@@ -111,16 +110,16 @@ class Frontend:
 
     def entered(self, connection: DownstreamConnection) -> bool:
         """Counts it in; false if there are too many, in total or from its address."""
-        limits = self.limits
+        rules = self.rules
         # A reload may change what a client is: it is counted out as it was counted in.
-        address = partition_of(connection.peer, limits.ipv6_prefix) if connection.peer else b""
+        address = partition_of(connection.peer, rules.ipv6_prefix) if connection.peer else b""
         self.connections[connection] = address
         is_welcome = len(self.connections) <= self.most
         if address:  # a Unix socket has none
             count = self._from[address] = self._from.get(address, 0) + 1
-            most = limits.connections_per_address
+            most = rules.connections_per_address
             if most is not None and count > most:
-                is_welcome = is_welcome and limits.is_trusted(connection.peer)
+                is_welcome = is_welcome and rules.is_trusted(connection.peer)
         return is_welcome
 
     def left(self, connection: DownstreamConnection) -> None:
@@ -154,7 +153,7 @@ class Frontend:
         self._held -= self.slow.get(connection, NOTHING).held
         self.slow[connection] = holding = _holding(connection)
         self._held += holding.held
-        most = self.limits.buffer_bytes
+        most = self.rules.buffer_bytes
         if most is not None and self._held > most and not self._is_relieving:
             self._is_relieving = True
             asyncio.get_running_loop().call_soon(self._relieve, most)

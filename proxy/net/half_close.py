@@ -29,7 +29,7 @@ def may_be_answered(client: DownstreamConnection, unread: int) -> bool:
     if state == TUNNEL:
         server = server_of(client)
         return server is not None and can_half_close(server) and not client.is_end_sent
-    if client.frontend.limits.aborts_half_closed or state in (LINGERING, CLOSED):
+    if client.frontend.rules.aborts_half_closed or state in (LINGERING, CLOSED):
         return False
     if state == HEADS:
         return b"\r\n\r\n" in client.buffer

@@ -22,12 +22,12 @@ def set_deadline(client: DownstreamConnection) -> None:
     """For what the client must do next; while it does not read, that comes first."""
     if client.is_write_paused:
         return
-    limits, state, body = client.frontend.limits, client.state, client.body
+    rules, state, body = client.frontend.rules, client.state, client.body
     patience = NEVER
     if state == HEADS:
-        patience = limits.head_timeout if client.is_head_begun else limits.idle_timeout
+        patience = rules.head_timeout if client.is_head_begun else rules.idle_timeout
     elif state == DISCARDING or (state == BUSY and body is not None and body.receiver is not None):
-        patience = limits.body_timeout
+        patience = rules.body_timeout
     elif state == TUNNEL:
         patience = tunnel_patience(client)
     client.deadline = client.frontend.sweeper.now + patience
@@ -44,7 +44,7 @@ def time_is_up(client: DownstreamConnection) -> None:
     """The deadline has passed: what that means depends on what was waited for."""
     client.deadline = NEVER
     if client.state == LINGERING:
-        if not client.may_linger(client.frontend.limits.body_timeout):
+        if not client.may_linger(client.frontend.rules.body_timeout):
             client.abort()
     elif client.is_write_paused:
         _expire_writing(client)
@@ -62,7 +62,7 @@ def time_is_up(client: DownstreamConnection) -> None:
 
 def _expire_writing(client: DownstreamConnection) -> None:
     if client.takes_output():
-        client.deadline = client.frontend.sweeper.now + client.frontend.limits.body_timeout
+        client.deadline = client.frontend.sweeper.now + client.frontend.rules.body_timeout
         return
     client.fail(faults.READ_TIMEOUT)
     client.abort()

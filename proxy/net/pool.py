@@ -133,7 +133,7 @@ class Pool:
         most = self._most
         if most is None or address.load < most:
             return address
-        with_room = [other for other in self._balancer.servers if other.load < most]
+        with_room = [other for other in self._balancer.choices if other.load < most]
         return min(with_room, key=_load) if with_room else None
 
     def _rather_than(self, avoid: ServerAddress) -> ServerAddress | None:

@@ -88,8 +88,8 @@ def server_ended(client: DownstreamConnection) -> bool:
 
 def tunnel_patience(client: DownstreamConnection) -> float:
     """Seconds that it may be silent; not as many where only its end is waited for."""
-    limits = client.frontend.limits
-    return limits.body_timeout if client.is_end_sent else limits.tunnel_timeout
+    rules = client.frontend.rules
+    return rules.body_timeout if client.is_end_sent else rules.tunnel_timeout
 
 
 def _rest(client: DownstreamConnection) -> None:
@@ -99,7 +99,7 @@ def _rest(client: DownstreamConnection) -> None:
 
 def expire_tunnel(client: DownstreamConnection) -> None:
     """The client has said nothing for long; perhaps the server has."""
-    now, patience = client.frontend.sweeper.now, client.frontend.limits.tunnel_timeout
+    now, patience = client.frontend.sweeper.now, client.frontend.rules.tunnel_timeout
     server = server_of(client)
     heard = server.heard if server is not None else now - patience
     if heard + patience > now and not client.is_end_sent:

@@ -24,8 +24,8 @@ def unusual_head(client: DownstreamConnection, data: bytes, end: int) -> int:
     if empty_lines is not None:
         client.buffer = data[empty_lines.end() :]
         return bool(client.buffer)
-    limits = client.frontend.limits
-    fault = unfinished_fault(data, end, limits.line_bytes, limits.head_bytes)
+    rules = client.frontend.rules
+    fault = unfinished_fault(data, end, rules.line_bytes, rules.head_bytes)
     if fault is not None:
         client.refuse(fault, data)
     elif not client.is_head_begun:

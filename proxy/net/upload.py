@@ -31,7 +31,7 @@ def next_piece(client: DownstreamConnection) -> int:
         content, client.buffer = body.read(data), body.rest
     else:
         content, client.buffer = body.read(data), body.unread or body.rest
-        if (fault := body.fault(len(content), client.frontend.limits.body_bytes)) is not None:
+        if (fault := body.fault(len(content), client.frontend.rules.body_bytes)) is not None:
             client.fail(fault)
             return 0
     if body.is_over:

@@ -1,8 +1,8 @@
-"""Which server is next: the less loaded of two that are drawn at random, each in proportion to its weight.
+"""Which address is next: the less loaded of two that are drawn at random, each in proportion to its weight.
 
-Two choices keep the most loaded server within O(log log n) of the rest without anybody counting for all
+Two choices keep the most loaded one within O(log log n) of the rest without anybody counting for all
 (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001), and a herd of replicas never
-runs after the same least loaded server. Drawing by weight is what shares out servers that are all at rest.
+runs after the same least loaded one. Drawing by weight is what shares out addresses that are all at rest.
 """
 
 from __future__ import annotations
@@ -29,41 +29,32 @@ S = TypeVar("S", bound=Loaded)
 class Balancer(Generic[S]):
     def __init__(self, draw: Callable[[], float] = random) -> None:
         self._draw = draw  # uniform in [0, 1)
-        self.servers: list[S] = []
+        self.choices: list[S] = []
         self._weights: list[float] = []
-        self._ends: list[float] = []  # of each server's stretch on a line as long as all weights
+        self._ends: list[float] = []  # of each one's stretch on a line as long as all weights
 
     def use(self, weighted: Iterable[tuple[S, float]]) -> None:
-        """The servers to choose from, at least one, with weights above 0."""
+        """The addresses to choose from, at least one, with weights above 0."""
         pairs = list(weighted)
-        self.servers = [server for server, _ in pairs]
+        self.choices = [choice for choice, _ in pairs]
         self._weights = [weight for _, weight in pairs]
         self._ends = list(accumulate(self._weights))
 
-    def choose(self, avoid: S | None = None) -> S:
-        """Never `avoid`, unless it is the only one."""
-        servers = self.servers
-        if len(servers) == 1:
-            return servers[0]
-        if avoid in servers and avoid is not None:
-            return self._without(avoid).choose()
+    def choose(self) -> S:
+        choices = self.choices
+        if len(choices) == 1:
+            return choices[0]
         one = self._index(0.0, 0.0)
         start = self._ends[one] - self._weights[one]
         other = self._index(start, self._weights[one])
-        return servers[one] if self._pressure(one) <= self._pressure(other) else servers[other]
+        return choices[one] if self._pressure(one) <= self._pressure(other) else choices[other]
 
     def _index(self, start: float, gap: float) -> int:
-        """A server by its stretch of the line, out of which the `gap` from `start` on is cut."""
+        """One by its stretch of the line, out of which the `gap` from `start` on is cut."""
         at = self._draw() * (self._ends[-1] - gap)
         if at >= start:
             at += gap
         return min(bisect_right(self._ends, at), len(self._ends) - 1)
 
     def _pressure(self, index: int) -> float:
-        return self.servers[index].load / self._weights[index]
-
-    def _without(self, avoid: S) -> Balancer[S]:
-        rest: Balancer[S] = Balancer(self._draw)
-        pairs = zip(self.servers, self._weights, strict=True)
-        rest.use(pair for pair in pairs if pair[0] is not avoid)
-        return rest
+        return self.choices[index].load / self._weights[index]

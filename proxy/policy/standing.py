@@ -1,9 +1,9 @@
-"""How far a server is to be trusted: passive ejection with growing backoff, active checks, slow start.
+"""How far an address is to be trusted: passive ejection with growing backoff, active checks, slow start.
 
-A server that fails several times in a row is ejected, for longer each time; one that fails its health checks
-is left out until it passes them again; one that comes back gets its share step by step. Rules after Envoy's
-outlier detection and slow start (envoyproxy.io, architecture overview: outlier, slow_start) and HAProxy's
-rise and fall. Knows no clock and no socket: `now`, in seconds, comes in.
+An address that fails several times in a row is ejected, for longer each time; one that fails its health
+checks is left out until it passes them again; one that comes back gets its share step by step. Rules after
+Envoy's outlier detection and slow start (envoyproxy.io, architecture overview: outlier, slow_start) and
+HAProxy's rise and fall. Knows no clock and no socket: `now`, in seconds, comes in.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STATES: Final = (SERVING, RETURNING, EJECTED, UNHEALTHY)
 
 
 class Trust(NamedTuple):
-    """What a server's standing is judged by."""
+    """What an address's standing is judged by."""
 
     failures: int  # in a row, then it is ejected; 0: never
     first: float  # seconds that the first ejection lasts
@@ -32,7 +32,7 @@ class Trust(NamedTuple):
 
 
 class Standing:
-    """Of one server, in one process."""
+    """How far one address is trusted, by one process."""
 
     __slots__ = ("_back_at", "_checks", "_lasted", "_trust", "ejected_until", "failures", "is_healthy")
 
