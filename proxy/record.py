@@ -1,8 +1,8 @@
 """What is told of an exchange: by the counters, the access log and the admin plane.
 
-The gateway's exchange is one: it sets these as it goes, and they are read when it is over. What the limits ask
-of it (client, charges, decision) also steers; nothing else does. Knows nothing of sockets, limits or files; every moment is in seconds of the loop's
-monotonic clock.
+The gateway's exchange is one: it sets these as it goes, and they are read when it is over. What limits go by
+(client, charges, decision) also steers; nothing else does. Knows nothing of sockets, limits or files; every
+moment is in seconds of the loop's monotonic clock.
 """
 
 from __future__ import annotations

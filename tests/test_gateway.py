@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from operator import attrgetter
+from types import SimpleNamespace
 
 import pytest
 
-from proxy import faults
+from proxy import faults, is_compiled
+from proxy.gateway import Exchange
+from proxy.http1.refused_heads import UNREAD
 from proxy.limiter.memory import MemoryStore
 from proxy.policy.retries import PER_SECOND, SHARE
+from proxy.record import Record
 from tests.net.bench import limit, settings
 from tests.support.messages import answer, get, post
 from tests.support.network import network
@@ -291,6 +295,18 @@ async def test_retries_have_a_budget(start_bench, start_origin, connect):
 
 
 # --- what is told does not steer ---
+
+
+@pytest.mark.skipif(is_compiled(), reason="what is compiled shows no slots")
+async def test_exchange_begins_as_a_record_does(start_bench):
+    """That is written out in it: whatever is new in a record must stand there too."""
+    bench = await start_bench()
+    exchange = Exchange(bench.shared, SimpleNamespace(peer="10.0.0.1"), UNREAD)
+    record = Record(UNREAD.method, UNREAD.target, "10.0.0.1", exchange.started)
+
+    assert {name: getattr(exchange, name) for name in Record.__slots__} == {
+        name: getattr(record, name) for name in Record.__slots__
+    }
 
 
 @pytest.mark.parametrize("told", ["", "http://elsewhere:1"])
