@@ -12,6 +12,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.faults import ABANDONED, FAULTED, REFUSED, Fault
+from proxy.http1.refused_heads import UNREAD
 from proxy.limiter.store import obey
 from proxy.middleware.request import head_of
 from proxy.policy.decision import LOCAL, Decision, spared, unspent
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from proxy.middleware.limiter import Arrival, Limiter
     from proxy.policy.decision import Charge, Verdict
     from proxy.policy.limits import Due, Limits
-    from proxy.rules.heads import Facts
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -52,8 +52,7 @@ class Passage:
         self.record = Record(request.method.encode("latin-1", "replace"), request.target, request.peer, now)
         self.answer: OwnAnswer | None = None  # the refusal, if it was refused
         self._request = request
-        self._head: RequestHead | None = None
-        self._facts: Facts | None = None
+        self._head: RequestHead = UNREAD
         self._admitted: list[Decision] = []  # whose slots it holds
         self._is_answered = False  # its answer has begun
 
@@ -83,9 +82,9 @@ class Passage:
         charges: Sequence[Charge] = due[0]
         limits = self.limiter.rules.limits if route is None else route
         store = self.limiter.store
-        if limits.vouches and store is not None and self._head is not None and self._facts is not None:
-            charges = with_newcomers(charges, self._head, self._facts.client, store.proven)
         record = self.record
+        if limits.vouches and store is not None:
+            charges = with_newcomers(charges, self._head, record.client, store.proven)
         record.exempt = [*record.exempt, *exempt]
         if not charges:
             return None
@@ -107,7 +106,7 @@ class Passage:
         head = self._head = head_of(
             request.method, request.target, request.headers, has_crumbs=request.has_crumbs
         )
-        facts = self._facts = rules.heads.judged(head, request.peer)
+        facts = rules.heads.judged(head, request.peer)
         record = self.record
         record.client = facts.client
         record.request_id = facts.request_id or new_request_id()
@@ -117,9 +116,9 @@ class Passage:
         return fault or facts.charges or rules.limits.charges(head, facts.client)
 
     def _route_due(self, route: Limits) -> Due | Fault:
-        if self._head is None or self._facts is None:  # the limits before it broke
+        if not self.record.request_id:  # what comes before it broke: nobody knows who asks
             return UNCHARGED
-        return route.charges(self._head, self._facts.client)
+        return route.charges(self._head, self.record.client)
 
     async def _decision(self, charges: Sequence[Charge]) -> Decision:
         waiter = Waiting(self)
@@ -163,10 +162,8 @@ class Passage:
         return answer
 
     def _refuse(self, fault: Fault) -> OwnAnswer:
-        rules, record, head, facts = self.limiter.rules, self.record, self._head, self._facts
-        assert head is not None
-        assert facts is not None
-        frame = rules.pages.frame(head, record.request_id)
+        rules, record = self.limiter.rules, self.record
+        frame = rules.pages.frame(self._head, record.request_id)
         page = rules.pages.refusal(fault, record.decision, record.target, frame, b"\r\n")
         top, _, body = record.request_id.encode().join(page.pieces).partition(b"\r\n\r\n")
         record.fault, record.status = fault, fault.status
@@ -198,9 +195,7 @@ class Passage:
         store = self.limiter.store
         if store is None:
             return
-        assert self._head is not None
-        assert self._facts is not None
-        obey(store, heard(decision, status, self._head, self._facts.client))
+        obey(store, heard(decision, status, self._head, self.record.client))
         if status == 304:
             if back := spared(decision):
                 store.give_back(back)
