@@ -10,7 +10,7 @@ import tracemalloc
 import pytest
 
 from proxy.http1.chunked import TURN
-from proxy.net import downstream
+from proxy.net import upload
 from proxy.net.connection import LINGER_SECONDS
 from proxy.net.upstream import UpstreamConnection
 from tests.net.bench import limit
@@ -102,7 +102,7 @@ async def test_refusals_that_are_pipelined_do_not_starve_others(start_bench, con
 
     assert between < 1000
     assert (
-        max(after - before for before, after in zip(counts, counts[1:], strict=False)) <= 2 * downstream.TURN
+        max(after - before for before, after in zip(counts, counts[1:], strict=False)) <= 2 * upload.TURN
     )
 
 
