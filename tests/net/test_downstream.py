@@ -101,9 +101,7 @@ async def test_refusals_that_are_pipelined_do_not_starve_others(start_bench, con
     await until(lambda: counts[-1] == 2001)
 
     assert between < 1000
-    assert (
-        max(after - before for before, after in zip(counts, counts[1:], strict=False)) <= 2 * upload.TURN
-    )
+    assert max(after - before for before, after in zip(counts, counts[1:], strict=False)) <= 2 * upload.TURN
 
 
 async def test_answers_to_pipelined_refusals_do_not_pile_up(start_bench, connect):
