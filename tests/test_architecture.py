@@ -17,6 +17,7 @@ from benchmarks import trace
 from proxy import is_compiled, phases
 from proxy.cli import main
 from proxy.config.settings import Settings
+from tests.support.reads import Reads
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/architecture.md").read_text()
@@ -140,6 +141,85 @@ def test_what_checks_are_told_to_pass_over_has_its_reason():
     ]
 
     assert bare == []
+
+
+# --- nothing is there for tests alone ---
+
+# Who reads what nothing in proxy/ reads, by the end of its name.
+READ_BY_OTHERS = {
+    "connection_lost": "asyncio calls what a protocol is told",
+    "eof_received": "asyncio calls what a protocol is told",
+    "pause_writing": "asyncio calls what a protocol is told",
+    "resume_writing": "asyncio calls what a protocol is told",
+    "AdminConnection.handle_error": "aiohttp calls it",
+    "Frontend.pre_shutdown": "aiohttp calls it",
+    "FrontendRunner._make_server": "aiohttp calls it",
+    "FrontendRunner._cleanup_server": "aiohttp calls it",
+    "KeyVerbs.grant": "asked for by the verb's name",
+    "KeyVerbs.block": "asked for by the verb's name",
+    "_Commands.main": "click calls it",
+    "_Loader.compose_node": "PyYAML calls it",
+    "_Generator.function_before_schema": "pydantic calls it",
+    "Terminal.on_broken_pipe": "rich calls it",
+    "emit": "logging calls it",
+    "_Raced._connection_arguments": "redis-py calls it",
+    "_BoundedStream.at_eof": "redis-py calls it",
+    "_BoundedParser.on_connect": "redis-py calls it",
+    "Connecting.do_handshake": "ssl's objects have it, and asyncio calls it",
+    "aiohttp_app.protect": "users of the middleware call it",
+    "fastapi_routes.charged": "users of the middleware call it",
+    "Limiter.from_file": "users of the middleware call it",
+    "Limiter.collector": "users of the middleware call it",
+    "phases.PHASES": "the drawing in docs/architecture.md is held to it",
+    "phases.EVENTS": "the drawing in docs/architecture.md is held to it",
+    "route.Handler": "to go with its module's next change",
+}
+REGISTERED = re.compile(r"main\.command|(?:field|model)_validator")  # what these decorate, they call
+# Parameters that only tests give: what stands for the world is put in by them.
+SEAMS = {
+    "assemble(metrics)": "a worker has its own",
+    "assemble(access_log)": "a worker has its own",
+    "assemble(store)": "the bench has one that it holds back",
+    "assemble(clock)": "the bench moves it",
+    "assemble(dial)": "the bench has no sockets",
+    "load(environ)": "else the process's own",
+    "examine(environ)": "else the process's own",
+    "watch(recheck)": "long where the system must tell, short where it cannot",
+    "Budget(size)": "a full one is smaller than 64 MiB",
+    "WaitingRoom(most)": "a full one is smaller than 10 000",
+    "RedisStore(now)": "the simulation moves it",
+    "Balancer(draw)": "draws that are known",
+    "usable_processors(root)": "a made-up /sys/fs/cgroup",
+    "AccessLog(fd)": "a pipe in place of stdout",
+    "configure(fd)": "a pipe in place of stderr",
+    "Traces(chance)": "draws that are known",
+    "LineWriter(queue_bytes)": "a full queue that is small",
+}
+
+
+@cache
+def own_reads():
+    return Reads(ROOT, SOURCES)
+
+
+def test_everything_is_read_by_what_runs():
+    """Functions, methods, classes and constants that nothing but tests would use are not there."""
+    unread = [
+        str(definition)
+        for definition in own_reads().unread()
+        if not any(REGISTERED.search(ast.unparse(each)) for each in decorators(definition.node))
+    ]
+
+    assert [name for name in unread if not name.endswith(tuple(READ_BY_OTHERS))] == []
+    assert [end for end in READ_BY_OTHERS if not any(name.endswith(end) for name in unread)] == []
+
+
+def decorators(node):
+    return getattr(node, "decorator_list", [])
+
+
+def test_parameters_that_only_tests_give_are_known():
+    assert set(own_reads().never_given()) == set(SEAMS)
 
 
 def opening_of(path):

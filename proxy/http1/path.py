@@ -52,14 +52,6 @@ def readings(target: bytes) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys((sent, *whole, *bare)))
 
 
-def normalised(target: bytes) -> bytes:
-    """Escapes decoded once, `\\` as `/`, runs of slashes as one, dot segments resolved (RFC 3986, 5.2.4)."""
-    path = target.partition(b"?")[0]
-    if not path.startswith(b"/"):
-        return path or b"/"
-    return _resolved(unquote_to_bytes(path).replace(b"\\", b"/"))
-
-
 def folded(text: bytes) -> bytes:
     """Without regard to case and, where it is UTF-8, to how a letter is composed.
 
@@ -120,7 +112,9 @@ def _decodings(path: bytes) -> list[bytes]:
 
 
 def _resolved(path: bytes, blanks: bytes = b"") -> bytes:
-    """Runs of slashes are one, dot segments are gone; `blanks` are not part of a segment's ends."""
+    """Runs of slashes are one, dot segments are gone (RFC 3986 section 5.2.4); `blanks` are not part of a
+    segment's ends.
+    """
     parts = path.split(b"/")
     segments: list[bytes] = []
     for part in parts:

@@ -65,8 +65,7 @@ class Verdict:
     @property
     def remaining(self) -> int:
         """Whole tokens."""
-        left = self.terms.burst_units - self.debt
-        return left // self.interval if left > 0 else 0
+        return gcra.remaining(self.debt, self.terms.burst_units, self.interval)
 
     @property
     def retry_units(self) -> int:
@@ -80,19 +79,9 @@ class Verdict:
         return max(0, self.debt - self.terms.burst_units)
 
     @property
-    def next_units(self) -> int:
-        """Units that must come back until there is one token more; 0 if the bucket is full."""
-        return gcra.next_token(self.debt, self.terms.burst_units, self.interval)
-
-    @property
     def retry_after(self) -> float:
         """Seconds until this charge fits; 0.0 if it was admitted."""
         return self.retry_units / self.terms.scale / gcra.US
-
-    @property
-    def next_token(self) -> float:
-        """Seconds until there is one token more; 0.0 if the bucket is full."""
-        return self.next_units / self.terms.scale / gcra.US
 
     def tell_returned(self) -> None:
         """What it took comes back."""
@@ -107,7 +96,7 @@ class Verdict:
     def urgency(self) -> tuple[bool, bool, float]:
         """Grows with the wait of a refusal, else with the part of the burst that is spent."""
         terms = self.terms
-        amount = self.debt / terms.burst_units if self.is_admitted else self.retry_units / terms.scale
+        amount = self.debt / terms.burst_units if self.is_admitted else self.retry_after
         return self.is_refusal, not self.is_admitted, amount
 
     def __repr__(self) -> str:

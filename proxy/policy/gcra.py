@@ -86,14 +86,6 @@ def remaining(debt_units: int, burst_units: int, interval: int) -> int:
     return (burst_units - debt_units) // interval if debt_units < burst_units else 0
 
 
-def next_token(debt_units: int, burst_units: int, interval: int) -> int:
-    """Units that must come back until there is one whole token more; 0 if the bucket is full."""
-    if debt_units <= 0:
-        return 0
-    free = burst_units - debt_units
-    return interval - free % interval if free >= 0 else interval - free
-
-
 def whole_seconds(units: int, scale: int) -> int:
     """Seconds until so many units are back, rounded up."""
     return -(-units // (scale * US))

@@ -127,15 +127,6 @@ class Terms:
         """What its limit knows of those before it has changed."""
         self.most_units = self._most_units()
 
-    def counts_like(self, other: Terms) -> bool:
-        """A debt means the same by both."""
-        return (self.interval, self.scale, self.ceiling_units, self.most_units) == (
-            other.interval,
-            other.scale,
-            other.ceiling_units,
-            other.most_units,
-        )
-
     def __repr__(self) -> str:
         if self.slots:
             return f"Terms({self.name}, {self.slots} at once{', shadow' if self.is_shadow else ''})"

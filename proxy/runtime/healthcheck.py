@@ -28,7 +28,7 @@ TIMEOUT = 2.0  # below the 3 s that the container gives
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
 
 
-def healthcheck(config_path: str, path: str = HEALTH, timeout: float = TIMEOUT) -> int:
+def healthcheck(config_path: str, path: str = HEALTH) -> int:
     """The exit code; what is wrong goes to stderr, on one line."""
     try:
         admin = load(config_path).admin
@@ -37,7 +37,7 @@ def healthcheck(config_path: str, path: str = HEALTH, timeout: float = TIMEOUT) 
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_CONFIG
     try:
-        status = _ask(address, path, timeout)
+        status = _ask(address, path)
     except (OSError, http.client.HTTPException) as error:
         print(f"admin.{setting}: {address} does not answer: {error}", file=sys.stderr)  # noqa: T201 - a command's own output
         return EXIT_UNHEALTHY
@@ -47,9 +47,9 @@ def healthcheck(config_path: str, path: str = HEALTH, timeout: float = TIMEOUT) 
     return EXIT_HEALTHY
 
 
-def _ask(address: Address, path: str, timeout: float) -> int:
+def _ask(address: Address, path: str) -> int:
     """Without the token: probes need none."""
-    connection = _Connection(address, timeout)
+    connection = _Connection(address)
     try:
         connection.request("GET", path)
         return connection.getresponse().status
@@ -60,8 +60,8 @@ def _ask(address: Address, path: str, timeout: float) -> int:
 class _Connection(http.client.HTTPConnection):
     """Also to a Unix socket."""
 
-    def __init__(self, address: Address, timeout: float) -> None:
-        super().__init__(_ANY.get(address.host, address.host) or "localhost", address.port, timeout=timeout)
+    def __init__(self, address: Address) -> None:
+        super().__init__(_ANY.get(address.host, address.host) or "localhost", address.port, timeout=TIMEOUT)
         self._unix_path = address.unix_path
 
     def connect(self) -> None:

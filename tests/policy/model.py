@@ -58,11 +58,16 @@ def as_told(decision):
             verdict.remaining,
             ceil(Fraction(_wait(verdict), verdict.terms.interval)),
             Fraction(verdict.retry_units, verdict.terms.scale * US),
-            Fraction(verdict.next_units, verdict.terms.scale * US),
+            Fraction(_until_next(verdict), verdict.terms.scale * US),
             Fraction(_wait(verdict), verdict.terms.scale * US),
         )
         for verdict in decision.verdicts
     ]
+
+
+def _until_next(verdict):
+    missing = verdict.debt - verdict.terms.burst_units + (verdict.remaining + 1) * verdict.interval
+    return missing if verdict.debt > 0 else 0
 
 
 def _wait(verdict):

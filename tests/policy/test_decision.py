@@ -9,11 +9,10 @@ from tests.policy.heads import limit, limits, slot_limit, verdict_of
 
 
 def test_admitted_verdict_says_what_is_left():
-    """After 11 of 15 tokens: 4 left, a fifteenth of a second until the next."""
+    """After 11 of 15 tokens: 4 left."""
     verdict = verdict_of(limit(), True, 11 * 200_000)
 
     assert (verdict.remaining, verdict.retry_after) == (4, 0.0)
-    assert verdict.next_token == pytest.approx(1 / 15)
     assert repr(verdict) == "Verdict(per-user, admitted, 4 of 15 left)"
 
 
@@ -23,14 +22,11 @@ def test_refused_verdict_says_when_its_cost_fits():
 
     assert verdict.remaining == 3
     assert verdict.retry_after == pytest.approx(0.1)
-    assert verdict.next_token == pytest.approx(0.5 / 15)
     assert repr(verdict) == "Verdict(per-user, refused for 0.100000 s, 3 of 15 left)"
 
 
-def test_full_bucket_has_no_next_token():
-    verdict = verdict_of(limit(), True, 0)
-
-    assert (verdict.remaining, verdict.next_token) == (15, 0.0)
+def test_full_bucket_has_all_its_tokens():
+    assert verdict_of(limit(), True, 0).remaining == 15
 
 
 def test_refusals_are_those_of_enforced_limits():

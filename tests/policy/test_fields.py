@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.policy import fields as limit_fields
 from proxy.policy.decision import LOCAL, Charge, Decision
 from proxy.policy.fields import DRAFT10, fields, policy_lines, refusal_by_another, retry_after
+from proxy.policy.gcra import US
 from proxy.policy.slots import SlotVerdict
 from tests.policy.heads import limit, slot_limit, verdict_of
 
@@ -38,6 +43,27 @@ def test_refused_request_has_nothing_left_and_is_told_when_to_come_back():
         == b'RateLimit-Policy: "per-user";q=15;w=60\r\nRateLimit: "per-user";r=0;t=8\r\n'
     )
     assert retry_after(refused) == 8
+
+
+@given(st.integers(1, 10**6), st.sampled_from("smhd"), st.integers(1, 1000), st.data())
+def test_tokens_and_seconds_that_are_told_agree(count, period, burst, data):
+    """When the seconds are over there is a token more; a second before there was none, but for a full bucket."""
+    terms = limit(rate=f"{count}/{period}", burst=burst).terms
+    debt = data.draw(st.integers(0, 2 * terms.burst_units))
+    told = fields(decision(verdict_of(terms.limit, True, debt)), "draft10")
+    left, seconds = (int(text) for text in re.search(rb";r=(\d+);t=(\d+)", told).groups())
+    back = terms.scale * US
+
+    assert left == max(terms.burst_units - debt, 0) // terms.interval
+    assert terms.burst_units - debt + seconds * back >= (left + 1) * terms.interval or debt == 0
+    assert terms.burst_units - debt + (seconds - 1) * back < (left + 1) * terms.interval
+
+
+def test_bucket_that_owes_more_than_its_burst_waits_for_its_first_token():
+    """After a reload to a smaller burst: 60 tokens owed of 15, at 15 a second."""
+    told = fields(decision(verdict_of(limit(), True, 60 * TOKEN)), "draft10")
+
+    assert told.endswith(b";r=0;t=4\r\n")
 
 
 def test_all_enforced_limits_are_shown():

@@ -220,17 +220,6 @@ def test_terms_say_what_they_are():
     assert repr(ana) == "Terms(x, 9 in 1 s, burst 9, cost 1, shadow)"
 
 
-def test_debts_mean_the_same_while_rate_and_room_do():
-    """Then a reload takes them over as they are."""
-    (terms, same, faster, wider, patient) = (
-        next(iter(limits_of(changes))).terms
-        for changes in ({}, {"name": "y"}, {"rate": "10/s"}, {"burst": 20}, {"max_wait": "1s"})
-    )
-
-    assert terms.counts_like(same)
-    assert not any(terms.counts_like(other) for other in (faster, wider, patient))
-
-
 @pytest.mark.parametrize(
     ("rate", "units"),
     [("1/s", 5 * 1_000_000), ("10/s", 5 * 100_000), ("1/m", 5 * 60_000_000), ("3/s", 5 * 1_000_000)],
