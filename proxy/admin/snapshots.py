@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from proxy.config.sections.limits import LimitSettings
-    from proxy.telemetry.families import Key
+    from proxy.telemetry.families import LabelValues
     from proxy.telemetry.reading import Buckets
     from proxy.telemetry.sights import Sights, Trouble
 
@@ -146,7 +146,7 @@ class Rates:
     def _rate(self, count: float) -> float | None:
         return round(count / self._seconds, 2) if self._seconds else None
 
-    def _deltas(self, name: str, part: Callable[[Key], Any]) -> dict[Any, float]:
+    def _deltas(self, name: str, part: Callable[[LabelValues], Any]) -> dict[Any, float]:
         before = self._before.counts.get(name, {})
         sums: dict[Any, float] = {}
         for key, number in self._after.counts.get(name, {}).items():

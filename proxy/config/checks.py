@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from proxy.config.addresses import Address
+    from proxy.config.look import Finding
     from proxy.config.sections.answers import ContractRule, ErrorTemplate
     from proxy.config.sections.front import (
         AdminSettings,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from proxy.config.settings import Settings
     from proxy.config.units import StatusRange
 
-    AddressValue = tuple[tuple[str | int, ...], str]
 
 IDLE_MAX_SECONDS = (
     3600.0  # balancers and NATs forget a silent connection after 1 to 60 minutes, and do not tell
@@ -44,23 +44,23 @@ IDLE_MAX_SECONDS = (
 RULE_NAMES_MAX = 16  # of a rule of the contract: each header is a series of a metric for each status
 
 
-def require(places: Iterable[AddressValue]) -> None:
+def require(places: Iterable[Finding]) -> None:
     """Raises ValueError, where a block is made without a file."""
     if messages := [message for _, message in places]:
         raise ValueError("; ".join(messages))
 
 
-def of(name: str, check: Callable[[Any], Iterable[AddressValue]]) -> Callable[[Any], Iterator[AddressValue]]:
+def of(name: str, check: Callable[[Any], Iterable[Finding]]) -> Callable[[Any], Iterator[Finding]]:
     """The check of one setting as a check of its block."""
 
-    def judge(section: object) -> Iterator[AddressValue]:
+    def judge(section: object) -> Iterator[Finding]:
         for place, message in check(getattr(section, name)):
             yield (name, *place), message
 
     return judge
 
 
-def repeated(values: Iterable[Hashable], what: str) -> Iterator[AddressValue]:
+def repeated(values: Iterable[Hashable], what: str) -> Iterator[Finding]:
     """Entries of a list that were there before."""
     seen: dict[Hashable, int] = {}
     for index, value in known(values):
@@ -69,7 +69,7 @@ def repeated(values: Iterable[Hashable], what: str) -> Iterator[AddressValue]:
             yield (index,), f"{what} {value} is there twice"
 
 
-def listens(listen: Sequence[Listen]) -> Iterator[AddressValue]:
+def listens(listen: Sequence[Listen]) -> Iterator[Finding]:
     yield from repeated(map(_fixed_address, listen), "the address")
 
 
@@ -79,7 +79,7 @@ def _fixed_address(listen: Listen) -> Hashable:
     return address if address is UNKNOWN or _is_fixed(listen) else object()
 
 
-def deciding(listen: Listen) -> Iterator[AddressValue]:
+def deciding(listen: Listen) -> Iterator[Finding]:
     """What is of one mode only."""
     if listen.mode == "decide":
         if listen.proxy_protocol:
@@ -93,7 +93,7 @@ def deciding(listen: Listen) -> Iterator[AddressValue]:
             yield (name,), "is for mode: decide"
 
 
-def servers(each: Sequence[ServerSettings]) -> Iterator[AddressValue]:
+def servers(each: Sequence[ServerSettings]) -> Iterator[Finding]:
     yield from repeated((_place(ask(server, "url")) for server in each), "the server")
 
 
@@ -102,12 +102,12 @@ def _place(url: Hashable) -> Hashable:
     return url.url.lower() if isinstance(url, UpstreamUrl) and url.unix_path is None else url
 
 
-def admin(settings: AdminSettings) -> Iterator[AddressValue]:
+def admin(settings: AdminSettings) -> Iterator[Finding]:
     if settings.token is None and not is_loopback(settings.listen):
         yield ("token",), f"is required, since {settings.listen} can be reached from other machines"
 
 
-def keep_alive(settings: DownstreamTimeouts | UpstreamTimeouts) -> Iterator[AddressValue]:
+def keep_alive(settings: DownstreamTimeouts | UpstreamTimeouts) -> Iterator[Finding]:
     idle = settings.idle
     if idle > IDLE_MAX_SECONDS:
         longest = format_span(IDLE_MAX_SECONDS)
@@ -117,7 +117,7 @@ def keep_alive(settings: DownstreamTimeouts | UpstreamTimeouts) -> Iterator[Addr
         )
 
 
-def health(settings: HealthChecks) -> Iterator[AddressValue]:
+def health(settings: HealthChecks) -> Iterator[Finding]:
     if settings.timeout > settings.interval:
         shown = format_span(settings.timeout), format_span(settings.interval)
         yield (
@@ -126,47 +126,47 @@ def health(settings: HealthChecks) -> Iterator[AddressValue]:
         )
 
 
-def ejection(settings: Ejection) -> Iterator[AddressValue]:
+def ejection(settings: Ejection) -> Iterator[Finding]:
     if settings.longest < settings.first:
         shown = format_span(settings.longest), format_span(settings.first)
         yield ("longest",), f"{shown[0]} is below first, {shown[1]}"
 
 
-def listen_tls(settings: ListenTls) -> Iterator[AddressValue]:
+def listen_tls(settings: ListenTls) -> Iterator[Finding]:
     if settings.cert is None and settings.key is None and not settings.certs:
         yield ("cert",), "is required, with key; or certs"
     yield from cert_with_key(settings)
 
 
-def cert_with_key(settings: StoreTls | UpstreamTls | ListenTls) -> Iterator[AddressValue]:
+def cert_with_key(settings: StoreTls | UpstreamTls | ListenTls) -> Iterator[Finding]:
     if (settings.cert is None) is not (settings.key is None):
         missing, given = ("cert", "key") if settings.cert is None else ("key", "cert")
         yield (missing,), f"is required with {given}"
 
 
-def sentinel_login(settings: SentinelSettings) -> Iterator[AddressValue]:
+def sentinel_login(settings: SentinelSettings) -> Iterator[Finding]:
     if settings.username is not None and settings.password is None:
         yield ("password",), "is required with username"
 
 
-def downstream_limits(settings: DownstreamLimits) -> Iterator[AddressValue]:
+def downstream_limits(settings: DownstreamLimits) -> Iterator[Finding]:
     if settings.request_line > settings.head:
         line, head = format_size(settings.request_line), format_size(settings.head)
         yield ("request_line",), f"{line} is above head, {head}, of which it is a part"
 
 
-def template(settings: ErrorTemplate) -> Iterator[AddressValue]:
+def template(settings: ErrorTemplate) -> Iterator[Finding]:
     if is_json(settings.content_type) and (message := json_mistake(settings.body)):
         yield ("body",), message
 
 
-def redacted(ranges: Sequence[StatusRange]) -> Iterator[AddressValue]:
+def redacted(ranges: Sequence[StatusRange]) -> Iterator[Finding]:
     for index, statuses in known(ranges):
         if statuses.low < 400:
             yield (index,), f"{statuses} holds statuses that are no errors: only 400 to 599 can be redacted"
 
 
-def contract_rule(settings: ContractRule) -> Iterator[AddressValue]:
+def contract_rule(settings: ContractRule) -> Iterator[Finding]:
     if settings.status.low < 200:
         yield ("status",), f"{settings.status} holds interim answers, which are never judged: 200 to 599 are"
     if settings.headers is None and settings.media_types is None and settings.body is None:
@@ -179,7 +179,7 @@ def contract_rule(settings: ContractRule) -> Iterator[AddressValue]:
         yield ("media_types",), "have nothing to match where body is none"
 
 
-def _distinct(name: str, words: Sequence[str]) -> Iterator[AddressValue]:
+def _distinct(name: str, words: Sequence[str]) -> Iterator[Finding]:
     if len(words) > RULE_NAMES_MAX:
         yield (name,), f"holds {len(words)} entries, at most {RULE_NAMES_MAX} are possible"
     seen: set[str] = set()
@@ -189,7 +189,7 @@ def _distinct(name: str, words: Sequence[str]) -> Iterator[AddressValue]:
         seen.add(word.lower())
 
 
-def contract_rules(rules: Sequence[ContractRule]) -> Iterator[AddressValue]:
+def contract_rules(rules: Sequence[ContractRule]) -> Iterator[Finding]:
     """No status is spoken of twice."""
     statuses = list(known(ask(rule, "status") for rule in rules))
     for number, (index, status) in enumerate(statuses):
@@ -203,7 +203,7 @@ def contract_rules(rules: Sequence[ContractRule]) -> Iterator[AddressValue]:
 # --- between sections ---
 
 
-def store_timeout(settings: Settings) -> Iterator[AddressValue]:
+def store_timeout(settings: Settings) -> Iterator[Finding]:
     store, response = settings.store.timeout, settings.upstream.timeouts.response
     if store >= response:
         yield (
@@ -215,24 +215,24 @@ def store_timeout(settings: Settings) -> Iterator[AddressValue]:
         )
 
 
-def store_tls(settings: Settings) -> Iterator[AddressValue]:
+def store_tls(settings: Settings) -> Iterator[Finding]:
     files = settings.store.tls
     if (files.ca or files.cert) and not settings.store.url.tls:
         yield ("store", "tls"), "is used with rediss:// and its kin only, and store.url is none"
 
 
-def store_sentinel(settings: Settings) -> Iterator[AddressValue]:
+def store_sentinel(settings: Settings) -> Iterator[Finding]:
     if settings.store.sentinel != type(settings.store.sentinel)() and settings.store.url.kind != "sentinel":
         yield ("store", "sentinel"), "is used with redis+sentinel:// only, and store.url is none"
 
 
-def upstream_tls(settings: Settings) -> Iterator[AddressValue]:
+def upstream_tls(settings: Settings) -> Iterator[Finding]:
     towards = settings.upstream.tls
     if towards != type(towards)() and all(each.url.scheme != "https" for each in settings.upstream.servers):
         yield ("upstream", "tls"), "is used with https:// only, and no server's URL is one"
 
 
-def workers(settings: Settings) -> Iterator[AddressValue]:
+def workers(settings: Settings) -> Iterator[Finding]:
     if settings.workers not in (1, "auto") and settings.store.url.kind == "memory" and settings.limits:
         yield (
             ("workers",),
@@ -243,7 +243,7 @@ def workers(settings: Settings) -> Iterator[AddressValue]:
         )
 
 
-def own_addresses(settings: Settings) -> Iterator[AddressValue]:
+def own_addresses(settings: Settings) -> Iterator[Finding]:
     """No two of Weir's sockets are one, and it is not its own service."""
     listening = {
         (each.host, each.port, each.unix_path): "listen" for each in settings.listen if _is_fixed(each)
@@ -260,7 +260,7 @@ def own_addresses(settings: Settings) -> Iterator[AddressValue]:
             )
 
 
-def probes_address(settings: Settings) -> Iterator[AddressValue]:
+def probes_address(settings: Settings) -> Iterator[Finding]:
     """It is neither a listener's nor the admin plane's."""
     probes = settings.admin.probes
     taken = {_spot(each): "listen" for each in settings.listen} | {

@@ -16,12 +16,12 @@ from proxy.config.unknown import known
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from proxy.config.checks import AddressValue
+    from proxy.config.look import Finding
     from proxy.config.sections.limits import Match
     from proxy.config.settings import Settings
 
 
-def met_together(settings: Settings) -> Iterator[AddressValue]:
+def met_together(settings: Settings) -> Iterator[Finding]:
     limits = [limit for _, limit in known(settings.limits)]
     if len(limits) <= MET_MAX:
         return

@@ -29,13 +29,12 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from proxy.config.look import Path
+    from proxy.config.look import Finding, SettingPath
     from proxy.config.sections.limits import Exempt, LimitSettings, Match, UnprovenSettings
     from proxy.config.sections.plans import PlanSettings
     from proxy.config.settings import Settings
 
-    Place = tuple[Path, str]
-    Doubt = Callable[[Settings], Iterator[Place]]
+    Doubt = Callable[[Settings], Iterator[Finding]]
 
 PROMISED_SECONDS = 140.0  # docs/contract.md
 
@@ -46,13 +45,13 @@ PRIVATE_NETWORKS = tuple(
 LEAST_PREFIX = {4: 8, 6: 16}  # no one owner has more: the largest that registries hand out
 
 
-def about(settings: Settings) -> Iterator[Place]:
+def about(settings: Settings) -> Iterator[Finding]:
     """Path and message of each."""
     for doubt in DOUBTS:
         yield from doubt(settings)
 
 
-def small_bursts(settings: Settings) -> Iterator[Place]:
+def small_bursts(settings: Settings) -> Iterator[Finding]:
     """Who sends the requests of a second at once, as most programs do, is refused."""
     for index, limit in enumerate(settings.limits):
         yield from _small_burst(("limits", index), limit)
@@ -62,7 +61,9 @@ def small_bursts(settings: Settings) -> Iterator[Place]:
         yield from _small_burst(("plans", index), plan)
 
 
-def _small_burst(path: Path, bucket: LimitSettings | PlanSettings | UnprovenSettings) -> Iterator[Place]:
+def _small_burst(
+    path: SettingPath, bucket: LimitSettings | PlanSettings | UnprovenSettings
+) -> Iterator[Finding]:
     if bucket.rate is None or bucket.burst is None:
         return
     a_second = bucket.rate.count * US // bucket.rate.period_us
@@ -76,7 +77,7 @@ def _small_burst(path: Path, bucket: LimitSettings | PlanSettings | UnprovenSett
         )
 
 
-def trusted_strangers(settings: Settings) -> Iterator[Place]:
+def trusted_strangers(settings: Settings) -> Iterator[Finding]:
     """Whoever is trusted says who the client is, and so whose tokens are spent."""
     for index, network in enumerate(settings.forwarded.trust):
         if isinstance(network, str):
@@ -106,7 +107,7 @@ def _together(networks: list[IPv4Network | IPv6Network]) -> Iterator[IPv4Network
         yield from collapse_addresses([each for each in networks if each.version == version])  # type: ignore[type-var]  # one version
 
 
-def unasked_listeners(settings: Settings) -> Iterator[Place]:
+def unasked_listeners(settings: Settings) -> Iterator[Finding]:
     """One that decides for proxies that are not trusted, or lets clients choose to be passed over."""
     for index, listen in enumerate(settings.listen):
         if listen.mode == "decide" and not settings.forwarded.trust:
@@ -135,14 +136,14 @@ def unasked_listeners(settings: Settings) -> Iterator[Place]:
             )
 
 
-def written_by_strangers(settings: Settings) -> Iterator[Place]:
+def written_by_strangers(settings: Settings) -> Iterator[Finding]:
     """Fields that whoever sends a request can fill in as it likes, and that are no credential."""
     for place, name in _headers_read(settings):
         if why := _why_strangers_write(name):
             yield place, why
 
 
-def _headers_read(settings: Settings) -> Iterator[Place]:
+def _headers_read(settings: Settings) -> Iterator[Finding]:
     """Where header fields of requests are named, and their names."""
     for index, limit in enumerate(settings.limits):
         yield from ((("limits", index, *place), name) for place, name in _headers_of(limit))
@@ -150,7 +151,7 @@ def _headers_read(settings: Settings) -> Iterator[Place]:
         yield ("contract", "credentials", at), name
 
 
-def _headers_of(limit: LimitSettings) -> Iterator[Place]:
+def _headers_of(limit: LimitSettings) -> Iterator[Finding]:
     for at, spec in enumerate(limit.key):
         yield from ((("key", at), part.name) for part in spec.parts if part.kind == "header")
     yield from _headers_matched(("match",), limit.match)
@@ -159,7 +160,7 @@ def _headers_of(limit: LimitSettings) -> Iterator[Place]:
     yield from ((("exempt", "headers", name), name) for name in limit.exempt.headers)
 
 
-def _headers_matched(place: Path, match: Match) -> Iterator[Place]:
+def _headers_matched(place: SettingPath, match: Match) -> Iterator[Finding]:
     yield from (((*place, "headers", name), name) for name in match.headers)
     yield from (((*place, "absent", at), name) for at, name in enumerate(match.absent))
 
@@ -184,18 +185,21 @@ def _why_strangers_write(name: str) -> str:
     return ""
 
 
-def odd_letters(settings: Settings) -> Iterator[Place]:
+def odd_letters(settings: Settings) -> Iterator[Finding]:
     """A glob that looks like what requests have, and is another one. It is not shown: it may be a secret."""
     for path, glob in _globs(settings):
         if letter := odd_letter(glob):
             yield path, f"has {letter} in it, which looks like another letter or like nothing; write it anew"
 
 
-def _globs(settings: Settings) -> Iterator[Place]:
+def _globs(settings: Settings) -> Iterator[Finding]:
     contract = settings.contract
     for index, limit in enumerate(settings.limits):
         costs = limit.cost if isinstance(limit.cost, tuple) else ()
-        blocks: list[tuple[Path, Match | Exempt]] = [(("match",), limit.match), (("exempt",), limit.exempt)]
+        blocks: list[tuple[SettingPath, Match | Exempt]] = [
+            (("match",), limit.match),
+            (("exempt",), limit.exempt),
+        ]
         blocks += ((("cost", at, "match"), cost.match) for at, cost in enumerate(costs))
         for place, block in blocks:
             path = "limits", index, *place
@@ -208,7 +212,7 @@ def _globs(settings: Settings) -> Iterator[Place]:
         yield from (((*place, at), glob) for at, glob in enumerate(rule.paths))
 
 
-def shares_of_nothing(settings: Settings) -> Iterator[Place]:
+def shares_of_nothing(settings: Settings) -> Iterator[Finding]:
     """Of a limit that refuses nobody, none is enforced."""
     for index, limit in enumerate(settings.limits):
         if limit.mode == "shadow" and "enforce" in limit.model_fields_set and limit.enforce > 0:
@@ -216,7 +220,7 @@ def shares_of_nothing(settings: Settings) -> Iterator[Place]:
             yield ("limits", index, "enforce"), why
 
 
-def absent_keys(settings: Settings) -> Iterator[Place]:
+def absent_keys(settings: Settings) -> Iterator[Finding]:
     """Who carries nothing of a key is not told apart from all others who do not."""
     for index, limit in enumerate(settings.limits):
         is_said = "when_absent" in limit.model_fields_set
@@ -231,7 +235,7 @@ def absent_keys(settings: Settings) -> Iterator[Place]:
             )
 
 
-def keys_beside_credentials(settings: Settings) -> Iterator[Place]:
+def keys_beside_credentials(settings: Settings) -> Iterator[Finding]:
     """Every entry that is present is charged: one that always is stands for no fallback."""
     for index, limit in enumerate(settings.limits):
         for at, spec in enumerate(limit.key):
@@ -246,10 +250,10 @@ def keys_beside_credentials(settings: Settings) -> Iterator[Place]:
                 )
 
 
-def example_secrets(settings: Settings) -> Iterator[Place]:
+def example_secrets(settings: Settings) -> Iterator[Finding]:
     """What stands in examples, or what nobody has filled in, is known to everybody."""
     store = settings.store
-    secrets: dict[Path, SecretStr | None] = {
+    secrets: dict[SettingPath, SecretStr | None] = {
         ("admin", "token"): settings.admin.token,
         ("store", "key_secret"): store.key_secret,
         ("store", "url"): store.url.password,
@@ -286,7 +290,7 @@ def _is_example(secret: str) -> bool:
     return is_run or is_word or _PLACEHOLDER.search(secret) is not None
 
 
-def impatience(settings: Settings) -> Iterator[Place]:
+def impatience(settings: Settings) -> Iterator[Finding]:
     """What the service may still answer becomes a 504."""
     response = settings.upstream.timeouts.response
     if response < PROMISED_SECONDS and not settings.contract.rules:
@@ -299,7 +303,7 @@ def impatience(settings: Settings) -> Iterator[Place]:
         )
 
 
-def long_waits(settings: Settings) -> Iterator[Place]:
+def long_waits(settings: Settings) -> Iterator[Finding]:
     """Who waits for a token longer than anything else is waited for has mostly left when it comes."""
     drain, response = settings.drain.timeout, settings.upstream.timeouts.response
     for index, limit in enumerate(settings.limits):
@@ -317,7 +321,7 @@ def long_waits(settings: Settings) -> Iterator[Place]:
         yield ("limits", index, "max_wait"), f"{wait} is long for a token, and {why}"
 
 
-def uncounted(settings: Settings) -> Iterator[Place]:
+def uncounted(settings: Settings) -> Iterator[Finding]:
     """Who sends a header that a limit's requests lack is not counted there, and should be elsewhere."""
     counted = {
         part.name.lower()
@@ -333,7 +337,7 @@ def uncounted(settings: Settings) -> Iterator[Place]:
                 yield ("limits", index, "match", "absent", at), f"{why}; let another limit have it in its key"
 
 
-def unheard_answers(settings: Settings) -> Iterator[Place]:
+def unheard_answers(settings: Settings) -> Iterator[Finding]:
     """Where Weir only decides, nobody vouches for a credential."""
     if "limits" not in settings.model_fields_set or any(each.mode != "decide" for each in settings.listen):
         return
@@ -343,14 +347,14 @@ def unheard_answers(settings: Settings) -> Iterator[Place]:
             yield ("limits", index, "unproven"), f"{why}; let a limit by client-ip stand beside instead"
 
 
-def replaced_headers(settings: Settings) -> Iterator[Place]:
+def replaced_headers(settings: Settings) -> Iterator[Finding]:
     for index, name in enumerate(settings.errors.keep_headers):
         if name.lower() in REPLACED:
             why = f"{name} belongs to the body that is replaced: what stands for it has its own"
             yield ("errors", "keep_headers", index), why
 
 
-def idle_plans(settings: Settings) -> Iterator[Place]:
+def idle_plans(settings: Settings) -> Iterator[Finding]:
     """Who has one is limited as all others are, or nobody has it. An empty list waits for its first key."""
     named = {name for limit in settings.limits for name in limit.plans}
     for index, plan in enumerate(settings.plans):

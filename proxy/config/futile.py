@@ -16,17 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
-    from proxy.config.look import Path
+    from proxy.config.look import Finding
     from proxy.config.sections.limits import LimitSettings, Match
     from proxy.config.settings import Settings
 
-    Place = tuple[Path, str]
 
 PAIRS_MAX = 2000  # of globs that are compared: a config that has more is made by a program
 _EVERYBODY = {"0.0.0.0/0", "::/0"}
 
 
-def futile(settings: Settings) -> Iterator[Place]:
+def futile(settings: Settings) -> Iterator[Finding]:
     for index, limit in enumerate(settings.limits):
         why = next(_why_never(settings, limit), None)
         if why is not None:
@@ -39,7 +38,7 @@ def futile(settings: Settings) -> Iterator[Place]:
             yield ("limits", index, "cost", *place), f"no request costs this: {reason}"
 
 
-def _why_never(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
+def _why_never(settings: Settings, limit: LimitSettings) -> Iterator[Finding]:
     """Reasons for which the limit meets no request."""
     match, exempt, contract = limit.match, limit.exempt, settings.contract
     allowed = set(contract.allow_methods)
@@ -63,7 +62,7 @@ def _why_never(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
         yield ("match", "absent"), "its key is read from what its requests lack"
 
 
-def _idle_exemptions(settings: Settings, limit: LimitSettings) -> Iterator[Place]:
+def _idle_exemptions(settings: Settings, limit: LimitSettings) -> Iterator[Finding]:
     matched, known = limit.match.paths, settings.contract.known_paths
     for at, path in enumerate(limit.exempt.paths):
         if matched and not meet((path,), matched):
@@ -84,7 +83,7 @@ def _all_addresses(networks: Sequence[IPv4Network | IPv6Network]) -> bool:
     return whole >= _EVERYBODY
 
 
-def _idle_costs(limit: LimitSettings) -> Iterator[Place]:
+def _idle_costs(limit: LimitSettings) -> Iterator[Finding]:
     """Prices of requests that the limit does not count."""
     match = limit.match
     costs = limit.cost if isinstance(limit.cost, tuple) else ()

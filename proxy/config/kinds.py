@@ -145,7 +145,7 @@ AddressText = Annotated[
 ServerUrl = Annotated[
     UpstreamUrl, PlainValidator(parse_server), _SPELLED, _text("http://127.0.0.1:9000", patterns.SERVER)
 ]
-Store = Annotated[
+StoreValue = Annotated[
     StoreUrl, PlainValidator(parse_store), _SPELLED, _text("redis://127.0.0.1:6379/0", patterns.STORE)
 ]
 Origin = Annotated[str, AfterValidator(parse_origin), _text("https://api.example.com", patterns.ORIGIN)]
@@ -163,7 +163,7 @@ Workers = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": WORKERS_MAX}, {"const": "auto"}]}),
 ]
 HeaderName = Annotated[str, AfterValidator(parse_token), _text("X-Auth-Token", patterns.NAME)]
-Headers = Annotated[
+HeaderGlobs = Annotated[
     dict[HeaderName, str],
     AfterValidator(distinct_headers),
     WithJsonSchema(

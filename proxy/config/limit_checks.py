@@ -13,8 +13,8 @@ from proxy.config.wording import nearest, shown
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-    from proxy.config.checks import AddressValue
     from proxy.config.key_names import KeySpec
+    from proxy.config.look import Finding
     from proxy.config.sections.limits import LimitSettings, Match
     from proxy.config.sections.plans import PlanSettings
     from proxy.config.settings import Settings
@@ -24,7 +24,7 @@ MET_MAX = 32  # limits that one request may meet: each costs a bucket and a fiel
 EXACT_MAX = 2**53  # integers that a double holds without loss: Redis counts buckets in doubles
 
 
-def key_order(key: Sequence[KeySpec | Unknown]) -> Iterator[AddressValue]:
+def key_order(key: Sequence[KeySpec | Unknown]) -> Iterator[Finding]:
     """No entry is there twice; an address, charged only for want of anything else, stands last."""
     yield from repeated((_folded(spec) for spec in key), "the key")
     for index, spec in enumerate(key):
@@ -50,11 +50,11 @@ def _folded(spec: KeySpec | Unknown) -> Hashable:
     return "+".join(sorted(words))
 
 
-def absent_names(names: Sequence[str]) -> Iterator[AddressValue]:
+def absent_names(names: Sequence[str]) -> Iterator[Finding]:
     yield from repeated((name if isinstance(name, Unknown) else name.lower() for name in names), "the header")
 
 
-def absent(match: Match) -> Iterator[AddressValue]:
+def absent(match: Match) -> Iterator[Finding]:
     asked = {name.lower() for name in match.headers}
     for index, name in known(match.absent):
         if name.lower() in asked:
@@ -71,7 +71,7 @@ def costs(settings: LimitSettings) -> Iterator[tuple[tuple[str | int, ...], int]
             yield ("cost", index, "cost"), entry.cost
 
 
-def counted(settings: LimitSettings) -> Iterator[AddressValue]:
+def counted(settings: LimitSettings) -> Iterator[Finding]:
     """By a rate or by slots, and whatever belongs to the other of the two is not there."""
     if settings.concurrency is None:
         if settings.rate is None:
@@ -101,7 +101,7 @@ OF_RATES = {
 }
 
 
-def cost(settings: LimitSettings) -> Iterator[AddressValue]:
+def cost(settings: LimitSettings) -> Iterator[Finding]:
     for place, tokens in costs(settings):
         if settings.burst is not None and tokens > settings.burst:
             which = "request" if place == ("cost",) else "such request"
@@ -113,7 +113,7 @@ def cost(settings: LimitSettings) -> Iterator[AddressValue]:
                 return
 
 
-def lease(settings: LimitSettings) -> Iterator[AddressValue]:
+def lease(settings: LimitSettings) -> Iterator[Finding]:
     least = min((tokens for _, tokens in costs(settings)), default=1)
     if settings.burst is not None and settings.lease > 1 and settings.lease * least > settings.burst:
         yield (
@@ -122,13 +122,13 @@ def lease(settings: LimitSettings) -> Iterator[AddressValue]:
         )
 
 
-def max_wait(settings: LimitSettings) -> Iterator[AddressValue]:
+def max_wait(settings: LimitSettings) -> Iterator[Finding]:
     wait = settings.max_wait
     if wait > WAIT_MAX:
         yield ("max_wait",), f"{format_span(wait)} is more than the {format_span(WAIT_MAX)} that is possible"
 
 
-def rate(settings: LimitSettings) -> Iterator[AddressValue]:
+def rate(settings: LimitSettings) -> Iterator[Finding]:
     rate, burst = settings.rate, settings.burst
     if rate is not None and burst is not None and not is_countable(rate, burst, beyond_us(settings)):
         yield ("rate",), uncountable(rate, burst)
@@ -149,7 +149,7 @@ def uncountable(rate: Rate, burst: int) -> str:
     return f"{rate} with a burst of {burst} cannot be counted exactly: use a rounder rate"
 
 
-def unproven(settings: LimitSettings) -> Iterator[AddressValue]:
+def unproven(settings: LimitSettings) -> Iterator[Finding]:
     found = settings.unproven
     if found is None:
         return
@@ -166,7 +166,7 @@ def unproven(settings: LimitSettings) -> Iterator[AddressValue]:
         yield ("unproven",), "has nothing to prove: no entry of key is a credential"
 
 
-def slots_that_nobody_gives_back(settings: Settings) -> Iterator[AddressValue]:
+def slots_that_nobody_gives_back(settings: Settings) -> Iterator[Finding]:
     """Who only decides does not see when a request ends."""
     if all(ask(listen, "mode") != "decide" for _, listen in known(settings.listen)):
         return
@@ -176,23 +176,23 @@ def slots_that_nobody_gives_back(settings: Settings) -> Iterator[AddressValue]:
             yield ("limits", index, "concurrency"), f"{why}: limit a rate there, or forward the requests"
 
 
-def plan_order(plans: Sequence[str]) -> Iterator[AddressValue]:
+def plan_order(plans: Sequence[str]) -> Iterator[Finding]:
     yield from repeated(plans, "the plan")
 
 
-def plan_keys(keys: Sequence[str]) -> Iterator[AddressValue]:
+def plan_keys(keys: Sequence[str]) -> Iterator[Finding]:
     seen: dict[str, int] = {}
     for index, key in known(keys):
         if seen.setdefault(key, index) != index:  # is not shown: it is long, and tells nothing
             yield (index,), "is there twice"
 
 
-def plan_names(plans: Sequence[PlanSettings]) -> Iterator[AddressValue]:
+def plan_names(plans: Sequence[PlanSettings]) -> Iterator[Finding]:
     for place, message in repeated((ask(each, "name") for each in plans), "the name"):
         yield (*place, "name"), message
 
 
-def plans_of_limits(settings: Settings) -> Iterator[AddressValue]:
+def plans_of_limits(settings: Settings) -> Iterator[Finding]:
     """Each plan that a limit names exists, and can be counted and spent there."""
     by_name = {plan.name: (index, plan) for index, plan in known(settings.plans)}
     for at, limit in known(settings.limits):
@@ -216,6 +216,6 @@ def _known_plans(name: str, by_name: Iterable[str]) -> str:
     return "; plans stand in the list `plans` beside `limits`"
 
 
-def limit_names(limits: Sequence[LimitSettings]) -> Iterator[AddressValue]:
+def limit_names(limits: Sequence[LimitSettings]) -> Iterator[Finding]:
     for place, message in repeated((ask(each, "name") for each in limits), "the name"):
         yield (*place, "name"), message

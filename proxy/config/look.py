@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-Path = tuple[str | int, ...]
+SettingPath = tuple[str | int, ...]
+Finding = tuple[SettingPath, str]  # where, and what is wrong or odd there
 Judge = Callable[[Any], Any]  # pydantic's: a value in, the parsed value out, or ValidationError
-Check = Callable[[Any], Iterable[tuple[Path, str]]]
+SectionCheck = Callable[[Any], Iterable[Finding]]
 
 
 class Look:
@@ -30,7 +31,7 @@ class Look:
 
     def __init__(self) -> None:
         self.details: list[ErrorDetails] = []  # what pydantic finds, with whole paths
-        self.misfits: list[tuple[Path, str]] = []  # what the checks find
+        self.misfits: list[Finding] = []  # what the checks find
         self._path: list[str | int] = []
         self._entries: list[int | None] = []  # of each field above: entries of its list so far, or no list
 
@@ -47,7 +48,9 @@ class Look:
             self._entries.pop()
             self._path.pop()
 
-    def section(self, value: Any, judge: Judge, fields: Mapping[str, bool], checks: Iterable[Check]) -> Any:
+    def section(
+        self, value: Any, judge: Judge, fields: Mapping[str, bool], checks: Iterable[SectionCheck]
+    ) -> Any:
         """`fields` are the names and whether they are required."""
         index = self._enter()
         try:
@@ -83,7 +86,7 @@ class Look:
             missing, UNKNOWN
         )
 
-    def _check(self, section: Any, checks: Iterable[Check]) -> None:
+    def _check(self, section: Any, checks: Iterable[SectionCheck]) -> None:
         for check in checks:
             with suppress(UnknownError):  # what it found before stands
                 for path, message in check(section):

@@ -14,11 +14,10 @@ from proxy.config.sections.limits import Match
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.config.look import Path
+    from proxy.config.look import Finding, SettingPath
     from proxy.config.sections.limits import LimitSettings
     from proxy.config.settings import Settings
 
-    Place = tuple[Path, str]
 
 # What browsers and programs say of themselves and of the way here: whoever writes a client chooses it.
 _DESCRIPTIVE = frozenset(
@@ -32,7 +31,7 @@ _TOLD = frozenset(("expect", "transfer-encoding", "upgrade", "via", "x-request-i
 _KNOWN_PARTS = re.compile(r"^[A-Za-z]+ |[^=;, ]*=|[*\s;,\"]")
 
 
-def invented_credentials(settings: Settings) -> Iterator[Place]:
+def invented_credentials(settings: Settings) -> Iterator[Finding]:
     """Who sends a new one with each request has a new bucket each time."""
     bounded = [limit.match for limit in settings.limits if _bounds_addresses(limit)]
     for index, limit in enumerate(settings.limits):
@@ -59,7 +58,7 @@ def _is_within(match: Match, other: Match) -> bool:
     return other in (match, Match())
 
 
-def given_exemptions(settings: Settings) -> Iterator[Place]:
+def given_exemptions(settings: Settings) -> Iterator[Finding]:
     """What lets a client pass unlimited must be something that others cannot write."""
     for index, limit in enumerate(settings.limits):
         for name, glob in limit.exempt.headers.items():
@@ -75,14 +74,14 @@ def given_exemptions(settings: Settings) -> Iterator[Place]:
             )
 
 
-def unseen_fields(settings: Settings) -> Iterator[Place]:
+def unseen_fields(settings: Settings) -> Iterator[Finding]:
     """What is read by Weir alone tells nothing of what the service answers."""
     for place, name in _fields_asked_for(settings):
         if name.lower() in NOT_FORWARDED - _TOLD:
             yield place, f"{name} never reaches the service: whoever sends it is no other client there"
 
 
-def unseen_hosts(settings: Settings) -> Iterator[Place]:
+def unseen_hosts(settings: Settings) -> Iterator[Finding]:
     """A client that invents them is served all the same."""
     if settings.upstream.host != "upstream":
         return
@@ -102,10 +101,10 @@ _UNSEEN_HOST = (
 )
 
 
-def _fields_asked_for(settings: Settings) -> Iterator[Place]:
+def _fields_asked_for(settings: Settings) -> Iterator[Finding]:
     """But for keys, which are no mere doubt there."""
     for index, limit in enumerate(settings.limits):
-        blocks: list[tuple[Path, Match]] = [(("match",), limit.match)]
+        blocks: list[tuple[SettingPath, Match]] = [(("match",), limit.match)]
         if isinstance(limit.cost, tuple):
             blocks += ((("cost", at, "match"), entry.match) for at, entry in enumerate(limit.cost))
         for place, match in blocks:
@@ -118,7 +117,7 @@ def _fields_asked_for(settings: Settings) -> Iterator[Place]:
         yield ("contract", "credentials", at), name
 
 
-def repeated_plan_keys(settings: Settings) -> Iterator[Place]:
+def repeated_plan_keys(settings: Settings) -> Iterator[Finding]:
     """The first plan that a limit names counts, whatever the others say."""
     held = {plan.name: frozenset(plan.keys) for plan in settings.plans}
     for index, limit in enumerate(settings.limits):

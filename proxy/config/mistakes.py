@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path as File
 
-    from proxy.config.look import Look
-
-Path = tuple[str | int, ...]
+    from proxy.config.look import Look, SettingPath
 
 _BLANKS = ("\u00a0", "\u2007", "\u202f", "\u3000", "\u200b", "\ufeff")  # as web pages indent
 _NO_SPACE = "not a name; is a space missing after the colon?"
@@ -53,7 +51,7 @@ class ConfigError(Exception):
         super().__init__("\n".join(lines))
 
 
-def spelled(path: Path) -> str:
+def spelled(path: SettingPath) -> str:
     """`limits[0].rate`."""
     text = ""
     for part in path:
@@ -61,7 +59,7 @@ def spelled(path: Path) -> str:
     return text
 
 
-def findings(look: Look, data: object) -> Iterator[tuple[Path, bool, str]]:
+def findings(look: Look, data: object) -> Iterator[tuple[SettingPath, bool, str]]:
     """Path, whether its key (not its value) is wrong, and what is wrong."""
     for path, message in look.misfits:
         yield written(path, data), False, message
@@ -72,7 +70,7 @@ def findings(look: Look, data: object) -> Iterator[tuple[Path, bool, str]]:
         yield path, is_key, _message(kind, path, detail["input"], detail.get("ctx", {}))
 
 
-def written(loc: Path, data: object) -> Path:
+def written(loc: SettingPath, data: object) -> SettingPath:
     """The path as the author wrote it: without pydantic's words, and no deeper than what is there."""
     path: list[str | int] = []
     for part in loc:
@@ -90,7 +88,7 @@ def written(loc: Path, data: object) -> Path:
     return tuple(path)
 
 
-def _message(kind: str, path: Path, value: object, context: Mapping[str, Any]) -> str:
+def _message(kind: str, path: SettingPath, value: object, context: Mapping[str, Any]) -> str:
     match kind:
         case "value_error":
             return str(context["error"])
@@ -144,7 +142,7 @@ def _remedy(kind: str, value: object) -> str:
     return ""
 
 
-def _choice(value: object, path: Path) -> str:
+def _choice(value: object, path: SettingPath) -> str:
     choices = catalogue.choices_of(path)
     word = {False: "off", True: "on"}.get(value, value) if isinstance(value, bool) else value
     meant = nearest(word, choices) if isinstance(word, str) else None
@@ -152,7 +150,7 @@ def _choice(value: object, path: Path) -> str:
     return f"must be {either(choices)}, not {shown(value)}{hint}"
 
 
-def unknown(path: Path) -> str:
+def unknown(path: SettingPath) -> str:
     """An unknown name, with the one that was probably meant."""
     name = str(path[-1])
     known = catalogue.names_below(path[:-1])

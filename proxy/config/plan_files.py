@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from proxy.config.look import Path as Place
+    from proxy.config.look import SettingPath
     from proxy.config.sections.plans import PlanSettings
 
 BYTES_MAX = 32 * 1024 * 1024  # 450 000 keys
@@ -30,7 +30,7 @@ class PlanFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.files: dict[Path, str | None] = {}  # with the fingerprints of what was read
-        self.mistakes: list[tuple[Place, str]] = []
+        self.mistakes: list[tuple[SettingPath, str]] = []
 
     def read(self, plans: Sequence[PlanSettings | Unknown]) -> None:
         """Puts their keys into the plans."""

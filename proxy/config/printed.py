@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxy.config.loader import Config
-    from proxy.config.look import Path
+    from proxy.config.look import SettingPath
 
 COMMENT_COLUMN = 44
 DEFAULT = "default"
@@ -29,7 +29,7 @@ def printed(config: Config) -> str:
     return "".join(f"{line}\n" for line in _block(config, config.settings, (), ""))
 
 
-def _block(config: Config, section: Section, path: Path, indent: str) -> Iterator[str]:
+def _block(config: Config, section: Section, path: SettingPath, indent: str) -> Iterator[str]:
     dumped = section.model_dump(mode="json")
     for name in type(section).model_fields:
         value, place = getattr(section, name), (*path, name)
@@ -45,14 +45,14 @@ def _block(config: Config, section: Section, path: Path, indent: str) -> Iterato
             yield f"{text:<{COMMENT_COLUMN}}  # {origin or DEFAULT}"
 
 
-def _blocks(config: Config, entries: tuple[Section, ...], path: Path, indent: str) -> Iterator[str]:
+def _blocks(config: Config, entries: tuple[Section, ...], path: SettingPath, indent: str) -> Iterator[str]:
     for number, entry in enumerate(entries):
         first, *rest = _block(config, entry, (*path, number), f"{indent}    ")
         yield f"{indent}  - {first.lstrip()}"
         yield from rest
 
 
-def _masked(path: Path, dumped: Any) -> Any:
+def _masked(path: SettingPath, dumped: Any) -> Any:
     """A header that exempts from a limit is as good as a password."""
     return dict.fromkeys(dumped, MASK) if path[-2:] == ("exempt", "headers") else dumped
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from proxy.config.look import Path as Place
+    from proxy.config.look import SettingPath
 
 SECRET_BYTES_MAX = 64 * 1024  # a Secret of Kubernetes may hold 1 MiB, a token or password never does
 
@@ -41,7 +41,7 @@ class References:
         self._needs_secrets = needs_secrets
         self.unknown: list[str] = []  # settings for which something else stands
         self.files: dict[Path, str | None] = {}
-        self.mistakes: list[tuple[Place, str]] = []
+        self.mistakes: list[tuple[SettingPath, str]] = []
 
     def resolve(self, data: Any) -> None:
         """Puts what is referred to in its place."""
@@ -57,7 +57,7 @@ class References:
         is_within_url = bool(_IS_URL.match(text))
         return _REFERENCE.sub(lambda match: self._put(match, is_within_url=is_within_url), text)
 
-    def _resolved(self, text: str, place: Place) -> Any:
+    def _resolved(self, text: str, place: SettingPath) -> Any:
         try:
             return self.value(text)
         except ValueError as error:
@@ -103,7 +103,7 @@ def _stand_in(text: str) -> str:
     return _REFERENCE.sub("unknown", text)
 
 
-def _found(data: Any, parts: list[str], place: Place) -> Iterator[tuple[Any, Any, Place]]:
+def _found(data: Any, parts: list[str], place: SettingPath) -> Iterator[tuple[Any, Any, SettingPath]]:
     """Where such a setting stands as text: the block, its name there, its place."""
     first, *rest = parts
     value = data.get(first) if isinstance(data, dict) else None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
-    Look = tuple[int, ...] | None
+    FileLook = tuple[int, ...] | None
 
 RECHECK_SECONDS = 2.0  # also catches what happens while a watch is being set up
 SETTLE_SECONDS = 0.2  # an editor that truncates and writes is done by then
@@ -45,7 +45,7 @@ async def watch(
     What is behind the first `most` bytes is not looked at. That a file `is_needed` is gone is a change too.
     """
     file = Path(path)
-    looks: Look = ()  # like no file: the first wake is a look at the content
+    looks: FileLook = ()  # like no file: the first wake is a look at the content
     seen = since or await asyncio.to_thread(fingerprint, file, most)
     while True:
         folders = await asyncio.to_thread(_folders, file)
@@ -61,7 +61,7 @@ async def watch(
                     break  # the names lead elsewhere now
 
 
-def _looks(path: Path) -> Look:
+def _looks(path: Path) -> FileLook:
     """What a file looks like without being read: a large one is only read if this has changed."""
     try:
         status = path.stat()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.policy.limits import Limit
     from proxy.policy.matching import Matcher
 
-    Place = tuple[bool, str, bytes]  # is it exact; a kind, or the name of a field; the key
+    ShelfName = tuple[bool, str, bytes]  # is it exact; a kind, or the name of a field; the key
 
 FEW: Final = 8  # limits that are all asked before one of them is looked up (measured: docs/performance.md)
 PATH: Final = "/"  # no field has these names
@@ -47,7 +47,7 @@ class LimitIndex:
         self._limits = tuple(limits)
         ways = [list(_ways(limit.match)) for limit in limits]
         crowds = Counter(place for each in ways for way in each for place in way)
-        filed: dict[Place, list[int]] = {}
+        filed: dict[ShelfName, list[int]] = {}
         always = [number for number, each in enumerate(ways) if not each]
         for number, each in enumerate(ways):
             for place in min(each, key=lambda way: max(crowds[place] for place in way), default=[]):
@@ -132,7 +132,7 @@ def without_formats(path: bytes) -> bytes:
     return _FORMAT.sub(b"", path) if b"." in path else path
 
 
-def _ways(match: Matcher) -> Iterable[list[Place]]:
+def _ways(match: Matcher) -> Iterable[list[ShelfName]]:
     """Each is a list of places; a request that meets the limit has what one of them says."""
     is_exact = match.is_exact
     if match.stems:

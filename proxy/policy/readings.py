@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy.config.key_names import KeyPart
     from proxy.http1.head import RequestHead
 
-    Judge = Callable[[bytes], bytes | None]
+    ValueJudge = Callable[[bytes], bytes | None]
     Reader = Callable[[RequestHead, str], bytes | None]  # the request and the client's address in
 
 AUTHORIZATION = b"authorization"
@@ -43,7 +43,7 @@ def field_of(part: KeyPart) -> bytes | None:
     return {"cookie": b"cookie", "jwt": AUTHORIZATION, "host": b"host"}.get(part.kind)
 
 
-def judge_of(part: KeyPart) -> Judge:
+def judge_of(part: KeyPart) -> ValueJudge:
     """Of a part that is read from a field."""
     if part.kind == "cookie":
         return _cookie_judge(part.name.encode())
@@ -67,7 +67,7 @@ def reader(part: KeyPart, ipv6_prefix: int) -> Reader:
     return _segment_reader(int(part.name)) if part.kind == "path" else _PLAIN[part.kind]
 
 
-def _field_reader(field: bytes, judge: Judge) -> Reader:
+def _field_reader(field: bytes, judge: ValueJudge) -> Reader:
     def read(head: RequestHead, _client: str) -> bytes | None:
         return judge(head.fields.get(field, b""))
 
@@ -126,7 +126,7 @@ def host_of(value: bytes) -> bytes:
     return folded(name.partition(b":")[0].rstrip(b"."))
 
 
-_OF_FIELDS: dict[bytes, Judge] = {AUTHORIZATION: credential_of, HOST: host_of}
+_OF_FIELDS: dict[bytes, ValueJudge] = {AUTHORIZATION: credential_of, HOST: host_of}
 
 
 def _host(head: RequestHead, _client: str) -> bytes:
@@ -141,7 +141,7 @@ _INNER_MAX = 16  # times that a name may stand within values: each is looked at 
 _ESCAPED_NAMES = re.compile(rb'(?<![^;,\s"])=*([^;,\s"=%]*%[^;,\s"=]*)[ \t]*=').findall
 
 
-def _cookie_judge(name: bytes) -> Judge:
+def _cookie_judge(name: bytes) -> ValueJudge:
     """RFC 6265 section 5.4; some services take names in any case, `.`, `[` or a space for `_`.
 
     And some pass over a `=` before the name, or unescape it: there is no telling which.

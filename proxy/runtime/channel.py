@@ -103,7 +103,7 @@ class Applied(msgspec.Struct, tag=True):
     told: dict[str, Any]
 
 
-Report = Ready | Failed | Figures | Applied
+WorkerReport = Ready | Failed | Figures | Applied
 
 Heard = TypeVar("Heard")
 
@@ -116,7 +116,7 @@ class Channel(Generic[Heard]):
         self._writer = writer
         self._decoder: msgspec.msgpack.Decoder[Heard] = msgspec.msgpack.Decoder(heard)
 
-    def say(self, message: Order | Report) -> None:
+    def say(self, message: Order | WorkerReport) -> None:
         """To a peer that has gone or does not listen: nothing happens."""
         waiting = self._writer.transport.get_write_buffer_size()
         if not self._writer.is_closing() and waiting < UNHEARD_BYTES_MAX:
@@ -145,7 +145,7 @@ async def orders(sock: socket.socket) -> Channel[Order]:
     return Channel(reader, writer, Order)
 
 
-async def reports(sock: socket.socket) -> Channel[Report]:
+async def reports(sock: socket.socket) -> Channel[WorkerReport]:
     """The supervisor's end."""
     reader, writer = await asyncio.open_connection(sock=sock)
-    return Channel(reader, writer, Report)
+    return Channel(reader, writer, WorkerReport)

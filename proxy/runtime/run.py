@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("weir.run")
 
 
-class Service(Protocol):
+class Running(Protocol):
     """A worker alone, or a supervisor with several."""
 
     async def start(self) -> None: ...
@@ -108,7 +108,7 @@ async def _serve(source: Source, forked: ForkedWorkers | None) -> int:
     return EXIT_OK
 
 
-async def _end(service: Service, stops: Stops) -> None:
+async def _end(service: Running, stops: Stops) -> None:
     """A drain, cut short by a second signal."""
     ending = asyncio.create_task(_wind_down(service))
     impatience = asyncio.create_task(stops.second.wait())
@@ -140,7 +140,7 @@ def _forked_workers(settings: Settings) -> ForkedWorkers | int | None:
         raise StartError(f"workers: cannot start {count} processes: {error.strerror}") from None
 
 
-def _new_service(source: Source, forked: ForkedWorkers | None) -> Service:
+def _new_service(source: Source, forked: ForkedWorkers | None) -> Running:
     """With its sockets open. Raises StartError."""
     settings, name = source.reading.settings, source.reading.file
     if forked is not None:
@@ -153,7 +153,7 @@ def _new_service(source: Source, forked: ForkedWorkers | None) -> Service:
         raise
 
 
-async def _started(service: Service) -> None:
+async def _started(service: Running) -> None:
     """Serves, or has let go of everything that was begun."""
     try:
         await service.start()
@@ -180,7 +180,7 @@ class Stops:
         self.first.set()
 
 
-async def _wind_down(service: Service) -> None:
+async def _wind_down(service: Running) -> None:
     await service.drain()
     await service.stop()
     event(_log, logging.INFO, "stopped")

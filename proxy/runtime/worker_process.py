@@ -24,7 +24,7 @@ from proxy.telemetry.reading import Reading, counted, merged
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.runtime.channel import Channel, Order, Report
+    from proxy.runtime.channel import Channel, Order, WorkerReport
     from proxy.runtime.forks import Fork, Process
     from proxy.runtime.sockets import ListenSockets
     from proxy.telemetry.sights import Sights
@@ -62,7 +62,7 @@ class WorkerProcess:
         self._greeting = greeting
         self._fork = fork
         self._process: asyncio.subprocess.Process | Process | None = None
-        self._channel: Channel[Report] | None = None
+        self._channel: Channel[WorkerReport] | None = None
         self._told = asyncio.Event()
         self._applied: asyncio.Future[words.Applied] | None = None
         self._orders = 0
@@ -172,7 +172,7 @@ class WorkerProcess:
                 return
             self._note(report)
 
-    def _note(self, report: Report) -> None:
+    def _note(self, report: WorkerReport) -> None:
         self._heard_at = time.monotonic()
         match report:
             case words.Ready():

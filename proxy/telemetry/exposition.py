@@ -16,7 +16,7 @@ from proxy.telemetry.families import ALL, COUNTER, GAUGE, HISTOGRAM, INFO, SPREA
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.telemetry.families import Key
+    from proxy.telemetry.families import LabelValues
     from proxy.telemetry.reading import Buckets, Reading
 
 PIECE_SAMPLES: Final = 128  # 0.1 ms, and 0.4 ms the first time
@@ -29,7 +29,7 @@ _HELP_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n"})
 
 class Exposition:
     def __init__(self) -> None:
-        self._heads: dict[tuple[str, Key], str] = {}
+        self._heads: dict[tuple[str, LabelValues], str] = {}
 
     def pieces(self, reading: Reading, *, is_openmetrics: bool) -> Iterator[bytes]:
         """The whole, in pieces of which none takes long."""
@@ -46,7 +46,7 @@ class Exposition:
         if is_openmetrics:
             yield b"# EOF\n"
 
-    def _head(self, name: str, key: Key) -> str:
+    def _head(self, name: str, key: LabelValues) -> str:
         """A sample's name with its labels."""
         head = self._heads.get((name, key))
         if head is None:
@@ -64,7 +64,7 @@ def _opening(name: str, kind: str, text: str, *, is_openmetrics: bool) -> bytes:
     return f"# HELP {name} {text.translate(_HELP_ESCAPES)}\n# TYPE {name} {kind}\n".encode()
 
 
-def _labelled(name: str, labels: Key, values: Key) -> str:
+def _labelled(name: str, labels: LabelValues, values: LabelValues) -> str:
     pairs = ",".join(
         f'{label}="{value.translate(_LABEL_ESCAPES)}"' for label, value in zip(labels, values, strict=True)
     )

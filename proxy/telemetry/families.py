@@ -26,7 +26,7 @@ GAUGE: Final = "gauge"
 HISTOGRAM: Final = "histogram"
 INFO: Final = "info"
 
-Key = tuple[str, ...]  # values of a family's labels
+LabelValues = tuple[str, ...]  # values of a family's labels
 
 
 class Family(NamedTuple):
@@ -46,16 +46,16 @@ class Spread(NamedTuple):
     read: Callable[[Metrics], Histogram]
 
 
-def _one(number: float) -> dict[Key, float]:
+def _one(number: float) -> dict[LabelValues, float]:
     return {(): +number}  # a truth is 1 or 0
 
 
-def _texts(counts: Mapping[Any, float]) -> dict[Key, float]:
+def _texts(counts: Mapping[Any, float]) -> dict[LabelValues, float]:
     """Keys of one label, or of labels that are no text yet."""
     return {_key(key): count for key, count in counts.items()}
 
 
-def _key(key: object) -> Key:
+def _key(key: object) -> LabelValues:
     values = key if isinstance(key, tuple) else (key,)
     return tuple([value.decode("ascii") if isinstance(value, bytes) else str(value) for value in values])
 
@@ -350,7 +350,7 @@ class ProcessFigures:
                 labels = tuple(sample.labels)
                 yield Family(sample.name, metric.type, metric.documentation, labels, lambda _: {}, merge)
 
-    def read(self) -> dict[str, dict[Key, float]]:
+    def read(self) -> dict[str, dict[LabelValues, float]]:
         return {
             sample.name: {tuple(sample.labels.values()): sample.value}
             for collector in self._collectors

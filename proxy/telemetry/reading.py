@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.telemetry.families import ALL, COUNTER, FAMILIES, PROCESS, SPREADS, Key
+from proxy.telemetry.families import ALL, COUNTER, FAMILIES, PROCESS, SPREADS, LabelValues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,13 +30,15 @@ class Buckets(msgspec.Struct, array_like=True):
 
 
 class Reading(msgspec.Struct):
-    counts: dict[str, dict[Key, float]]
+    counts: dict[str, dict[LabelValues, float]]
     spreads: dict[str, Buckets]
 
 
 def reading(metrics: Metrics) -> Reading:
     """All that a serving process holds now."""
-    counts: dict[str, dict[Key, float]] = {name: dict(read(metrics)) for name, _, _, _, read, _ in FAMILIES}
+    counts: dict[str, dict[LabelValues, float]] = {
+        name: dict(read(metrics)) for name, _, _, _, read, _ in FAMILIES
+    }
     spreads = {name: _buckets(read(metrics)) for name, _, read in SPREADS}
     spreads["weir_request_duration_seconds"].exemplars = dict(metrics.exemplars)
     return Reading(counts | PROCESS.read(), spreads)
@@ -71,8 +73,8 @@ def merged(readings: Iterable[Reading]) -> Reading:
 
 
 def _together(
-    before: dict[Key, float], table: dict[Key, float], merge: Callable[[float, float], float]
-) -> dict[Key, float]:
+    before: dict[LabelValues, float], table: dict[LabelValues, float], merge: Callable[[float, float], float]
+) -> dict[LabelValues, float]:
     for key, number in table.items():
         known = before.get(key)
         before[key] = number if known is None else merge(known, number)

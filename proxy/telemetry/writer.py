@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     # What happened, the destination, the cause ("" when it is over) and how many lines were lost.
-    Report = Callable[[str, str, str, int], None]
+    LossReport = Callable[[str, str, str, int], None]
 
 QUEUE_BYTES = 4 * 1024 * 1024  # about 10 000 access-log lines: half a second at full speed
 FILE_MODE = 0o640  # addresses and paths of clients are not for everybody
@@ -41,7 +41,7 @@ class LineWriter:
     def __init__(
         self,
         destination: int | str,
-        report: Report = _ignore,
+        report: LossReport = _ignore,
         *,
         queue_bytes: int = QUEUE_BYTES,
         is_shared: bool = False,

@@ -39,7 +39,7 @@ _IS_PLAIN: Final = re.compile(r"/[!-\"$-~]*").fullmatch
 _TELLING: Final = (304, 401, 429)
 
 
-class Due:
+class LoggedDue:
     """What a request is charged."""
 
     __slots__ = ("charges", "client", "exempt", "head", "is_single", "labels", "may_be_new")
@@ -62,7 +62,7 @@ class Due:
         self.may_be_new = any(_may_be_new(charge, head, client) for charge in charges)
 
 
-NOTHING: Final = Due((), (), (), UNREAD, "")
+NOTHING: Final = LoggedDue((), (), (), UNREAD, "")
 
 
 class Answered:
@@ -70,7 +70,7 @@ class Answered:
 
     __slots__ = ("delay_us", "due", "status")
 
-    def __init__(self, due: Due, status: int, delay_us: int) -> None:
+    def __init__(self, due: LoggedDue, status: int, delay_us: int) -> None:
         self.due = due
         self.status = status
         self.delay_us = delay_us
@@ -102,14 +102,14 @@ class Charging:
         self._vouches = limits.vouches
         self._has_effects = limits.gives_back or limits.empties or limits.vouches
         # Two generations: what was not asked for while one filled up goes.
-        self._known: dict[tuple[object, ...], Due] = {}
-        self._old: dict[tuple[object, ...], Due] = {}
+        self._known: dict[tuple[object, ...], LoggedDue] = {}
+        self._old: dict[tuple[object, ...], LoggedDue] = {}
 
-    def charged(self, items: list[tuple[int, Logged]]) -> list[tuple[int, Due | Answered]]:
+    def charged(self, items: list[tuple[int, Logged]]) -> list[tuple[int, LoggedDue | Answered]]:
         """With their moments."""
         return [(at, self.charge(logged)) for at, logged in items]
 
-    def charge(self, logged: Logged) -> Due | Answered:
+    def charge(self, logged: Logged) -> LoggedDue | Answered:
         due = self.due(logged)
         if due.charges and logged.fault in NO_SERVER:
             return Answered(due, NOT_ASKED, int((logged.duration_ms - logged.waited_ms) * 1000))
@@ -117,7 +117,7 @@ class Charging:
             return Answered(due, logged.status, int(logged.upstream_ms * 1000))
         return due
 
-    def due(self, logged: Logged) -> Due:
+    def due(self, logged: Logged) -> LoggedDue:
         if self._knows_preflights and _is_preflight(logged):
             return NOTHING
         kind = self._kind(logged)
@@ -160,7 +160,7 @@ class Charging:
             return (method, target) if number == UNREADABLE else number
         return method, target if self._asks_query else path
 
-    def _work_out(self, logged: Logged) -> Due:
+    def _work_out(self, logged: Logged) -> LoggedDue:
         if len(logged.client) > CLIENT_LETTERS:
             return NOTHING
         told = said(logged)
@@ -179,7 +179,7 @@ class Charging:
             charges = self._as_logged(charges, labels, logged, head)
         elif logged.credential.startswith(HASHED):
             charges = self._by_hash(charges, logged, head)
-        return Due(charges, exempt, labels, head if self._vouches else UNREAD, logged.client)
+        return LoggedDue(charges, exempt, labels, head if self._vouches else UNREAD, logged.client)
 
     def _as_logged(
         self, charges: list[Charge], labels: Sequence[str], logged: Logged, head: RequestHead

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    Item = tuple[int, Any]  # a moment in microseconds, and whatever belongs to it
+    Timed = tuple[int, Any]  # a moment in microseconds, and whatever belongs to it
 
 WINDOW_US = 150_000_000  # by default an answer may take 140 s until its head
 LEAP_US = 86_400_000_000  # a log that pauses for a day is believed only if it goes on from there
@@ -29,17 +29,17 @@ _moment = itemgetter(0)
 class Ordered:
     """The requests of one log."""
 
-    def __init__(self, batches: Iterable[Sequence[Item]]) -> None:
+    def __init__(self, batches: Iterable[Sequence[Timed]]) -> None:
         self.late = 0  # requests that were left out
         self._batches = batches
         self._latest: int | None = None
         self._emitted = 0  # everything up to here has been told
-        self._ahead: list[Item] = []  # far ahead of all before them
+        self._ahead: list[Timed] = []  # far ahead of all before them
 
-    def __iter__(self) -> Iterator[list[Item]]:
+    def __iter__(self) -> Iterator[list[Timed]]:
         """Pieces, each in order, and in order of each other."""
-        held: list[Item] = []
-        fresh: list[Item] = []
+        held: list[Timed] = []
+        fresh: list[Timed] = []
         for batch in self._batches:
             fresh += self._believed(batch)
             if len(fresh) < max(BATCH, min(len(held), HELD_MAX // 2)):
@@ -51,7 +51,7 @@ class Ordered:
         held, piece = self._settled(held + fresh, is_last=True)
         yield piece
 
-    def _believed(self, batch: Sequence[Item]) -> Sequence[Item]:
+    def _believed(self, batch: Sequence[Timed]) -> Sequence[Timed]:
         """Without what has gone back in time, and without moments far ahead of all the others."""
         if not batch:
             return batch
@@ -63,7 +63,7 @@ class Ordered:
             return batch
         return [item for each in batch for item in self._judged(each)]
 
-    def _judged(self, item: Item) -> list[Item]:
+    def _judged(self, item: Timed) -> list[Timed]:
         """One by one, where something is odd: a moment far ahead waits until others follow it."""
         latest = self._latest
         assert latest is not None
@@ -82,7 +82,7 @@ class Ordered:
         self._latest = max(latest, item[0])
         return [item]
 
-    def _settled(self, items: list[Item], *, is_last: bool = False) -> tuple[list[Item], list[Item]]:
+    def _settled(self, items: list[Timed], *, is_last: bool = False) -> tuple[list[Timed], list[Timed]]:
         """What may still be joined by earlier ones, and what is in its order for good."""
         items.sort(key=_moment)
         first = bisect_right(items, self._emitted - 1, key=_moment)
@@ -98,22 +98,22 @@ class Ordered:
         return items[end:], piece
 
 
-def _first(items: Sequence[Item]) -> int:
+def _first(items: Sequence[Timed]) -> int:
     """The earliest of a few, unless it is far from the others."""
     middle = median_low(map(_moment, items))
     return min(at for at, _ in items if at >= middle - LEAP_US)
 
 
-def merged(logs: Sequence[Iterable[list[Item]]]) -> Iterator[list[Item]]:
+def merged(logs: Sequence[Iterable[list[Timed]]]) -> Iterator[list[Timed]]:
     """The pieces of several logs as one: of replicas side by side, or of a log that was rotated."""
     sources = [iter(log) for log in logs]
-    heads: list[list[Item]] = []
+    heads: list[list[Timed]] = []
     for source in list(sources):
         _advance(sources, heads, source)
     while len(sources) > 1:
         # All of them are known up to the moment at which the first piece ends.
         until = min(head[-1][0] for head in heads)
-        together: list[Item] = []
+        together: list[Timed] = []
         for source, head in list(zip(sources, heads, strict=True)):
             end = bisect_right(head, until, key=_moment)
             together += head[:end]
@@ -128,7 +128,7 @@ def merged(logs: Sequence[Iterable[list[Item]]]) -> Iterator[list[Item]]:
 
 
 def _advance(
-    sources: list[Iterator[list[Item]]], heads: list[list[Item]], source: Iterator[list[Item]]
+    sources: list[Iterator[list[Timed]]], heads: list[list[Timed]], source: Iterator[list[Timed]]
 ) -> None:
     """The next piece of a source that holds anything; without one the source goes."""
     at = sources.index(source)

@@ -22,7 +22,7 @@ from proxy.tuning.tally import Tally
 if TYPE_CHECKING:
     from proxy.policy.decision import Decision, Verdict
     from proxy.policy.limits import Limits
-    from proxy.tuning.charging import Due
+    from proxy.tuning.charging import LoggedDue
 
 SWEEP_US = 1_000_000
 SETTLED_AT_ONCE = 16_384  # requests whose arrivals are put away together
@@ -44,7 +44,7 @@ class Replay:
         self._sweep_at = SWEEP_US
         self._next_us = SWEEP_US  # when an answer comes or the store is swept
 
-    def play(self, requests: list[tuple[int, Due | Answered]]) -> None:
+    def play(self, requests: list[tuple[int, LoggedDue | Answered]]) -> None:
         """In their order."""
         if requests and self._began_us is None:
             self._began_us = requests[0][0]
@@ -67,7 +67,7 @@ class Replay:
         for tally in self.tallies.values():
             tally.arrivals.settle()
 
-    def _decide(self, due: Due, now: int) -> Decision | None:
+    def _decide(self, due: LoggedDue, now: int) -> Decision | None:
         charges = due.charges
         if due.may_be_new:
             charges = with_newcomers(charges, due.head, due.client, self._store.proven)
@@ -91,7 +91,7 @@ class Replay:
     def decided(self, decision: Decision) -> None:
         """The store decides at once."""
 
-    def _count_all(self, due: Due, decision: Decision, now: int) -> None:
+    def _count_all(self, due: LoggedDue, decision: Decision, now: int) -> None:
         """A limit with several charges has met one request, and refused it if any of them says so."""
         self._count_exempt(due)
         last = None
@@ -113,7 +113,7 @@ class Replay:
             elif not verdict.is_admitted:
                 tally.refused_as_new += 1
 
-    def _count_exempt(self, due: Due) -> None:
+    def _count_exempt(self, due: LoggedDue) -> None:
         for limit in due.exempt:
             self.tallies[limit].exempt += 1
 
@@ -137,7 +137,7 @@ class Replay:
             self._sweep_at = now + SWEEP_US
         self._next_us = min(self._sweep_at, self._answers[0][0] if self._answers else self._sweep_at)
 
-    def _settle(self, due: Due, status: int, decision: Decision) -> None:
+    def _settle(self, due: LoggedDue, status: int, decision: Decision) -> None:
         """What the gateway does when the service's answer is there."""
         store, limits = self._store, self._limits
         if status == NOT_ASKED:

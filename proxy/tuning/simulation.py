@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from proxy.config.loader import Config
     from proxy.config.sections.limits import LimitSettings
     from proxy.config.settings import Settings
-    from proxy.tuning.formats import Format, Item
+    from proxy.tuning.formats import Format, TimedRequest
     from proxy.tuning.logs import Log
-    from proxy.tuning.order import Item as Ordering
+    from proxy.tuning.order import Timed
 
 LOOKS = 100
 KEYS_MAX = 1_000_000  # buckets of one limit where Redis would hold them: 200 MB
@@ -47,7 +47,7 @@ class ReadLog:
         self.is_sampled = False  # it has a share of what went well
         self._blank = 0  # lines that say nothing, and are no fault: empty ones, and the header of a CSV
 
-    def items(self) -> Iterator[list[Item]]:
+    def items(self) -> Iterator[list[TimedRequest]]:
         """Raises LogError and FieldError."""
         for piece in self.log.pieces():
             if self._format is None:
@@ -60,7 +60,7 @@ class ReadLog:
                 self._look_at(items)
             yield items
 
-    def _look_at(self, items: list[Item]) -> None:
+    def _look_at(self, items: list[TimedRequest]) -> None:
         """A few of each piece show what the log tells."""
         some = items[:: len(items) // LOOKS or 1]
         self.has_whole_seconds = self.has_whole_seconds and not any(at % US for at, _ in some)
@@ -127,7 +127,7 @@ class Simulation:
         for replay in self.replays:
             replay.end()
 
-    def _charged(self, log: ReadLog, progress: Callable[[], None]) -> Iterator[list[Ordering]]:
+    def _charged(self, log: ReadLog, progress: Callable[[], None]) -> Iterator[list[Timed]]:
         chargings = self._chargings
         for items in log.items():
             progress()

@@ -34,7 +34,7 @@ class Definition(NamedTuple):
 class Given(NamedTuple):
     """What a call gives: so many by position, others by name."""
 
-    count: int
+    places: int
     names: frozenset[str | None]
 
 
@@ -109,7 +109,7 @@ class Reads:
                 is_made = definition.name == "__init__"
                 calls = self._calls[definition.owner if is_made else definition.name]
                 for place, name in _optional(definition.node, is_method=bool(definition.owner)):
-                    if calls and not any(place < call.count or name in call.names for call in calls):
+                    if calls and not any(place < call.places or name in call.names for call in calls):
                         yield (
                             f"{definition.owner or definition.name}({name})"
                             if is_made or not definition.owner

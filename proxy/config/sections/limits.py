@@ -10,8 +10,8 @@ from proxy.config import checks, limit_checks
 from proxy.config.kinds import (
     Count,
     Flag,
+    HeaderGlobs,
     HeaderName,
-    Headers,
     Key,
     LimitName,
     Method,
@@ -32,7 +32,7 @@ class Match(Section):
 
     methods: tuple[Method, ...] = setting("Methods, of which GET takes HEAD along; empty: every method.", [])
     paths: tuple[PathGlob, ...] = setting("Path globs such as /api/*; empty: every path.", [])
-    headers: Headers = setting("Headers and globs of their values, all of which must match.", {})
+    headers: HeaderGlobs = setting("Headers and globs of their values, all of which must match.", {})
     absent: tuple[HeaderName, ...] = setting(
         "Headers of which a request has none; one without a value is none.", []
     )
@@ -51,7 +51,7 @@ class Match(Section):
 class Exempt(Section):
     cidrs: tuple[Network, ...] = setting("Networks of clients that are not limited.", [])
     paths: tuple[PathGlob, ...] = setting("Path globs that are not limited.", [])
-    headers: Headers = setting("Headers and globs of their values, any of which exempts.", {})
+    headers: HeaderGlobs = setting("Headers and globs of their values, any of which exempts.", {})
 
 
 class CostSettings(Section):

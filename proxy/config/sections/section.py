@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from proxy.config import checks
-from proxy.config.look import Check, Look
+from proxy.config.look import Look, SectionCheck
 from proxy.config.units import Rate
 from proxy.config.unknown import UNKNOWN, Unknown, UnknownError
 
@@ -55,7 +55,7 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-    fits: ClassVar[tuple[Check, ...]] = ()
+    fits: ClassVar[tuple[SectionCheck, ...]] = ()
     adapts: ClassVar[Adapt | None] = None
     alone: ClassVar[str | None] = None
 

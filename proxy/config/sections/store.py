@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.config import checks
-from proxy.config.kinds import Count, Flag, Prefix, Secret, Store, Text, Timeout
+from proxy.config.kinds import Count, Flag, Prefix, Secret, StoreValue, Text, Timeout
 from proxy.config.sections.section import Section, setting
 
 
@@ -27,7 +27,7 @@ class SentinelSettings(Section):
 
 
 class StoreSettings(Section):
-    url: Store = setting(
+    url: StoreValue = setting(
         "memory, or redis://, redis+unix:///path, redis+sentinel://h:p,h:p/service, redis+cluster://h:p,h:p;"
         " with TLS rediss:// and so on.",
         "memory",
