@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proxy import __version__, build
+from proxy.config.exits import EXIT_WRONG
 
 if TYPE_CHECKING:
     from proxy.admin.client import Plane
-
-EXIT_WRONG = 2
 
 _SCHEMES = ("basic", "bearer", "digest", "token")  # as which an Authorization may begin
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
@@ -41,8 +40,9 @@ class _Commands(click.Group):
 
 
 def _open_closed_streams() -> None:
-    """To nothing: else what is opened first, a socket or the loop's own, would be standard output, and be
-    written to."""
+    """Opens them on nothing: else what is opened first, a socket or the loop's own, would be standard output,
+    and be written to.
+    """
     for number in range(3):
         try:
             os.fstat(number)

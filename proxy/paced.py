@@ -49,7 +49,7 @@ class Paced(ssl.SSLObject):
 
 
 def pace(transport: asyncio.BaseTransport, *, is_over: bool = False) -> None:
-    """From now on, or no more: a connection that is over is kept by nobody."""
+    """Has its turns bounded from now on, or no more: a connection that is over is kept by nobody."""
     secured = transport.get_extra_info("ssl_object")
     if isinstance(secured, Paced):
         secured.transport = None if is_over else cast("asyncio.Transport", transport)

@@ -7,13 +7,15 @@ moment is in seconds of the loop's monotonic clock.
 
 from __future__ import annotations
 
+from random import getrandbits
 from typing import TYPE_CHECKING, Final
 
+from proxy.http1 import trace_context
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from proxy.faults import Fault
-    from proxy.http1.trace_context import Trace
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit
 
@@ -22,6 +24,30 @@ SERVED: Final = "served"
 
 UPSTREAM: Final = "upstream"  # source of an answer: the service ...
 WEIR: Final = "weir"  # ... or Weir itself
+
+
+class Trace:
+    """An exchange's spans, if it is sampled."""
+
+    __slots__ = ("agent", "decided", "host", "parent_id", "scheme", "server_id", "trace_id", "upstream_id")
+
+    def __init__(self, trace_id: str, parent_id: str, fields: Mapping[bytes, bytes], scheme: bytes) -> None:
+        self.trace_id = trace_id
+        self.parent_id = parent_id  # "" at the root
+        self.server_id = new_span_id()
+        self.upstream_id = new_span_id()
+        self.decided = 0.0  # when the limits had spoken; 0 if none was asked
+        self.host = fields.get(b"host", b"")
+        self.agent = fields.get(b"user-agent", b"")
+        self.scheme = scheme
+
+    def carried(self, head: bytes) -> bytes:
+        """The request's head to the server, as a child of the span that tells of this call."""
+        return trace_context.carried(head, self.trace_id, self.upstream_id)
+
+
+def new_span_id() -> str:
+    return f"{getrandbits(64) | 1:016x}"
 
 
 class Record:

@@ -33,7 +33,7 @@ class UnclearError(Exception):
 
 
 def override_of(verb: str, amounts: Mapping[str, object], limit: Limit) -> tuple[Override, float]:
-    """And for how many seconds. Raises UnclearError."""
+    """What an operator gives to a key, and for how many seconds. Raises UnclearError."""
     seconds = _parsed("for", parse_timeout, amounts.get("for", FOR))
     if verb == "block":
         return Override(0), seconds

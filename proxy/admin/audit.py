@@ -65,7 +65,9 @@ def refusals(names: Callable[[], Collection[str]], now: Callable[[], float]) -> 
 
 
 def _is_attempt(request: web.Request, status: int) -> bool:
-    """At a verb, or with a token that is not ours; whoever opens the page without one has only looked."""
+    """Somebody has used a verb, or a token that is not ours; whoever opens the page without one has only
+    looked.
+    """
     is_verb = request.method == hdrs.METH_POST and _verb(request.match_info) is not None
     return is_verb or (status == web.HTTPUnauthorized.status_code and hdrs.AUTHORIZATION in request.headers)
 

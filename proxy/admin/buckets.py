@@ -110,7 +110,7 @@ class KeyVerbs:
         }
 
     async def reset(self, asked: Asked) -> dict[str, object]:
-        """Of one client, or of all."""
+        """Gives the tokens back to one client, or to all."""
         if asked.limit.slots:
             raise UnclearError(f"{asked.limit.name} counts requests under way: slots come back as these end")
         return {"reset": await self._keys.reset(asked.limit, asked.key)}
@@ -128,7 +128,7 @@ class KeyVerbs:
         return {"until": _moment(seconds)}
 
     async def release(self, asked: Asked) -> dict[str, object]:
-        """From a block or a grant."""
+        """Ends a block or a grant."""
         return {"released": int(await self._keys.release(asked.place))}
 
     # --- who is meant ---
@@ -174,5 +174,5 @@ def _rate(terms: Terms) -> str:
 
 
 def _moment(left: float | None) -> float | None:
-    """In Unix time, as all moments that the admin plane tells."""
+    """Tells it in Unix time, as all moments that the admin plane tells."""
     return round(time.time() + left, 3) if left is not None else None

@@ -22,8 +22,6 @@ CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 10.0  # events come every second
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
-
 
 class _Problem(msgspec.Struct):
     detail: str = ""
@@ -60,16 +58,15 @@ def plane_of(config_path: str) -> Plane:
     listen = admin.listen
     if listen.unix_path is not None:
         return Plane("http://localhost", listen.unix_path, token)
-    host = _ANY.get(listen.host, listen.host)
+    host = listen.host_nearby
     return Plane(
         f"http://[{host}]:{listen.port}" if ":" in host else f"http://{host}:{listen.port}", None, token
     )
 
 
 def plane_at(url: str) -> Plane:
-    """By its URL, or `unix:/path`; the token is in the environment, or where that refers to, as for Weir.
-
-    Raises UnclearPlaneError.
+    """The plane that is named by its URL, or by `unix:/path`. The token is in the environment, or where that
+    refers to, as for Weir. Raises UnclearPlaneError.
     """
     try:
         token = resolved(os.environ.get(TOKEN_VARIABLE, ""), os.environ, Path()) or None

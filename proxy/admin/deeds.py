@@ -14,13 +14,13 @@ import click
 import msgspec
 
 from proxy.admin.client import NoAnswerError, post
+from proxy.config.exits import EXIT_FAILED, EXIT_OK, EXIT_WRONG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from proxy.admin.client import Plane
 
-EXIT_OK, EXIT_NOT_DONE, EXIT_WRONG = 0, 1, 2
 VALUE_BYTES_MAX = 32 * 1024  # a request's head holds no larger one
 
 
@@ -44,13 +44,13 @@ def keys(plane: Plane, deed: Deed, *, is_json: bool) -> int:
     try:
         told = asyncio.run(post(plane, ("limits", deed.limit, deed.verb), body))
     except NoAnswerError as error:
-        return _failed(str(error), EXIT_NOT_DONE)
+        return _failed(str(error), EXIT_FAILED)
     print(msgspec.json.encode(told).decode() if is_json else _lines(told))  # noqa: T201 - a command's own output
     return EXIT_OK
 
 
 def _failed(message: str, code: int) -> int:
-    print(message, file=sys.stderr)  # noqa: T201 - the same
+    print(message, file=sys.stderr)  # noqa: T201 - a command's own output
     return code
 
 

@@ -92,7 +92,9 @@ class Guard:
 
 
 def host_name(host: str) -> str:
-    """Of a Host field, without the port, however it is written: a final dot is the root (RFC 1034, 3.1)."""
+    """The name in a Host field, without the port, however it is written: a final dot is the root (RFC 1034,
+    3.1).
+    """
     name = host.lower()
     if name.startswith("["):
         return name.partition("]")[0].removeprefix("[")

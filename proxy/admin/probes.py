@@ -91,7 +91,7 @@ class _Probe(asyncio.Protocol):
 
 
 def answer(head: bytes, *, is_ready: Callable[[], bool]) -> bytes:
-    """To a request's head, which is whole."""
+    """What is said to a request whose head is whole."""
     method, _, rest = head.partition(_HEAD_END[:2])[0].partition(b" ")
     target, _, version = rest.partition(b" ")
     if not method.isalpha() or version not in (b"HTTP/1.1", b"HTTP/1.0"):

@@ -33,7 +33,7 @@ _NOTHING = Reading({}, {})
 
 
 class Snapshots:
-    """From the first look to the last; nothing is kept from one time to the next."""
+    """What viewers are shown, from the first look to the last; nothing is kept from one time to the next."""
 
     def __init__(self) -> None:
         self._history: deque[list[float | None]] = deque(maxlen=HISTORY)
@@ -102,7 +102,7 @@ class Rates:
         return [self._rate(counts.get(outcome, 0)) for outcome in OUTCOMES]
 
     def percentiles(self) -> list[float | None]:
-        """Of all, of the service, of Weir's own share: the half and the 99th, in milliseconds."""
+        """The half and the 99th, in milliseconds: of all, of the service, of Weir's own share."""
         found: list[float | None] = []
         for name in DURATIONS:
             spread = self._spread(f"weir_{name}_duration_seconds")
@@ -115,8 +115,9 @@ class Rates:
         return {source: self._rate(counts.get(source, 0)) for source in ("upstream", "weir")}
 
     def limits(self) -> dict[str, list[float | None]]:
-        """By limit: what it said a second, in the order of DECISIONS; then its keys that are over and near,
-        and who waits and is under way."""
+        """What each limit said a second, in the order of DECISIONS; then its keys that are over and near, and
+        who waits and is under way.
+        """
         said = self._deltas("weir_limit_decisions_total", lambda key: (key[0], key[1]))
         counts = self._after.counts
         keys = counts.get("weir_limit_keys", {})
@@ -133,7 +134,7 @@ class Rates:
         }
 
     def calls(self) -> dict[str, float | None]:
-        """To the store."""
+        """How many calls to the store end in a second, and how long they take."""
         spread, batches = self._spread("weir_store_duration_seconds"), self._spread("weir_store_batch_size")
         calls = sum(spread.counts) if spread else 0
         return {

@@ -46,7 +46,7 @@ class Screen:
             self._troubles.extend(told["troubles"])
 
     def drawn(self, height: int | None) -> RenderableType:
-        """For so many lines; without a height, all of it."""
+        """The picture in so many lines; without a height, all of it."""
         if not self._tick:
             return Text("waiting for the first figures")
         limits = self._hello["limits"]

@@ -11,16 +11,18 @@ from rich.live import Live
 
 from proxy.admin.client import NoAnswerError, events
 from proxy.admin.terminal import Screen
+from proxy.config.exits import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
     from proxy.admin.client import Plane
 
-EXIT_OK, EXIT_NO_ANSWER = 0, 1
 TICKS_ONCE = 2  # the first has no rates
 
 
 def top(plane: Plane, *, once: bool) -> int:
-    """Until it is interrupted, or the plane is gone; with `once` one picture. The exit code."""
+    """Shows the picture until it is interrupted, or the plane is gone; with `once` it shows one. Returns the
+    exit code.
+    """
     console = Console()
     watching = _show_once(plane, console) if once or not console.is_terminal else _show(plane, console)
     try:
@@ -29,7 +31,7 @@ def top(plane: Plane, *, once: bool) -> int:
         return EXIT_OK
     except NoAnswerError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
-        return EXIT_NO_ANSWER
+        return EXIT_FAILED
     return EXIT_OK
 
 

@@ -66,7 +66,7 @@ class Viewers:
         self._limits: object = None
 
     async def watch(self, request: web.Request, may_stay: Callable[[], bool]) -> web.StreamResponse:
-        """Until the viewer has gone, or may no longer stay."""
+        """Sends events until the viewer has gone, or may no longer stay."""
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         )
@@ -84,14 +84,14 @@ class Viewers:
         return response
 
     def close(self) -> None:
-        """At the end of the process."""
+        """Ends all streams, at the end of the process."""
         for viewer in self._viewers:
             viewer.gone.set()
         if self._ticking is not None:
             self._ticking.cancel()
 
     async def _tick(self) -> None:
-        """While somebody looks; what was remembered for them goes with the last one."""
+        """Makes events while somebody looks; what was remembered for them goes with the last one."""
         since = ALL
         while self._viewers:
             begun = monotonic()

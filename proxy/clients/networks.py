@@ -58,7 +58,7 @@ def _within(address: IPv4Address | IPv6Address) -> IPv4Address | None:
 
 
 def _four_bytes(text: str) -> bytes:
-    """Of an IPv4 address as nearly all are written; empty where it takes a closer look."""
+    """The bytes of an IPv4 address as nearly all are written; empty where it takes a closer look."""
     parts = text.split(".")
     if len(parts) != 4 or not text.isascii():
         return b""

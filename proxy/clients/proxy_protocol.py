@@ -94,5 +94,5 @@ def _announced_v2(header: bytes) -> str | None:
 
 
 def _text(address: IPv4Address | IPv6Address) -> str:
-    """In its one spelling, IPv4 where it is IPv4 within IPv6."""
+    """The one spelling of an address, IPv4 where it is IPv4 within IPv6."""
     return str((isinstance(address, IPv6Address) and address.ipv4_mapped) or address)

@@ -31,6 +31,7 @@ _STORE_SCHEMES = (
     "rediss+cluster",
 )
 _REDIS_PORT = 6379
+_LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - of all interfaces, to be replaced
 _SENTINEL_PORT = 26379
 
 
@@ -46,6 +47,11 @@ class Address(NamedTuple):
         if self.unix_path is not None:
             return f"unix:{self.unix_path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def host_nearby(self) -> str:
+        """Where a process of this machine finds it: what is open to the world is on loopback too."""
+        return _LOOPBACKS.get(self.host, self.host)
 
     def __str__(self) -> str:
         return self.address

@@ -50,7 +50,7 @@ def entries() -> tuple[Entry, ...]:
 
 @cache
 def _by_plain_path() -> dict[str, Entry]:
-    """By the path without `[]`, since one entry may stand without its list."""
+    """Entries by their path without `[]`, since one entry may stand without its list."""
     return {entry.path.replace("[]", ""): entry for entry in entries()}
 
 

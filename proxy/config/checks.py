@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from proxy.config.units import StatusRange
 
 
-IDLE_MAX_SECONDS = (
-    3600.0  # balancers and NATs forget a silent connection after 1 to 60 minutes, and do not tell
-)
+# Balancers and NATs forget a silent connection after 1 to 60 minutes, and do not tell.
+IDLE_MAX_SECONDS = 3600.0
 RULE_NAMES_MAX = 16  # of a rule of the contract: each header is a series of a metric for each status
 
 

@@ -213,7 +213,7 @@ def _globs(settings: Settings) -> Iterator[Finding]:
 
 
 def shares_of_nothing(settings: Settings) -> Iterator[Finding]:
-    """Of a limit that refuses nobody, none is enforced."""
+    """None is enforced of a limit that refuses nobody."""
     for index, limit in enumerate(settings.limits):
         if limit.mode == "shadow" and "enforce" in limit.model_fields_set and limit.enforce > 0:
             why = "means nothing in mode: shadow, which refuses nobody; leave out one of them"

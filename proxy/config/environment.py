@@ -98,7 +98,7 @@ def _unknown(variable: str, known: Mapping[str, Entry]) -> str:
 
 
 def _nearest(variable: str, known: Mapping[str, Entry]) -> str | None:
-    """Without what all have in common, which would make everything near."""
+    """The nearest name, compared without what all have in common, which would make everything near."""
     bare = {name.removeprefix(PREFIX): name for name in known}
     meant = nearest(variable.removeprefix(PREFIX), bare)
     return bare[meant] if meant else None

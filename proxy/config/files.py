@@ -55,7 +55,7 @@ def fingerprint_of(data: bytes) -> str:
 
 
 def _opened(path: str | os.PathLike[str], *, is_patient: bool) -> int:
-    """Without waiting for a writer; what must be a file is not even opened if it is none."""
+    """Opens it without waiting for a writer; what must be a file is not even opened if it is none."""
     if not is_patient:
         _require_file(Path(path).stat().st_mode)
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)

@@ -98,7 +98,7 @@ def _idle_costs(limit: LimitSettings) -> Iterator[Finding]:
 
 
 def _takes_all(match: Match, other: Match) -> bool:
-    """As far as can be seen, every request that fits the other."""
+    """Every request that fits the other fits it, as far as can be seen."""
     methods = not match.methods or (other.methods and match.methods_met >= other.methods_met)
     paths = not match.paths or (other.paths and set(match.paths).issuperset(other.paths))
     asked = {name.lower(): glob for name, glob in other.headers.items()}

@@ -56,6 +56,11 @@ class KeyPart(NamedTuple):
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}" if self.name else self.kind
 
+    @property
+    def folded(self) -> str:
+        """Equal for parts that are one: names of header fields are compared without regard to case."""
+        return str(self).lower() if self.kind == "header" else str(self)
+
 
 class KeySpec(NamedTuple):
     """One entry of a limit's partition key: usually one part, else all of them together."""
@@ -64,6 +69,11 @@ class KeySpec(NamedTuple):
 
     def __str__(self) -> str:
         return "+".join(map(str, self.parts))
+
+    @property
+    def folded(self) -> str:
+        """Equal for entries that are one: the order of their parts says nothing."""
+        return "+".join(sorted(part.folded for part in self.parts))
 
     @property
     def is_address(self) -> bool:

@@ -75,7 +75,7 @@ def wrapped(value: object) -> object:
 
 
 def _text(example: str, pattern: str) -> WithJsonSchema:
-    """As an editor knows it."""
+    """What an editor knows of it."""
     return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern})$", "examples": [example]})
 
 

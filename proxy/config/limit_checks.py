@@ -11,7 +11,7 @@ from proxy.config.unknown import UNKNOWN, Unknown, ask, known
 from proxy.config.wording import nearest, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from proxy.config.key_names import KeySpec
     from proxy.config.look import Finding
@@ -26,7 +26,7 @@ EXACT_MAX = 2**53  # integers that a double holds without loss: Redis counts buc
 
 def key_order(key: Sequence[KeySpec | Unknown]) -> Iterator[Finding]:
     """No entry is there twice; an address, charged only for want of anything else, stands last."""
-    yield from repeated((_folded(spec) for spec in key), "the key")
+    yield from repeated((spec if isinstance(spec, Unknown) else spec.folded for spec in key), "the key")
     for index, spec in enumerate(key):
         if isinstance(spec, Unknown):
             continue
@@ -40,14 +40,6 @@ def key_order(key: Sequence[KeySpec | Unknown]) -> Iterator[Finding]:
                 (index,),
                 f"is charged before {address}, for who has nothing else: put that last",
             )
-
-
-def _folded(spec: KeySpec | Unknown) -> Hashable:
-    """Names of header fields are compared without regard to case, and the order of parts says nothing."""
-    if isinstance(spec, Unknown):
-        return spec
-    words = (str(part).lower() if part.kind == "header" else str(part) for part in spec.parts)
-    return "+".join(sorted(words))
 
 
 def absent_names(names: Sequence[str]) -> Iterator[Finding]:
@@ -72,7 +64,7 @@ def costs(settings: LimitSettings) -> Iterator[tuple[tuple[str | int, ...], int]
 
 
 def counted(settings: LimitSettings) -> Iterator[Finding]:
-    """By a rate or by slots, and whatever belongs to the other of the two is not there."""
+    """A limit counts by a rate or by slots, and whatever belongs to the other of the two is not there."""
     if settings.concurrency is None:
         if settings.rate is None:
             yield ("rate",), "is required: how many requests may come in a time, such as 15/s; or concurrency"
@@ -135,7 +127,7 @@ def rate(settings: LimitSettings) -> Iterator[Finding]:
 
 
 def beyond_us(settings: LimitSettings) -> int:
-    """Of a debt, what is beyond the burst."""
+    """How far a debt may go beyond the burst, in microseconds."""
     emptied = EMPTIED_MAX_US if settings.on_upstream_429 == "drain" else 0
     return max(emptied, round(settings.max_wait * 1e6))
 

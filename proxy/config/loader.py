@@ -125,7 +125,7 @@ class Config:
 
     @property
     def warnings(self) -> list[Mistake]:
-        """In the order of the file."""
+        """All of them, in the order of the file."""
         found = doubts.about(self.settings)
         return sorted(self.at(path, message, word="warning: ") for path, message in found)
 

@@ -73,7 +73,7 @@ class Look:
         return index
 
     def _prepared(self, value: Any, fields: Mapping[str, bool]) -> Any:
-        """Without names that nobody knows, with something for those that are required and missing."""
+        """Leaves out names that nobody knows, and puts something for those that are required and missing."""
         if not isinstance(value, dict):
             return value
         for name in value:

@@ -54,7 +54,7 @@ def _bounds_addresses(limit: LimitSettings) -> bool:
 
 
 def _is_within(match: Match, other: Match) -> bool:
-    """As far as can be seen: the other counts everything, or the same."""
+    """The other counts everything or the same, as far as can be seen."""
     return other in (match, Match())
 
 
@@ -102,7 +102,7 @@ _UNSEEN_HOST = (
 
 
 def _fields_asked_for(settings: Settings) -> Iterator[Finding]:
-    """But for keys, which are no mere doubt there."""
+    """The fields that limits read, but for keys, which are no mere doubt there."""
     for index, limit in enumerate(settings.limits):
         blocks: list[tuple[SettingPath, Match]] = [(("match",), limit.match)]
         if isinstance(limit.cost, tuple):

@@ -74,7 +74,7 @@ _ADDRESS_WORDS = re.compile(
 
 
 def is_address_claim(name: str) -> bool:
-    """By which somebody tells an address; of what Weir writes itself, is_claim knows."""
+    """Somebody tells an address by it; of what Weir writes itself, is_claim knows."""
     lowered = name.lower()
     return not is_claim(lowered) and (lowered in ADDRESS_CLAIMS or _ADDRESS_WORDS.search(lowered) is not None)
 

@@ -13,7 +13,7 @@ _BUT_SLASH: Final = "/"  # any character but a slash: as a class, a slash itself
 
 
 class _Step(NamedTuple):
-    """From one state to another by a character."""
+    """Leads from one state to another by a character."""
 
     is_class: bool  # of characters: `text` is _ANY or _BUT_SLASH
     text: str

@@ -25,7 +25,9 @@ _KEY = re.compile(rb"sha256:([0-9a-fA-F]{64})")
 
 
 class PlanFiles:
-    """Of one config: `files` are those that plans name, `mistakes` what is wrong with them, by its place."""
+    """What the plans of one config read: `files` are those that they name, `mistakes` what is wrong with
+    them, by its place.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -54,7 +54,7 @@ class PlanKeys:
             by_digest[digest] = by_digest.get(digest, 0) | bit
 
     def _fingerprint(self) -> bytes:
-        """In whatever order the keys are named; empty where there are none."""
+        """The same in whatever order the keys are named; empty where there are none."""
         if not self._named:
             return b""
         mixed = 0
@@ -75,7 +75,7 @@ class PlanKeys:
         return self._by_digest.get(digest[:KNOWN_BYTES], 0)
 
     def bit_named(self, name: str) -> int:
-        """Of a plan; 0 if there is none of this name."""
+        """The bit of a plan; 0 if there is none of this name."""
         return self._named[name][0] if name in self._named else 0
 
     def __len__(self) -> int:

@@ -58,7 +58,7 @@ def _masked(path: SettingPath, dumped: Any) -> Any:
 
 
 def _spelled(value: Any) -> str:
-    """As JSON, which is YAML; what no parser takes for anything but text stands without quotes."""
+    """Writes JSON, which is YAML; what no parser takes for anything but text stands without quotes."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) and scalar(value) == value:
         return value
     return json.dumps(value, ensure_ascii=False)

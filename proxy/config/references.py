@@ -29,13 +29,12 @@ _IS_URL = re.compile(r"[a-z+]+://")
 
 
 class References:
-    """Of one config: `files` are those that it refers to, `mistakes` what cannot be had, by its place.
-
-    Each file has the fingerprint of what was read of it, None if nothing was.
+    """What one config refers to: `files` are those that it names, `mistakes` what cannot be had, by its
+    place. Each file has the fingerprint of what was read of it, None if nothing was.
     """
 
     def __init__(self, environ: Mapping[str, str], folder: Path, *, needs_secrets: bool = True) -> None:
-        """Without need of secrets, something else stands for those that cannot be had."""
+        """Where no secrets are needed, something else stands for those that cannot be had."""
         self._environ = environ
         self._folder = folder
         self._needs_secrets = needs_secrets

@@ -62,7 +62,7 @@ def _name_of(schema: dict[str, Any]) -> str | None:
 
 
 def _tidied(schema: Any, alone: dict[str, str], definitions: dict[str, Any]) -> Any:
-    """In the words of an editor: without pydantic's titles, with the short forms of blocks."""
+    """Puts it in the words of an editor: without pydantic's titles, with the short forms of blocks."""
     if isinstance(schema, list):
         return [_tidied(part, alone, definitions) for part in schema]
     if not isinstance(schema, dict):

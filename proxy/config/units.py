@@ -127,7 +127,7 @@ def format_span(seconds: float) -> str:
 
 
 def parse_share(value: object) -> float:
-    """Of `100%`, `1%` or `0.5%`."""
+    """Reads `100%`, `1%` or `0.5%`."""
     if isinstance(value, float) and 0 <= value <= 1:
         return value
     text = value if isinstance(value, str) else ""

@@ -71,7 +71,7 @@ def _looks(path: Path) -> FileLook:
 
 
 def fingerprint(path: str | os.PathLike[str], most: int = FILE_BYTES_MAX) -> str | None:
-    """Of the content of a regular file; None while there is none."""
+    """What tells the content of a regular file; None while there is none."""
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
             return None  # opening a pipe would wait for its writer

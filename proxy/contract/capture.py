@@ -61,7 +61,7 @@ def _strings(remark: str, data: bytes) -> str:
 
 
 def decoded(data: bytes, content_encoding: bytes) -> bytes | None:
-    """At most CAPTURE_BYTES of the content; None if it cannot be had whole."""
+    """Decodes at most CAPTURE_BYTES of the content; None if it cannot be had whole."""
     codings = _codings(content_encoding)
     if len(codings) > CODINGS_MAX:
         return None
@@ -134,7 +134,9 @@ def _gzip(data: bytes, limit: int) -> bytes:
 
 
 def _deflate(data: bytes, limit: int) -> bytes:
-    """With the zlib header as the RFC has it, or without as some send it (RFC 9110 section 8.4.1.2)."""
+    """Takes the zlib header that the RFC has, and does without it as some senders do (RFC 9110 section
+    8.4.1.2).
+    """
     try:
         return zlib.decompressobj().decompress(data, limit)
     except zlib.error:

@@ -35,7 +35,7 @@ class Cors:
         self.is_idle = not self._origins
 
     def lines(self, fields: Mapping[bytes, bytes]) -> bytes:
-        """Of an answer of our own."""
+        """The lines that an answer of our own has for a browser."""
         if self.is_idle:
             return b""
         origin = fields.get(b"origin")

@@ -90,7 +90,7 @@ def kept_headers(
 
 
 def hints(head: ResponseHead, asked: Container[bytes] = ()) -> list[tuple[bytes, bytes]]:
-    """Of an interim answer: Link of 103 Early Hints (RFC 8297), and what the config names."""
+    """What is kept of an interim answer: Link of 103 Early Hints (RFC 8297), and what the config names."""
     return [
         (name, value)
         for name, value in head.headers

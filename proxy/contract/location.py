@@ -32,6 +32,6 @@ def public_location(location: bytes, origins: Iterable[bytes], public_origin: by
 
 
 def _authority(authority: bytes, scheme: bytes) -> bytes:
-    """In lower case and without the scheme's own port (RFC 3986 section 6.2.3)."""
+    """Spells it in lower case and without the scheme's own port (RFC 3986 section 6.2.3)."""
     lower = authority.lower().removesuffix(b":")
     return lower.removesuffix(_DEFAULT_PORTS.get(scheme, b":"))

@@ -198,7 +198,7 @@ class _SecretSearch:
 
 
 def _lowered(text: str) -> str:
-    """In lower case as far as ASCII goes: every character stays at its place."""
+    """Is in lower case as far as ASCII goes: every character stays at its place."""
     if text.isascii():
         return text.lower()
     return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")

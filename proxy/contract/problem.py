@@ -78,7 +78,7 @@ class Problems:
 
     @classmethod
     def from_settings(cls, errors: ErrorSettings) -> dict[str, Problems]:
-        """By the form that a client may ask for; a template has one, for all of them."""
+        """One for each form that a client may ask for; a template has one, for all of them."""
         if not isinstance(errors.format, str):
             return {"problem": cls(TemplateLayout(errors.format.content_type, errors.format.body))}
         layouts: dict[str, Layout] = {
@@ -244,7 +244,7 @@ def title_of(status: int) -> str:
 
 
 def escaped(text: str) -> str:
-    """As it stands within a JSON string."""
+    """Writes it as it stands within a JSON string."""
     return json.dumps(text)[1:-1]
 
 

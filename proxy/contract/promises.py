@@ -31,7 +31,7 @@ class Promise(NamedTuple):
     body: str = "any"  # or required, or none
 
     def replaced(self, rule: ContractRule, status: int) -> Promise:
-        """With what the rule says; what it is silent about stays, what a status cannot have is left out."""
+        """Takes what the rule says; what it is silent about stays, what a status cannot have is left out."""
         headers = self.headers if rule.headers is None else rule.headers
         if status in _BODILESS:
             return Promise(headers, (), rule.body if rule.body in ("none", "any") else self.body)
@@ -91,7 +91,7 @@ class Contract:
         return tuple([check.rule for check in checks if not check.is_kept(fields)])
 
     def rows(self, is_judged: Callable[[int], bool]) -> list[tuple[str, str]]:
-        """For people: a status, or a run of them that promise the same, and what they promise."""
+        """Tells people what is promised: a status, or a run of them that promise the same, and what that is."""
         judged = [status for status in self._promises if is_judged(status)]
         rows = []
         # Of neighbours in a run, status less position stays the same.

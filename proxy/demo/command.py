@@ -56,7 +56,7 @@ def run_demo(*, once: bool, port: int | None) -> int:
 
 class Terminal(Console):
     def on_broken_pipe(self) -> None:
-        """Else rich would leave the process from within a task."""
+        """Keeps rich from ending the process within a task."""
         try:
             super().on_broken_pipe()
         except SystemExit:

@@ -48,7 +48,7 @@ class Answer:
 
     @property
     def members(self) -> dict[str, object]:
-        """Of the body, if it is a JSON object."""
+        """What the body holds, if it is a JSON object."""
         try:
             value = json.loads(self.raw)
         except ValueError:
@@ -153,7 +153,7 @@ class Stage:
         self._console.print(Padding(what, (0, 0, 0, INDENT), expand=False))
 
     def curl(self, line: str) -> None:
-        """On one line, however long, so that it can be copied."""
+        """Shows it on one line, however long, so that it can be copied."""
         text = Text.assemble((" " * INDENT + "$ ", "dim"), (line, "cyan"))
         self._console.print(text, soft_wrap=True, highlight=False)
 
@@ -170,7 +170,7 @@ class Stage:
             self.show(readable(answer))
 
     def side_by_side(self, *panels: Panel) -> None:
-        """Or one above the other where the terminal is narrow."""
+        """Puts them beside each other, or one above the other where the terminal is narrow."""
         if self._console.width < WIDE_CHARS:
             self.show(Group(*panels))
         else:

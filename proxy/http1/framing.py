@@ -105,7 +105,8 @@ def _codings(value: bytes) -> list[bytes]:
 
 
 def _agreed_length(head: ResponseHead) -> int:
-    """Of Content-Length lines or members that all say the same (RFC 9110 section 8.6), which then become one.
+    """The length that all Content-Length lines or members say (RFC 9110 section 8.6), which then become one.
+    -1 if they do not agree, or if anything else frames the answer too.
 
     -1 if they do not, or if anything else frames the answer too.
     """

@@ -104,6 +104,8 @@ def asks_upgrade(head: RequestHead) -> bytes:
 
 
 def upgrade_lines(head: ResponseHead) -> bytes:
-    """Of a 426, the one final answer that must say which protocol is asked for (RFC 9110 section 15.5.22)."""
+    """What stays of a 426, the one final answer that must say which protocol is asked for (RFC 9110 section
+    15.5.22).
+    """
     upgrade = head.fields.get(b"upgrade")
     return b"" if upgrade is None else b"Upgrade: %b\r\nConnection: Upgrade\r\n" % upgrade

@@ -53,9 +53,8 @@ def readings(target: bytes) -> tuple[bytes, ...]:
 
 
 def folded(text: bytes) -> bytes:
-    """Without regard to case and, where it is UTF-8, to how a letter is composed.
-
-    The two letters i of Turkish are one: some services compare by upper case.
+    """Makes texts equal without regard to case and, where they are UTF-8, to how a letter is composed. The
+    two letters i of Turkish are one: some services compare by upper case.
     """
     if text.isascii():
         return text.lower()
@@ -72,7 +71,7 @@ def segment(path: bytes, number: int) -> bytes:
 
 
 def _needed(escape: re.Match[bytes]) -> bytes:
-    """Of what could stand there by itself an escape is a spelling of its own."""
+    """Keeps an escape where it is a spelling of its own, not where its character could stand by itself."""
     byte = int(escape[1], 16)
     return escape[0] if byte in _NEEDLESS or byte < 0x20 or byte == 0x7F else bytes((byte,))
 

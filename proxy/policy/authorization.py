@@ -109,7 +109,9 @@ def _behind(scheme: bytes, text: bytes) -> bytes | None:
 
 
 def _canonical(text: bytes) -> bytes | None:
-    """Of user and password (RFC 7617), without padding: lenient decoders skip what is not Base64."""
+    """The one spelling of user and password (RFC 7617), without padding: lenient decoders skip what is not
+    Base64.
+    """
     stem = text.rstrip(b"=")
     return stem if is_base64(stem, b"+/") else None
 
@@ -186,7 +188,7 @@ def _claim_in(payload: bytes, claim: str) -> bytes | None:
 
 
 def _sole(members: object, claim: str) -> bytes | None:
-    """Of names that are there twice some readers take the first, some the last, some in any case."""
+    """Its only one: of two some readers take the first, some the last, some in any case."""
     if not isinstance(members, tuple):  # the pairs of an object
         return b""
     found = {name: _text(value) for name, value in members if name.casefold() == claim.casefold()}

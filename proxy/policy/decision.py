@@ -105,7 +105,7 @@ class Verdict:
 
 
 class Decision:
-    """For the whole request. Refused, it took nothing from any bucket."""
+    """What the limits say to the whole request. Refused, it took nothing from any bucket."""
 
     __slots__ = ("fault", "is_admitted", "verdicts", "via")
 

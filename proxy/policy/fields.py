@@ -87,7 +87,7 @@ def refusal_by_another(decision: Decision, dialect: str) -> tuple[bytes, tuple[s
 
 @lru_cache(TEXTS_KNOWN)
 def _refused_by(terms: Terms, wait: int, dialect: str) -> tuple[bytes, tuple[str, ...]]:
-    """Of a single limit: nearly all refusals are the same few texts."""
+    """What a single limit says: nearly all refusals are the same few texts."""
     lines = {DRAFT10: _draft10_lines, LEGACY: _legacy_lines}
     told = lines[dialect](terms, 0, wait) if dialect in lines else b""
     return told + b"Retry-After: %d\r\n" % wait, (terms.name,)

@@ -76,7 +76,7 @@ def value_pattern(glob: str, *, wide: bool = False) -> re.Pattern[bytes]:
 
 
 def literal(glob: str, *, wide: bool = False) -> bytes:
-    """As which it is compared; without a `*`, the one value that it matches."""
+    """The text that it is compared as; without a `*`, the one value that it matches."""
     text = glob.encode()
     return b" ".join(folded(text).split()) if wide else text
 

@@ -64,7 +64,7 @@ class LimitIndex:
                 self._shelves.append(Shelf(folders, is_exact=is_exact))
 
     def find(self, head: RequestHead) -> Sequence[Limit]:
-        """In the order of the config."""
+        """The limits that may apply, in the order of the config."""
         found: list[Folder] = []
         for shelf in self._shelves:
             shelf.find(head, found)

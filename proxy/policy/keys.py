@@ -48,11 +48,11 @@ class KeyEntry:
     def __init__(self, spec: KeySpec, secret: bytes, ipv6_prefix: int) -> None:
         self.spec = spec
         self._ipv6_prefix = ipv6_prefix
-        self._parts = sorted(spec.parts, key=_folded)  # in whatever order they are named
+        self._parts = sorted(spec.parts, key=lambda part: part.folded)  # in whatever order they are named
         self._readers = [reader(part, ipv6_prefix) for part in self._parts]
         # Which credential it reads: a claim is of the same one as the field. Empty if it reads none.
         self.credential = frozenset(
-            "header:authorization" if part.kind == "jwt" else _folded(part)
+            "header:authorization" if part.kind == "jwt" else part.folded
             for part in spec.parts
             if part.kind in CREDENTIALS
         )
@@ -74,7 +74,7 @@ class KeyEntry:
         return hashed.digest()
 
     def texts(self, head: RequestHead, client: str) -> list[bytes]:
-        """Of each of its parts."""
+        """The text of each of its parts."""
         values = [read(head, client) or b"" for read in self._readers]
         return [
             text
@@ -83,7 +83,7 @@ class KeyEntry:
         ]
 
     def key_of(self, named: Mapping[str, str]) -> bytes | None:
-        """Of whom an operator names by a text for each part; None if these are others, or nobody's."""
+        """The key of whom an operator names by a text for each part; None if these are others, or nobody's."""
         if set(named) != set(map(str, self._parts)):
             return None
         values = [named_value(part, named[str(part)], self._ipv6_prefix) for part in self._parts]
@@ -92,7 +92,7 @@ class KeyEntry:
         return self.hashed(_joined(values) if len(values) > 1 else values[0] or b"")
 
     def texts_of(self, named: Mapping[str, str]) -> list[bytes]:
-        """Of whom an operator names: what plans may name them by. `key_of` has found them good."""
+        """What plans may name somebody by whom an operator names. `key_of` has found them good."""
         return [
             text
             for part in self._parts
@@ -148,7 +148,9 @@ class Partition:
         self._has_addresses = any(part.kind == "client-ip" for part in parts)
 
     def keys(self, head: RequestHead, client: str) -> list[bytes] | None:
-        """Of all buckets that the request is charged to; None where services could read two credentials."""
+        """The keys of all buckets that the request is charged to; None where services could read two
+        credentials.
+        """
         fields = head.fields
         keys: list[bytes] = []
         for field, judge, read, base in self._credentials:  # written out: every request comes by here
@@ -187,7 +189,7 @@ class Partition:
         return self._address.hashed(self._address.read(head, client) or b"")
 
     def newcomers_key(self, head: RequestHead, client: str) -> bytes:
-        """Of the bucket that all new credentials of one address share."""
+        """The key of the bucket that all new credentials of one address share."""
         hashed = self._newcomers.copy()
         hashed.update(self._address.read(head, client) or b"")
         return hashed.digest()
@@ -239,15 +241,11 @@ def hasher(secret: bytes, kind: str, name: bytes = b"") -> Hasher:
 
 def _hasher_of(spec: KeySpec, secret: bytes) -> Hasher:
     if len(spec.parts) > 1:
-        return hasher(secret, "+", "+".join(sorted(map(_folded, spec.parts))).encode())
+        return hasher(secret, "+", spec.folded.encode())
     part = spec.parts[0]
     return hasher(secret, part.kind, (part.name.lower() if part.kind == "header" else part.name).encode())
 
 
-def _folded(part: KeyPart) -> str:
-    return str(part).lower() if part.kind == "header" else str(part)
-
-
 def _joined(values: Sequence[bytes | None]) -> bytes:
-    """With their lengths, so that no two lists become one text."""
+    """Writes them with their lengths, so that no two lists become one text."""
     return b"".join(b"%d:%b" % (len(value), value) for value in values if value is not None)

@@ -90,40 +90,39 @@ class Limit:
         self.empties = settings.on_upstream_429 == "drain" and not self.is_shadow
 
         self.key_spec: tuple[KeySpec, ...] = tuple(settings.key)
-        self.partition = partition or Partition(
-            self.key_spec, secret, shares=settings.when_absent == "share", ipv6_prefix=ipv6_prefix
-        )
+        shares = settings.when_absent == "share"
+        self.partition = partition or Partition(self.key_spec, secret, shares=shares, ipv6_prefix=ipv6_prefix)
         self.match = Matcher(settings.match)
         self.exemption = Exemption(settings.exempt)
 
-        # Of them, by a key's seventh and eighth byte: the last that logs tell (`weir simulate`).
+        # How many of KEYS_OF_ALL parts it is enforced for. A key's seventh and eighth byte say in which part
+        # it is: the last bytes that logs tell (`weir simulate`).
         self.enforced = 0 if self.is_shadow else round(settings.enforce * KEYS_OF_ALL)
         # Some of its keys would have to wait, and do not.
         self.watches_waits = self.max_wait_us > 0 and self.enforced < KEYS_OF_ALL
         self._costs = _costs(settings)
         named = [plans.named(name) for name in settings.plans] if plans is not None else []
+        self.has_plans = bool(named)
         self._plans = [(bit, number) for number, (bit, _) in enumerate(named)]
         self._terms = self._all_terms(settings, [plan for _, plan in named])
-        self.has_plans = bool(named)
         self.moves_401s = settings.on_upstream_401 == "address"
         self.vouches = settings.unproven is not None
         self.terms = self._terms[-1][-1][self.is_shadow]  # of nearly all requests, as a rule
-        is_key_all = len(self._costs) == 1  # that the terms depend on
-        self.is_uniform = not named and is_key_all and self.enforced in (0, KEYS_OF_ALL)
         # Enforced and in shadow, where nothing but the share of keys (`enforce`) tells which.
-        self.halves = self._terms[-1][-1] if not named and is_key_all else None
-        # Whether it applies, and to whom, depends on the client and the header fields only ...
-        self.is_static = (
-            self.match.is_of_section
-            and self.exemption.is_of_section
-            and self.partition.is_static
-            and all(match.is_of_section for match, _ in self._costs)
-        )
-        # ... or it applies to everybody.
-        self.is_universal = self.match.is_universal and self.exemption.is_never
+        self.halves = self._terms[-1][-1] if not named and len(self._costs) == 1 else None
+        self.is_uniform = self.halves is not None and self.enforced in (0, KEYS_OF_ALL)
+        self.is_static = self._is_static()
+        self.is_universal = self.match.is_universal and self.exemption.is_never  # it applies to everybody
+
+    def _is_static(self) -> bool:
+        """Whether it applies, and to whom, depends on the client and the header fields only."""
+        conditions = [self.match, self.exemption, *(match for match, _ in self._costs)]
+        return self.partition.is_static and all(condition.is_of_section for condition in conditions)
 
     def _all_terms(self, settings: LimitSettings, plans: Sequence[PlanSettings]) -> list[list[list[Terms]]]:
-        """By the plan, the limit's own rate last; by the cost; and by whether it is in shadow."""
+        """All terms there are: by the plan, the limit's own rate last; by the cost; and by whether it is in
+        shadow.
+        """
         tariffs = [Tariff(plan.rate, plan.burst, plan.name) for plan in plans]
         tariffs.append(_own_tariff(settings))
         made = [[self._both(tariff, cost) for _, cost in self._costs] for tariff in tariffs]
@@ -136,7 +135,7 @@ class Limit:
         return made
 
     def _add_newcomers(self, made: list[list[list[Terms]]], tariff: Tariff) -> None:
-        """Of all that cost the same and are in shadow or not, whatever their plan."""
+        """Gives the same to all that cost the same and are in shadow or not, whatever their plan."""
         newcomers: dict[tuple[int, bool], Terms] = {}
         for terms in (terms for of_rate in made for of_cost in of_rate for terms in of_cost):
             kind = terms.cost, terms.is_shadow
@@ -152,7 +151,7 @@ class Limit:
         return both
 
     def terms_of(self, head: RequestHead, key: bytes, plans: int) -> Terms:
-        """By which a request is charged to one of its keys; `plans` are those that name it, as bits."""
+        """The terms that a request is charged by to one of its keys; `plans` are those that name it, as bits."""
         terms = self._terms[-1]
         if plans:
             for bit, number in self._plans:
@@ -184,7 +183,7 @@ class Limit:
             terms.renew()
 
     def usual_terms(self, plans: int) -> Terms:
-        """Of a request that costs what most do."""
+        """The terms of a request that costs what most do."""
         number = next((number for bit, number in self._plans if bit & plans), -1)
         return self._terms[number][-1][self.is_shadow]
 
@@ -207,7 +206,7 @@ def _own_tariff(settings: LimitSettings) -> Tariff:
 
 
 def _costs(settings: LimitSettings) -> list[tuple[Matcher, int]]:
-    """In order; the last one matches every request."""
+    """Who costs what, in order; the last one matches every request."""
     if isinstance(settings.cost, int):
         return [(EVERYTHING, settings.cost)]
     costs = [(Matcher(entry.match), entry.cost) for entry in settings.cost]
@@ -324,7 +323,7 @@ class Limits:
         return limit.terms_of(head, key, plans)
 
     def usual_terms(self, limit: Limit, key: bytes, texts: Iterable[bytes]) -> Terms:
-        """Of a key, and of the texts it was hashed from as far as they are known."""
+        """The terms of a key, by the texts it was hashed from as far as they are known."""
         plans = self._plans_known.get(key, 0)
         for text in texts:
             plans |= self._plans.bits_of(text)
@@ -351,7 +350,7 @@ class Limits:
         return Charge(max(found, key=likeness), charge.key) if found else None
 
     def _find_plans(self, partition: Partition, head: RequestHead, client: str, key: bytes) -> int:
-        """By the values that the key was hashed from."""
+        """Finds them by the values that the key was hashed from."""
         plans = 0
         for text in partition.texts(head, client, key):
             plans |= self._plans.bits_of(text)
@@ -362,7 +361,7 @@ class Limits:
         return plans
 
     def replace(self, old: Limits, now_us: int) -> None:
-        """By a store's clock, before it counts by these."""
+        """Takes over from limits of before, at a moment of the store's clock, before it counts by these."""
         before = {limit.name: limit for limit in old}
         for limit in self._all:
             if limit.name in before and before[limit.name] is not limit:

@@ -111,8 +111,7 @@ class Matcher:
 
 
 def texts_of(field: bytes, value: bytes, *, is_exact: bool) -> list[bytes] | None:
-    """As which a value may be read: as a whole and, of a list or a field that was sent twice, each member.
-
+    """All that a value may be read as: as a whole and, of a list or a field that was sent twice, each member.
     All with their parameters (RFC 9110 section 5.6.6), and without. None if there are too many: then it fits
     every glob.
     """
@@ -133,7 +132,7 @@ def _bare(value: bytes) -> bytes:
 
 
 class Exemption:
-    """Of clients' networks, paths and headers; any of them is enough."""
+    """Exempts by clients' networks, paths and headers; any of them is enough."""
 
     __slots__ = ("_headers", "_networks", "_paths", "is_never", "is_of_section")
 

@@ -44,7 +44,7 @@ def field_of(part: KeyPart) -> bytes | None:
 
 
 def judge_of(part: KeyPart) -> ValueJudge:
-    """Of a part that is read from a field."""
+    """What reads a part out of a field's value."""
     if part.kind == "cookie":
         return _cookie_judge(part.name.encode())
     if part.kind == "jwt":
@@ -100,7 +100,7 @@ def texts_of(part: KeyPart, value: bytes, client: str, ipv6_prefix: int) -> list
 
 
 def credential_field(part: KeyPart) -> bytes | None:
-    """Of a field that must be there once: repeated, one value could be charged and another be served."""
+    """The field that must be there once: repeated, one value could be charged and another be served."""
     field = field_of(part)
     return None if field in _DESCRIPTIVE else field
 
@@ -118,7 +118,9 @@ def _words(value: bytes) -> bytes:
 
 
 def host_of(value: bytes) -> bytes:
-    """Without port, final dot and regard to case; escaped letters and addresses in their one spelling."""
+    """The name without port, final dot and regard to case; escaped letters and addresses in their one
+    spelling.
+    """
     name = unquote_to_bytes(value.strip()) if b"%" in value else value.strip()
     if name.startswith(b"["):
         address = parsed(name[1:].partition(b"]")[0].decode("latin-1"))

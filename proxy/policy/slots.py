@@ -50,7 +50,7 @@ class SlotVerdict(Verdict):
 
     @property
     def is_known(self) -> bool:
-        """Else it was decided without asking how many there are."""
+        """The store was asked how many there are."""
         return self._is_known
 
 

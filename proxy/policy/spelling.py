@@ -61,7 +61,9 @@ def plain(value: bytes) -> bytes | None:
 
 
 def sole_member(value: bytes) -> bytes | None:
-    """Of a list (RFC 9110 section 5.6.1), of which some services take the first and some the last."""
+    """The only member of a list (RFC 9110 section 5.6.1), of which some services take the first and some the
+    last.
+    """
     members = {member for part in value.split(b",") if (member := part.strip())}
     if len(members) > 1:
         return None
@@ -76,7 +78,7 @@ def web_token(token: bytes) -> bytes | None:
 
 
 def is_base64(text: bytes, last_two: bytes) -> bool:
-    """In the only spelling that it has without padding (RFC 4648); the alphabets differ in two characters."""
+    """It is in the only spelling without padding (RFC 4648); the alphabets differ in two characters."""
     if not text:
         return True
     return text[-1] in _ENDINGS[len(text) % 4] and not text.translate(None, _DIGITS + last_two)

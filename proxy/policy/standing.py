@@ -32,7 +32,7 @@ class Trust(NamedTuple):
 
 
 class Standing:
-    """How far one address is trusted, by one process."""
+    """How far one address is trusted, in one process."""
 
     __slots__ = ("_back_at", "_checks", "_lasted", "_trust", "ejected_until", "failures", "is_healthy")
 
@@ -58,7 +58,7 @@ class Standing:
         return self.is_healthy and self.ejected_until is None
 
     def share(self, now: float) -> float:
-        """Of its weight: less than 1 for a while once it is back."""
+        """How much of its weight it gets: less than 1 for a while once it is back."""
         if self._back_at is None or now - self._back_at >= self._trust.slow_start:
             return 1.0
         return max(LEAST_SHARE, (now - self._back_at) / self._trust.slow_start)
@@ -74,7 +74,9 @@ class Standing:
         self.failures = 0
 
     def eject(self, now: float) -> float:
-        """For how many seconds: longer than the last time, unless it has been well for as long since."""
+        """Keeps it out, for as many seconds as are returned: longer than the last time, unless it has been
+        well for as long since.
+        """
         trust = self._trust
         is_relapse = self._lasted and self._back_at is not None and now - self._back_at <= self._lasted
         seconds = min(self._lasted * STEEP, trust.longest) if is_relapse else trust.first

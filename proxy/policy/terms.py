@@ -30,7 +30,7 @@ class Tariff:
 
     @staticmethod
     def of_slots(slots: int) -> Tariff:
-        """Of a limit on concurrency: a request is one unit, which comes back when it ends.
+        """The tariff of a limit on concurrency: a request is one unit, which comes back when it ends.
 
         When that is nobody knows, so a refused client is told the least there is: a unit counts as a
         microsecond.
@@ -51,7 +51,9 @@ class Reserved:
         self.until_us = until_us  # by the clock of the store: nobody waits any more then
 
     def units_by(self, rate: gcra.RefillRate) -> int:
-        """As many tokens, by another rate; what comes back meanwhile does so at the higher of the two."""
+        """The units of as many tokens by another rate; what comes back meanwhile does so at the higher of the
+        two.
+        """
         if self.rate is None:
             return 0
         return -(-self.wait_us * self.rate.scale * rate.interval // self.rate.interval)
@@ -116,8 +118,8 @@ class Terms:
         self.most_units = self._most_units()
 
     def _most_units(self) -> int:
-        """Of a debt: a 429 of the service may empty a bucket beyond empty, and a limit of before had others
-        wait for longer.
+        """The most that a debt can be: a 429 of the service may empty a bucket beyond empty, and a limit of
+        before had others wait for longer.
         """
         emptied = self.burst_units + (EMPTIED_MAX_US * self.scale if self.limit.empties else 0)
         reserved = self.burst_units + self.limit.before.units_by(self.refill_rate)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from proxy.telemetry.reading import Reading  # noqa: TC001 - msgspec reads the annotation
-from proxy.telemetry.sights import Sights  # noqa: TC001 - the same
+from proxy.telemetry.sights import Sights  # noqa: TC001 - msgspec asks for it when the class is made
 
 if TYPE_CHECKING:
     import socket
@@ -117,7 +117,7 @@ class Channel(Generic[Heard]):
         self._decoder: msgspec.msgpack.Decoder[Heard] = msgspec.msgpack.Decoder(heard)
 
     def say(self, message: Order | WorkerReport) -> None:
-        """To a peer that has gone or does not listen: nothing happens."""
+        """Sends it; to a peer that has gone or does not listen, nothing happens."""
         waiting = self._writer.transport.get_write_buffer_size()
         if not self._writer.is_closing() and waiting < UNHEARD_BYTES_MAX:
             data = msgspec.msgpack.encode(message)

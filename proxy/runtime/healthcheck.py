@@ -12,20 +12,16 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
+from proxy.config.exits import EXIT_FAILED, EXIT_OK, EXIT_WRONG
 from proxy.config.loader import load
 from proxy.config.mistakes import ConfigError
 
 if TYPE_CHECKING:
     from proxy.config.addresses import Address
 
-EXIT_HEALTHY = 0
-EXIT_UNHEALTHY = 1
-EXIT_CONFIG = 2
 HEALTH = "/healthz"
 READINESS = "/readyz"
 TIMEOUT = 2.0  # below the 3 s that the container gives
-
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
 
 
 def healthcheck(config_path: str, path: str = HEALTH) -> int:
@@ -35,20 +31,20 @@ def healthcheck(config_path: str, path: str = HEALTH) -> int:
         setting, address = ("listen", admin.listen) if admin.probes is None else ("probes", admin.probes)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
-        return EXIT_CONFIG
+        return EXIT_WRONG
     try:
         status = _ask(address, path)
     except (OSError, http.client.HTTPException) as error:
         print(f"admin.{setting}: {address} does not answer: {error}", file=sys.stderr)  # noqa: T201 - a command's own output
-        return EXIT_UNHEALTHY
+        return EXIT_FAILED
     if status != http.HTTPStatus.OK:
         print(f"admin.{setting}: {address} answers {path} with {status}", file=sys.stderr)  # noqa: T201 - a command's own output
-        return EXIT_UNHEALTHY
-    return EXIT_HEALTHY
+        return EXIT_FAILED
+    return EXIT_OK
 
 
 def _ask(address: Address, path: str) -> int:
-    """Without the token: probes need none."""
+    """Asks without the token: probes need none."""
     connection = _Connection(address)
     try:
         connection.request("GET", path)
@@ -58,10 +54,10 @@ def _ask(address: Address, path: str) -> int:
 
 
 class _Connection(http.client.HTTPConnection):
-    """Also to a Unix socket."""
+    """Leads to a Unix socket too."""
 
     def __init__(self, address: Address) -> None:
-        super().__init__(_ANY.get(address.host, address.host) or "localhost", address.port, timeout=TIMEOUT)
+        super().__init__(address.host_nearby or "localhost", address.port, timeout=TIMEOUT)
         self._unix_path = address.unix_path
 
     def connect(self) -> None:

@@ -34,7 +34,7 @@ SLOW_SECONDS = 1.0  # a client whose first words take longer may have to come ag
 
 
 class Certificates:
-    """Of one listener, a context for each."""
+    """What one listener presents: a context for each certificate."""
 
     def __init__(self, tls: ListenTls, setting: str) -> None:
         """Raises TlsError."""
@@ -160,7 +160,7 @@ class ListenerFront(ssl.SSLContext):
 
 
 def judge_files(reading: Config) -> tuple[list[Mistake], list[Mistake]]:
-    """Of all TLS files: what is wrong with them, and which are not here to be judged."""
+    """What is wrong with the TLS files, and which are not here to be judged."""
     wrong: list[Mistake] = []
     missing: list[Mistake] = []
     for block, make in _blocks(reading.settings):

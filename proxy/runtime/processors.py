@@ -22,7 +22,7 @@ def usable_processors(root: Path = Path("/")) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """In processors, of the cgroup and of all above it."""
+    """How many processors the cgroup and all above it allow."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:

@@ -16,9 +16,9 @@ import uvloop
 
 from proxy import is_compiled
 from proxy.background import keep_doing
+from proxy.config.exits import EXIT_FAILED, EXIT_OK, EXIT_WRONG
 from proxy.config.mistakes import ConfigError
 from proxy.runtime import heap
-from proxy.runtime.exits import EXIT_CONFIG, EXIT_OK, EXIT_START
 from proxy.runtime.following import Follower, Source
 from proxy.runtime.forks import fork_workers
 from proxy.runtime.listener_tls import require_files
@@ -57,7 +57,7 @@ def run(config_path: str) -> int:
         require_files(source.reading)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command's own output
-        return EXIT_CONFIG
+        return EXIT_WRONG
     settings = source.reading.settings
     log.configure(settings.log.level, settings.log.program)
     try:
@@ -82,7 +82,7 @@ def _tell_build() -> None:
 
 def _cannot_start(error: StartError) -> int:
     event(_log, logging.ERROR, "cannot_start", reason=str(error))
-    return EXIT_START
+    return EXIT_FAILED
 
 
 async def _serve(source: Source, forked: ForkedWorkers | None) -> int:
@@ -141,7 +141,7 @@ def _forked_workers(settings: Settings) -> ForkedWorkers | int | None:
 
 
 def _new_service(source: Source, forked: ForkedWorkers | None) -> Running:
-    """With its sockets open. Raises StartError."""
+    """Makes it, with its sockets open. Raises StartError."""
     settings, name = source.reading.settings, source.reading.file
     if forked is not None:
         return Supervisor(settings, name, source.text, forked)

@@ -50,7 +50,7 @@ class ListenerSite(web.SockSite):
 
 
 def listener_tls(listens: Sequence[Listen], handshakes: Handshakes) -> list[ListenerTls | None]:
-    """Of each listener, its TLS. Raises StartError for files that cannot be used."""
+    """The TLS of each listener. Raises StartError for files that cannot be used."""
     return [
         _tls(listen.tls, listen_setting(listens, number), handshakes) for number, listen in enumerate(listens)
     ]

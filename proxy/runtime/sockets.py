@@ -114,7 +114,7 @@ class WorkerSockets:
 
 
 def open_worker_sockets(settings: Settings, inherited: InheritedSockets | None = None) -> WorkerSockets:
-    """For one process alone. Raises StartError, with all closed."""
+    """Opens those of one process alone. Raises StartError, with all closed."""
     listeners, admin = open_all(settings, 1, inherited or InheritedSockets({}))
     return WorkerSockets(listeners[0], admin)
 
@@ -122,7 +122,9 @@ def open_worker_sockets(settings: Settings, inherited: InheritedSockets | None =
 def open_all(
     settings: Settings, copies: int, inherited: InheritedSockets
 ) -> tuple[list[ListenSockets], AdminSockets]:
-    """For several: the sockets of each, and those of the admin plane. Raises StartError, with all closed."""
+    """Opens those of several: the sockets of each, and those of the admin plane. Raises StartError, with all
+    closed.
+    """
     opened = open_listeners(settings, copies, inherited)
     admin = AdminSockets([], [])
     try:
@@ -138,7 +140,7 @@ def open_all(
 
 
 def open_listeners(settings: Settings, copies: int, inherited: InheritedSockets) -> list[ListenSockets]:
-    """For each of `copies` workers the sockets it serves on. Raises StartError, with all closed."""
+    """Opens for each of `copies` workers the sockets it serves on. Raises StartError, with all closed."""
     opened: list[ListenSockets] = [[] for _ in range(copies)]
     try:
         for number, listen in enumerate(settings.listen):
@@ -162,7 +164,7 @@ def close_sockets(listeners: Iterable[list[socket.socket]]) -> None:
 def open_address(
     address: ListenAddress, setting: str, copies: int, inherited: InheritedSockets
 ) -> list[list[socket.socket]]:
-    """For each copy its sockets: one for each address that the host's name has."""
+    """Opens for each copy its sockets: one for each address that the host's name has."""
     taken = inherited.take(address)
     for sock in taken:
         _watch_clients(sock)
@@ -227,7 +229,7 @@ def _watch_clients(sock: socket.socket) -> None:
 
 
 def _unix(path: str) -> socket.socket:
-    """In the place of a socket that nobody listens on any more."""
+    """Takes the place of a socket that nobody listens on any more."""
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.settimeout(0)

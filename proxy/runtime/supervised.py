@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from proxy.admin.buckets import KeyVerbs, NotAppliedError
+from proxy.config.exits import EXIT_FAILED, EXIT_OK
 from proxy.config.loader import loads
 from proxy.config.mistakes import ConfigError
-from proxy.runtime import channel as words
-from proxy.runtime import heap
+from proxy.runtime import channel, heap
 from proxy.runtime.channel import orders
-from proxy.runtime.exits import EXIT_OK, EXIT_START
 from proxy.runtime.following import beside_the_loop
 from proxy.runtime.sockets import StartError, WorkerSockets
 from proxy.runtime.worker import Worker
@@ -47,30 +46,30 @@ def run_supervised(fd: int) -> int:
 
 
 async def _serve(sock: socket.socket) -> int:
-    channel = await orders(sock)
-    start = await channel.hear()
-    if not isinstance(start, words.Start):
+    supervisor = await orders(sock)
+    start = await supervisor.hear()
+    if not isinstance(start, channel.Start):
         return EXIT_OK  # the supervisor ended first
     try:
         settings = loads(start.text, start.file)
     except ConfigError as error:  # a file that it refers to has changed since
-        channel.say(words.Failed(str(error)))
-        await channel.close()
-        return EXIT_START
+        supervisor.say(channel.Failed(str(error)))
+        await supervisor.close()
+        return EXIT_FAILED
     log.configure(settings.log.level, settings.log.program, worker=start.number)
     own = WorkerSockets([[_adopted(fd) for fd in fds] for fds in start.listeners], admin=None)
     try:
         worker = Worker(settings, start.file, own)
         await worker.start()
     except StartError as error:
-        channel.say(words.Failed(str(error)))
-        await channel.close()
+        supervisor.say(channel.Failed(str(error)))
+        await supervisor.close()
         own.close()
-        return EXIT_START
+        return EXIT_FAILED
     heap.keep()
-    channel.say(words.Ready())
-    await SupervisedWorker(worker, channel).live()
-    await channel.close()
+    supervisor.say(channel.Ready())
+    await OrderedWorker(worker, supervisor).live()
+    await supervisor.close()
     return EXIT_OK
 
 
@@ -80,10 +79,10 @@ def _adopted(fd: int) -> socket.socket:
     return sock
 
 
-class SupervisedWorker:
-    def __init__(self, worker: Worker, channel: Channel[Order]) -> None:
+class OrderedWorker:
+    def __init__(self, worker: Worker, supervisor: Channel[Order]) -> None:
         self._worker = worker
-        self._channel = channel
+        self._supervisor = supervisor
         self._keys = KeyVerbs(worker.parts.store.keys, lambda: worker.parts.shared.rules.limits)
         self._ending: asyncio.Task[None] | None = None
         self._applying: asyncio.Task[None] | None = None
@@ -103,7 +102,7 @@ class SupervisedWorker:
             task.result()  # a mistake of ours ends the process, and the supervisor starts another
 
     async def _listen(self) -> None:
-        while (order := await self._channel.hear()) is not None:
+        while (order := await self._supervisor.hear()) is not None:
             await self._obey(order)
         self._is_orphan = True
         self._end()
@@ -112,27 +111,27 @@ class SupervisedWorker:
     async def _obey(self, order: Order) -> None:
         worker = self._worker
         match order:
-            case words.Drain():
+            case channel.Drain():
                 self._end()
-            case words.Halt():
+            case channel.Halt():
                 await self._halt()
-            case words.Reload():
+            case channel.Reload():
                 await self._reload(order.text)
-            case words.RefuseReload():
+            case channel.RefuseReload():
                 worker.note_refusal(order.error)
-            case words.Reopen():
+            case channel.Reopen():
                 worker.reopen_logs()
-            case words.Apply():
+            case channel.Apply():
                 # It may take long, and a drain does not wait for it.
                 self._applying = asyncio.create_task(self._apply(order))
-            case words.Tell():
+            case channel.Tell():
                 self._answer(order)
 
     async def _reload(self, text: str) -> None:
         """The supervisor has found it good; a file that it refers to may have changed since."""
         worker = self._worker
         try:
-            settings = await beside_the_loop(lambda: loads(text, worker.config_path))
+            settings = await beside_the_loop(lambda: loads(text, worker.reloads.path))
         except ConfigError as error:
             worker.refuse_reload(str(error))
         else:
@@ -162,31 +161,31 @@ class SupervisedWorker:
         self._tell()
         self._over.set()
 
-    async def _apply(self, order: words.Apply) -> None:
+    async def _apply(self, order: channel.Apply) -> None:
         """One that comes too late is another worker's by now: what was undone since must not come back."""
         if time.monotonic() > order.until:
             return
         try:
             told: dict[str, Any] = await self._keys.apply(order.verb, order.limit, order.body)
         except NotAppliedError as error:
-            self._channel.say(words.Applied(order.number, error.code, {"detail": str(error)}))
+            self._supervisor.say(channel.Applied(order.number, error.code, {"detail": str(error)}))
         except Exception as error:  # noqa: BLE001 - somebody waits for an answer
             event(_log, logging.ERROR, "crashed", error=error)
             told = {"detail": "it failed"}
-            self._channel.say(words.Applied(order.number, HTTPStatus.INTERNAL_SERVER_ERROR, told))
+            self._supervisor.say(channel.Applied(order.number, HTTPStatus.INTERNAL_SERVER_ERROR, told))
         else:
-            self._channel.say(words.Applied(order.number, HTTPStatus.OK, told))
+            self._supervisor.say(channel.Applied(order.number, HTTPStatus.OK, told))
 
     async def _tell_regularly(self) -> None:
         while True:
             self._tell()
             await asyncio.sleep(REPORT_SECONDS)
 
-    def _answer(self, order: words.Tell) -> None:
+    def _answer(self, order: channel.Tell) -> None:
         worker = self._worker
         self._tell(worker.status(), worker.sights(order.since) if order.since is not None else None)
 
     def _tell(self, status: dict[str, object] | None = None, sights: Sights | None = None) -> None:
         worker = self._worker
         _, readiness = worker.readiness()
-        self._channel.say(words.Figures(reading(worker.parts.metrics), dict(readiness), status, sights))
+        self._supervisor.say(channel.Figures(reading(worker.parts.metrics), dict(readiness), status, sights))

@@ -19,12 +19,13 @@ from proxy.config.loader import config_hash
 from proxy.config.settings import restart_differences, until_restart
 from proxy.net.credentials import TlsError
 from proxy.net.tls import client
-from proxy.runtime import channel as words
+from proxy.runtime import channel
 from proxy.runtime.admin_sites import serve_admin
+from proxy.runtime.reloads import Reloads
 from proxy.runtime.sites import address_text, addresses, shut
 from proxy.runtime.sockets import close_sockets
 from proxy.runtime.statuses import merged
-from proxy.runtime.worker_process import WorkerProcess
+from proxy.runtime.worker_process import KeptWorker
 from proxy.telemetry import log, sights
 from proxy.telemetry.log import event
 from proxy.telemetry.reading import Reading, process_reading
@@ -49,17 +50,15 @@ class Supervisor:
 
     def __init__(self, settings: Settings, config_path: str, text: str, forked: ForkedWorkers) -> None:
         self.settings = settings
-        self.config_path = config_path
         self.is_ready = False
-        self._config_hash = config_hash(settings)
+        self.is_draining = False
+        self._reloads = Reloads(settings, config_path)
         self._text = text
         self._listeners, self._admin_sockets, self._forks = forked
-        self._workers: list[WorkerProcess] = []
+        self._workers: list[KeptWorker] = []
         self._lives: list[asyncio.Task[None]] = []
         self._admin: web.AppRunner | None = None
         self._applying = asyncio.Lock()
-        self._started = time.time()
-        self._last_reload: dict[str, object] = {"successful": True, "at": self._started, "error": None}
 
     # --- start ---
 
@@ -67,7 +66,7 @@ class Supervisor:
         """Serves from the return of this on. Raises StartError; then `stop` cleans up."""
         pairs = zip(self._listeners, self._forks, strict=True)
         self._workers = [
-            WorkerProcess(number, listeners, self._greeting, fork)
+            KeptWorker(number, listeners, self._greeting, fork)
             for number, (listeners, fork) in enumerate(pairs, 1)
         ]
         self._lives = [asyncio.create_task(worker.live()) for worker in self._workers]
@@ -84,9 +83,9 @@ class Supervisor:
             admin=addresses(self._admin),
         )
 
-    def _greeting(self, number: int, listeners: ListenSockets) -> words.Start:
+    def _greeting(self, number: int, listeners: ListenSockets) -> channel.Start:
         fds = [[sock.fileno() for sock in sockets] for sockets in listeners]
-        return words.Start(number, self._text, self.config_path, fds)
+        return channel.Start(number, self._text, self._reloads.path, fds)
 
     # --- reload ---
 
@@ -94,27 +93,27 @@ class Supervisor:
         try:
             await asyncio.to_thread(client, settings.upstream.tls)  # as each worker will
         except TlsError as error:
-            self.refuse_reload(f"{self.config_path}: upstream.tls.{error}")
+            self.refuse_reload(f"{self._reloads.path}: upstream.tls.{error}")
             return
         stays = restart_differences(self.settings, settings)
         self.settings = until_restart(self.settings, settings)
-        self._text, self._config_hash = text, config_hash(settings)
+        self._text, self._reloads.hash = text, config_hash(settings)
         log.configure(settings.log.level)
-        self._last_reload = {"successful": True, "at": time.time(), "error": None}
-        self._say(words.Reload(text))
+        self._reloads.note(time.time())
+        self._say(channel.Reload(text))
         if stays:
             event(_log, logging.WARNING, "restart_needed", settings=list(stays))
 
     def refuse_reload(self, error: str) -> None:
         """A bad file changes nothing."""
-        self._last_reload = {"successful": False, "at": time.time(), "error": error}
-        self._say(words.RefuseReload(error))
+        self._reloads.note(time.time(), error)
+        self._say(channel.RefuseReload(error))
         event(_log, logging.ERROR, "reload_refused", mistakes=error.splitlines())
 
     def reopen_logs(self) -> None:
-        self._say(words.Reopen())
+        self._say(channel.Reopen())
 
-    def _say(self, order: words.Order) -> None:
+    def _say(self, order: channel.Order) -> None:
         for worker in self._workers:
             worker.say(order)
 
@@ -123,11 +122,11 @@ class Supervisor:
     async def drain(self) -> None:
         """Unready; the workers serve on for `drain.delay`, then finish what runs, and end."""
         self.is_ready = False
-        self._end_with(words.Drain())
+        self._end_with(channel.Drain())
 
     async def stop(self) -> None:
         """Returns when the workers have ended."""
-        self._end_with(words.Drain())
+        self._end_with(channel.Drain())
         if self._lives:
             await asyncio.wait(self._lives)
         if self._admin is not None:
@@ -136,7 +135,7 @@ class Supervisor:
 
     async def halt(self) -> None:
         """Ends at once."""
-        self._say(words.Halt())
+        self._say(channel.Halt())
         if self._lives:
             await asyncio.wait(self._lives, timeout=HALT_SECONDS)
             for worker in self._workers:
@@ -145,11 +144,10 @@ class Supervisor:
         await shut(self._admin)
         event(_log, logging.WARNING, "halted")
 
-    def _end_with(self, order: words.Order) -> None:
+    def _end_with(self, order: channel.Order) -> None:
+        self.is_draining = True
         for listeners in self._listeners:
-            close_sockets(
-                listeners
-            )  # the workers' own are the last: a queue that nobody serves must not be open
+            close_sockets(listeners)  # the last are the workers' own: no queue that nobody serves is open
         for worker, life in zip(self._workers, self._lives, strict=True):
             if not worker.is_ending:
                 worker.is_ending = True
@@ -189,30 +187,28 @@ class Supervisor:
         ready = sum(worker.is_ready for worker in self._workers)
         details = merged([worker.readiness for worker in self._workers if worker.readiness])
         workers = {"ready": ready, "of": len(self._workers)}
-        return self.is_ready and ready > 0, {**details, "draining": not self.is_ready, "workers": workers}
+        return self.is_ready and ready > 0, {**details, "draining": self.is_draining, "workers": workers}
 
     def _status(self) -> dict[str, object]:
         details = merged([worker.status for worker in self._workers if worker.status])
-        own = {
-            "uptime": round(time.time() - self._started, 3),
-            "config": {
-                "file": self.config_path,
-                "hash": self._config_hash,
-                "last_reload": self._last_reload,
-            },
+        return {
+            **details,
+            **self._reloads.status(),
+            "workers": [_status_of(worker) for worker in self._workers],
         }
-        return {**details, **own, "workers": [_status_of(worker) for worker in self._workers]}
 
     async def apply(self, verb: str, limit: str, body: bytes) -> dict[str, object]:
-        """By one worker: the buckets are in Redis, and the others drop their denials within a second."""
+        """Has one worker do it: the buckets are in Redis, and the others drop their denials within a second."""
         async with self._applying:
             answer = await self._applied(verb, limit, body)
         if answer.code != HTTPStatus.OK:
             raise NotAppliedError(HTTPStatus(answer.code), str(answer.told["detail"]))
         return dict(answer.told)
 
-    async def _applied(self, verb: str, limit: str, body: bytes) -> words.Applied:
-        """By the first that answers. One that ended or hung meanwhile may have done it: twice is as once."""
+    async def _applied(self, verb: str, limit: str, body: bytes) -> channel.Applied:
+        """What the first says that answers. One that ended or hung meanwhile may have done it: twice is as
+        once.
+        """
         ready = [worker for worker in self._workers if worker.is_ready]
         for worker in sorted(ready, key=lambda worker: worker.is_silent):
             with suppress(ConnectionError):
@@ -220,7 +216,7 @@ class Supervisor:
         raise NotAppliedError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker is ready")
 
 
-def _status_of(worker: WorkerProcess) -> dict[str, Any]:
+def _status_of(worker: KeptWorker) -> dict[str, Any]:
     return {
         "number": worker.number,
         "pid": worker.pid,

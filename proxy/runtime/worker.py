@@ -22,6 +22,7 @@ from proxy.runtime.admin_sites import serve_admin
 from proxy.runtime.descriptors import room_for
 from proxy.runtime.following import beside_the_loop
 from proxy.runtime.listener_tls import Handshakes
+from proxy.runtime.reloads import Reloads
 from proxy.runtime.renewal import Renewals
 from proxy.runtime.sites import addresses, listener_tls, serve_listeners, shut
 from proxy.runtime.sockets import StartError, WorkerSockets, open_worker_sockets
@@ -46,14 +47,12 @@ _log = logging.getLogger("weir.worker")
 class Worker:
     def __init__(self, settings: Settings, config_path: str = "", own: WorkerSockets | None = None) -> None:
         """Its `own` sockets are opened at the start if none are given."""
-        self.config_path = config_path
         try:
             self.parts = assemble(settings, is_alone=own is None or own.admin is not None)
         except UnusableError as error:
             raise StartError(str(error)) from None
         self.is_ready = False
-        self.is_draining = False
-        self._config_hash = config_hash(settings)
+        self.reloads = Reloads(settings, config_path)
         self._runner = FrontendRunner(self.parts.frontend, shutdown_timeout=settings.drain.timeout)
         self._admin: web.AppRunner | None = None
         self._own = own
@@ -61,13 +60,15 @@ class Worker:
         self._handshakes = Handshakes(lambda: self.parts.frontend.arriving_max)
         self._renewals = Renewals(self._credentials, self.parts.metrics)
         self._renewing: asyncio.Task[None] | None = None
-        self._started = time.time()
-        self._last_reload: dict[str, object] = {"successful": True, "at": self._started, "error": None}
-        self.parts.metrics.reloaded(successful=True, at=self._started)
+        self._note_reload()
 
     @property
     def settings(self) -> Settings:
         return self.parts.settings
+
+    @property
+    def is_draining(self) -> bool:
+        return self.parts.shared.is_draining
 
     # --- start ---
 
@@ -106,21 +107,21 @@ class Worker:
         try:
             prepared, stays, new_hash = await beside_the_loop(partial(self._prepared, settings))
         except UnusableError as error:
-            self.refuse_reload(f"{self.config_path}: {error}")
+            self.refuse_reload(f"{self.reloads.path}: {error}")
             return
         self.parts.adopt(prepared)
-        self._config_hash = new_hash
+        self.reloads.hash = new_hash
         self._make_room()
         self._runner.finish_within(settings.drain.timeout)
         log.configure(settings.log.level)
-        self._note_reload(error=None)
+        self._note_reload()
         if stays:
             event(_log, logging.WARNING, "restart_needed", settings=list(stays))
-        event(_log, logging.INFO, "reloaded", config_hash=self._config_hash)
+        event(_log, logging.INFO, "reloaded", config_hash=self.reloads.hash)
         await self.parts.store.bring_over()  # before the next reload does
 
     def _prepared(self, settings: Settings) -> tuple[Prepared, Sequence[str], str]:
-        """With the settings that only a restart changes, and its hash."""
+        """What serves by the settings, those that only a restart changes, and the hash."""
         stays = restart_differences(self.settings, settings)
         return self.parts.prepare(until_restart(self.settings, settings)), stays, config_hash(settings)
 
@@ -130,16 +131,16 @@ class Worker:
         event(_log, logging.ERROR, "reload_refused", mistakes=error.splitlines())
 
     def note_refusal(self, error: str) -> None:
-        self._note_reload(error=error)
+        self._note_reload(error)
 
     def reopen_logs(self) -> None:
-        """At SIGHUP."""
+        """Goes on in new files of the same names, at SIGHUP."""
         self.parts.access_log.reopen()
         self._renewals.look_now()
 
-    def _note_reload(self, *, error: str | None) -> None:
+    def _note_reload(self, error: str | None = None) -> None:
         now = time.time()
-        self._last_reload = {"successful": error is None, "at": now, "error": error}
+        self.reloads.note(now, error)
         self.parts.metrics.reloaded(successful=error is None, at=now)
 
     def _credentials(self) -> list[Credentials[Any]]:
@@ -156,7 +157,7 @@ class Worker:
         await asyncio.sleep(self.settings.drain.delay)
 
     def _wind_down(self) -> None:
-        self.is_ready, self.is_draining = False, True
+        self.is_ready = False
         self.parts.shared.is_draining = True
 
     async def stop(self) -> None:
@@ -230,16 +231,11 @@ class Worker:
         return Sights(now, keys, metrics.recent.since(since))
 
     def readiness(self) -> tuple[bool, dict[str, object]]:
-        return self.is_ready, {"draining": not self.is_ready, "store": self.parts.store.status()}
+        return self.is_ready, {"draining": self.is_draining, "store": self.parts.store.status()}
 
     def status(self) -> dict[str, object]:
         return {
-            "uptime": round(time.time() - self._started, 3),
-            "config": {
-                "file": self.config_path,
-                "hash": self._config_hash,
-                "last_reload": self._last_reload,
-            },
+            **self.reloads.status(),
             "limits": self.parts.metrics.limit_counts([limit.name for limit in self.settings.limits]),
             "plans": self.parts.shared.rules.plans,
             "upstream": self.parts.shared.pool.status(),

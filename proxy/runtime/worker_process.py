@@ -14,9 +14,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from proxy.runtime import channel as words
+from proxy.config.exits import EXIT_FAILED
+from proxy.runtime import channel
 from proxy.runtime.channel import reports
-from proxy.runtime.exits import EXIT_START
 from proxy.runtime.sockets import StartError
 from proxy.telemetry.log import event
 from proxy.telemetry.reading import Reading, counted, merged
@@ -38,12 +38,12 @@ APPLY_SECONDS = 2.0  # who is silent for so long has not begun what it was told;
 _log = logging.getLogger("weir.supervisor")
 
 
-class WorkerProcess:
+class KeptWorker:
     def __init__(
         self,
         number: int,
         listeners: ListenSockets,
-        greeting: Callable[[int, ListenSockets], words.Start],
+        greeting: Callable[[int, ListenSockets], channel.Start],
         fork: Fork | None = None,
     ) -> None:
         """`fork` is its first process, if there is one already."""
@@ -64,7 +64,7 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | Process | None = None
         self._channel: Channel[WorkerReport] | None = None
         self._told = asyncio.Event()
-        self._applied: asyncio.Future[words.Applied] | None = None
+        self._applied: asyncio.Future[channel.Applied] | None = None
         self._orders = 0
         self._heard_at = 0.0  # of the monotonic clock
 
@@ -87,7 +87,7 @@ class WorkerProcess:
     # --- its processes, one after the other ---
 
     async def live(self) -> None:
-        """Until an end is wanted. At first a failure is told by `started`."""
+        """Runs until an end is wanted. At first a failure is told by `started`."""
         failures = 0
         while not self.is_ending:
             begun = time.monotonic()
@@ -113,7 +113,7 @@ class WorkerProcess:
             await self._spawn()
         except OSError as error:  # no memory, too many processes: there may be room later
             event(_log, logging.ERROR, "cannot_start", number=self.number, reason=str(error))
-            return EXIT_START
+            return EXIT_FAILED
         assert self._process is not None
         try:
             await self._hear()
@@ -157,7 +157,7 @@ class WorkerProcess:
         return process, ours
 
     async def _hear(self) -> None:
-        """Until it is gone."""
+        """Notes what it reports until it is gone."""
         assert self._channel is not None
         while True:
             try:
@@ -175,21 +175,21 @@ class WorkerProcess:
     def _note(self, report: WorkerReport) -> None:
         self._heard_at = time.monotonic()
         match report:
-            case words.Ready():
+            case channel.Ready():
                 self.is_ready = True
                 if not self.started.done():
                     self.started.set_result(None)
-            case words.Failed():
+            case channel.Failed():
                 if not self.started.done():
                     self.started.set_exception(StartError(report.reason))
                 else:
                     event(_log, logging.ERROR, "cannot_start", number=self.number, reason=report.reason)
-            case words.Figures():
+            case channel.Figures():
                 self._reading, self.readiness = report.reading, report.readiness
                 if report.status is not None:
                     self.status, self.sights = report.status, report.sights
                     self._told.set()
-            case words.Applied():
+            case channel.Applied():
                 is_awaited = report.number == self._orders
                 if self._applied is not None and is_awaited and not self._applied.done():
                     self._applied.set_result(report)
@@ -205,18 +205,18 @@ class WorkerProcess:
         is shown as it was last."""
         if self.is_ready:
             self._told.clear()
-            self.say(words.Tell(since))
+            self.say(channel.Tell(since))
             try:
                 async with asyncio.timeout(within):
                     await self._told.wait()
             except TimeoutError:
                 pass
 
-    async def apply(self, verb: str, limit: str, body: bytes) -> words.Applied:
-        """As long as it takes, if it is heard meanwhile. Raises ConnectionError if it ends or hangs."""
+    async def apply(self, verb: str, limit: str, body: bytes) -> channel.Applied:
+        """Waits as long as it takes, if it is heard meanwhile. Raises ConnectionError if it ends or hangs."""
         self._applied = asyncio.get_running_loop().create_future()
         self._orders += 1
-        self.say(words.Apply(self._orders, time.monotonic() + APPLY_SECONDS, verb, limit, body))
+        self.say(channel.Apply(self._orders, time.monotonic() + APPLY_SECONDS, verb, limit, body))
         while not (await asyncio.wait([self._applied], timeout=APPLY_SECONDS))[0]:
             if self.is_silent:
                 self._applied.cancel()

@@ -91,7 +91,7 @@ class AccessLog:
         return (self._writer.dropped if self._writer else 0) + self._unencodable
 
     def adopt(self, settings: LogSettings) -> None:
-        """At the start and after a reload. What has ended is told as it was asked for."""
+        """Takes the settings, at the start and after a reload. What has ended is told as it was asked for."""
         self._make_lines()
         self._form = FORMS.get(settings.format)
         wanted = dict.fromkeys((*settings.fields, *NEEDED.get(settings.format, ())))
@@ -163,9 +163,7 @@ class AccessLog:
         started = exchange.started
         millisecond = int((started + self._epoch) * 1000)
         if millisecond != self._millisecond:
-            self._millisecond = millisecond
-            second, rest = divmod(millisecond, 1000)
-            self._time = f"{_second_text(second)}.{rest:03d}Z"
+            self._keep_time(millisecond)
         method = exchange.method
         decision = exchange.decision
         limits = self._verdicts(exchange) if decision is not None or exchange.exempt else None
@@ -177,9 +175,6 @@ class AccessLog:
             plan = terms.plan or None
         elif charges:
             keys, plan = _payers(charges)
-        target = self._targets.get(exchange.target)
-        if target is None:
-            target = self._told(exchange.target)
         fault = exchange.fault
         upstream_seconds = exchange.upstream_seconds
         line = AccessLine(
@@ -188,7 +183,7 @@ class AccessLog:
             exchange.client,
             exchange.peer,
             METHOD_TEXTS.get(method) or method_text(method),
-            target,
+            self._targets.get(exchange.target) or self._told(exchange.target),
             exchange.status,
             exchange.source,
             exchange.outcome,
@@ -207,15 +202,18 @@ class AccessLog:
             exchange.redacted_status or None,
         )
         if exchange.headers:
-            self._fill(line, exchange.headers)
-            if exchange.trace is not None and "trace_id" in self._extras:
-                line.trace_id = exchange.trace.trace_id
+            self._fill(line, exchange)
         if self._share < 1 and _went_well(exchange):
             line.sample = self._share
         return line
 
+    def _keep_time(self, millisecond: int) -> None:
+        self._millisecond = millisecond
+        second, rest = divmod(millisecond, 1000)
+        self._time = f"{_second_text(second)}.{rest:03d}Z"
+
     def _told(self, target: bytes) -> str:
-        """Without secrets, and kept for the next time unless it is long."""
+        """The text without secrets, kept for the next time unless it is long."""
         text = target_text(target)
         if len(target) <= TARGET_BYTES:
             if len(self._targets) >= TARGETS_KNOWN:
@@ -223,19 +221,21 @@ class AccessLog:
             self._targets[target] = text
         return text
 
-    def _fill(self, line: AccessLine, headers: Sequence[bytes]) -> None:
+    def _fill(self, line: AccessLine, exchange: Record) -> None:
         """A reload between an exchange's head and its line costs the fields that do not fit."""
-        for name, value in zip(self._extras, headers, strict=False):
-            if not value:
+        for name, value in zip(self._extras, exchange.headers, strict=False):
+            if name == "trace_id" and exchange.trace is not None:  # it may begin here, and then has no parent
+                line.trace_id = exchange.trace.trace_id
+            elif not value:
                 continue
-            if name == "trace_id":
+            elif name == "trace_id":
                 parent = trace_context.parent(value)
                 line.trace_id = parent.trace_id if parent is not None else None
             else:
                 setattr(line, name, header_text(value))
 
     def _note_slow(self, exchange: Record) -> None:
-        """In the program's log, as many as somebody reads; a tunnel is none."""
+        """Tells the program's log of as many as somebody reads; a tunnel is none."""
         is_slow = exchange.finished - exchange.started > self._slow and exchange.status != 101
         if is_slow and self._slow_ration.admits(exchange.finished):
             fields = _slow_fields(exchange) | {"passed_over": self._slow_ration.take_passed_over()}
@@ -284,7 +284,7 @@ def _went_well(exchange: Record) -> bool:
 
 
 def _is_kept(exchange: Record, share: float) -> bool:
-    """By its id, so that Weirs in a row keep the same ones."""
+    """The id decides, so that Weirs in a row keep the same ones."""
     return not _went_well(exchange) or crc32(exchange.request_id.encode()) < share * 2**32
 
 

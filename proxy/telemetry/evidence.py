@@ -83,7 +83,7 @@ class Evidence:
             self._tell()
 
     def _note_original(self, exchange: Record, original: Original, word: str) -> None:
-        """With the request id that the client was given."""
+        """Writes it with the request id that the client was given."""
         originals = self._originals
         if originals.admits(monotonic()):
             if not self._untold:

@@ -92,7 +92,7 @@ def _exemplar(exemplar: tuple[str, float, float] | None) -> str:
 
 
 def _number(number: float) -> str:
-    """As both formats write it."""
+    """Is written as both formats have it."""
     if math.isfinite(number):
         return repr(number)
     return "NaN" if math.isnan(number) else f"{number:+}".replace("inf", "Inf")

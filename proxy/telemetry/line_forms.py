@@ -26,7 +26,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def text(line: AccessLine) -> bytes:
-    """For people who look at a terminal; a value that would look like several is quoted."""
+    """Writes for people who look at a terminal; a value that would look like several is quoted."""
     took = f"{line.duration_ms:g}ms" + (f" (service {line.upstream_ms:g}ms)" if line.upstream_ms else "")
     parts = [line.time, line.client, f"{line.method or '-'} {line.target or '-'}", str(line.status or "-")]
     parts += [line.outcome, took]

@@ -60,19 +60,8 @@ SECONDS: Final = (
     60.0,
     140.0,
 )
-STORE_SECONDS = (
-    0.0001,
-    0.00025,
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.5,
-)  # its timeout: 0.05
+# Of a call to the store, whose time-out is 0.05 s by default.
+STORE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 # Reasons that lie in the bytes of a request: they are counted apart, by the table of faults.
@@ -196,7 +185,7 @@ class Metrics:
             self.recent.note(exchange)
 
     def note_exemplar(self, exchange: Record) -> None:
-        """Of a traced one, where its duration is counted."""
+        """Remembers a traced one, where its duration is counted."""
         if exchange.trace is not None and exchange.status != 101:
             seconds = exchange.finished - exchange.started
             place = bisect_left(self.request_seconds.bounds, seconds)
@@ -305,7 +294,7 @@ class Metrics:
         self.access_log_dropped = dropped
 
     def provide_log(self, dropped: Callable[[], int]) -> None:
-        """Of the program's own."""
+        """Tells how many lines of the program's own log were lost."""
         self.log_dropped = dropped
 
     def provide_crowded_out(self, crowded_out: Callable[[], Mapping[str, int]]) -> None:
@@ -330,7 +319,7 @@ class Metrics:
 
     @property
     def requests(self) -> dict[tuple[bytes, Status, str], int]:
-        """By method, status and source."""
+        """How many there were, by method, status and source."""
         counts: dict[tuple[bytes, Status, str], int] = {}
         for (method, status, source, _), count in self.ended.items():
             key = (method, status, source)
@@ -345,12 +334,12 @@ class Metrics:
         return counts
 
     def limit_keys(self) -> dict[tuple[str, str], int]:
-        """By limit and state, how many keys are remembered."""
+        """How many keys are remembered, by limit and state."""
         zeros = {(name, state): 0 for name in self._limit_names for state in (OVER, NEAR)}
         return zeros | self.top_keys.counts(monotonic())
 
     def limit_counts(self, limits: Iterable[str]) -> dict[str, dict[str, int]]:
-        """By limit: how often it admitted, refused, would have refused and was not asked, in whatever way."""
+        """How often each limit admitted, refused, would have refused and was not asked, in whatever way."""
         counts = {name: dict.fromkeys(DECISIONS, 0) for name in limits}
         for (name, decision, _), count in self.decisions.items():
             if name in counts:

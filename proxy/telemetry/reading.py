@@ -45,7 +45,7 @@ def reading(metrics: Metrics) -> Reading:
 
 
 def process_reading() -> Reading:
-    """Of a process that serves nothing."""
+    """What a process that serves nothing tells of itself."""
     return Reading(PROCESS.read(), {})
 
 
@@ -82,7 +82,7 @@ def _together(
 
 
 def _spread_together(one: Buckets, other: Buckets) -> Buckets:
-    """Of two exemplars the younger stays."""
+    """Adds them up; the younger of two exemplars stays."""
     exemplars = dict(one.exemplars)
     for place, exemplar in other.exemplars.items():
         if place not in exemplars or exemplars[place][2] < exemplar[2]:

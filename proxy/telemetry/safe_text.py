@@ -158,6 +158,6 @@ def _joined(pieces: list[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """In plain ASCII, cut again: an escape takes four characters. `text` has none beyond Latin-1."""
+    """Is plain ASCII, cut again: an escape takes four characters. `text` has none beyond Latin-1."""
     plain = text.translate(_ESCAPED)
     return plain if len(plain) <= TARGET_CHARS else plain[: TARGET_CHARS - 1] + CUT

@@ -24,8 +24,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from proxy import __version__
 from proxy.faults import FAULTED
-from proxy.http1.trace_context import new_span_id
-from proxy.record import UPSTREAM
+from proxy.record import UPSTREAM, new_span_id
 from proxy.telemetry.collectors import CollectorSession
 from proxy.telemetry.log import event
 from proxy.telemetry.safe_text import METHODS, header_text, method_text, target_text
@@ -33,8 +32,7 @@ from proxy.telemetry.safe_text import METHODS, header_text, method_text, target_
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from proxy.http1.trace_context import Trace
-    from proxy.record import Record
+    from proxy.record import Record, Trace
 
 WAITING_MAX: Final = 2048  # exchanges; four spans each
 BATCH: Final = 256  # exchanges sent at once
@@ -136,7 +134,7 @@ class SpanWriter:
 
 
 def spans(exchange: Record, resource: Resource, epoch: float) -> list[ReadableSpan]:
-    """Of the exchange, and below it of the decision, the connection and the call to the service."""
+    """Tells of the exchange, and below it of the decision, the connection and the call to the service."""
     trace = exchange.trace
     assert trace is not None
     make = _Maker(trace, resource, epoch)

@@ -154,7 +154,7 @@ class TopKeys:
         return counts
 
     def seen(self, limits: Iterable[Limit], now: float) -> list[SeenKeys]:
-        """Of each limit that has any, those that are most over it and most near it."""
+        """Those keys of each limit that are most over it and most near it."""
         return [
             found
             for limit in limits

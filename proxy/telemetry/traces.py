@@ -11,7 +11,7 @@ from random import getrandbits, random
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.http1 import trace_context
-from proxy.http1.trace_context import Trace
+from proxy.record import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

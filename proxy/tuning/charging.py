@@ -77,7 +77,7 @@ class Answered:
 
 
 class Charging:
-    """For one config."""
+    """Charges what a log tells, by one config."""
 
     def __init__(self, settings: Settings, rules: Rules, logged: Sequence[LimitSettings] = ()) -> None:
         """`logged` are the limits of the config that wrote the log, where that is another one."""
@@ -106,7 +106,7 @@ class Charging:
         self._old: dict[tuple[object, ...], LoggedDue] = {}
 
     def charged(self, items: list[tuple[int, Logged]]) -> list[tuple[int, LoggedDue | Answered]]:
-        """With their moments."""
+        """What each is due, with its moment."""
         return [(at, self.charge(logged)) for at, logged in items]
 
     def charge(self, logged: Logged) -> LoggedDue | Answered:
@@ -184,7 +184,9 @@ class Charging:
     def _as_logged(
         self, charges: list[Charge], labels: Sequence[str], logged: Logged, head: RequestHead
     ) -> list[Charge]:
-        """By the keys that the log tells half of, which say whom a limit is enforced for; and by its plan."""
+        """The terms that the log tells: by keys of which it has half, which say whom a limit is enforced for,
+        and by its plan.
+        """
         keys: dict[bytes, bytes] = {}
         for charge, label in zip(charges, labels, strict=True):
             if _LABEL.fullmatch(label):
@@ -207,7 +209,7 @@ class Charging:
 
 
 def _is_preflight(logged: Logged) -> bool:
-    """Of Weir's own log: a request that no limit met, by a method that browsers ask with first."""
+    """A request of Weir's own log that no limit met, by a method that browsers ask with first."""
     is_own = bool(logged.outcome) and logged.source == "upstream"
     return is_own and logged.method == "OPTIONS" and not bytes(logged.keys) and not bytes(logged.limits)
 

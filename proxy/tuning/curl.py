@@ -166,7 +166,7 @@ def _request(given: argparse.Namespace, url: str) -> TypedRequest:
 
 
 def _without_dots(url: str) -> str:
-    """As curl resolves them before it asks (RFC 3986 section 5.2.4)."""
+    """Resolves them as curl does before it asks (RFC 3986 section 5.2.4)."""
     parts = _URL_PARTS.fullmatch(url)
     if parts is None:
         return url
@@ -184,7 +184,7 @@ def _without_dots(url: str) -> str:
 
 
 def _authorization(given: argparse.Namespace, url: str) -> str | None:
-    """By an option, or by what stands before the host."""
+    """What an option says, or what stands before the host."""
     if given.oauth2_bearer:
         return f"Bearer {given.oauth2_bearer}"
     user, mark, _ = urlsplit(url).netloc.rpartition("@")

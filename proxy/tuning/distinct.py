@@ -28,9 +28,8 @@ class Distinct:
 
     def estimate(self) -> int:
         registers = self._registers
-        raw = (
-            _ALPHA * REGISTERS**2 / sum(2.0**-rank for rank in bytes(registers))
-        )  # mypyc knows no bytearray here
+        ranks = bytes(registers)  # mypyc cannot go over a bytearray here
+        raw = _ALPHA * REGISTERS**2 / sum(2.0**-rank for rank in ranks)
         empty = registers.count(0)
         if raw <= 2.5 * REGISTERS and empty:  # few: counted by the registers that none has met
             return round(REGISTERS * log(REGISTERS / empty))

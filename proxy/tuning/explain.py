@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from proxy.config.exits import EXIT_OK, EXIT_WRONG
 from proxy.config.loader import ConfigError, examine
 from proxy.tuning.curl import of_curl
 from proxy.tuning.explanation import explained
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from proxy.tuning.typed_request import TypedRequest
 
 KEYED_BY = "store.key_secret"
-EXIT_OK = 0
-EXIT_WRONG = 2
 TEXT_WIDTH = 120  # where it is no terminal
 
 

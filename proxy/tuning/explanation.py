@@ -92,7 +92,7 @@ def explained(settings: Settings, head: bytes, peer: str, scheme: str) -> Explan
 
 
 class _Way:
-    """Of one request through the rules."""
+    """Takes one request through the rules."""
 
     def __init__(self, settings: Settings, rules: Rules, head: RequestHead, peer: str, scheme: bytes) -> None:
         self._settings = settings

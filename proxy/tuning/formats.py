@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -17,9 +17,9 @@ from proxy.tuning.logged import Logged
 from proxy.tuning.moments import Moments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-
+T = TypeVar("T")
 TimedRequest = tuple[int, Logged]  # microseconds since 1970
 
 
@@ -27,7 +27,7 @@ class Format(Protocol):
     name: str
 
     def read(self, lines: bytes) -> list[TimedRequest]:
-        """Of whole lines, those that are of this format."""
+        """Reads whole lines, and leaves out those that are not of this format."""
 
 
 class FieldError(ValueError):
@@ -53,27 +53,30 @@ class WeirFormat:
     def read(self, lines: bytes) -> list[TimedRequest]:
         moment = self._moments.of_own
         items = []
-        for logged in self._decoded(lines):
+        for logged in decoded(self._decoder, lines, self._decoder.decode):
             at = moment(logged.time)
             if at is not None and (logged.client or logged.outcome):  # no client: of a Unix socket
                 items.append((at, logged))
         return items
 
-    def _decoded(self, lines: bytes) -> Iterable[Logged]:
+
+def decoded(decoder: msgspec.json.Decoder[T], lines: bytes, decode: Callable[[bytes], T]) -> Iterable[T]:
+    """All lines at once, or each by `decode` where one of them is no JSON; that one is left out."""
+    try:
+        return decoder.decode_lines(lines)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return _decoded_singly(lines, decode)
+
+
+def _decoded_singly(lines: bytes, decode: Callable[[bytes], T]) -> Iterator[T]:
+    for line in lines.split(b"\n"):
         try:
-            return self._decoder.decode_lines(lines)
-        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
-            return self._decoded_singly(lines)
-
-    def _decoded_singly(self, lines: bytes) -> Iterator[Logged]:
-        for line in lines.split(b"\n"):
-            try:
-                yield self._decoder.decode(line)
-            except (ValueError, RecursionError):
-                continue
+            yield decode(line)
+        except (ValueError, RecursionError):
+            continue
 
 
-# FieldNames that others have for what we need. What stands in blocks is named with dots.
+# The names that other programs have for what we need. What stands in blocks is named with dots.
 _ALIASES = {
     "time": "time timestamp @timestamp ts date datetime time_iso8601 time_local msec start_time",
     "client": "client client_ip clientip client.ip client.address remote_addr remote_ip ip source.ip address",
@@ -123,7 +126,7 @@ class FieldNames:
         )
 
     def _find(self, shape: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
-        """Of a line with these members, those of each name that can be there: nearly always one."""
+        """Those of each name that can be there in a line with these members: nearly always one."""
         if len(self._found) >= SHAPES_KNOWN:
             self._found.clear()
         there = set(shape)
@@ -164,23 +167,11 @@ class JsonFormat:
         self._decoder = msgspec.json.Decoder()
 
     def read(self, lines: bytes) -> list[TimedRequest]:
+        """One by one by Python's decoder, which takes more than others do, such as halves of a character."""
         logged, moments = self._names.logged, self._moments
-        items = (logged(fields, moments) for fields in self._decoded(lines) if type(fields) is dict)
+        every = decoded(self._decoder, lines, json.loads)
+        items = (logged(fields, moments) for fields in every if type(fields) is dict)
         return [item for item in items if item is not None]
-
-    def _decoded(self, lines: bytes) -> Iterable[Any]:
-        try:
-            return self._decoder.decode_lines(lines)
-        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
-            return self._decoded_singly(lines)
-
-    def _decoded_singly(self, lines: bytes) -> Iterator[Any]:
-        """By what takes more for JSON than others do, such as halves of a character."""
-        for line in lines.split(b"\n"):
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError):
-                continue
 
 
 class CsvFormat:
@@ -196,7 +187,9 @@ class CsvFormat:
 
     @classmethod
     def of(cls, line: bytes, key_field: str | None) -> CsvFormat | None:
-        """Of a header that names a time and a column more; a line of words does so hardly by chance."""
+        """The format of a header that names a time and a column more; a line of words does so hardly by
+        chance.
+        """
         columns = [name.strip() for name in _row(line.decode("utf-8-sig", "replace").strip())]
         has_time = any(name in _ALIASES["time"].split() for name in columns)
         return cls(columns, line, key_field) if has_time and len(columns) > 1 else None

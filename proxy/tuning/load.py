@@ -23,7 +23,7 @@ _NONE = Step(0, 0, 0)
 
 
 class Load:
-    """Of one limit. Moments are since the first request."""
+    """What one limit had to bear. Moments are since the first request."""
 
     def __init__(self) -> None:
         self.step_us = FIRST_STEP_US

@@ -60,7 +60,7 @@ class Log:
             yield self._bounded(rest + b"\n")
 
     def _bounded(self, piece: bytes) -> bytes:
-        """Without the lines that are too long; there are none in nearly all pieces."""
+        """Leaves out the lines that are too long; there are none in nearly all pieces."""
         self.lines += piece.count(b"\n")
         if _is_bounded(piece):
             return piece

@@ -39,7 +39,7 @@ class Moments:
         return at
 
     def of_own(self, text: str) -> int | None:
-        """Of Weir's own log: `2026-01-31T23:59:59.123Z`."""
+        """Reads Weir's own log: `2026-01-31T23:59:59.123Z`."""
         second, rest = text[:20], text[20:]
         millisecond = _MILLISECONDS.get(rest)
         if millisecond is None:
@@ -53,7 +53,7 @@ class Moments:
 
 
 def moment_us(text: str) -> int | None:
-    """Of ISO 8601 (without a zone: UTC), of the Common Log Format, or of a number since 1970."""
+    """Reads ISO 8601 (without a zone: UTC), the Common Log Format, or a number since 1970."""
     number = _NUMBER.fullmatch(text)
     if number is not None:
         return _of_number(int(number[1]), number[2] or "")

@@ -52,7 +52,7 @@ class Ordered:
         yield piece
 
     def _believed(self, batch: Sequence[Timed]) -> Sequence[Timed]:
-        """Without what has gone back in time, and without moments far ahead of all the others."""
+        """Leaves out what has gone back in time, and moments far ahead of all the others."""
         if not batch:
             return batch
         if self._latest is None:

@@ -29,7 +29,7 @@ SETTLED_AT_ONCE = 16_384  # requests whose arrivals are put away together
 
 
 class Replay:
-    """Of one config."""
+    """Decides by one config."""
 
     def __init__(self, limits: Limits, max_keys: int) -> None:
         self.now_us = 0  # since the first request
@@ -45,7 +45,7 @@ class Replay:
         self._next_us = SWEEP_US  # when an answer comes or the store is swept
 
     def play(self, requests: list[tuple[int, LoggedDue | Answered]]) -> None:
-        """In their order."""
+        """Plays them in their order."""
         if requests and self._began_us is None:
             self._began_us = requests[0][0]
         began = self._began_us or 0
@@ -162,5 +162,5 @@ class Replay:
 
 
 def waits(verdict: Verdict) -> bool:
-    """For its token; of a limit in shadow, it would."""
+    """It waits for its token; by a limit in shadow, it would."""
     return verdict.is_admitted and verdict.debt > verdict.terms.burst_units

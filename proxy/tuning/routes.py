@@ -70,7 +70,7 @@ class Routes:
 
 
 def holds_no_odd_letter(text: str) -> bool:
-    """Of a target: what every parser takes."""
+    """A target holds only what every parser takes."""
     return text.isascii() and text.isprintable() and " " not in text and "#" not in text
 
 

@@ -15,6 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
+from proxy.config.exits import EXIT_OK, EXIT_WRONG
 from proxy.config.loader import ConfigError, examine
 from proxy.tuning.formats import FieldError
 from proxy.tuning.headway import Headway
@@ -27,8 +28,6 @@ from proxy.tuning.text import tell
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-EXIT_OK = 0
-EXIT_WRONG = 2
 EXIT_INTERRUPTED = 130
 TEXT_WIDTH = 120  # where it is no terminal
 

@@ -78,7 +78,9 @@ class ReadLog:
         self.tells_options = self.tells_options or any(logged.method == "OPTIONS" for _, logged in items)
 
     def _recognise(self, piece: bytes) -> None:
-        """By the first line that has any; lines of Weir's own log may stand among those of its access log."""
+        """Goes by the first line that has any; lines of Weir's own log may stand among those of its access
+        log.
+        """
         lines = [line for line in piece.split(b"\n") if line.strip()]
         found = next(filter(None, (recognised(line, self._key_field) for line in lines)), None)
         own = WeirFormat()
@@ -164,7 +166,7 @@ class Simulation:
 
 
 def _of_rates(settings: Settings) -> Settings:
-    """Without limits on concurrency: what is under way at once, a log does not tell."""
+    """Leaves out limits on concurrency: what is under way at once, a log does not tell."""
     rates = tuple(limit for limit in settings.limits if limit.concurrency is None)
     return settings if len(rates) == len(settings.limits) else settings.model_copy(update={"limits": rates})
 

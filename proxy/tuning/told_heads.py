@@ -114,7 +114,7 @@ def _decoded(data: bytes) -> dict[str, Any]:
 
 
 def _texts(value: object) -> list[str]:
-    """Of one text or of a list of them."""
+    """One text, or a list of them."""
     values = value if isinstance(value, list) else [value]
     return [each for each in values if isinstance(each, str)]
 
@@ -123,7 +123,7 @@ class ToldHeads:
     """Puts heads together."""
 
     def __init__(self, settings: Settings, logged: Sequence[LimitSettings] = ()) -> None:
-        """For the config that is tried; `logged` are the limits of that which wrote the log."""
+        """Made for the config that is tried; `logged` are the limits of that which wrote the log."""
         tried = settings.limits
         self._methods = METHODS.union(method.encode() for method in settings.downstream.methods)
         self._by_name = {limit.name: limit for limit in (*tried, *logged)}

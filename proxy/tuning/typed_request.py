@@ -22,7 +22,7 @@ class TypedRequest(NamedTuple):
     body_bytes: int | None = None  # None: it says nothing of a body
 
     def head(self) -> bytes:
-        """As a client would send it. Raises TypedError."""
+        """The bytes that a client would send. Raises TypedError."""
         host, target = self._split()
         named = {name.lower() for name, _ in self.headers}
         lines = [f"{self.method} {target} HTTP/1.1"]

@@ -52,7 +52,7 @@ class Shape:
     cost: int
 
     def burst_for(self, count: int) -> int:
-        """In the limit's own proportion."""
+        """The burst in the limit's own proportion."""
         return max(self.cost, -(-count * self.burst // self.count))
 
 
@@ -88,7 +88,7 @@ def refuses_nobody(arrivals: ArrivalTimes, shape: Shape, overrun: Overrun) -> Bu
 def refuses_at_most(
     arrivals: ArrivalTimes, shape: Shape, most: int, nobody: Bucket, overrun: Overrun
 ) -> Bucket:
-    """At most so many requests; `nobody` is the bucket that refuses none."""
+    """Finds one that refuses at most so many requests; `nobody` is the bucket that refuses none."""
     enough = max(nobody.count, -(-nobody.burst * shape.count // shape.burst))
     with closing(_Search(arrivals, shape, most, overrun)) as search:
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from proxy.config import exits
 from proxy.config.loader import loads
-from proxy.runtime import exits, healthcheck, worker_process
+from proxy.runtime import worker_process
 from tests.deploy.conftest import ROOT
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
@@ -24,7 +25,6 @@ def test_every_exit_code_is_told():
     codes = {int(row[0]) for row in table("Exit codes")}
 
     assert codes == {value for name, value in vars(exits).items() if name.startswith("EXIT_")}
-    assert codes == {value for name, value in vars(healthcheck).items() if name.startswith("EXIT_")}
 
 
 def test_pauses_of_a_dying_worker_are_told():

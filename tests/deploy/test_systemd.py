@@ -9,8 +9,8 @@ import subprocess
 
 import pytest
 
+from proxy.config.exits import EXIT_WRONG
 from proxy.config.loader import load
-from proxy.runtime.exits import EXIT_CONFIG
 from tests.deploy.conftest import ROOT
 from tests.support.programs import program
 
@@ -33,7 +33,7 @@ def test_stop_waits_for_the_drain():
 
 
 def test_wrong_config_is_not_tried_again():
-    assert unit("weir.service")["Service"]["RestartPreventExitStatus"] == str(EXIT_CONFIG)
+    assert unit("weir.service")["Service"]["RestartPreventExitStatus"] == str(EXIT_WRONG)
 
 
 def test_manager_hears_the_process_that_speaks():

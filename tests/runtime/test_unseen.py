@@ -20,9 +20,9 @@ from proxy.runtime import channel as words
 from proxy.runtime import following
 from proxy.runtime.following import Follower, Source
 from proxy.runtime.forks import Fork, Process
-from proxy.runtime.supervised import SupervisedWorker
+from proxy.runtime.supervised import OrderedWorker
 from proxy.runtime.worker import Worker
-from proxy.runtime.worker_process import WorkerProcess
+from proxy.runtime.worker_process import KeptWorker
 from tests.support.patience import until
 from tests.support.ports import free_port
 
@@ -102,7 +102,7 @@ async def test_worker_whose_reports_cannot_be_read_is_replaced(caplog):
     """Nobody would follow it any more."""
     ours, theirs = socket.socketpair()
     child = subprocess.Popen(["sleep", "60"])
-    worker = WorkerProcess(1, [], _greeting, Fork(Process(child.pid), ours))
+    worker = KeptWorker(1, [], _greeting, Fork(Process(child.pid), ours))
     theirs.sendall((5).to_bytes(4, "big") + b"\xc1junk")
     code = await asyncio.wait_for(worker._live_once(), 10)
     theirs.close()
@@ -124,7 +124,7 @@ async def supervised(source):
     await worker.start()
     channel = await words.orders(theirs)
     supervisor = await words.reports(ours)
-    found: Any = SupervisedWorker(worker, channel)
+    found: Any = OrderedWorker(worker, channel)
     living = asyncio.create_task(found.live())
     yield found, supervisor
     supervisor.say(words.Drain())

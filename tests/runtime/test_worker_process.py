@@ -13,7 +13,7 @@ import pytest
 from proxy.runtime import channel as words
 from proxy.runtime import worker_process as module
 from proxy.runtime.sockets import StartError, close_sockets
-from proxy.runtime.worker_process import WorkerProcess
+from proxy.runtime.worker_process import KeptWorker
 from tests.support.patience import until
 from tests.support.weir import START_SECONDS
 
@@ -44,7 +44,7 @@ async def worker(monkeypatch, text):
     )
     monkeypatch.setattr(module, "PAUSES", (0.0, 0.05, 0.1))
     listeners = [[socket.create_server(("127.0.0.1", 0))]]
-    found = WorkerProcess(1, listeners, text.greeting)
+    found = KeptWorker(1, listeners, text.greeting)
     yield found
     found.is_ending = True
     found.say(words.Drain())

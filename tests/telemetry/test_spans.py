@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from proxy.http1.trace_context import Trace
+from proxy.record import Trace
 from proxy.telemetry.spans import BATCH, WAITING_MAX, SpanWriter
 from tests.support.patience import until_now
 from tests.telemetry.exchanges import exchange

@@ -25,7 +25,7 @@ class PlanSettings(Section):
 
     @property
     def digests(self) -> bytes:
-        """Of all its keys, 32 bytes each, once those of the file are read (`PlanFiles`)."""
+        """Digests of all its keys, 32 bytes each, once those of the file are read (`PlanFiles`)."""
         return self._of_file + b"".join(bytes.fromhex(key.removeprefix("sha256:")) for key in self.keys)
 
     def adopt(self, digests: bytes) -> None:

@@ -95,7 +95,7 @@ def _adapted(section: _Block) -> _Block:
 
 @cache
 def _names(section: type[Section]) -> dict[str, bool]:
-    """Of its fields, and whether they are required."""
+    """The names of its fields, and whether they are required."""
     return {name: field.is_required() for name, field in section.model_fields.items()}
 
 
