@@ -18,7 +18,6 @@ from proxy.config.exits import EXIT_WRONG
 if TYPE_CHECKING:
     from proxy.admin.client import Plane
 
-_SCHEMES = ("basic", "bearer", "digest", "token")  # as which an Authorization may begin
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _FILE = click.Path()  # as text; a shell completes its name
 
@@ -186,21 +185,21 @@ def _write_new(path: Path, text: str) -> None:
 def hash_value(value: str | None) -> None:
     """Print what a plan names a key by: sha256: and the hash of VALUE, or of one line of standard input.
 
-    VALUE is a credential: a header's value, of Authorization what follows the scheme; or an address.
+    VALUE is a credential as the client sends it, or an address. Hashed is what limits read of it: of
+    Authorization what follows the scheme.
     """
     from proxy.config.plan_keys import key_hash
+    from proxy.policy.readings import text_of
 
     text = value if value is not None else sys.stdin.readline() if sys.stdin is not None else ""
     if not text.strip():
         click.echo("nothing to hash: give a value, or a line of standard input", err=True)
         sys.exit(EXIT_WRONG)
-    click.echo(key_hash(text))
-    scheme = text.split()[0]
-    if scheme.lower() in _SCHEMES and len(text.split()) > 1:
-        click.echo(
-            f"of a header Authorization, plans go by what follows the scheme: hash it without {scheme}",
-            err=True,
-        )
+    read = text_of(text)
+    if not read:
+        click.echo("no limit reads this as the value of one client", err=True)
+        sys.exit(EXIT_WRONG)
+    click.echo(key_hash(read))
 
 
 @main.command()
@@ -215,6 +214,7 @@ def check(config_path: str, *, strict: bool, prints: bool) -> None:
     from proxy.config.loader import examine
     from proxy.config.mistakes import ConfigError
     from proxy.config.printed import printed
+    from proxy.config.wording import many
     from proxy.contract.promises import Contract
     from proxy.contract.redaction import Redaction
     from proxy.runtime.listener_tls import judge_files
@@ -235,10 +235,8 @@ def check(config_path: str, *, strict: bool, prints: bool) -> None:
     if prints:
         click.echo(printed(config), nl=False)
         return
-    limits = len(settings.limits)
-    click.echo(
-        f"{config.file}: good ({limits} limit{'' if limits == 1 else 's'}, store {settings.store.url})"
-    )
+    limits = many(len(settings.limits), "limit")
+    click.echo(f"{config.file}: good ({limits}, store {settings.store.url})")
     for each in missing:
         click.echo(f"not checked: {each.message}")
     click.echo("\nWhat the service promises; an answer that breaks it passes, and is counted and logged:")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.config import catalogue
 from proxy.config.odd_letters import odd_blank
-from proxy.config.wording import either, nearest, shown, shown_name
+from proxy.config.wording import either, many, nearest, shown, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ class ConfigError(Exception):
         self.more = len(ordered) - len(self.mistakes)
         lines = [str(mistake) for mistake in self.mistakes]
         if self.more:
-            lines.append(f"and {self.more} more mistakes")
+            lines.append(f"and {many(self.more, 'more mistake')}")
         super().__init__("\n".join(lines))
 
 

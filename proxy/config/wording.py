@@ -42,6 +42,11 @@ def shown_name(name: str) -> str:
     return ascii(name)[1:-1] if _NAME.fullmatch(name) else "?"
 
 
+def many(count: int, word: str) -> str:
+    """`1 line`, `2,000 lines`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def either(words: Sequence[str]) -> str:
     """`a, b or c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -91,7 +91,7 @@ class Contract:
         return tuple([check.rule for check in checks if not check.is_kept(fields)])
 
     def rows(self, is_judged: Callable[[int], bool]) -> list[tuple[str, str]]:
-        """Tells people what is promised: a status, or a run of them that promise the same, and what that is."""
+        """Tells people what is promised: a status, or a run of them, and what they promise."""
         judged = [status for status in self._promises if is_judged(status)]
         rows = []
         # Of neighbours in a run, status less position stays the same.

@@ -83,7 +83,7 @@ class KeyEntry:
         ]
 
     def key_of(self, named: Mapping[str, str]) -> bytes | None:
-        """The key of whom an operator names by a text for each part; None if these are others, or nobody's."""
+        """The key of whom an operator names by a text for each part; None if nobody has these parts."""
         if set(named) != set(map(str, self._parts)):
             return None
         values = [named_value(part, named[str(part)], self._ipv6_prefix) for part in self._parts]

@@ -116,8 +116,12 @@ class Limit:
 
     def _is_static(self) -> bool:
         """Whether it applies, and to whom, depends on the client and the header fields only."""
-        conditions = [self.match, self.exemption, *(match for match, _ in self._costs)]
-        return self.partition.is_static and all(condition.is_of_section for condition in conditions)
+        return (
+            self.match.is_of_section
+            and self.exemption.is_of_section
+            and self.partition.is_static
+            and all(match.is_of_section for match, _ in self._costs)
+        )
 
     def _all_terms(self, settings: LimitSettings, plans: Sequence[PlanSettings]) -> list[list[list[Terms]]]:
         """All terms there are: by the plan, the limit's own rate last; by the cost; and by whether it is in
@@ -151,7 +155,7 @@ class Limit:
         return both
 
     def terms_of(self, head: RequestHead, key: bytes, plans: int) -> Terms:
-        """The terms that a request is charged by to one of its keys; `plans` are those that name it, as bits."""
+        """The terms by which one of its keys is charged; `plans` are those that name it, as bits."""
         terms = self._terms[-1]
         if plans:
             for bit, number in self._plans:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 AUTHORIZATION = b"authorization"
 HOST = b"host"
+SCHEMES = frozenset((b"basic", b"bearer", b"digest", b"jwt", b"token"))  # nobody else's value begins so
 # Fields that describe a request: they hold lists and prose, and nobody is served by what one of them says.
 _DESCRIPTIVE = frozenset(
     b"accept accept-charset accept-encoding accept-language cache-control content-type date forwarded from "
@@ -84,6 +85,21 @@ def named_value(part: KeyPart, text: str, ipv6_prefix: int) -> bytes | None:
     if part.kind == "const":
         return _ANYBODY
     return folded(value) if part.kind == "path" else plain(value)
+
+
+def text_of(value: str) -> str:
+    """What plans name whoever sends this value, in whatever field; empty if it could be read as two values.
+
+    With a scheme in front it is read as Authorization is. Other text is that of a header or, where it is not
+    ASCII, of a claim.
+    """
+    data = value.strip().encode("utf-8", "surrogateescape")
+    scheme, _, rest = data.partition(b" ")
+    if rest and scheme.lower() in SCHEMES:
+        judge: ValueJudge = credential_of
+    else:
+        judge = word if data.isascii() else plain
+    return (judge(data) or b"").decode("utf-8", "surrogateescape")
 
 
 def texts_of(part: KeyPart, value: bytes, client: str, ipv6_prefix: int) -> list[bytes]:

@@ -198,7 +198,7 @@ class Supervisor:
         }
 
     async def apply(self, verb: str, limit: str, body: bytes) -> dict[str, object]:
-        """Has one worker do it: the buckets are in Redis, and the others drop their denials within a second."""
+        """Has one worker do it: the buckets are in Redis; the others drop their denials within a second."""
         async with self._applying:
             answer = await self._applied(verb, limit, body)
         if answer.code != HTTPStatus.OK:

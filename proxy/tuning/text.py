@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from proxy.config.wording import many
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -43,10 +45,10 @@ def _plain(text: str, most: int | None = None) -> str:
 
 
 def _heading(report: Report) -> str:
-    logs = f"{len(report.logs)} log{'s' if len(report.logs) > 1 else ''}"
+    logs = many(len(report.logs), "log")
     if report.began is None:
         return f"No request in {logs}."
-    return f"{report.requests:,} requests of {logs}, {report.began} to {report.ended}"
+    return f"{many(report.requests, 'request')} of {logs}, {report.began} to {report.ended}"
 
 
 def _about_logs(logs: Sequence[LogReport]) -> Iterator[str]:
@@ -58,7 +60,8 @@ def _about_logs(logs: Sequence[LogReport]) -> Iterator[str]:
         )
         told = [f"{count:,} {why}" for count, why in left_out if count]
         if told:
-            yield f"{log.name}: {sum(count for count, _ in left_out):,} lines skipped: {', '.join(told)}"
+            lines = many(sum(count for count, _ in left_out), "line")
+            yield f"{log.name}: {lines} skipped: {', '.join(told)}"
         if log.problem is not None:
             yield f"{log.name} {log.problem}"
 
@@ -72,8 +75,8 @@ def _tell_limit(limit: LimitReport, console: Console) -> None:
     about = "about " if limit.keys_are_estimated else ""
     verb = "would have refused" if limit.mode == "shadow" else "refuses"
     console.print(
-        f"    {verb} {limit.refused:,} of {limit.matched:,} requests ({_percent(limit.refused_share)}),"
-        f" of {_keys(len(limit.limited) + limit.limited_left_out)} among {about}{limit.keys:,}"
+        f"    {verb} {limit.refused:,} of {many(limit.matched, 'request')} ({_percent(limit.refused_share)}),"
+        f" of {many(len(limit.limited) + limit.limited_left_out, 'key')} among {about}{limit.keys:,}"
     )
     if limit.refused_as_new:
         verb = "was" if limit.refused_as_new == 1 else "were"
@@ -83,10 +86,6 @@ def _tell_limit(limit: LimitReport, console: Console) -> None:
     console.print(f"    {_allowances(limit.refuses_nobody, limit.refuses_one_in_thousand)}")
     if limit.limited:
         console.print(Padding(_keys_table(limit), (0, 0, 0, 4)))
-
-
-def _keys(count: int) -> str:
-    return f"{count:,} key{'' if count == 1 else 's'}"
 
 
 def _percent(share: float) -> str:

@@ -119,7 +119,7 @@ def test_text_tells_the_same(tmp_path, config):
     assert "5 requests of 1 log" in done.stdout
     assert "refuses 3 of 5 requests (60.0%), of 1 key among 1" in done.stdout
     assert "nobody would be refused from 1/s with a burst of 5 on" in done.stdout
-    assert "1 lines skipped: 1 not a line of a combined log" in done.stdout
+    assert "1 line skipped: 1 not a line of a combined log" in done.stdout
     assert "has times in whole seconds" in done.stdout
     assert "per-user: " in done.stdout  # which keys this log does not tell
     assert done.stderr == ""

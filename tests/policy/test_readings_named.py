@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from proxy.config.key_names import parse_key
-from proxy.policy.readings import credential_field, field_of, is_of_section, judge_of, named_value, texts_of
+from proxy.policy.readings import (
+    credential_field,
+    field_of,
+    is_of_section,
+    judge_of,
+    named_value,
+    text_of,
+    texts_of,
+)
 
 
 def part_of(spec):
@@ -38,6 +46,42 @@ def test_plans_name_a_value_an_address_or_what_follows_the_scheme():
     assert texts_of(part_of("header:X-User"), b"ana", "", 64) == [b"ana"]
     value = named_value(part_of("header:Authorization"), "Bearer YWJj", 64)
     assert texts_of(part_of("header:Authorization"), value, "", 64) == [b"YWJj"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "abc",
+        "Bearer abc",
+        "bearer  abc",
+        "Basic dXNlcjpwdw==",
+        "jwt abc",
+        'Token token="abc"',
+        'Digest username="ana", realm="x"',
+    ],
+)
+@pytest.mark.parametrize("tail", ["", " ", "\r\n"])
+def test_text_to_be_hashed_is_one_that_plans_are_asked_by(value, tail):
+    part = part_of("header:Authorization")
+    read = named_value(part, value, 64)
+
+    assert text_of(value + tail).encode() in texts_of(part, read, "", 64)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a b", "a b"),
+        ('"a"', "a"),
+        ("Zoë", "Zoë"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("a,b", ""),
+        ("Basic =", ""),
+        (" ", ""),
+    ],
+)
+def test_text_without_a_scheme_is_that_of_a_header_or_a_claim(value, text):
+    assert text_of(value) == text
 
 
 @pytest.mark.parametrize(
