@@ -337,3 +337,16 @@ def test_collector_is_meant_with_and_without_the_path_of_otlp(given, meant):
 )
 def test_collector_that_is_none_says_what_to_write(text):
     assert said(parse_collector, text) == "must be the URL of a collector such as http://collector:4318"
+
+
+@pytest.mark.parametrize(
+    ("listen", "host"),
+    [
+        ("0.0.0.0:1", "127.0.0.1"),
+        ("[::]:1", "::1"),
+        ("192.0.2.7:1", "192.0.2.7"),
+        ("unix:/run/weir.sock", ""),
+    ],
+)
+def test_address_that_is_open_to_the_world_is_found_on_loopback(listen, host):
+    assert parse_address(listen).host_nearby == host

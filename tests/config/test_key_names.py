@@ -111,3 +111,11 @@ def test_key_is_an_address_or_something_that_a_request_carries(text, is_address)
 )
 def test_some_keys_every_request_has(text, answer):
     assert parse_key(text).is_always_present is answer
+
+
+def test_entries_that_are_one_are_folded_alike():
+    """Names of header fields in any case, parts in any order; a cookie's name is what it is."""
+    one, other = parse_key("header:X-User+cookie:Sid"), parse_key("cookie:Sid+header:x-user")
+
+    assert one.folded == other.folded == "cookie:Sid+header:x-user"
+    assert parse_key("cookie:sid").folded != parse_key("cookie:Sid").folded
