@@ -30,9 +30,8 @@ class Process:
 
     async def wait(self) -> int:
         """The exit code, negative for a signal. Holds a thread as long as the process lives."""
-        if self.returncode is None:
-            _, status = await asyncio.get_running_loop().run_in_executor(None, os.waitpid, self.pid, 0)
-            self.returncode = os.waitstatus_to_exitcode(status)
+        _, status = await asyncio.get_running_loop().run_in_executor(None, os.waitpid, self.pid, 0)
+        self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
     def kill(self) -> None:
@@ -55,14 +54,18 @@ class ForkedWorkers(NamedTuple):
 def fork_workers(listeners: Sequence[ListenSockets], admin: AdminSockets) -> ForkedWorkers | int:
     """Starts a worker on each entry of `listeners`; in a worker, gives the descriptor of its channel.
 
-    A worker keeps no socket but its own. Raises OSError; workers that are there by then find their channel
-    closed, and end.
+    A worker keeps no socket but its own. Raises OSError, with all channels closed; workers that are there by
+    then end by that.
     """
     gc.freeze()  # what is there by now stays for good: no collection touches the pages that are shared
     pairs = [socket.socketpair() for _ in listeners]
     forks: list[Fork] = []
     for number, (ours, theirs) in enumerate(pairs):
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            close_sockets(map(list, pairs))
+            raise
         if pid == 0:
             for sock in (sock for sockets in listeners[number] for sock in sockets):
                 sock.detach()  # it is told their descriptors

@@ -109,14 +109,11 @@ class Handshakes:
 class Connecting(Paced):
     """A client's connection, which tells when its handshake is done."""
 
-    handshakes: Handshakes | None = None
-    begun = 0.0  # by the loop's clock
+    handshakes: Handshakes
+    begun: float  # by the loop's clock
 
     def do_handshake(self) -> None:
         handshakes = self.handshakes
-        if handshakes is None:
-            super().do_handshake()
-            return
         handshakes.require_time(self)
         before = perf_counter()
         try:
@@ -124,7 +121,6 @@ class Connecting(Paced):
         finally:
             handshakes.spend(perf_counter() - before)
         handshakes.end(self)
-        self.handshakes = None
 
 
 class ListenerTls:

@@ -37,13 +37,8 @@ def _quotas(root: Path) -> Iterator[float]:
 
 def _up(mount: Path, path: str, read: Callable[[Path], float]) -> Iterator[float]:
     folder = mount / path.lstrip("/")
-    while folder.is_relative_to(mount):
-        quota = read(folder)
-        if quota:
-            yield quota
-        if folder == mount:
-            return
-        folder = folder.parent
+    quotas = (read(each) for each in (folder, *folder.parents) if each.is_relative_to(mount))
+    return filter(None, quotas)
 
 
 def _quota_v2(folder: Path) -> float:

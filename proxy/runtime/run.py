@@ -24,7 +24,13 @@ from proxy.runtime.forks import fork_workers
 from proxy.runtime.listener_tls import require_files
 from proxy.runtime.notify import Notifier
 from proxy.runtime.processors import usable_processors
-from proxy.runtime.sockets import InheritedSockets, StartError, open_all, open_worker_sockets
+from proxy.runtime.sockets import (
+    InheritedSockets,
+    StartError,
+    close_sockets,
+    open_all,
+    open_worker_sockets,
+)
 from proxy.runtime.supervised import run_supervised
 from proxy.runtime.supervisor import Supervisor
 from proxy.runtime.worker import Worker
@@ -137,6 +143,7 @@ def _forked_workers(settings: Settings) -> ForkedWorkers | int | None:
     try:
         return fork_workers(listeners, admin)
     except OSError as error:
+        close_sockets([*admin, *(sockets for mine in listeners for sockets in mine)])
         raise StartError(f"workers: cannot start {count} processes: {error.strerror}") from None
 
 

@@ -127,20 +127,18 @@ class Supervisor:
     async def stop(self) -> None:
         """Returns when the workers have ended."""
         self._end_with(channel.Drain())
-        if self._lives:
-            await asyncio.wait(self._lives)
-        if self._admin is not None:
-            await self._admin.cleanup()
+        await asyncio.wait(self._lives)
+        assert self._admin is not None  # it serves before the first worker is heard
+        await self._admin.cleanup()
         close_sockets(self._admin_sockets)
 
     async def halt(self) -> None:
         """Ends at once."""
         self._say(channel.Halt())
-        if self._lives:
-            await asyncio.wait(self._lives, timeout=HALT_SECONDS)
-            for worker in self._workers:
-                worker.kill()
-            await asyncio.wait(self._lives)
+        await asyncio.wait(self._lives, timeout=HALT_SECONDS)
+        for worker in self._workers:
+            worker.kill()
+        await asyncio.wait(self._lives)
         await shut(self._admin)
         event(_log, logging.WARNING, "halted")
 

@@ -115,13 +115,13 @@ class KeptWorker:
             event(_log, logging.ERROR, "cannot_start", number=self.number, reason=str(error))
             return EXIT_FAILED
         assert self._process is not None
+        assert self._channel is not None
         try:
-            await self._hear()
+            await self._hear(self._channel)
         except Exception as error:  # noqa: BLE001 - whom nobody can follow any more starts again
             event(_log, logging.ERROR, "crashed", error=error)
             self.kill()
-            if self._channel is not None:
-                await self._channel.close()
+            await self._channel.close()
         finally:
             self.is_ready = False
             self._past = merged([self._past, counted(self._reading)])
@@ -156,19 +156,18 @@ class KeptWorker:
                 raise
         return process, ours
 
-    async def _hear(self) -> None:
+    async def _hear(self, worker: Channel[WorkerReport]) -> None:
         """Notes what it reports until it is gone."""
-        assert self._channel is not None
         while True:
             try:
                 async with asyncio.timeout(SILENCE_SECONDS):
-                    report = await self._channel.hear()
+                    report = await worker.hear()
             except TimeoutError:
                 event(_log, logging.ERROR, "worker_hangs", number=self.number, seconds=SILENCE_SECONDS)
                 self.kill()
                 continue
             if report is None:
-                await self._channel.close()
+                await worker.close()
                 return
             self._note(report)
 
@@ -189,7 +188,7 @@ class KeptWorker:
                 if report.status is not None:
                     self.status, self.sights = report.status, report.sights
                     self._told.set()
-            case channel.Applied():
+            case _:
                 is_awaited = report.number == self._orders
                 if self._applied is not None and is_awaited and not self._applied.done():
                     self._applied.set_result(report)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import Counter
 
 import pytest
 
 from proxy.config.loader import loads
+from proxy.runtime import sockets as module
 from proxy.runtime.sockets import (
     InheritedSockets,
     StartError,
@@ -207,3 +209,48 @@ def test_file_in_the_place_of_a_socket_stays(opened, tmp_path):
 def test_folder_that_may_not_be_written_is_an_error(opened, tmp_path):
     with pytest.raises(StartError, match=r"listen: cannot listen on /no/such/folder: no such file"):
         opened("unix:/no/such/folder")
+
+
+def test_unix_socket_whose_queue_is_full_is_in_use(opened, tmp_path):
+    """Who listens on it is slow, and not gone."""
+    path = tmp_path / "weir.sock"
+    clients = []
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.bind(str(path))
+        slow.listen(0)
+        with pytest.raises(BlockingIOError):
+            while True:
+                clients.append(socket.socket(socket.AF_UNIX))
+                clients[-1].settimeout(0)
+                clients[-1].connect(str(path))
+        with pytest.raises(StartError, match="in use"):
+            opened(f"unix:{path}")
+    for client in clients:
+        client.close()
+
+    assert path.exists()
+
+
+# --- from systemd ---
+
+
+def test_number_of_sockets_that_is_none_is_an_error():
+    with pytest.raises(StartError, match="LISTEN_FDS: must be a number, not 'two'"):
+        InheritedSockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "two"})
+
+
+def test_unix_socket_that_systemd_has_opened_is_served(tmp_path, monkeypatch):
+    path = tmp_path / "weir.sock"
+    with socket.socket(socket.AF_UNIX) as given:
+        given.bind(str(path))
+        given.listen()
+        fd = os.dup(given.fileno())
+    monkeypatch.setattr(module, "FIRST_FD", fd)
+    handed_over = InheritedSockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
+    listeners = open_listeners(settings(f"unix:{path}"), 1, handed_over)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        found = accepted(listeners[0][0][0])
+    close_sockets(listeners[0])
+
+    assert found == 1

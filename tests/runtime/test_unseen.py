@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -40,6 +41,7 @@ def source(tmp_path):
         "upstream": {"servers": ["http://127.0.0.1:1"]},
         "limits": [],
         "log": {"access": "off"},
+        "drain": {"delay": "0s"},
     }
     path = tmp_path / "weir.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -144,6 +146,18 @@ async def test_drain_does_not_wait_for_what_an_operator_does(supervised):
     supervisor.say(words.Apply(1, time.monotonic() + 60, "reset", "per-user", b""))
     supervisor.say(words.Drain())
     await asyncio.wait_for(found._over.wait(), 20)
+
+
+async def test_end_that_is_asked_for_twice_is_one(supervised, caplog):
+    """By the supervisor and by a signal to the whole group, as systemd or a shell sends it."""
+    found, supervisor = supervised
+    caplog.set_level(logging.INFO, "weir")
+    supervisor.say(words.Drain())
+    supervisor.say(words.Drain())
+    await asyncio.wait_for(found._over.wait(), 20)
+
+    assert caplog.messages.count("draining") == 1
+    assert caplog.messages.count("stopped") == 1
 
 
 async def test_mistake_in_what_an_operator_does_ends_no_worker(supervised, caplog):

@@ -12,8 +12,10 @@ import pytest
 
 from proxy.runtime import channel as words
 from proxy.runtime import worker_process as module
+from proxy.runtime.forks import Fork
 from proxy.runtime.sockets import StartError, close_sockets
 from proxy.runtime.worker_process import KeptWorker
+from proxy.telemetry.reading import Reading
 from tests.support.patience import until
 from tests.support.weir import START_SECONDS
 
@@ -148,6 +150,95 @@ async def test_mistake_in_what_is_done_to_a_key_is_answered(worker, life):
 
     assert (answer.code, answer.told) == (500, {"detail": "it failed"})
     assert worker.restarts == 0
+
+
+async def test_end_is_heard_while_a_worker_waits_to_start_again(monkeypatch, worker):
+    """None is started any more."""
+    monkeypatch.setattr(module, "_command", lambda _: ["/no/such/python"])
+    worker.started.set_result(None)
+    living = asyncio.create_task(worker.live())
+    await until(lambda: worker.restarts >= 2, "it is tried again")
+    worker.is_ending = True
+    await asyncio.wait_for(living, 20)
+    tried = worker.restarts
+    await asyncio.sleep(0)
+
+    assert worker.restarts == tried
+
+
+class Played:
+    """A process that a test plays: it lives as long as the test says."""
+
+    pid = 0
+    returncode = None
+
+    def __init__(self):
+        self._is_over = asyncio.Event()
+
+    async def wait(self):
+        await self._is_over.wait()
+        return self.returncode
+
+    def kill(self):
+        self.returncode = -signal.SIGKILL
+        self._is_over.set()
+
+
+@pytest.fixture
+async def played():
+    """A worker, and its end of the channel."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(0)
+    process = Played()
+    worker = KeptWorker(1, [], Text().greeting, Fork(process, ours))
+    living = asyncio.create_task(worker.live())
+    channel = await words.orders(theirs)
+    await channel.hear()
+    channel.say(words.Ready())
+    await worker.started
+    yield worker, channel
+    worker.is_ending = True
+    process.kill()
+    await channel.close()
+    await asyncio.wait_for(living, 20)
+
+
+async def test_worker_that_is_heard_may_take_its_time_over_a_reset(played, monkeypatch):
+    """Looking through all keys of a large Redis may take a minute; only who is silent is given up."""
+    monkeypatch.setattr(module, "APPLY_SECONDS", 0.1)
+    worker, channel = played
+    asking = asyncio.create_task(worker.apply("reset", "a", b""))
+    order = await channel.hear()
+    began = asyncio.get_running_loop().time()
+    while asyncio.get_running_loop().time() < began + 3 * module.APPLY_SECONDS:
+        channel.say(words.Figures(Reading({}, {}), {}))
+        await asyncio.sleep(0.01)
+    channel.say(words.Applied(order.number, 200, {"reset": 7}))
+
+    assert (await asyncio.wait_for(asking, 20)).told == {"reset": 7}
+
+
+async def test_answer_that_nobody_waits_for_any_more_is_not_the_next_ones(played):
+    worker, channel = played
+    gone = asyncio.create_task(worker.apply("look", "a", b""))
+    first = await channel.hear()
+    gone.cancel()
+    asking = asyncio.create_task(worker.apply("look", "b", b""))
+    second = await channel.hear()
+    channel.say(words.Applied(first.number, 200, {"tokens": 1}))
+    channel.say(words.Applied(second.number, 200, {"tokens": 2}))
+
+    assert (await asyncio.wait_for(asking, 20)).told == {"tokens": 2}
+
+
+async def test_worker_that_is_gone_answers_nobody(played):
+    worker, channel = played
+    asking = asyncio.create_task(worker.apply("look", "a", b""))
+    await channel.hear()
+    await channel.close()
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(asking, 20)
 
 
 async def test_reset_of_a_worker_that_dies_is_a_broken_connection(worker, life):
