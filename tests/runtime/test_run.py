@@ -11,6 +11,7 @@ import pytest
 
 from proxy.runtime import run as module
 from proxy.runtime.run import run
+from proxy.telemetry import log
 from tests.support.ports import free_port
 
 
@@ -27,7 +28,7 @@ def test_machine_that_has_no_room_for_processes_is_told_by_one_line(tmp_path, mo
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", no_room)
-    monkeypatch.setattr(module.log, "configure", lambda *_: None)  # the log stays that of the tests
+    monkeypatch.setattr(log, "configure", lambda *_: None)  # the log stays that of the tests
     code = run(str(path))
     gc.unfreeze()
     for each in (port, admin):

@@ -61,6 +61,18 @@ async def test_storm_of_originals_is_bounded_and_its_rest_is_told(clock, told):
     assert told()[ORIGINALS_BURST:] == [("originals_left_out", 300)]
 
 
+async def test_next_original_tells_how_many_were_left_out(clock, told):
+    """Where it comes before the word that stands for it."""
+    evidence = Evidence(Metrics())
+    for _ in range(ORIGINALS_BURST + 300):
+        evidence.replaced(EXCHANGE, original(b"details"))
+    clock.now += 1.0
+    evidence.replaced(EXCHANGE, original(b"details"))
+    evidence.close()
+
+    assert told()[ORIGINALS_BURST:] == [("redacted", 300)]
+
+
 async def test_storm_of_originals_takes_turns(told):
     """As dear as they may be, a hundred in one turn of the loop."""
     evidence = Evidence(Metrics())

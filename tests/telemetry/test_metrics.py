@@ -3,12 +3,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import faults
+from proxy.http1.trace_context import Trace
 from proxy.record import WEIR
-from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.metrics import Metrics, word_of
 from proxy.telemetry.safe_text import METHODS
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
 
@@ -167,3 +169,24 @@ def test_counts_each_outage_of_the_store_once():
         metrics.watch_store()
 
     assert metrics.store_outages == 2
+
+
+def test_example_of_a_duration_is_one_that_is_traced_and_no_tunnel():
+    """A tunnel lives as long as its ends like; its duration is not counted either."""
+    metrics = Metrics()
+    trace = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "", {}, b"http")
+    metrics.note_exemplar(exchange())
+    metrics.note_exemplar(exchange(trace=trace, status=101))
+    before = dict(metrics.exemplars)
+    metrics.note_exemplar(exchange(trace=trace))
+
+    assert before == {}
+    assert [each[0] for each in metrics.exemplars.values()] == [trace.trace_id]
+
+
+@pytest.mark.parametrize(
+    ("is_admitted", "is_shadow", "word"),
+    [(True, False, "admitted"), (False, False, "refused"), (False, True, "shadow_refused")],
+)
+def test_word_of_a_limit_is_its_verdict(is_admitted, is_shadow, word):
+    assert word_of(verdict(limit(is_shadow=is_shadow), is_admitted=is_admitted)) == word

@@ -9,9 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.resources import Resource
 
 from proxy.record import Trace
-from proxy.telemetry.spans import BATCH, WAITING_MAX, SpanWriter
+from proxy.telemetry.spans import BATCH, WAITING_MAX, SpanWriter, spans
 from tests.support.patience import until_now
 from tests.telemetry.exchanges import exchange
 
@@ -137,3 +138,25 @@ def test_answer_that_is_no_plain_consent_loses_the_spans(collector, writer):
 
     assert writer.results() == {"exported": 0, "lost": 1}
     assert collector.sizes == [1]
+
+
+def test_exporter_that_fails_loses_the_batch_alone(collector, writer, monkeypatch):
+    """Some versions do so at an answer that they do not understand."""
+    with monkeypatch.context() as broken:
+
+        def failing(_):
+            raise ZeroDivisionError
+
+        broken.setattr(writer._exporter, "export", failing)
+        writer.offer(traced())
+        until_now(lambda: writer.results()["lost"] == 1, "it is lost")
+    writer.offer(traced())
+    until_now(lambda: writer.results() == {"exported": 1, "lost": 1}, "the next one is sent")
+
+
+def test_decision_that_no_limit_was_asked_for_is_a_span_that_says_nothing():
+    """Of a request that is exempt."""
+    found = spans(traced(decided=1000.1), Resource({}), 0.0)
+
+    assert [span.name for span in found] == ["GET", "weir.decision"]
+    assert not found[1].attributes
