@@ -93,8 +93,8 @@ def _percent(share: float) -> str:
 
 
 def _allowances(nobody: Allowance | None, few: Allowance | None) -> str:
-    if nobody is None or few is None:
-        return ""
+    assert nobody is not None
+    assert few is not None  # both are known of a limit that met a request
     if nobody == few:
         return f"nobody would be refused from {nobody.rate} with a burst of {nobody.burst:,} on"
     return (

@@ -62,7 +62,7 @@ class _Draft:
                 self.claims[part.name] = value
             case "query":
                 self.query[part.name] = value
-            case "host":
+            case _:  # the host, the last of those that are carried
                 self.host = f"{_safe(value)}.invalid"
 
     def carry_all(self, parts: Sequence[KeyPart], value: str) -> None:

@@ -23,6 +23,7 @@ def head(command):
     [
         ("curl http://a/b?c=d#e", "GET /b?c=d HTTP/1.1"),
         ("curl a.example/b", "GET /b HTTP/1.1"),
+        ("curl 1x://a/../b", "GET 1x://a/../b HTTP/1.1"),
         ("curl https://a", "GET / HTTP/1.1"),
         ("curl https://a?x=1", "GET /?x=1 HTTP/1.1"),
         ("curl -I https://a/b", "HEAD /b HTTP/1.1"),
@@ -30,6 +31,7 @@ def head(command):
         ("curl -XPUT --url https://a/b", "PUT /b HTTP/1.1"),
         ("curl https://a/b -d x=1 -d y=2", "POST /b HTTP/1.1"),
         ("curl -G https://a/b?z=0 -d x=1 --data-urlencode y=2", "GET /b?z=0&x=1&y=2 HTTP/1.1"),
+        ("curl -G https://a/b --data-urlencode 'x y'", "GET /b?x+y HTTP/1.1"),
         ("curl -T file https://a/b", "PUT /b HTTP/1.1"),
         ("curl --json '{}' https://a/b", "POST /b HTTP/1.1"),
         ("curl -sSL -o /dev/null -w '%{http_code}' --max-time 5 https://a/b", "GET /b HTTP/1.1"),

@@ -119,6 +119,13 @@ def test_refusal_before_the_limits_is_told(head, status, reason):
     assert ("Content-Type", "application/problem+json") in found.response_headers
 
 
+def test_credential_that_services_read_in_two_ways_is_refused():
+    limits = [{"name": "a", "key": ["cookie:sid", "client-ip"], "rate": "1/s"}]
+    found = explain(request("GET /api/a", "Cookie: sid=a; sid=b"), limits=limits)
+
+    assert (found.refused.status, found.refused.reason) == (400, "unclear_credential")
+
+
 def test_json_has_the_shape_that_is_promised():
     found = msgspec.to_builtins(explain(request("GET /api/a", "X-Auth-Token: ann")))
 

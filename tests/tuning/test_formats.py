@@ -53,6 +53,7 @@ def test_own_log_of_a_program_is_not_its_access_log():
         {"time": "2026-01-01T00:00:00Z", "remote_addr": "192.0.2.1", "request": "GET /a HTTP/1.1", "status": "200"},
         {"msec": 1767225600.0, "remote_addr": "192.0.2.1", "request_method": "GET", "request_uri": "/a", "status": 200},
         {"@timestamp": "2026-01-01T00:00:00Z", "client": {"ip": "192.0.2.1"}, "http": {"request": {"method": "GET"}, "response": {"status_code": 200}}, "url": {"original": "/a"}},
+        {"time": "2026-01-01T00:00:00Z", "source": "a.log", "address": "192.0.2.1", "method": "GET", "path": "/a", "status": 200},
         {"ts": 1767225600000, "client.ip": "192.0.2.1", "method": "GET", "path": "/a", "status": 200},
     ],
 )  # fmt: skip
@@ -186,3 +187,20 @@ def test_anything_is_recognised_or_not(data, field):
         return
     if found is not None:
         found.read(data + b"\n")
+
+
+def test_program_that_writes_ever_new_members_is_read_all_the_same():
+    """What is remembered of their names is bounded, and what is read is as without it."""
+    lines = [
+        json.dumps({"time": AT // 1000, "client": "192.0.2.1", f"member{number}": 1}) for number in range(200)
+    ]
+    found = recognised(lines[0].encode(), None).read("\n".join(lines).encode() + b"\n")
+
+    assert [(at, logged.client) for at, logged in found] == [(AT, "192.0.2.1")] * 200
+
+
+def test_combined_line_of_no_moment_costs_only_itself():
+    good = COMBINED.encode()
+    lines = b"\n".join([good, good.replace(b"01/Jan", b"99/Jan"), good]) + b"\n"
+
+    assert [at for at, _ in recognised(good, None).read(lines)] == [AT, AT]

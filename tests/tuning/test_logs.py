@@ -1,9 +1,13 @@
 """Logs as files lie about: whole lines, whatever their length and wrapping."""
 
+import errno
 import gzip
 import io
 import os
+import socket
+import sys
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -128,3 +132,32 @@ def test_bomb_is_unpacked_piece_by_piece(written):
 def test_log_that_cannot_be_read_says_why(tmp_path, name, why):
     with pytest.raises(LogError, match=why):
         Log(str(tmp_path / name))
+
+
+def test_log_that_breaks_while_it_is_read_says_why():
+    """As a disk does, or a file that is no log at all."""
+    log = Log("/proc/self/mem")
+    with pytest.raises(LogError, match="^/proc/self/mem: cannot be read: Input/output error$"):
+        read(log)
+
+
+def test_log_that_is_a_socket_says_why(tmp_path):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "sock"))
+        with pytest.raises(LogError, match="sock: cannot be read: No such device or address$"):
+            Log(str(tmp_path / "sock"))
+
+
+def test_log_of_somebody_else_says_why(tmp_path, monkeypatch):
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(LogError, match="log: may not be read by this user$"):
+        Log(str(tmp_path / "log"))
+
+
+def test_standard_input_that_is_closed_says_so(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(LogError, match="^<stdin>: is closed$"):
+        Log("-")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.tuning.moments import Moments, moment_us
+from proxy.tuning.moments import MOMENT_LETTERS, MOMENTS_KNOWN, Moments, moment_us
 
 DAY = 1_769_903_999_000_000  # 2026-01-31T23:59:59Z
 
@@ -53,3 +53,21 @@ def test_memory_changes_nothing(moments, is_own):
         text = moment.replace(tzinfo=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
         assert (reader.of_own(text) if is_own else reader.of(text)) == moment_us(text)
+
+
+def test_text_that_is_too_long_for_a_moment_is_none():
+    """It is not even looked at: a line may hold a mebibyte of digits."""
+    assert Moments().of("1" + "0" * MOMENT_LETTERS) is None
+
+
+def test_own_moment_of_no_day_is_none():
+    assert Moments().of_own("2026-13-31T23:59:59.123Z") is None
+
+
+def test_what_is_remembered_of_moments_is_bounded():
+    """And a moment that was forgotten is read again."""
+    moments = Moments()
+    texts = [str(1_769_903_999 + number) for number in range(2 * MOMENTS_KNOWN)]
+
+    assert [moments.of(text) for text in texts] == [moment_us(text) for text in texts]
+    assert moments.of(texts[0]) == DAY

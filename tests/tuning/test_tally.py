@@ -93,3 +93,15 @@ def test_steps_of_a_long_log_grow():
     assert STEPS // 2 < len(load.steps) <= STEPS
     expected = Counter(at // load.step_us for at in moments)
     assert [step.requests for step in load.steps] == [expected[number] for number in range(len(load.steps))]
+
+
+def test_crowd_that_is_refused_is_held_in_bounds_too(monkeypatch):
+    """There is no room for all that were refused: the oldest are forgotten like the others."""
+    monkeypatch.setattr(tally_module, "KEYS_MAX", 400)
+    seen = tally()
+    for number in range(2_000):
+        seen.count(key(number), f"k{number}", Said(is_admitted=False), number)
+
+    assert len(seen._keys) + len(seen._old) <= 400
+    assert seen.is_estimate
+    assert seen.refusals == 2_000

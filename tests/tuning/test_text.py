@@ -107,3 +107,20 @@ def test_limit_in_shadow_refuses_nobody_yet(tmp_path):
     text = told(tmp_path, log(*[(0, "ann")] * 3), f"{{{PER_USER}, mode: shadow}}")
 
     assert "per-user  2/s, burst 2 in shadow\n    would have refused 1 of 3 requests" in text
+
+
+def test_long_log_is_counted_whole(tmp_path):
+    """What is remembered of arrivals is put away now and then."""
+    text = told(tmp_path, log(*[(at / 10, "ann") for at in range(17_000)]), f"{{{PER_USER}}}")
+
+    assert "of 17,000 requests" in text
+
+
+def test_preflights_that_a_log_does_not_tell_are_mentioned(tmp_path):
+    """They cost nothing at the gateway, and are charged here."""
+    asked = log((0, "ann")).replace(b",GET,", b",OPTIONS,")
+    limits = f"{{{PER_USER}}}]\ncors: {{origins: ['https://app.example']}}\nplans: ["
+    text = " ".join(told(tmp_path, asked, limits).split())
+
+    assert "cors.origins:" in text
+    assert "does not tell which requests are preflights: all are charged" in text

@@ -204,3 +204,12 @@ def test_preflight_of_the_own_log_is_charged_nothing():
     assert buckets(charging(limit()), asked(outcome="served"))
     assert buckets(charges, asked())
     assert buckets(charges, other)
+
+
+def test_host_that_a_limit_counts_by_is_told_apart():
+    """By a name that is no host of anybody (RFC 2606)."""
+    charges = charging(limit(key=["host"]))
+    found = [buckets(charges, own({"a": key})) for key in ("00" * 16, "11" * 16, "00" * 16)]
+
+    assert found[0] == found[2]
+    assert found[0] != found[1]

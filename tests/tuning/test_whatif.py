@@ -139,3 +139,10 @@ def test_requests_at_one_moment_need_a_burst(count):
     arrivals = arrivals_of([(0, 5)] * count)
 
     assert refuses_nobody(arrivals, Shape(15, 1_000_000, 30, 1)) == Bucket(1, count)
+
+
+def test_requests_that_no_rate_could_admit_get_the_highest_there_is():
+    """All at one moment, with a burst that stays small whatever the rate."""
+    count = whatif._fitting(10**30, 0, 1, 1_000_000, lambda _: 1)
+
+    assert count == whatif.COUNT_MAX
