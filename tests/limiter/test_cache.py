@@ -6,13 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.units import parse_rate
 from proxy.limiter.book import Book
-from proxy.limiter.cache import BELIEVED_US, TermsCache
+from proxy.limiter.cache import BELIEVED_US, SEVERAL_MAX, Caches, TermsCache
 from proxy.limiter.outage import Outage, give_back
 from proxy.limiter.outage import decide as decide_without_redis
+from proxy.limiter.overrides import Override
 from proxy.limiter.records import Names, packer
 from proxy.policy.decision import Charge
-from tests.limiter.asking import bucket, charge, limit_of, no_slots
+from tests.limiter.asking import bucket, charge, limit_of, limits_of, no_slots
+from tests.limiter.contract import debt_for
 
 NOW_US = 5_000_000_000
 INTERVAL = 200_000  # of 15/s, at 3 units a microsecond
@@ -263,3 +266,70 @@ def test_lowered_rate_locks_nobody_out_after_a_reload() -> None:
     new.book.inherit(old.book, NOW_US, is_certain=False)
 
     assert spend(new, 1, NOW_US + 1_000_000) == 1
+
+
+def test_grants_own_book_goes_with_it() -> None:
+    """Who is charged by it again begins with what Redis says."""
+    limits = limits_of({"name": "per-user", "rate": "1/h", "burst": 2})
+    (limit,) = limits
+    caches = Caches(Names("weir"), no_slots())
+    caches.configure(limits, 1000, NOW_US, is_certain=False)
+    granted = Override(0, parse_rate("9/h"), 9).granted(limit.terms)
+    pair = [charge(limit), Charge(granted, ADA)]
+    take = caches.take(pair)
+    books = len([*caches.books])
+    caches.unlearn_terms(granted)
+    caches.unlearn_terms(granted)
+
+    assert len([*caches.books]) == books - 1
+    assert [*caches.by_terms] == [limit.terms]
+    assert caches.take(pair) is not take
+
+
+def test_memory_of_limits_that_are_charged_together_is_bounded() -> None:
+    """Plans and grants have terms of their own, and any of them may come together."""
+    limits = limits_of(*[{"name": f"limit-{number}", "rate": "1/s"} for number in range(65)])
+    caches = Caches(Names("weir"), no_slots())
+    caches.configure(limits, 1000, NOW_US, is_certain=False)
+    pairs = [[charge(one), charge(other)] for one in limits for other in limits]
+    for pair in pairs:
+        caches.take(pair)
+
+    assert len(pairs) > SEVERAL_MAX
+    assert len(caches._several) <= SEVERAL_MAX
+
+
+def test_bucket_of_a_shadow_limit_is_emptied_though_it_has_no_leases() -> None:
+    """`lease` is for limits that refuse; one in shadow mode may carry it."""
+    limits = limits_of(
+        {"name": "per-user", "rate": "1000/s", "lease": 50, "on_upstream_429": "drain", "mode": "shadow"}
+    )
+    (limit,) = limits
+    caches = Caches(Names("weir"), no_slots())
+    caches.configure(limits, 1000, NOW_US, is_certain=False)
+    cache = caches.empty(charge(limit), debt_for(limit, 20), NOW_US)
+
+    assert cache is not None
+    assert not cache.known_verdict(charge(limit), NOW_US + 19_000_000).is_admitted
+    assert cache.known_verdict(charge(limit), NOW_US + 21_000_000).is_admitted
+
+
+def test_bucket_that_came_over_from_before_a_reload_is_doubted_too() -> None:
+    """A grant changes its rate, and what was known of it refuses nobody: in an outage it begins full."""
+    old, new = cache_of("15/h"), cache_of("15/h")
+    spend(old, 15)
+    old.verdict(charge(old.limit), 15 * old.terms.interval, NOW_US)
+    new.book.inherit(old.book, NOW_US, is_certain=True)
+    new.book.doubt_known(ADA)
+
+    assert new.known_verdict(charge(new.limit), NOW_US).is_admitted
+
+
+def test_what_redis_said_after_a_reload_is_newer_than_what_comes_over() -> None:
+    """Somebody was reset meanwhile: the debt of before the reload does not come back."""
+    old, new = cache_of("15/h"), cache_of("15/h")
+    old.verdict(charge(old.limit), 15 * old.terms.interval, NOW_US)
+    new.book.inherit(old.book, NOW_US, is_certain=True)
+    new.verdict(charge(new.limit), new.terms.interval, NOW_US)
+
+    assert spend(new, 99) == 14

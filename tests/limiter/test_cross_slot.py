@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.limiter.cross_slot import CrossSlot
 from proxy.policy.decision import DENIAL_CACHE, LOCAL, STORE, Charge, Decision, Verdict
+from proxy.policy.slots import Slot, SlotVerdict
 from tests.limiter.asking import limits_of, no_slots
 
 if TYPE_CHECKING:
@@ -47,15 +48,26 @@ class Counter:
     def give_back_locally(self, charges: Sequence[Charge]) -> None:
         self.log.append(f"local back {names(charges)}")
 
+    def vacate(self, slots: Sequence[Slot]) -> None:
+        self.log.append(f"ends {names([slot.charge for slot in slots])}")
+
     def answer(self) -> None:
         """The reply to what was asked first."""
         charges, waiter = self._asked.pop(0)
         waiter.decided(self._decision(charges, STORE))
 
     def _decision(self, charges: Sequence[Charge], via: str) -> Decision:
-        verdicts = [Verdict(charge, charge.limit.name not in self._refuses, 0) for charge in charges]
+        verdicts = [self._verdict(charge) for charge in charges]
         is_admitted = all(verdict.is_admitted or verdict.limit.is_shadow for verdict in verdicts)
         return Decision(is_admitted, verdicts, via)
+
+    def _verdict(self, charge: Charge) -> Verdict:
+        fits = charge.limit.name not in self._refuses
+        if not charge.terms.slots:
+            return Verdict(charge, fits, 0)
+        verdict = SlotVerdict(charge, 0, fits=fits)
+        verdict.slot = Slot(charge, 1)
+        return verdict
 
 
 class Client:
@@ -70,11 +82,12 @@ def names(charges: Sequence[Charge]) -> str:
     return " ".join(charge.limit.name for charge in charges)
 
 
-def asked(counter: Counter, shadow: str = "") -> Decision:
+def asked(counter: Counter, shadow: str = "", concurrency: str = "") -> Decision:
     """The decision on a request with limits a and c in one slot, b and d in two others."""
     limits = limits_of(
         *(
-            {"name": name, "rate": "15/s", "mode": "shadow" if name in shadow else "enforce"}
+            {"name": name, "mode": "shadow" if name in shadow else "enforce"}
+            | ({"concurrency": 1} if name in concurrency else {"rate": "15/s"})
             for name in "abcd"
         )
     )
@@ -138,6 +151,24 @@ def test_place_without_redis_is_decided_locally() -> None:
 
     assert counter.log == ["take a c", "local b", "take d", "back a c", "local back b"]
     assert not decision.is_admitted
+
+
+def test_place_without_redis_may_refuse() -> None:
+    """The places behind it are not asked."""
+    counter = Counter(refuses="b", down="b")
+    decision = asked(counter)
+
+    assert counter.log == ["take a c", "local b", "back a c"]
+    assert (decision.is_admitted, decision.via) == (False, LOCAL)
+    assert [verdict.limit.name for verdict in decision.refusals] == ["b"]
+
+
+def test_refusal_ends_what_holds_slots() -> None:
+    """A slot is no token: it is not given back a second time."""
+    counter = Counter(refuses="d")
+    asked(counter, concurrency="bc")
+
+    assert counter.log == ["take a c", "take b", "take d", "ends c", "back a", "ends b"]
 
 
 def test_nothing_is_waited_for_when_all_places_are_without_redis() -> None:

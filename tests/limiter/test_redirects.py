@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from proxy.config.addresses import parse_store
 from proxy.limiter.dialler import Dialler
+from proxy.limiter.dispatcher import SENDS_MAX
 from proxy.limiter.redis import RedisStore
 from proxy.limiter.topology import NAMED_MAX
 from proxy.limiter.trouble import TroubleError
@@ -43,11 +45,8 @@ NOWHERE = [
 async def test_batch_that_is_sent_nowhere_is_decided_here(store: Any, error: str) -> None:
     """Once, and no link leads there."""
     told: list[Any] = []
-    dispatcher = store._dispatcher
-    batch = dispatcher._begin(0)
-    batch.add(store._caches.take([charge(LIMIT)]), [charge(LIMIT)], _Waiter(told))
-    dispatcher.batches.clear()
-    dispatcher.rejected(batch, dispatcher.links[0], Exception(error))
+    dispatcher, link = store._dispatcher, store._dispatcher.links[0]
+    dispatcher.rejected(begun(store, told, "ada"), link, Exception(error))
 
     assert [decision.via for decision in told] == ["local"]
     assert not store._dispatcher.topology._known
@@ -71,6 +70,63 @@ async def test_parts_of_a_batch_that_was_sent_twice_are_decided_here(store: Any)
     assert not dispatcher._pending
 
 
+async def test_error_that_redirects_nowhere_takes_the_node_down(store: Any) -> None:
+    """TRYAGAIN asks for each request on its own: one that is alone has nowhere else to go."""
+    told: list[Any] = []
+    batch = begun(store, told, "ada")
+    store._dispatcher.rejected(batch, store._dispatcher.links[0], Exception("TRYAGAIN multiple keys"))
+
+    assert [decision.via for decision in told] == ["local"]
+    assert not store._dispatcher._pending
+    assert store.figures.errors
+
+
+async def test_batch_goes_about_so_often_and_no_more(store: Any) -> None:
+    """Nodes may send it to each other for ever; then it is decided here."""
+    told: list[Any] = []
+    batch = begun(store, told, "ada")
+    turns = []
+    link = SimpleNamespace(submit=turns.append)
+    while not told:
+        store._dispatcher.again(batch, link)
+
+    assert len(turns) == SENDS_MAX - 1
+    assert [decision.via for decision in told] == ["local"]
+
+
+async def test_mistake_of_one_waiter_is_not_the_others_where_redis_does_not_answer(
+    store: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[Any] = []
+    batch = begun(store, told, "ada")
+    batch.add(store._caches.take([charge(LIMIT)]), [charge(LIMIT)], None)
+    batch.add(store._caches.take([charge(LIMIT)]), [charge(LIMIT)], _Waiter(told))
+    store._dispatcher.unanswered(batch)
+
+    assert [decision.via for decision in told] == ["local"] * 2
+    assert "crashed" in caplog.text
+
+
+async def test_requests_that_are_asked_apart_are_in_doubt_as_their_batch_was(store: Any) -> None:
+    """It went out, and no answer came; on the next connection it was to be asked in parts.
+
+    So the call of each part says when the batch was sent first: whoever ran that charges nobody twice. For those
+    that are not sent any more, Redis may have charged them.
+    """
+    told: list[Any] = []
+    batch = begun(store, told, "ada", "bob")
+    batch.data(store._dispatcher.links[0])
+    fresh = batch.split()
+    batch.data(store._dispatcher.links[0])  # on the next connection
+    doubts = [part.doubt for part in batch.split()]
+    batch.deadline = 0.0
+    store._dispatcher.rejected(batch, store._dispatcher.links[0], Exception("TRYAGAIN multiple keys"))
+
+    assert [part.doubt for part in fresh] == [None, None]
+    assert doubts == [batch.doubt] * 2
+    assert [decision.via for decision in told] == ["local"] * 2
+
+
 async def test_servers_that_a_node_names_are_bounded(store: Any) -> None:
     """A link is a task and a connection that is tried again and again."""
     topology = store._dispatcher.topology
@@ -82,6 +138,17 @@ async def test_servers_that_a_node_names_are_bounded(store: Any) -> None:
 
     assert known.name == "127.0.0.1:10000"
     assert len(topology._known) == NAMED_MAX
+
+
+def begun(store: Any, told: list[Any], *users: str) -> Any:
+    """A batch of theirs, which nobody has sent."""
+    dispatcher = store._dispatcher
+    batch = dispatcher.begin(0)
+    for user in users:
+        charges = [charge(LIMIT, user)]
+        batch.add(store._caches.take(charges), charges, _Waiter(told))
+    dispatcher.batches.clear()
+    return batch
 
 
 class _Waiter:
