@@ -246,7 +246,8 @@ class _BoundedStream:
         return data
 
     def at_eof(self) -> bool:
-        return self._stream.at_eof()  # pragma: no cover - redis-py asks it of what rests in its pool
+        """redis-py asks it of what rests in its pool."""
+        return self._stream.at_eof()
 
 
 class _BoundedParser(_AsyncHiredisParser):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.background import end, keep_doing
@@ -86,10 +87,10 @@ class Single:
         """It is asked for at each connection."""
 
     def at(self, address: Address) -> Link:  # noqa: ARG002 - one server is every address
-        return self._link  # pragma: no cover - only clusters redirect
+        return self._link
 
     def host_of(self, link: Link) -> str:
-        return link.name  # pragma: no cover - only clusters name a port alone
+        return link.name
 
     async def _dial(self) -> Opened:
         url = self._dialler.url
@@ -112,7 +113,8 @@ class Cluster:
         self._seeds = list(dialler.url.addresses)
         self._known: dict[Address, Link] = {}
         self.mask = LAST_SHARD
-        nowhere = self._link(dialler.name, self._lost_dial)  # never started, so always down
+        # Never started, so always down.
+        nowhere = self._link(dialler.name, partial(dialler.connect, self._seeds[0]))
         self.links = [nowhere] * SHARDS
         self.trouble: TroubleError | None = None
         self._wanted = asyncio.Event()
@@ -205,6 +207,3 @@ class Cluster:
             event(_log, logging.WARNING, "cluster not found", reason=trouble.reason, detail=str(trouble))
         self.trouble = trouble
         self._wanted.set()
-
-    async def _lost_dial(self) -> Opened:
-        raise OSError("the cluster has not been found")
