@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.config.addresses import parse_store
 from proxy.limiter.cross_slot import CrossSlot
+from proxy.limiter.dialler import Dialler
+from proxy.limiter.redis import RedisStore
 from proxy.policy.decision import DENIAL_CACHE, LOCAL, STORE, Charge, Decision, Verdict
 from proxy.policy.slots import Slot, SlotVerdict
 from tests.limiter.asking import limits_of, no_slots
@@ -186,3 +189,17 @@ def test_known_refusal_asks_nobody() -> None:
     assert asked(counter).via == DENIAL_CACHE
     assert counter.log == []
     assert asked(Counter(denies="d", down="d")).is_admitted
+
+
+def test_cluster_that_is_not_found_gives_back_what_one_limit_took_when_another_refuses() -> None:
+    """All is decided here, place by place."""
+    limits = limits_of({"name": "wide", "rate": "10/m"}, {"name": "narrow", "rate": "1/h"})
+    wide, narrow = limits
+    store = RedisStore(Dialler(parse_store("redis+cluster://redis.test")), 0.05)
+    store.configure(limits)
+    request = [Charge(wide.terms, b"\1" * 16), Charge(narrow.terms, b"\2" * 16)]
+    decisions = [store.take(request, Client()) for _ in range(5)]
+    left = store.take(request[:1], Client())
+
+    assert [decision.is_admitted for decision in decisions] == [True] + [False] * 4
+    assert left.verdicts[0].remaining == 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import subprocess
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.limiter.dialler import TlsFiles
+from proxy.limiter.dialler import TlsFiles, _BoundedStream
 from proxy.limiter.overrides import Override
 from proxy.policy.slots import slots_of
 from tests.limiter.asking import ask, bucket, charge, limits_of, store_at
@@ -268,3 +269,13 @@ def test_address_that_swallows_everything_is_raced(redis: Redis, tmp_path: Path)
     )
 
     assert done.stdout == "store True\n", done.stderr
+
+
+async def test_end_of_what_is_read_is_that_of_the_stream() -> None:
+    """redis-py asks it of a connection that has rested."""
+    stream = asyncio.StreamReader()
+    bounded = _BoundedStream(stream)
+    before = bounded.at_eof()
+    stream.feed_eof()
+
+    assert (before, bounded.at_eof()) == (False, True)

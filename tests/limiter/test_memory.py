@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from proxy.limiter.memory import MemoryStore, monotonic_us
 from proxy.policy.decision import Charge
-from tests.limiter.contract import REQUESTS, StoreContract, charges_of, configured, limit_settings, new_user
+from tests.limiter.contract import (
+    REQUESTS,
+    StoreContract,
+    charges_of,
+    configured,
+    debt_for,
+    limit_settings,
+    new_user,
+)
 from tests.policy.model import Model, as_told
 
 US = 1_000_000
@@ -282,6 +290,21 @@ def test_reload_to_another_rate_forgets_no_bucket_early(old, new):
     bench.store.sweep()
 
     assert [bench.admits(limit, b"k") for _ in range(8)].count(True) == 3
+
+
+def test_token_that_comes_back_to_a_closed_bucket_opens_it_earlier():
+    """The service had its clients wait for twenty seconds; one of them was answered 304."""
+    bench = MemoryBench()
+    (limit,) = configured(bench, {"rate": "1/s", "burst": 5, "on_upstream_429": "drain"})
+    charge = Charge(limit.terms, b"k")
+    bench.store.empty([(charge, debt_for(limit, 20))])
+    bench.store.give_back([charge])
+    bench.now_us = 19 * US - 1
+    early = bench.admits(limit, b"k")
+    bench.now_us = 19 * US
+
+    assert not early
+    assert bench.admits(limit, b"k")
 
 
 def test_one_charge_takes_the_short_way(monkeypatch):

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from proxy.config.sections.store import StoreSettings
 from proxy.limiter.dialler import Login
+from proxy.limiter.moves import Moves
 from proxy.policy.slots import slots_of
 from tests.limiter.asking import admitted, ask, ask_all, charge, limits_of, store_at
 from tests.support.patience import until
@@ -280,3 +281,46 @@ async def test_store_can_be_closed_while_it_moves(redis: Redis) -> None:
 
     await until(lambda: not connections(redis), "all are closed")
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_move_that_crashes_is_told_and_the_next_one_goes(caplog: pytest.LogCaptureFixture) -> None:
+    """The place there is stays, until a later reload wants to go elsewhere."""
+    closed = []
+
+    class Place:
+        links = ()
+
+        def __init__(self, error: Exception | None = None) -> None:
+            self._error = error
+
+        async def start(self) -> None:
+            if self._error is not None:
+                raise self._error
+
+        async def close(self) -> None:
+            closed.append(self)
+
+        def all(self) -> tuple[()]:
+            return self.links
+
+    here, broken, there = Place(), Place(ZeroDivisionError()), Place()
+    left: list[bool] = []
+    moves: Any = Moves(lambda move: here, lambda: left.append(True))
+    moves.begin(None, broken)
+    await until(lambda: not moves._going)
+    moves.begin(None, there)
+    await until(lambda: not moves._going)
+    await moves.end()
+
+    assert "ZeroDivisionError" in caplog.text
+    assert closed == [broken, here]
+    assert left == [True]
+
+
+async def test_reload_that_wants_memory_stays_where_it_is(redis: Redis) -> None:
+    """Other than Redis's, memory is chosen at the start."""
+    async with store_at(redis.url, LIMITS) as store:
+        adopt(store, "memory")
+
+        assert not is_moving(store)
+        assert await outcomes(store, 1) == [(True, "store")]

@@ -156,3 +156,15 @@ def test_granted_terms_are_bounded() -> None:
         store.take([charge(limit)], None)
 
     assert len(store._by_terms) <= 1001
+
+
+async def test_block_holds_in_shadow_for_every_request() -> None:
+    """It refuses, though the limit does not."""
+    store = MemoryStore(lambda: 0)
+    limits = limits_of({"name": "per-user", "rate": "1/h", "mode": "shadow"})
+    (limit,) = limits
+    store.configure(limits)
+    await store.put_override((limit.name, ADA), BLOCK, HOUR)
+
+    assert await fates(store, limit, ADA, 3) == [False] * 3
+    assert await fates(store, limit, BOB, 3) == [True] * 3

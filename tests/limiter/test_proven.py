@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from time import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.limiter.proven import KEYS_OF_A_CALL, Proven
+from proxy.limiter.proven import CALLS_MAX, KEYS_OF_A_CALL, Proven, Sharing
+from proxy.limiter.records import Names
+from proxy.limiter.trouble import TroubleError
 from tests.limiter.asking import bucket, limits_of, store_at
 from tests.support.patience import until
 
@@ -91,3 +94,39 @@ async def test_store_whose_limits_trust_everybody_shares_nothing(redis):
         pass
 
     assert redis.client().keys("*proven*") == []
+
+
+class Told:
+    """A link that answers each call alike; with `more`, something new is learnt under each."""
+
+    def __init__(self, reply: object, more: Proven | None = None) -> None:
+        self.name, self.shards = "here", [0]
+        self.calls = 0
+        self._reply = reply
+        self._more = more
+
+    async def ask_for(self, data: bytes) -> object:  # noqa: ARG002 - whatever it is
+        self.calls += 1
+        if self._more is not None:
+            self._more.add(bucket(self.calls))
+        return self._reply
+
+
+async def test_beat_ends_though_there_is_always_something_new():
+    """The rest goes with the next one."""
+    proven = Proven(10_000)
+    sharing = Sharing(proven, Names("weir"))
+    sharing.is_wanted = True
+    link = Told([0, 1, 1, 1, []], proven)
+    await sharing.share(link)
+
+    assert link.calls == CALLS_MAX
+    assert proven.news()
+
+
+@pytest.mark.parametrize("reply", [[], [0, 1, 1, 1], b"OK"], ids=["nothing", "too little", "a text"])
+async def test_what_is_no_answer_to_it_is_told(reply):
+    sharing = Sharing(Proven(10), Names("weir"))
+    sharing.is_wanted = True
+    with pytest.raises(TroubleError, match="does not answer as Redis does"):
+        await sharing.share(Told(reply))

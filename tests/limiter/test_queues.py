@@ -97,6 +97,34 @@ def test_nobody_is_left_waiting_for_several_limits(steps):
 
 
 @pytest.mark.moved
+async def test_whoever_leaves_under_anothers_end_is_told_nothing_more():
+    """The process ends: the first that is told takes another along, as a connection does that they shared."""
+    loop = asyncio.get_running_loop()
+    room, told = WaitingRoom(loop.time), []
+    store = MemoryStore(lambda: round(loop.time() * 1e6))
+    compiled = limits({"name": "one", "rate": "1/s", "burst": 1, "max_wait": "20s"})
+    store.configure(compiled)
+    (limit,) = compiled
+
+    class Companion:
+        def turn_is_too_late(self, waited):
+            told.append(self)
+            for other in waiting:
+                if other is not self:
+                    room.leave(other)
+
+    waiting = [Companion() for _ in range(3)]
+    for number in range(-1, 3):
+        decision = store.take([Charge(limit.terms, USERS[0])], None)
+        if number >= 0:
+            assert room.enter(waiting[number], decision, decision.waits) is None
+    room.end_at(loop.time())
+
+    assert told == waiting[:1]
+    assert not len(room)
+
+
+@pytest.mark.moved
 async def test_leaver_of_a_thousand_costs_no_walk():
     """Whoever leaves, in whatever order, those behind are not touched one by one."""
     loop = asyncio.get_running_loop()

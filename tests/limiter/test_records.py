@@ -14,6 +14,7 @@ from proxy.limiter.overrides import Override
 from proxy.limiter.records import (
     SHARDS,
     Names,
+    debt_in,
     lua_constants,
     pack_announcement,
     pack_change,
@@ -31,6 +32,9 @@ from proxy.limiter.records import (
     shard_tag,
 )
 from proxy.policy.keys import KEY_BYTES
+from proxy.limiter.resets import RESET
+from proxy.limiter.settling import SETTLE
+from tests.limiter.asking import limit_of
 
 if TYPE_CHECKING:
     from tests.support.redis_servers import Redis
@@ -146,3 +150,17 @@ def test_names_of_a_prefix_are_its_own() -> None:
 
 def test_every_key_has_one_of_the_shards() -> None:
     assert {shard_of(bytes([first]) * KEY_BYTES) for first in range(256)} == set(range(SHARDS))
+
+
+def test_bucket_written_by_a_clock_that_went_back_is_read_as_of_now() -> None:
+    """Else it would be closed for as long; only an emptied one is, and only where a limit is emptied."""
+    terms = limit_of("1/s", burst=9, on_upstream_429="drain").terms
+    debt = 4 * terms.interval
+    record = b"".join(
+        value.to_bytes(size, "little")
+        for value, size in ((3_600_000_000, 7), (debt, 7), (terms.interval, 5), (terms.scale, 4))
+    )
+
+    assert debt_in(record + b"\0" * 5, terms, 1_000_000) == debt
+    assert debt_in(record + b"\0" * 5, terms, 3_602_000_000) == debt - 2 * terms.interval
+    assert debt_in(record + b"\1" + b"\0" * 4, terms, 3_599_000_000) > debt

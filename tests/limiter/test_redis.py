@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from socket import socketpair
-from time import perf_counter, sleep
+from time import perf_counter, sleep, time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config.sections.limits import LimitSettings
+from proxy.limiter.records import NOTES_MAX
+from proxy.limiter.replicas import PAGES_MAX
 from proxy.limiter.scripts import CALL_KEYS
 from proxy.limiter.settling import ROUND_KEYS
 from proxy.limiter.store import UnreachableError
 from proxy.limiter.trouble import TroubleError
+from proxy.policy.decision import Charge
 from proxy.policy.fields import fields, refusal
 from proxy.policy.haste import UNSEEN
 from proxy.policy.limits import compile_limits
@@ -543,6 +546,27 @@ async def test_reset_reaches_every_replica(redis: Redis) -> None:
         assert admitted(freed) == 3
 
 
+async def test_resets_are_heeded_however_many_there_are(shared_redis: Redis) -> None:
+    """More than one beat reads: the rest comes with the next."""
+    limits = limits_of({"rate": "1/h", "name": "reset-often"})
+    (limit,) = limits
+    user = Charge(limit.terms, new_user())
+    many = PAGES_MAX * NOTES_MAX + NOTES_MAX // 2
+    async with store_at(shared_redis.url, limits, prefix="often") as store:
+        for _ in range(2):
+            await ask(store, user)
+        now_us = int(time() * 1e6)
+        notes = {b"reset-often:%016d" % number: now_us - many + number for number in range(many)}
+        with shared_redis.client() as client:
+            client.zadd("often:2:{0}:resets", notes | {b"reset-often:" + user.key: now_us})
+            client.delete(*client.keys("often:*:reset-often:*"))
+            store._links[0].beat_now()
+            await until(lambda: not store._caches.of(limit.terms).known.get(user.key), "it is forgotten")
+            client.delete("often:2:{0}:resets")
+
+        assert (await ask(store, user)).is_admitted
+
+
 async def test_what_was_reset_in_an_outage_is_not_restored(redis: Redis, relay: Relay) -> None:
     """A replica that was cut off hears of it before it settles; the rest of what it knows is settled."""
     limits = limits_of({"rate": "2/h", "name": "per-user"})
@@ -573,6 +597,19 @@ async def test_nothing_is_reset_while_redis_is_down(redis: Redis) -> None:
             await store.keys.reset(limit, b"")
 
         assert not (await ask(store, charge(limit))).is_admitted
+
+
+async def test_bucket_that_may_not_be_read_is_told(shared_redis: Redis) -> None:
+    """Not as one that is full. Whoever has cut down the user of a store that is up."""
+    limits = limits_of({"rate": "1/h", "name": "per-user"})
+    (limit,) = limits
+    with shared_redis.client() as client:
+        client.execute_command("ACL", "SETUSER", "few", "on", ">pw", "allkeys", "+@all")
+        async with store_at(f"redis://few:pw@{shared_redis.address}", limits) as store:
+            client.execute_command("ACL", "SETUSER", "few", "-get")
+            with pytest.raises(UnreachableError, match="does not let the user"):
+                await store.debt(limit.terms, new_user())
+        client.execute_command("ACL", "DELUSER", "few")
 
 
 async def test_memory_of_denials_is_bounded(redis: Redis) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from time import process_time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.limiter.keeping import ROUND_SLOTS, Telltale
 from proxy.limiter.memory import MemoryStore
+from proxy.limiter.outage import Outage
 from proxy.limiter.overrides import Override
 from proxy.limiter.records import RENEW, SLOT_LIFE_US, VACATE
+from proxy.limiter.trouble import TroubleError
 from proxy.policy.decision import Charge
 from proxy.policy.fields import fields, refusal
 from proxy.policy.slots import Slot, slots_of
@@ -382,6 +386,37 @@ def test_renewal_that_redis_has_heard_pays_for_no_end() -> None:
     assert not keeping.owed
 
 
+def test_renewal_that_redis_has_not_heard_comes_with_the_next_beat() -> None:
+    """The link was up again, and its connection too slow for what had been held for it."""
+    (limit,) = limits_of(AT_ONCE)
+    keeping = no_slots()
+    slot = keeping.held.take(Charge(limit.terms, new_user()))
+    slot.told_us = 9
+    link: Any = SimpleNamespace(shards=range(16), mask=0)
+    Telltale(keeping, RENEW, slot).without_redis([slot.charge], Outage(10, 1))
+
+    assert keeping._due(link, 5) == [(RENEW, slot)]
+
+
+async def test_link_that_opens_tells_of_all_slots_however_many(shared_redis: Redis) -> None:
+    """More than go into one call: Redis has lost them meanwhile."""
+    limits = limits_of(AT_ONCE | {"concurrency": 1000})
+    (limit,) = limits
+    user = new_user()
+    async with store_at(shared_redis.url, limits) as store:
+        held = await ask_all(store, [[Charge(limit.terms, user)]] * (2 * ROUND_SLOTS + 1))
+        await until(lambda: store._dispatcher.links[0].is_idle)
+        (key,) = [key for key in shared_redis.client().keys("*/slots:*") if key.endswith(user)]
+        shared_redis.client().delete(key)
+        store._links[0].fail(TroubleError("test", "once more"))
+        await until(lambda: store.is_up, within=5.0)
+        count = await store.under_way(limit, user)
+        for decision in held:
+            store.vacate(slots_of(decision))
+
+        assert count == 2 * ROUND_SLOTS + 1
+
+
 def _holders(redis: Redis) -> int:
     client = redis.client()
     return sum(client.zcard(key) for key in client.keys("*/slots:*"))
@@ -436,6 +471,7 @@ async def test_key_that_holds_something_else_is_in_nobodys_way(shared_redis: Red
         await ask(store, Charge(limit.terms, user))
         (key,) = [key for key in shared_redis.client().keys("*/slots:*") if key.endswith(user)]
         shared_redis.client().set(key, "something else")
+        assert await store.under_way(limit, user) == 0
         decisions = await ask_all(store, [[Charge(limit.terms, user)]] * 3)
 
         assert admitted(decisions) == 2
