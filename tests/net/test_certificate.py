@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
+import subprocess
 
 import certifi
 import pytest
 
 from proxy.net.certificate import first_in
 from tests.support.papers import Papers
+from tests.support.programs import program
 
 PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -65,3 +67,31 @@ def test_broken_certificate_is_refused(tmp_path, kept):
     der = ssl.PEM_cert_to_DER_cert(Papers(tmp_path).ca.read_text())
     with pytest.raises(ValueError, match="holds"):
         first_in(ssl.DER_cert_to_PEM_cert(der[:kept]).encode())
+
+
+def test_file_without_a_certificate_is_refused():
+    with pytest.raises(ValueError, match="holds no certificate"):
+        first_in(b"-----BEGIN PRIVATE KEY-----")
+
+
+def test_certificate_of_the_first_version_is_read(tmp_path):
+    """It says no version, and holds no names."""
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    request = [
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=old",
+        "-keyout",
+        key,
+        "-out",
+        tmp_path / "csr",
+    ]
+    signed = ["x509", "-req", "-in", tmp_path / "csr", "-key", key, "-days", "3", "-out", cert]
+    for words in (request, signed):
+        subprocess.run([program("openssl"), *words], check=True, capture_output=True)
+    found = first_in(cert.read_bytes())
+
+    assert (found.names, found.expires.timestamp()) == ((), told_by_ssl(cert)[1])

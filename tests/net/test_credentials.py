@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from proxy.net.credentials import SETTLE_SECONDS, Credentials, TlsError
+from proxy.net.credentials import LOOKS, SETTLE_SECONDS, Credentials, TlsError
 
 
 class Content:
@@ -124,3 +124,19 @@ def test_links_that_are_swapped_are_followed(tmp_path):
 
     assert credentials.reread()
     assert credentials.now.word == "new"
+
+
+def test_files_that_are_never_still_are_read_all_the_same(credentials, files, monkeypatch):
+    """Somebody writes again and again: after so many looks, what is there counts."""
+    looks = []
+
+    def sleep(_):
+        looks.append(1)
+        write(files, f"word {len(looks)}")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    write(files, "new")
+
+    assert credentials.reread()
+    assert credentials.now.word == f"word {LOOKS}"
+    assert len(looks) == LOOKS

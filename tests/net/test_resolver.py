@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
 
 import pytest
 
-from proxy.net.resolver import _text, addresses_of
+from proxy.config.addresses import parse_server
+from proxy.net import resolver
+from proxy.net.resolver import _text, addresses_of, keep_resolving
 from tests.support.weir import ROOT
 
 
@@ -66,3 +69,24 @@ def test_answer_with_thousands_of_addresses_keeps_nobody_waiting(tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.moved
+async def test_name_that_cannot_be_resolved_is_told_of_once(caplog, monkeypatch):
+    """When it fails first, and again when it has been well in between; addresses, whenever they change."""
+    answers = [OSError("no"), OSError("no"), ["192.0.2.1"], ["192.0.2.1"], OSError("no"), ["192.0.2.2"]]
+    told = []
+
+    async def addresses_of(host, port):
+        found = answers.pop(0) if answers else ["192.0.2.2"]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(resolver, "addresses_of", addresses_of)
+    resolving = asyncio.create_task(keep_resolving(parse_server("http://shop.example"), 5.0, told.append))
+    await asyncio.sleep(60)
+    resolving.cancel()
+
+    assert [record.message for record in caplog.records] == ["resolve_failed"] * 2
+    assert told == [["192.0.2.1"], ["192.0.2.2"]]

@@ -12,6 +12,8 @@ import threading
 import pytest
 from aiohttp import web
 
+from proxy.net.credentials import TlsError
+from proxy.net.tls import show
 from tests.net.bench import limit, settings
 from tests.support.messages import answer, get, post
 from tests.support.origin import answering
@@ -219,3 +221,24 @@ async def test_early_answer_over_tls_is_read(start_bench, connect, tmp_path, sai
 
     assert statuses == [413] * 12
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+# --- files ---
+
+
+def shown(cert, key=None):
+    return show(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), str(cert), key and str(key))
+
+
+def test_certificate_and_key_may_be_one_file(tmp_path):
+    cert, key = Papers(tmp_path).issue("DNS:shop.example")
+    both = tmp_path / "both.pem"
+    both.write_bytes(key.read_bytes() + cert.read_bytes())
+
+    assert shown(both).names == shown(cert, key).names == ("shop.example",)
+
+
+def test_file_that_is_no_file_is_told(tmp_path):
+    """Such as a folder, which a mount may have made of it."""
+    with pytest.raises(TlsError, match="cannot read"):
+        shown(tmp_path)
