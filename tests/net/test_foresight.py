@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from types import SimpleNamespace
 
@@ -36,7 +35,7 @@ class Client:
         here, there = pair
         there.sendall(sent)
         self.transport = SimpleNamespace(get_extra_info=lambda _: here, is_closing=lambda: False)
-        self.body = RequestBody(CHUNKED)
+        self.body: RequestBody | None = RequestBody(CHUNKED)
         self.buffer = b""
         self.is_lost = False
         self._lost = lost
