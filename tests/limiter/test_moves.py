@@ -303,7 +303,8 @@ async def test_move_that_crashes_is_told_and_the_next_one_goes(caplog: pytest.Lo
         def all(self) -> tuple[()]:
             return self.links
 
-    here, broken, there = Place(), Place(ZeroDivisionError()), Place()
+    here: Any = Place()
+    broken, there = Place(ZeroDivisionError()), Place()
     left: list[bool] = []
     moves: Any = Moves(lambda move: here, lambda: left.append(True))
     moves.begin(None, broken)

@@ -89,7 +89,7 @@ async def test_client_that_left_before_it_was_accepted_costs_nothing(
             return await loop.sock_accept(listener)
 
     with monkeypatch.context() as patch:
-        patch.setattr(announced.asyncio, "get_running_loop", Loop)
+        patch.setattr(asyncio, "get_running_loop", Loop)
         await site.start()
     wire = await connect(sock.getsockname()[1])
     await wire.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n" + get())
