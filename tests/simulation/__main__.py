@@ -1,5 +1,5 @@
 """python -m tests.simulation [SEEDS] [FIRST] [store|fleet|slots]: many runs on all processors. Tells each seed at which
-something broke. Without a third word half of the seeds are runs of stores alone, half of whole replicas.
+something broke. Without a third word the three levels take turns.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ LEVELS = {
     "store": (simulation.run,),
     "fleet": (fleet.run,),
     "slots": (slots.run,),
-    "both": (simulation.run, fleet.run),
+    "all": (simulation.run, fleet.run, slots.run),
 }
 
 
 def outcome(what: tuple[str, int]) -> str | None:
-    """By turns, so that both levels see every seed in a million of them."""
+    """By turns, so that all levels see every seed in a million of them."""
     level, number = what
     runs = LEVELS[level]
     try:
@@ -32,7 +32,7 @@ def outcome(what: tuple[str, int]) -> str | None:
 
 def main() -> int:
     numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
-    level = next((word for word in sys.argv[1:] if word in LEVELS), "both")
+    level = next((word for word in sys.argv[1:] if word in LEVELS), "all")
     count, first = (*numbers, *(1000, 0)[len(numbers) :])
     begun, broken = time.monotonic(), 0
     with Pool() as pool:

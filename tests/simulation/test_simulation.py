@@ -52,9 +52,8 @@ def test_slots_hold_whatever_goes_wrong(first: int) -> None:
 def test_simulation_sees_slots_that_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """A vacation that is lost, and a slot that is never renewed: what it is there to find."""
     monkeypatch.setattr(Keeping, "_renew", lambda *_: None)
-    with pytest.raises(BrokenError, match="are held of"):
-        for seed in range(20):
-            slots.run(seed)
+
+    _assert_seen(slots.run, 20, "are held of")
 
 
 @pytest.mark.parametrize("run", [simulation.run, fleet.run])
@@ -84,7 +83,7 @@ def test_simulation_sees_a_burst_too_many(monkeypatch: pytest.MonkeyPatch) -> No
     """An outage that starts from full buckets: the fault that it is there to find."""
     monkeypatch.setattr(Book, "local_debt", lambda *_: 0)
 
-    assert "were given" in _first_broken(simulation.run, 20)
+    _assert_seen(simulation.run, 20, "were given")
 
 
 def _twice(function: Callable[..., None]) -> Callable[..., None]:
@@ -126,13 +125,17 @@ def test_simulation_sees_what_is_broken(
     """A line forgotten, a token not given back, one given back twice, a deadline that stays."""
     monkeypatch.setattr(place, name, breaks(getattr(place, name)))
 
-    assert re.search(told, _first_broken(fleet.run, 40))
+    _assert_seen(fleet.run, 40, told)
 
 
-def _first_broken(run: Callable[[int], list[str]], seeds: int) -> str:
+def _assert_seen(run: Callable[[int], list[str]], seeds: int, words: str) -> None:
+    """Some seed tells it. Others may tell of what else has broken by it."""
+    told = []
     for seed in range(seeds):
         try:
             run(seed)
         except BrokenError as error:
-            return str(error)
-    raise AssertionError("no seed tells")
+            told.append(str(error))
+            if re.search(words, told[-1]):
+                return
+    raise AssertionError(f"no seed tells: {told}")
