@@ -15,9 +15,11 @@ class BrokenError(AssertionError):
 class Account:
     """What one client may have, counted by its decisions: a bucket whose debt only ever shows here."""
 
-    def __init__(self, rate: float, burst: float) -> None:
+    def __init__(self, rate: float, burst: float, lag: float = 0.0) -> None:
+        """`lag`: seconds between the charge of a token and its use, at most."""
         self.rate = rate
         self.burst = burst
+        self._lag = 2 * DECIDED_WITHIN + lag  # a decision is told later than it is made
         self.grace = 0.0  # tokens that faults have cost so far
         self._debt = 0.0
         self._at = 0.0
@@ -25,7 +27,7 @@ class Account:
     def admitted(self, now: float, cost: float = 1.0) -> None:
         self._pass(now)
         self._debt += cost
-        late = cost + self.rate * 2 * DECIDED_WITHIN  # a decision is told later than it is made
+        late = cost + self.rate * self._lag
         if self._debt > self.burst + self.grace + late:
             raise BrokenError(f"{self._debt:.2f} of {self.burst} + {self.grace:.2f} were given")
 

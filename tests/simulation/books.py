@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from proxy import faults
+from proxy.limiter.leases import LEASE_SECONDS
 from proxy.policy.decision import LOCAL
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.metrics import Metrics
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
     from proxy.limiter.store import Store, Waiter
     from proxy.policy.decision import Charge, Decision, Verdict
+    from tests.simulation.calm import Calm
     from tests.simulation.requests import Sent
-    from tests.simulation.world import SimulatedDialler
+    from tests.simulation.world import Server, SimulatedDialler
     from tests.support.memory import MemoryLoop
 
 Bucket = tuple[str, bytes]  # a limit's name and a partition key
@@ -32,18 +34,22 @@ Bucket = tuple[str, bytes]  # a limit's name and a partition key
 class Books:
     """Of all replicas. What does not hold is told to `broken`; who decides would swallow what is raised."""
 
-    def __init__(self, loop: MemoryLoop, broken: Callable[[str], None], *, is_exact: bool) -> None:
-        """`is_exact`: nothing happens to Redis, so that refusals can be held to what is owed."""
+    def __init__(self, loop: MemoryLoop, broken: Callable[[str], None]) -> None:
         self.loop = loop
-        self.is_exact = is_exact
         self.undecided: dict[Witness, None] = {}
         self.sent: dict[int, Sent] = {}
         self._broken = broken
+        self._is_calm: Callable[[], bool] = lambda: False
+        self._misleads: Callable[[object], bool] = lambda _: False
         self._accounts: dict[Bucket, tuple[Account, Suspicion]] = {}
         self._has_buried = False
         self._due_back: dict[Bucket, int] = {}  # tokens
         self._came_back: dict[Bucket, int] = {}
         self._terms: dict[Bucket, tuple[float, float]] = {}  # by which each was asked last
+
+    def trust(self, calm: Calm, server: Server) -> None:
+        """While all is calm, refusals can be held to what is owed."""
+        self._is_calm, self._misleads = calm.lasts, server.misleads
 
     def find(self, target: bytes) -> Sent | None:
         words = target.split(b"/")
@@ -57,7 +63,7 @@ class Books:
             if lag > DECIDED_WITHIN:
                 raise BrokenError(f"decided after {lag:.3f} s")
             for verdict in decision.verdicts:
-                self._weigh(decision, verdict, now, lag)
+                self._weigh(witness, decision, verdict, lag)
             if decision.is_admitted and decision.via != LOCAL and decision.waits:
                 self._expect_of_who_left(witness, decision)
         except BrokenError as error:
@@ -71,13 +77,17 @@ class Books:
             if sent.decisions > 1:
                 raise BrokenError("decided twice")
 
-    def _weigh(self, decision: Decision, verdict: Verdict, now: float, lag: float) -> None:
+    def _weigh(self, witness: Witness, decision: Decision, verdict: Verdict, lag: float) -> None:
+        now = self.loop.time()
         account, suspicion = self._of(verdict)
-        cost = verdict.terms.cost
+        cost, is_leased = verdict.terms.cost, verdict.limit.lease > 1
+        if not self._is_calm():
+            suspicion.forget(now)
         if decision.is_admitted and verdict.is_admitted:
             suspicion.admitted(now, cost)
-            account.admitted(now, cost)
-        elif not verdict.is_admitted and self.is_exact and decision.via != LOCAL:
+            if verdict.is_known and not self._misleads(witness.owner):
+                account.admitted(now, cost)
+        elif not verdict.is_admitted and self._is_calm() and not is_leased:
             room = verdict.terms.ceiling_units / verdict.terms.interval
             suspicion.refused(now, cost + self._asked_for(verdict), room, lag)
 
@@ -97,7 +107,7 @@ class Books:
         most, rate = terms.ceiling_units / terms.interval, terms.scale * 1e6 / terms.interval
         found = self._accounts.get((name, key))
         if found is None:
-            found = self._accounts[name, key] = Account(rate, most), Suspicion(rate, most)
+            found = self._accounts[name, key] = Account(rate, most, LEASE_SECONDS), Suspicion(rate, most)
             if self._has_buried:
                 found[1].forget(self.loop.time())
         account, suspicion = found
@@ -122,7 +132,10 @@ class Books:
                 self.loop.call_later(COMES_BACK_WITHIN, self._come_back, suspicion, tokens)
 
     def _come_back(self, suspicion: Suspicion, tokens: float) -> None:
+        """Where all is not calm, Redis may not have heard of it."""
         suspicion.returned(self.loop.time(), tokens)
+        if not self._is_calm():
+            suspicion.forget(self.loop.time())
 
     def emptied(self, charges: Sequence[Charge]) -> None:
         for charge in charges:
@@ -171,6 +184,10 @@ class Books:
         for witness in [witness for witness in self.undecided if witness.owner is owner]:
             witness.is_dead = True
             del self.undecided[witness]
+        self.suspect()
+
+    def suspect(self) -> None:
+        """Something has happened that may have been charged, and nobody knows."""
         for _, suspicion in self._accounts.values():
             suspicion.forget(self.loop.time())
 
@@ -178,7 +195,12 @@ class Books:
         for account, _ in self._accounts.values():
             account.grace += tokens
 
+    def refilled(self) -> None:
+        """Redis has lost what was owed."""
+        self.outage()
+
     def outage(self) -> None:
+        """Buckets may have been full once more."""
         for account, _ in self._accounts.values():
             account.grace += account.burst
 

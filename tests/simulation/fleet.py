@@ -1,8 +1,7 @@
 """One run of whole replicas by one seed: real gateways before a service and beside a Redis, clients that come and
 go, and things that go wrong with all of them. After each step it is checked
 
-- what tests/simulation/simulation.py checks of decisions; and while Redis is well, that who is refused owes so much:
-  nothing is charged for a request that was refused;
+- what tests/simulation/simulation.py checks of decisions;
 - that only requests that were admitted reach the service, unchanged, and what must not be repeated once;
 - that each ends once: one answer, the service's own or one that what happened explains, or one close; one line, one
   count;
@@ -20,9 +19,11 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.accounts import BrokenError
 from tests.simulation.books import Books
+from tests.simulation.calm import Calm
 from tests.simulation.clients import Patron, Visit
 from tests.simulation.configs import EJECTED_SECONDS, USERS, Drawn
 from tests.simulation.crashes import crashes, end_tasks
+from tests.simulation.floors import left_in
 from tests.simulation.gateways import Gateway
 from tests.simulation.redis_faults import RedisFaults
 from tests.simulation.requests import Sent
@@ -54,15 +55,17 @@ class Fleet:
         self.redis = Server(loop, Random(seed + 1))
         families = [name for name in ("redis", "services", "replicas", "reloads") if draw.random() < 0.5]
         self.families = families
-        self.books = Books(loop, self.tell, is_exact="redis" not in families)
-        self.redis.lost = self.books.lost
+        self.gateways: list[Gateway] = []
+        self.books = Books(loop, self.tell)
+        self.calm = Calm(self.redis, lambda: [gateway.store for gateway in self.gateways], self.books.suspect)
+        self.books.trust(self.calm, self.redis)
+        self.redis.lost = self._lost
         self.faults = RedisFaults(self.redis, draw, self, self.drawn.highest_rate)
         self.services = [Service(draw, self.books.find, self.tell) for _ in range(draw.choice([1, 2]))]
         if "services" not in families:
             for service in self.services:
                 service.moods = USUAL
         self.count = draw.choice([1, 1, 2, 3])
-        self.gateways: list[Gateway] = []
         self.vanished: dict[Wire, None] = {}
         self.is_over = False
         self._numbers = 0
@@ -109,6 +112,13 @@ class Fleet:
         if self.broken:
             told = "\n  ".join([*self.history, *self.broken[:4]])
             raise BrokenError(f"fleet {self.seed}: {self.count} replicas, {self.drawn}\n  {told}")
+
+    def refilled(self) -> None:
+        self.books.refilled()
+
+    def _lost(self, owner: object) -> None:
+        self.books.lost(owner)
+        self.calm.disturb()
 
     def outage(self) -> None:
         if self.count > 1:
@@ -160,8 +170,15 @@ class Fleet:
             "replicas": [self._kill, self._replace],
             "reloads": [self._reload],
         }
-        if self.families:
-            self.note(await self.random.choice(ways[self.random.choice(self.families)])())
+        if not self.families:
+            return
+        family = self.random.choice(self.families)
+        way = self.random.choice(ways[family])
+        if family == "redis":
+            with self.calm.fault():
+                self.note(await way())
+        else:
+            self.note(await way())
 
     async def _refuse(self) -> str:
         """A server is away, its connections are closed."""
@@ -199,7 +216,7 @@ class Fleet:
         return await self._end(is_kill=False)
 
     async def _end(self, *, is_kill: bool) -> str:
-        if not self.faults.is_well or not all(each.store.is_up for each in self.gateways):
+        if not self.redis.is_well or not all(each.store.is_up for each in self.gateways):
             return "nothing"  # who starts in an outage takes itself for the only one
         self.outage()
         gateway = self.random.choice(self.gateways)
@@ -213,7 +230,7 @@ class Fleet:
         """Replica by replica, as they do."""
         self.drawn.turn()
         for gateway in self.gateways:
-            gateway.reload(self.drawn.settings(self.services))
+            await gateway.reload(self.drawn.settings(self.services))
             await asyncio.sleep(self.random.uniform(0.0, 0.05))
         return f"reloaded: {self.drawn.told}"
 
@@ -229,9 +246,12 @@ class Fleet:
         for gateway in self.gateways:
             if not gateway.store.is_up:
                 self.tell(f"not back in time: {gateway.store.status()}")
-            errors = set(gateway.store.figures.errors) & {"stuck", "protocol", "internal"}
+            expected = {"protocol"} if self.faults.has_echoed else set()
+            errors = set(gateway.store.figures.errors) & {"stuck", "protocol", "internal"} - expected
             if errors:
                 self.tell(f"errors: {errors}")
+        if self.redis.echoed:
+            self.tell("doubled replies were not noticed")
         if self.books.undecided:
             self.tell(f"undecided: {self.books.undecided}")
         self.check()
@@ -261,6 +281,9 @@ class Fleet:
         await asyncio.sleep(max(REST_SECONDS, self.drawn.seconds_to_full))
         for gateway in self.gateways:
             gateway.check_floor()
+            left_behind = left_in(gateway.store)
+            if left_behind:
+                self.tell(f"left in a replica's store: {left_behind}")
         if not {"replicas", "reloads"} & set(self.families):  # else limits and replicas go, and what they owe
             self.books.check_returns()
         left = self.redis.model.buckets()

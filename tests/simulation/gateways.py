@@ -67,10 +67,11 @@ class Gateway:
         self._listener = await self._network.serve(self.parts.protocol(listen))
         self.port = self._listener.port
 
-    def reload(self, settings: Settings) -> None:
+    async def reload(self, settings: Settings) -> None:
         self.parts.adopt(self.parts.prepare(settings))
         if self.parts.shared.pool is not self.pools[-1]:
             self.pools.append(self.parts.shared.pool)
+        await self.store.bring_over()
 
     async def _dial(self, address: ServerAddress, upstream: UpstreamConnection) -> None:
         if self.is_dead:

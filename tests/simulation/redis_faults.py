@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from tests.simulation.world import USUAL
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from random import Random
@@ -25,24 +23,23 @@ class Injured(Protocol):
     def forgive(self, tokens: float) -> None:
         """Everybody may have had so many more."""
 
+    def refilled(self) -> None:
+        """Redis has lost what was owed while it could be reached: everybody may have a burst more."""
+
 
 class RedisFaults:
     def __init__(self, server: Server, random: Random, world: Injured, rate: float) -> None:
         """`rate`: the highest, in tokens a second."""
         self.server = server
         self.random = random
-        self._outage, self._forgive = world.outage, world.forgive
+        self._outage, self._forgive, self._refilled = world.outage, world.forgive, world.refilled
         self._rate = rate
-        self.has_doubled = False
+        self.has_doubled = False  # calls or replies: who asks for little may owe more
+        self.has_echoed = False
         self.all: list[Callable[[], Awaitable[str]]] = [
-            self.cut, self.lose_replies, self.slow, self.freeze, self.restart, self.flush, self.refuse, self.step,
-            self.double, self.fail_over, self.recover,
+            self.cut, self.lose_replies, self.slow, self.freeze, self.restart, self.forget_scripts,
+            self.forget_data, self.refuse, self.step, self.double, self.echo, self.fail_over, self.recover,
         ]  # fmt: skip
-
-    @property
-    def is_well(self) -> bool:
-        server = self.server
-        return server.seconds == USUAL and server.is_running and not (server.is_mute or server.is_frozen)
 
     async def cut(self) -> str:
         self._outage()
@@ -81,9 +78,16 @@ class RedisFaults:
         self.server.is_running = True
         return f"killed, started anew without its data after {seconds} s"
 
-    async def flush(self) -> str:
+    async def forget_scripts(self) -> str:
+        """SCRIPT FLUSH."""
         self.server.model.scripts.clear()
         return "scripts flushed"
+
+    async def forget_data(self) -> str:
+        """FLUSHALL, while connections stay."""
+        self._refilled()
+        self.server.model.forget_data()
+        return "data flushed"
 
     async def refuse(self) -> str:
         self._outage()
@@ -105,6 +109,15 @@ class RedisFaults:
         await asyncio.sleep(seconds)
         self.server.is_doubling = False
         return f"calls doubled for {seconds} s"
+
+    async def echo(self) -> str:
+        """A proxy in between says replies twice. The second is taken for the next call's, if there is one on its way."""
+        self._outage()
+        self.server.is_echoing = self.has_echoed = self.has_doubled = True
+        seconds = self.random.choice([0.1, 1.0])
+        await asyncio.sleep(seconds)
+        self.server.is_echoing = False
+        return f"replies doubled for {seconds} s"
 
     async def fail_over(self) -> str:
         """Its replica takes its place, and has not heard of what came last."""

@@ -72,9 +72,13 @@ class Model:
 
     def forget(self) -> None:
         """As a restart without persistence does."""
+        self.forget_data()
+        self.scripts.clear()
+
+    def forget_data(self) -> None:
+        """As FLUSHALL does."""
         self._data.clear()
         self._until_us.clear()
-        self.scripts.clear()
 
     def copied(self) -> Model:
         """What a replica of it knows now."""

@@ -11,11 +11,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from proxy.config.sections.limits import LimitSettings
-from proxy.policy.decision import Charge
 from proxy.policy.limits import compile_limits
 from proxy.policy.slots import slots_of
 from tests.limiter.asking import bucket
-from tests.simulation.simulation import BEAT, SWEEP, Simulation, run_as
+from tests.simulation.calm import SECONDS as CALM_SECONDS
+from tests.simulation.operators import BEAT
+from tests.simulation.simulation import SWEEP, Simulation, run_as
+from tests.simulation.terms import charge
 from tests.simulation.world import Replica
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from tests.support.memory import MemoryLoop
 
 SECONDS = 40.0  # in which things go wrong: three times as long as a slot outlives its holder
-CALM = 1.0  # seconds after the last fault: who was decided before it has been told
+TOLD_ANEW = (
+    4.0  # seconds in which Redis hears again of all slots, when it has lost them or was told otherwise
+)
 BACK_WITHIN = 15.0
 KEYS = ("ada", "bob")
 
@@ -58,15 +62,14 @@ class SlotSimulation(Simulation):
         self.configs = [_limits(self.slots)]
         self.config = 0
         self.faults.all = [each for each in self.faults.all if each != self.faults.step] + [self._step]
+        self.operators.all = []  # a rate's
         self.held: dict[Held, None] = {}
-        self._calm_at = 0.0  # from when on all is well, if nothing happens until then
 
     def let_in(self, request: Held) -> None:
         self.held[request] = None
         assert request.decision is not None
         beside = sum(each.name == request.name for each in self.held)
-        is_calm = self.loop.time() >= self._calm_at and all(each.store.is_up for each in self.replicas)
-        if is_calm and request.decision.via == "store" and beside > self.slots:
+        if self.calm.lasts() and request.decision.via == "store" and beside > self.slots:
             self.broken.append(
                 f"{self.loop.time() - 1000:.4f} s: {beside} of {self.slots} are held of {request.name}"
             )
@@ -79,9 +82,7 @@ class SlotSimulation(Simulation):
         until = self.loop.time() + SECONDS
         while (now := self.loop.time()) < until:
             await asyncio.sleep(min(self.random.expovariate(0.2), until - now))
-            self._calm_at = now + SECONDS  # until it is over
             await self._go_wrong()
-            self._calm_at = self.loop.time() + CALM
             self.check(holds=True, what="")
         background[1].cancel()
         await self._recover()
@@ -95,10 +96,9 @@ class SlotSimulation(Simulation):
     async def _sweep_and_look(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
+            self.calm.look()
             for replica in self.replicas:
                 replica.store.sweep()
-            if not all(replica.store.is_up for replica in self.replicas):
-                self._calm_at = max(self._calm_at, self.loop.time() + CALM)
 
     async def _ask_on(self) -> None:
         while True:
@@ -109,14 +109,17 @@ class SlotSimulation(Simulation):
     def ask_for(self, name: str, replica: Replica, seconds: float) -> Held:
         """By the limit alone, or with an ample rate."""
         at_once, ample = self.limits
-        charges = [Charge(at_once.terms, bucket(name))]
+        charges = [charge(at_once, bucket(name))]
         if self.random.random() < 0.3:
-            charges.append(Charge(ample.terms, bucket("all")))
+            charges.append(charge(ample, bucket("all")))
         request = Held(self, name, replica, seconds)
         decision = replica.store.take(charges, request)
         if decision is not None:
             request.decided(decision)
         return request
+
+    def refilled(self) -> None:
+        self.calm.disturb(TOLD_ANEW + CALM_SECONDS)
 
     # --- what goes wrong, beside what goes wrong with rates ---
 
@@ -156,6 +159,7 @@ class SlotSimulation(Simulation):
             self.check(holds=got == self.slots, what=f"{got} of {self.slots} for {name} in the end")
         await asyncio.sleep(0.1)
         self._check_empty("at the end")
+        self._check_floor()
 
     async def _ask_beyond(self, *names: str) -> int:
         requests = [

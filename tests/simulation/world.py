@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from proxy.config.addresses import parse_store
 from proxy.limiter.dialler import Dialler, Opened
+from proxy.limiter.leases import LEASE_SECONDS
 from proxy.limiter.redis import RedisStore
 from tests.simulation.redis_model import Model, commands
 
@@ -40,10 +41,12 @@ class Server:
         self.is_frozen = False
         self.is_mute = False  # what it says is lost
         self.is_doubling = False  # each call reaches it twice
+        self.is_echoing = False  # each reply is said twice
         self.seconds = USUAL  # of a way, at most
         self.pipes: dict[Pipe, None] = {}
         self.lost: Callable[[object], None] = lambda owner: None  # whose connection ends
         self._unread: list[tuple[Pipe, bytes]] = []
+        self._misled_until: dict[object, float] = {}  # by owner
 
     def _now_us(self) -> int:
         return EPOCH_US + int(self.loop.time() * 1e6) + self.stepped_us
@@ -72,6 +75,30 @@ class Server:
                 reply = self.model.run(words)
             if not self.is_mute:
                 pipe.say(reply)
+                if self.is_echoing:
+                    pipe.say_again(reply)
+
+    @property
+    def is_well(self) -> bool:
+        is_usual = self.seconds == USUAL and self.model.refuses is None
+        is_odd = self.is_mute or self.is_frozen or self.is_doubling or self.is_echoing or bool(self.echoed)
+        return self.is_running and is_usual and not is_odd
+
+    @property
+    def echoed(self) -> list[Pipe]:
+        """Connections on which a reply was said twice, and that are open still: later replies may be taken for others."""
+        return [pipe for pipe in self.pipes if pipe.is_echoed]
+
+    def misleads(self, owner: object) -> bool:
+        """What it tells this owner may be another call's reply; or was, as long as tokens of it may be held."""
+        is_misled = any(pipe.owner is owner for pipe in self.echoed)
+        return is_misled or self.loop.time() <= self._misled_until.get(owner, 0.0)
+
+    def ended(self, pipe: Pipe) -> None:
+        del self.pipes[pipe]
+        if pipe.is_echoed:
+            self._misled_until[pipe.owner] = self.loop.time() + LEASE_SECONDS
+        self.lost(pipe.owner)
 
     # --- what may happen to it ---
 
@@ -95,7 +122,8 @@ class Server:
             self.receive(pipe, data)
 
     def heal(self) -> None:
-        self.is_running, self.is_mute, self.is_doubling, self.seconds = True, False, False, USUAL
+        self.is_running, self.seconds = True, USUAL
+        self.is_mute = self.is_doubling = self.is_echoing = False
         self.model.refuses = None
         if self.is_frozen:
             self.thaw()
@@ -110,6 +138,7 @@ class Pipe:
         self._server = server
         self._loop = server.loop
         self._protocol: Any = None
+        self.is_echoed = False
         self._is_open = True
         self._there = 0.0  # when the last bytes arrive
         self._back = 0.0
@@ -130,6 +159,10 @@ class Pipe:
                 self._back = max(self._back + APART, self._loop.time() + self._server.latency())
                 self._loop.call_at(self._back, self._told, piece)
 
+    def say_again(self, data: bytes) -> None:
+        self.is_echoed = True
+        self.say(data)
+
     def _told(self, data: bytes) -> None:
         if self._is_open and self._protocol is not None:
             self._protocol.data_received(data)
@@ -144,8 +177,7 @@ class Pipe:
     def abort(self) -> None:
         if self._is_open:
             self._is_open = False
-            del self._server.pipes[self]
-            self._server.lost(self.owner)
+            self._server.ended(self)
 
 
 class SimulatedDialler(Dialler):
