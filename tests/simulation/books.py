@@ -74,6 +74,8 @@ class Books:
         if sent is not None:
             sent.decisions += 1
             sent.is_admitted = decision.is_admitted
+            if not decision.is_admitted and decision.fault is faults.STORE_DOWN:
+                sent.excuse = "the store was away"
             if sent.decisions > 1:
                 raise BrokenError("decided twice")
 

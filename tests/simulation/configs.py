@@ -34,6 +34,9 @@ class Drawn:
             "cost_304": draw([0, None]),
             "on_upstream_429": draw(["drain", "ignore", "ignore"]),
             "on_upstream_401": draw(["address", "keep", "keep"]),
+            "on_store_error": draw(["local", "local", "allow", "deny"]),
+            "cost": (cost := draw([1, 1, 2])),
+            "lease": draw([1, 1, 2]) if cost == 1 else 1,  # both would take more than the smallest burst
         }
         self._edge_etags = draw([True, False])
         self._rates = [self._rate(random)]
@@ -62,12 +65,18 @@ class Drawn:
         return (20, 10) if user == BUYER and self._has_plan and self._turn % 2 == 0 else None
 
     def most_at_once(self, user: str) -> int:
+        """Requests."""
         rate, burst = self._plan_of(user) or self._now
-        return burst + (floor(rate * WAIT_SECONDS) if self._waits else 0)
+        waiting = rate * WAIT_SECONDS if self._waits else 0
+        return floor((burst + waiting) / self._common["cost"])
+
+    def most_lost(self, replicas: int) -> int:
+        """Requests whose tokens the leases of so many replicas may keep from others."""
+        return (self._common["lease"] - 1) * replicas
 
     @property
     def seconds_to_full(self) -> float:
-        return QUIET_SECONDS + max((burst + 1) / rate for rate, burst in [*self._rates, (20, 10), (2, 3)]) + 1
+        return QUIET_SECONDS + max((burst + 2) / rate for rate, burst in [*self._rates, (20, 10), (2, 3)]) + 1
 
     @property
     def told(self) -> str:

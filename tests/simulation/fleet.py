@@ -264,7 +264,8 @@ class Fleet:
             many = [self.new("GET", user) for _ in range(most + 3)]
             await asyncio.gather(*(self._ask_once(sent) for sent in many))
             got = sum(sent.is_admitted is True for sent in many)
-            if got < most or (got > most and not self.drawn.has_queue):  # a full one gives tokens back
+            least = most - self.drawn.most_lost(self.count)
+            if got < least or (got > most and not self.drawn.has_queue):  # a full one gives tokens back
                 self.tell(f"{user} got {got} of {most} after a long rest")
         self.check()
 
