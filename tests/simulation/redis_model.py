@@ -129,17 +129,27 @@ class Model:
         return b"OK"
 
     def _del(self, *keys: bytes) -> int:
-        found = [key for key in keys if self._alive(key)]
+        found = {key for key in keys if self._alive(key)}
         for key in found:
             del self._data[key]
             self._until_us.pop(key, None)
         return len(found)
 
     def _set_of(self, key: bytes) -> dict[bytes, float]:
-        found = self._data.setdefault(key, {}) if self._alive(key) or key not in self._data else {}
+        """The members, in a dict of their own where there is no key."""
+        found = self._data[key] if self._alive(key) else {}
         if not isinstance(found, dict):
             raise ReplyError(WRONGTYPE.decode())
         return found
+
+    def _drop(self, key: bytes, members: list[bytes]) -> int:
+        """A set without members is no key."""
+        found = self._set_of(key)
+        for member in members:
+            del found[member]
+        if members and not found:
+            self._del(key)
+        return len(members)
 
     def _zcard(self, key: bytes) -> int:
         return len(self._set_of(key))
@@ -148,30 +158,32 @@ class Model:
         members = self._set_of(key)
         is_new = member not in members
         members[member] = float(score)
+        self._data[key] = members
         return int(is_new)
 
     def _zrem(self, key: bytes, member: bytes) -> int:
-        return int(self._set_of(key).pop(member, None) is not None)
+        return self._drop(key, [member] if member in self._set_of(key) else [])
+
+    def _ranked(self, key: bytes) -> list[tuple[float, bytes]]:
+        return sorted((score, member) for member, score in self._set_of(key).items())
 
     def _between(self, key: bytes, low: Any, high: Any) -> list[tuple[float, bytes]]:
         from_, is_open = _bound(low)
         to, _ = _bound(high)
-        found = [(score, member) for member, score in self._set_of(key).items()]
-        return sorted(each for each in found if from_ <= each[0] <= to and not (is_open and each[0] == from_))
+        return [
+            each
+            for each in self._ranked(key)
+            if from_ <= each[0] <= to and not (is_open and each[0] == from_)
+        ]
 
     def _zremrangebyscore(self, key: bytes, low: Any, high: Any) -> int:
-        found = self._between(key, low, high)
-        for _, member in found:
-            del self._set_of(key)[member]
-        return len(found)
+        return self._drop(key, [member for _, member in self._between(key, low, high)])
 
     def _zremrangebyrank(self, key: bytes, first: Any, last: Any) -> int:
         """The lowest scores first; a negative rank counts from the end."""
-        ranked = sorted((score, member) for member, score in self._set_of(key).items())
-        end = int(last) + (len(ranked) if int(last) < 0 else 0)
-        for _, member in ranked[int(first) : end + 1]:
-            del self._set_of(key)[member]
-        return len(ranked[int(first) : end + 1])
+        ranked = self._ranked(key)
+        begin, end = (int(rank) + (len(ranked) if int(rank) < 0 else 0) for rank in (first, last))
+        return self._drop(key, [member for _, member in ranked[max(begin, 0) : max(end + 1, 0)]])
 
     def _zrangebyscore(self, key: bytes, low: Any, high: Any, *options: Any) -> list[bytes]:
         found = self._between(key, low, high)
@@ -244,7 +256,11 @@ def _value(found: Any) -> Any:
         return int(found)
     if lua_type(found) != "table":
         return found
-    return [_value(found[number]) for number in range(1, len(found) + 1)]
+    values, number = [], 1
+    while (value := found[number]) is not None:
+        values.append(_value(value))
+        number += 1
+    return values
 
 
 def _said(error: LuaError) -> str:
