@@ -32,11 +32,11 @@ class Account:
             raise BrokenError(f"{self._debt:.2f} of {self.burst} + {self.grace:.2f} were given")
 
     def returned(self, now: float, tokens: float) -> float:
-        """A request gave its own back. How many there was room for."""
+        """A request gave its own back. How many there was room for, at least: Redis has counted since earlier."""
         self._pass(now)
-        fitting = min(self._debt, tokens)
-        self._debt -= fitting
-        return fitting
+        certain = min(max(self._debt - self.rate * COMES_BACK_WITHIN, 0.0), tokens)
+        self._debt -= min(self._debt, tokens)
+        return certain
 
     def _pass(self, now: float) -> None:
         self._debt = max(0.0, self._debt - (now - self._at) * self.rate)

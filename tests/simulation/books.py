@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy import faults
 from proxy.limiter.leases import LEASE_SECONDS
+from proxy.limiter.store import Payer
 from proxy.policy.decision import LOCAL
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.metrics import Metrics
@@ -66,6 +67,8 @@ class Books:
                 self._weigh(witness, decision, verdict, lag)
             if decision.is_admitted and decision.via != LOCAL and decision.waits:
                 self._expect_of_who_left(witness, decision)
+            if isinstance(witness.waiter, Payer) and not decision.verdicts[0].is_admitted:
+                self._expect_no_more(witness.waiter._move.back)
         except BrokenError as error:
             self._broken(f"{witness}: {error}, {decision}")
 
@@ -176,9 +179,15 @@ class Books:
         bucket = verdict.terms.name, verdict.charge.key
         self._due_back[bucket] = self._due_back.get(bucket, 0) + verdict.terms.cost
 
+    def _expect_no_more(self, charges: Sequence[Charge]) -> None:
+        """The address cannot pay for a 401, so its tokens stay with its key."""
+        for charge in charges:
+            self._due_back[charge.terms.name, charge.key] -= charge.terms.cost
+
     def check_returns(self) -> None:
-        if self._due_back != self._came_back:
-            self._broken(f"{self._due_back} were to come back, and {self._came_back} did")
+        due_back = {bucket: tokens for bucket, tokens in self._due_back.items() if tokens}
+        if due_back != self._came_back:
+            self._broken(f"{due_back} were to come back, and {self._came_back} did")
 
     def bury(self, owner: object) -> None:
         """A replica has died: what it has asked for may have been charged, and nobody knows."""

@@ -163,7 +163,7 @@ class Patron:
 
     async def _vanish(self, visit: Visit) -> None:
         """At any byte; some without a word."""
-        many = [self._new() for _ in range(self._random.randint(1, 2))]
+        many = [self._new() for _ in range(self._random.choice([1, 1, 2, 2, 8]))]  # more than a burst
         for sent in many:
             sent.excuse = "its client left"
         data = b"".join(sent.whole() for sent in many)

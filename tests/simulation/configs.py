@@ -27,7 +27,7 @@ class Drawn:
         draw = random.choice
         self.aborts_half_closed = draw([True, False])
         self.has_queue = draw([True, False, False, False])
-        self._waits = draw([True, False, False])
+        self._waits = draw([True, False])
         self._common: dict[str, Any] = {
             "key": ["header:X-Auth-Token", "client-ip"],
             "max_wait": f"{int(WAIT_SECONDS * 1000)}ms" if self._waits else "0s",

@@ -113,6 +113,9 @@ class Fleet:
             told = "\n  ".join([*self.history, *self.broken[:4]])
             raise BrokenError(f"fleet {self.seed}: {self.count} replicas, {self.drawn}\n  {told}")
 
+    def set_back(self, seconds: float) -> None:
+        self.calm.set_back(seconds)
+
     def refilled(self) -> None:
         self.books.refilled()
 

@@ -23,6 +23,9 @@ class Injured(Protocol):
     def forgive(self, tokens: float) -> None:
         """Everybody may have had so many more."""
 
+    def set_back(self, seconds: float) -> None:
+        """Redis's clock was, by so much: that long nothing may come back."""
+
     def refilled(self) -> None:
         """Redis has lost what was owed while it could be reached: everybody may have a burst more."""
 
@@ -33,6 +36,7 @@ class RedisFaults:
         self.server = server
         self.random = random
         self._outage, self._forgive, self._refilled = world.outage, world.forgive, world.refilled
+        self._set_back = world.set_back
         self._rate = rate
         self.has_doubled = False  # calls or replies: who asks for little may owe more
         self.has_echoed = False
@@ -100,6 +104,7 @@ class RedisFaults:
         self.server.stepped_us += int(seconds * 1e6)
         self._outage()
         self._forgive(max(0.0, seconds) * self._rate)
+        self._set_back(max(0.0, -seconds))
         return f"clock stepped by {seconds} s"
 
     async def double(self) -> str:

@@ -174,6 +174,9 @@ class Simulation:
             )
             client.account.grace += max(0, count - 1) * self.extra.cost
 
+    def set_back(self, seconds: float) -> None:
+        self.calm.set_back(seconds)
+
     def refilled(self) -> None:
         for client in self.clients:
             client.account.grace += client.account.burst

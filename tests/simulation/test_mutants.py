@@ -85,7 +85,7 @@ def test_simulation_sees_what_is_broken(
     """A line forgotten, a token not given back, one given back twice, a deadline that stays, a table that grows."""
     monkeypatch.setattr(place, name, breaks(getattr(place, name)))
 
-    _assert_seen(fleet.run, 40, told)
+    _assert_seen(fleet.run, 100, told)
 
 
 # --- limits on concurrency ---

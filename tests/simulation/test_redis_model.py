@@ -43,10 +43,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.close()
 
 
-def _words(*parts: object) -> st.SearchStrategy[list[bytes]]:
+def _words(*parts: bytes | tuple[bytes, ...]) -> st.SearchStrategy[list[bytes]]:
+    """Of each tuple one."""
     return st.tuples(
         *(st.just(part) if isinstance(part, bytes) else st.sampled_from(part) for part in parts)
-    ).map(list)  # type: ignore[arg-type]  # tuples of bytes, all of them
+    ).map(list)
 
 
 COMMANDS = st.one_of(
