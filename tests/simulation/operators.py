@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy.limiter.overrides import Override
 from proxy.limiter.store import UnreachableError
+from proxy.policy.decision import BLOCK
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -25,7 +26,7 @@ class Operators:
         world = self._world
         client, replica = world.random.choice(world.clients), world.random.choice(world.replicas)
         before, was_calm = client.admitted, world.calm.lasts()
-        client.account.grace += client.account.burst
+        client.account.grace += 2 * client.account.burst  # once more, if Redis goes away before the next beat
         own, _ = world.limits
         try:
             await replica.store.reset(own, client.key)
@@ -36,7 +37,8 @@ class Operators:
         while request.decision is None:
             await asyncio.sleep(0.001)
         has_room = (others + 1) * world.extra.cost <= world.rates[world.config][1]
-        if was_calm and world.calm.lasts() and has_room and not world.extra.is_leased:
+        is_blocked = request.decision.via == BLOCK
+        if was_calm and world.calm.lasts() and has_room and not (is_blocked or world.extra.is_leased):
             world.check(holds=request.fits, what=f"{client} was refused right after a reset")
         return f"reset of {client}"
 

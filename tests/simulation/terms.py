@@ -36,7 +36,7 @@ class Extra:
     def rate(self, random: Random) -> tuple[int, int]:
         """A rate and a burst."""
         rate, burst = random.choice(RATES), random.choice(BURSTS)
-        return (LEASED_RATE, LEASED_BURST) if self.is_leased else (rate, burst)
+        return (LEASED_RATE, LEASED_BURST) if self.is_leased else (rate, max(burst, 2 * self.cost))
 
     def limits(self, rate: int, burst: int) -> Limits:
         """And one that everybody shares, and that is ample."""
