@@ -121,8 +121,8 @@ class Stage:
         store = RedisStore(Dialler.of(settings), timeout=60, now=self.clock)
         asked = Wire(lambda _: asyncio.get_running_loop().call_soon(self._reply, wire))
         link = store._dispatcher.links[0]  # noqa: SLF001 - a connection that nobody has made
-        wire = RedisWire(Opened(asked, lambda: None), link, lambda _: None)  # type: ignore[arg-type]  # as above
-        link._wire, link.state = wire, UP  # noqa: SLF001 - as said
+        wire = RedisWire(Opened(asked, lambda: None), link, lambda _: None)  # type: ignore[arg-type]  # a stand-in, as far as it is asked
+        link._wire, link.state = wire, UP  # noqa: SLF001 - a connection that nobody has made
         return store
 
     def _reply(self, wire: RedisWire) -> None:

@@ -15,7 +15,7 @@ from proxy.config.catalogue import entries
 from proxy.config.settings import Settings
 from proxy.contract.capture import CAPTURE_BYTES
 from proxy.contract.etags import TAGGED_BYTES
-from proxy.faults import DOWNSTREAM, FAULTS
+from proxy.faults import FAULTS, REFUSED
 from proxy.limiter.keeping import ROUND_SLOTS
 from tests.limiter.test_private_names import LEANED_ON
 from tests.policy import services
@@ -76,7 +76,7 @@ def test_statuses_of_a_listener_that_decides_are_those_of_the_table_of_faults():
     """403 and 503 have rows of their own, 429 is a limit's, 408 nobody's who waits for an answer."""
     told = set(map(int, row_of("docs/decide.md", "400, 401")[0].split(", ")))
 
-    refusals = {fault.status for fault in FAULTS.values() if fault.side == DOWNSTREAM}
+    refusals = {fault.status for fault in FAULTS.values() if fault.outcome == REFUSED}
     assert told == refusals - {0, 403, 408, 429, 500, 503}
 
 

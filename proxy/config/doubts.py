@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from proxy.config.sections.plans import PlanSettings
     from proxy.config.settings import Settings
 
-    Doubt = Callable[[Settings], Iterator[Finding]]
+    DoubtCheck = Callable[[Settings], Iterator[Finding]]
 
 PROMISED_SECONDS = 140.0  # docs/contract.md
 
@@ -372,7 +372,7 @@ def _covers(network: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network
     return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]  # one version
 
 
-DOUBTS: tuple[Doubt, ...] = (
+DOUBTS: tuple[DoubtCheck, ...] = (
     small_bursts,
     trusted_strangers,
     unasked_listeners,

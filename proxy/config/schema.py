@@ -46,7 +46,7 @@ def schema() -> dict[str, Any]:
 
 class _Generator(GenerateJsonSchema):
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
-        """Of a list of which one entry may stand alone; all that is read otherwise has a schema by hand."""
+        """A list of which one entry may stand alone; all that is read otherwise has a schema by hand."""
         made = super().function_before_schema(schema)
         return {"anyOf": [made, made["items"]]}
 

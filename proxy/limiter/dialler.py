@@ -246,7 +246,7 @@ class _BoundedStream:
         return data
 
     def at_eof(self) -> bool:
-        """redis-py asks it of what rests in its pool."""
+        """`redis-py` asks it of what rests in its pool."""
         return self._stream.at_eof()
 
 

@@ -124,7 +124,7 @@ class OrderedWorker:
             case channel.Apply():
                 # It may take long, and a drain does not wait for it.
                 self._applying = asyncio.create_task(self._apply(order))
-            case words.Tell():  # pragma: no branch - Start comes once, before all others
+            case channel.Tell():  # pragma: no branch - Start comes once, before all others
                 self._answer(order)
 
     async def _reload(self, text: str) -> None:

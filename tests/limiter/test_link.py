@@ -44,7 +44,7 @@ async def replica(server: Server) -> AsyncIterator[Replica]:
 async def opening(server: Server, replica: Replica) -> None:
     """The link is down and has just connected again: what it says first is on its way."""
     server.kill()
-    await until(lambda: replica.store._links[0].state is DOWN)
+    await until(lambda: replica.store._dispatcher.links[0].state is DOWN)
     server.seconds = SLOW
     server.is_running = True
     await until(lambda: server.pipes)
@@ -66,7 +66,7 @@ async def test_connection_that_is_lost_while_it_opens_is_tried_again(
     store = replica.store
     await opening(server, replica)
     server.cut()
-    await until(lambda: store._links[0].trouble.reason == "connection", within=TIMEOUT)
+    await until(lambda: store._dispatcher.links[0].trouble.reason == "connection", within=TIMEOUT)
     server.heal()
     await until(lambda: store.is_up, within=1.0)
 
@@ -97,10 +97,12 @@ async def test_request_waits_for_no_new_connection_longer_than_it_may(
     server.is_mute = True
     decision = await asking
     waited = loop.time() - begun
-    store._links[0].trouble = None
-    await until(lambda: store._links[0].trouble, "the stalled connection is given up", within=2 * TIMEOUT)
+    store._dispatcher.links[0].trouble = None
+    await until(
+        lambda: store._dispatcher.links[0].trouble, "the stalled connection is given up", within=2 * TIMEOUT
+    )
     server.heal()
-    await until(lambda: store._links[0].state is UP, within=2.0)
+    await until(lambda: store._dispatcher.links[0].state is UP, within=2.0)
 
     assert decision.via == "local"
     assert waited == pytest.approx(TIMEOUT, abs=0.005)

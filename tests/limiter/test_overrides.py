@@ -164,7 +164,7 @@ async def test_block_holds_in_shadow_for_every_request() -> None:
     limits = limits_of({"name": "per-user", "rate": "1/h", "mode": "shadow"})
     (limit,) = limits
     store.configure(limits)
-    await store.put_override((limit.name, ADA), BLOCK, HOUR)
+    await store.keys.put_override((limit.name, ADA), BLOCK, HOUR)
 
     assert await fates(store, limit, ADA, 3) == [False] * 3
     assert await fates(store, limit, BOB, 3) == [True] * 3

@@ -32,8 +32,6 @@ from proxy.limiter.records import (
     shard_tag,
 )
 from proxy.policy.keys import KEY_BYTES
-from proxy.limiter.resets import RESET
-from proxy.limiter.settling import SETTLE
 from tests.limiter.asking import limit_of
 
 if TYPE_CHECKING:

@@ -560,7 +560,7 @@ async def test_resets_are_heeded_however_many_there_are(shared_redis: Redis) -> 
         with shared_redis.client() as client:
             client.zadd("often:2:{0}:resets", notes | {b"reset-often:" + user.key: now_us})
             client.delete(*client.keys("often:*:reset-often:*"))
-            store._links[0].beat_now()
+            store._dispatcher.links[0].beat_now()
             await until(lambda: not store._caches.of(limit.terms).known.get(user.key), "it is forgotten")
             client.delete("often:2:{0}:resets")
 
@@ -608,7 +608,7 @@ async def test_bucket_that_may_not_be_read_is_told(shared_redis: Redis) -> None:
         async with store_at(f"redis://few:pw@{shared_redis.address}", limits) as store:
             client.execute_command("ACL", "SETUSER", "few", "-get")
             with pytest.raises(UnreachableError, match="does not let the user"):
-                await store.debt(limit.terms, new_user())
+                await store.keys.debt(limit.terms, new_user())
         client.execute_command("ACL", "DELUSER", "few")
 
 

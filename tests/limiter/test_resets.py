@@ -27,9 +27,9 @@ async def test_all_are_found_however_many_steps_it_takes(shared_redis: Redis) ->
         await ask_all(store, [[charge(LIMIT, number)] for number in range(count)])
         await ask_all(store, [[charge(ANOTHER, number)] for number in range(10)])
 
-        assert await store.reset(LIMIT, b"") == count
-        assert await store.reset(ANOTHER, b"") == 10
-        assert await store.reset(LIMIT, b"") == 0
+        assert await store.keys.reset(LIMIT, b"") == count
+        assert await store.keys.reset(ANOTHER, b"") == 10
+        assert await store.keys.reset(LIMIT, b"") == 0
 
 
 async def test_reset_that_does_not_come_to_an_end_is_told(shared_redis: Redis) -> None:
@@ -48,8 +48,8 @@ async def test_reset_that_does_not_come_to_an_end_is_told(shared_redis: Redis) -
     await ask_all(store, [[charge(LIMIT, number)] for number in range(3 * SCAN_KEYS)])
     hurry = SCAN_SECONDS / 4
     with pytest.raises(UnreachableError, match="does not come to an end"):
-        await store.reset(LIMIT, b"")
+        await store.keys.reset(LIMIT, b"")
     hurry = 0.0
 
-    assert await store.reset(LIMIT, b"") > 0
+    assert await store.keys.reset(LIMIT, b"") > 0
     await store.close()

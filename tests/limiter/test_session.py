@@ -27,7 +27,7 @@ async def test_server_that_holds_nothing_of_ours_counts_nobody(shared_redis: Red
     )
     store.configure(LIMITS)
     await store.start()
-    link = store._topology.at(("127.0.0.1", shared_redis.port))
+    link = store._dispatcher.topology.at(("127.0.0.1", shared_redis.port))
     await until(lambda: link.state == UP, "it is connected")
     link.beat_now()
     await until(lambda: not link._nudged.is_set(), "it has beaten")
@@ -49,7 +49,7 @@ async def test_notes_of_strangers_are_passed_over(redis: Redis) -> None:
         notes = {b"hello": now_us, b"per-user:short": now_us, b"per-user:" + bucket("ada"): now_us}
         redis.client().zadd("weir:2:{0}:resets", notes)
         redis.client().delete(*redis.client().keys("*:per-user:*"))
-        store._links[0].beat_now()
+        store._dispatcher.links[0].beat_now()
         await until(lambda: not store._caches.of(LIMIT.terms).known.get(bucket("ada")), "it is forgotten")
 
         assert refused.via == "denial_cache"

@@ -408,9 +408,9 @@ async def test_link_that_opens_tells_of_all_slots_however_many(shared_redis: Red
         await until(lambda: store._dispatcher.links[0].is_idle)
         (key,) = [key for key in shared_redis.client().keys("*/slots:*") if key.endswith(user)]
         shared_redis.client().delete(key)
-        store._links[0].fail(TroubleError("test", "once more"))
+        store._dispatcher.links[0].fail(TroubleError("test", "once more"))
         await until(lambda: store.is_up, within=5.0)
-        count = await store.under_way(limit, user)
+        count = await store.keys.under_way(limit, user)
         for decision in held:
             store.vacate(slots_of(decision))
 
@@ -471,7 +471,7 @@ async def test_key_that_holds_something_else_is_in_nobodys_way(shared_redis: Red
         await ask(store, Charge(limit.terms, user))
         (key,) = [key for key in shared_redis.client().keys("*/slots:*") if key.endswith(user)]
         shared_redis.client().set(key, "something else")
-        assert await store.under_way(limit, user) == 0
+        assert await store.keys.under_way(limit, user) == 0
         decisions = await ask_all(store, [[Charge(limit.terms, user)]] * 3)
 
         assert admitted(decisions) == 2

@@ -60,7 +60,7 @@ async def test_crash_while_a_cluster_is_looked_for_is_told_and_it_is_looked_for_
 
 def test_one_server_is_every_address() -> None:
     """Nobody redirects from it."""
-    topology = RedisStore(Dialler(parse_store("redis://redis.test")), 0.05)._topology
+    topology = RedisStore(Dialler(parse_store("redis://redis.test")), 0.05)._dispatcher.topology
 
     assert topology.at(("elsewhere", 1)) is topology.links[0]
     assert topology.host_of(topology.links[0]) == topology.links[0].name

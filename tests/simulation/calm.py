@@ -59,5 +59,5 @@ class Calm:
             self.disturb()
 
     def _is_well(self) -> bool:
-        links = [link for store in self._stores() for link in store._topology.all()]
+        links = [link for store in self._stores() for link in store._dispatcher.topology.all()]
         return self._server.is_well and all(link.state == UP for link in links)

@@ -14,10 +14,10 @@ LATER_US = 2 * 86_400_000_000  # when any bucket is full, and what was known of 
 
 def left_in(store: RedisStore) -> dict[str, int]:
     """How much is left, by what it is. To be asked once: what two sweeps take away is swept as of much later."""
-    now_us = store._now_us()
+    now_us = store._dispatcher.now_us()
     for later in (1, 2):
         store._caches.sweep(now_us + later * LATER_US)
-    dispatcher, links, held = store._dispatcher, store._topology.all(), store.held
+    dispatcher, links, held = store._dispatcher, store._dispatcher.topology.all(), store.held
     left = {
         "calls of this tick": len(dispatcher.batches) + len(dispatcher._full),
         "calls without a decision": len(dispatcher._pending),
@@ -27,7 +27,9 @@ def left_in(store: RedisStore) -> dict[str, int]:
         "slots that Redis is to hear of": len(store._keeping.owed),
         "overrides": len(store._overrides),
         "leases": sum(
-            len(each.leases._held) + len(each.leases._asked) for each in store._caches if each.leases
+            len(each.leases._held) + len(each.leases._asked_us) + len(each.leases._awaited_us)
+            for each in store._caches
+            if each.leases
         ),
         "moments of telling": sum(len(each._told) for each in store._caches if each._told is not None),
         "credentials beyond the most": max(len(store.proven) - store.proven.most, 0),

@@ -29,7 +29,7 @@ class Operators:
         client.account.grace += 2 * client.account.burst  # once more, if Redis goes away before the next beat
         own, _ = world.limits
         try:
-            await replica.store.reset(own, client.key)
+            await replica.store.keys.reset(own, client.key)
         except UnreachableError:
             return f"no reset of {client}"
         others = sum(each.client is client for each in world.undecided) + client.admitted - before
@@ -50,7 +50,7 @@ class Operators:
         now = world.loop.time()
         client.was_blocked = True
         try:
-            await replica.store.put_override((own.name, client.key), Override(0), BLOCKED_SECONDS)
+            await replica.store.keys.put_override((own.name, client.key), Override(0), BLOCKED_SECONDS)
         except UnreachableError:
             return f"no block of {client}"
         client.blocked_from, client.blocked_until = now + BEAT, now + BLOCKED_SECONDS

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from proxy.limiter.override_notes import SCRIPT as OVERRIDES
 from proxy.limiter.proven import SHARING
-from proxy.limiter.records import KEY_BYTES, Names
+from proxy.limiter.records import Names
 from proxy.limiter.scripts import key_prefix
+from proxy.policy.keys import KEY_BYTES
 from tests.simulation import fleet, simulation, slots, world
 from tests.simulation.mirrors import Mirrored, Server
 from tests.simulation.redis_model import commands

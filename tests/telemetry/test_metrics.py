@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import faults
-from proxy.http1.trace_context import Trace
-from proxy.record import WEIR
+from proxy.record import WEIR, Trace
 from proxy.telemetry.metrics import Metrics, word_of
 from proxy.telemetry.safe_text import METHODS
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
