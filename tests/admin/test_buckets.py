@@ -31,9 +31,9 @@ def key(number):
 
 async def test_operator_learns_that_too_many_keys_are_blocked(store):
     """And what to do; the one that is released makes room."""
-    verbs = KeyVerbs(store, lambda: LIMITS)
+    verbs = KeyVerbs(store.keys, lambda: LIMITS)
     for number in range(OVERRIDES_MAX):
-        await store.put_override(("few", key(number)), BLOCK, 60)
+        await store.keys.put_override(("few", key(number)), BLOCK, 60)
     new = json.dumps({"key": key(OVERRIDES_MAX).hex()}).encode()
     with pytest.raises(NotAppliedError, match="1000 keys are blocked or have a grant; release") as refused:
         await verbs.apply("block", "few", new)

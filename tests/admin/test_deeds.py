@@ -26,7 +26,7 @@ LIMITS = Limits([Limit(LimitSettings(name="few", key=["header:X-Auth-Token"], ra
 async def plane(aiohttp_client):
     store = MemoryStore(lambda: 0)
     store.configure(LIMITS)
-    sources = replace(Now().sources(TOKEN), keys=KeyVerbs(store, lambda: LIMITS))
+    sources = replace(Now().sources(TOKEN), keys=KeyVerbs(store.keys, lambda: LIMITS))
     client = await aiohttp_client(admin_app(sources))
     return Plane(str(client.make_url("")).rstrip("/"), None, TOKEN)
 

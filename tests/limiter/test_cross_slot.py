@@ -10,7 +10,7 @@ from proxy.limiter.dialler import Dialler
 from proxy.limiter.redis import RedisStore
 from proxy.policy.decision import DENIAL_CACHE, LOCAL, STORE, Charge, Decision, Verdict
 from proxy.policy.slots import Slot, SlotVerdict
-from tests.limiter.asking import limits_of, no_slots
+from tests.limiter.asking import limits_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ def asked(counter: Counter, shadow: str = "", concurrency: str = "") -> Decision
     places = {"a": b"\1", "b": b"\2", "c": b"\1", "d": b"\3"}
     client = Client()
     charges = [Charge(limit.terms, places[limit.name] * 16) for limit in limits]
-    request = CrossSlot(counter, no_slots(), charges, client)
+    request = CrossSlot(counter, counter, charges, client)
     decision = request.begin()
     while decision is None and not client.told:
         counter.answer()

@@ -143,7 +143,7 @@ async def test_servers_that_a_node_names_are_bounded(store: Any) -> None:
 def begun(store: Any, told: list[Any], *users: str) -> Any:
     """A batch of theirs, which nobody has sent."""
     dispatcher = store._dispatcher
-    batch = dispatcher.begin(0)
+    batch = dispatcher._begin(0)
     for user in users:
         charges = [charge(LIMIT, user)]
         batch.add(store._caches.take(charges), charges, _Waiter(told))

@@ -91,7 +91,7 @@ async def test_limit_that_a_reload_takes_away_meanwhile_is_not_told_of(store: An
 async def test_reload_while_buckets_are_looked_through_hides_none(store: Any) -> None:
     """They come over into new books meanwhile: those of before are empty then."""
     spend(store, TURN_KEYS)
-    link, told = store._links[0], b""
+    link, told = store._dispatcher.links[0], b""
 
     async def ask(data: Callable[[Any], bytes]) -> list[int]:
         nonlocal told
@@ -113,7 +113,7 @@ async def test_server_that_does_not_settle_the_last_of_them_is_down(
     reply: object, store: Any, server: Server
 ) -> None:
     """Its answer comes when requests may be asked already."""
-    link = store._links[0]
+    link = store._dispatcher.links[0]
     post, last = link.post, []
 
     def watched(message: Any) -> None:
@@ -127,7 +127,7 @@ async def test_server_that_does_not_settle_the_last_of_them_is_down(
     spend(store, 10, first=ROUND_KEYS)
     await until(lambda: store.is_up, within=5.0)
     assert last
-    last[0].replied(reply)
+    last[0].replied(reply, link)
 
     assert not store.is_up
     await until(lambda: store.is_up, "it is tried again", within=5.0)
