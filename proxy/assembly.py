@@ -149,7 +149,7 @@ class Assembly:
             raise UnusableError(f"upstream.tls.{error}") from None
 
     def _open_room(self, rules: Rules) -> None:
-        """For who may have to wait."""
+        """Makes room for who may have to wait."""
         room = self.shared.room
         room.configure(limit.name for limit in rules.limits if limit.max_wait_us)
         self.metrics.provide_room(room)

@@ -20,7 +20,7 @@ _Exchange = TypeVar("_Exchange", bound=Fenced)
 def ends_here(
     step: Callable[Concatenate[_Exchange, _P], None],
 ) -> Callable[Concatenate[_Exchange, _P], None]:
-    """For steps that no connection calls while it reads: those have the same fence around their input."""
+    """The fence of steps that no connection calls while it reads: those have the same around their input."""
 
     @wraps(step)
     def guarded(exchange: _Exchange, /, *args: _P.args, **kwargs: _P.kwargs) -> None:

@@ -292,7 +292,7 @@ class Exchange(Record):
     # --- 3b. ... or turned into a tunnel (tunnelling.py) ---
 
     def server_ended(self) -> bool:
-        """Of a tunnel: whether it goes on the other way."""
+        """The server's side of a tunnel: whether it goes on the other way."""
         return server_ended(self)
 
     # --- 4. What may go wrong on the way (mishaps.py) ---

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def refuse(exchange: Exchange, fault: Fault, *, has_body: bool = True) -> None:
-    """By the fault's row. With nothing to answer, the connection just closes."""
+    """Answers by the fault's row. With nothing to answer, the connection just closes."""
     exchange.fault = fault
     keep = fault.keeps_client and exchange.may_keep()
     if fault.status:
@@ -68,4 +68,4 @@ def _frame(exchange: Exchange) -> Frame:
 
 def _give(exchange: Exchange, page: Page) -> None:
     exchange.bytes_out = page.body_bytes
-    exchange.downstream.write(exchange.request_id.encode().join(page.pieces), True)  # noqa: FBT003 - hot
+    exchange.downstream.write(exchange.request_id.encode().join(page.pieces), True)  # noqa: FBT003 - keywords cost

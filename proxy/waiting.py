@@ -25,7 +25,7 @@ def turns(exchange: Exchange, decision: Decision) -> list[Verdict]:
 
 
 def wait(exchange: Exchange, decision: Decision, waits: list[Verdict]) -> None:
-    """Until its turn comes; if too many wait already, it is refused."""
+    """Keeps it until its turn comes; if too many wait already, it is refused."""
     fault = exchange.shared.room.enter(exchange, decision, waits)
     if fault is None:
         exchange.phase = NEXT[exchange.phase][QUEUE]
@@ -36,7 +36,7 @@ def wait(exchange: Exchange, decision: Decision, waits: list[Verdict]) -> None:
 
 
 def keeps_others_waiting(exchange: Exchange) -> bool:
-    """By its place in the line, or by slots that it holds."""
+    """Whether it does, by its place in the line, or by slots that it holds."""
     decision = exchange.decision
     return exchange.phase == QUEUED or (decision is not None and holds_slots(decision))
 

@@ -145,28 +145,12 @@ def test_docstrings_are_sentences():
 
 
 # Folders and files whose docstrings and reasons are written anew by their next change.
-NOT_YET = (
-    *(
-        "limiter/",
-        "net/",
-        "rules/",
-        "middleware/",
-        "http1/head.py",
-        "gateway.py",
-        "mishaps.py",
-        "filtering.py",
-    ),
-    *("waiting.py", "own_answers.py", "settlement.py", "fence.py", "shared.py", "deciding.py", "assembly.py"),
-)
-WRITTEN = [path for path in SOURCES if not str(path.relative_to(ROOT / "proxy")).startswith(NOT_YET)]
-
-
 def test_docstrings_have_a_subject_or_a_verb():
     """What begins with one of these words hangs on the name above it: "Of answers." or "With each beat."."""
     hanging = re.compile(r"(?:Of|By|With|For|To|As|In|At|On|Without|Until|Also|And|Or|Else)\b")
     fragments = [
         f"{short(path)}: {node.name}: {text}"
-        for path in WRITTEN
+        for path in SOURCES
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and hanging.match(text := ast.get_docstring(node) or "")
@@ -178,7 +162,7 @@ def test_docstrings_have_a_subject_or_a_verb():
 def test_reasons_are_written_out():
     """Who reads a line has not read the one that "the same" means."""
     vague = re.compile(r"#\s*(?:noqa|type: ignore|pragma)\b.*(?:- |# )(?:the same|as above|as said|hot)$")
-    files = [*WRITTEN, *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    files = [*SOURCES, *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tests").rglob("*.py")]
 
     assert [
         f"{short(path)}: {line.strip()}"

@@ -238,7 +238,7 @@ class ResponseHead:
 
     @property
     def fields(self) -> dict[bytes, bytes]:
-        """By lower-case name; the values of a repeated field are joined by a comma."""
+        """What it has by lower-case name; the values of a repeated field are joined by a comma."""
         if self._fields is None:
             fields: dict[bytes, bytes] = {}
             for line in self.lines:
@@ -311,7 +311,7 @@ def request_head(
 
 
 def _is_request_line(parts: list[bytes], methods: frozenset[bytes]) -> bool:
-    """As everybody will read it: two spaces, a method that is known, no byte that a URI has not."""
+    """Whether everybody reads it alike: two spaces, a method that is known, no byte that a URI has not."""
     if len(parts) != 3 or parts[0] not in methods or parts[2] not in (_HTTP11, _HTTP10):
         return False
     target = parts[1]

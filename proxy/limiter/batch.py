@@ -38,10 +38,10 @@ class BatchOwner(Protocol):
     now: Callable[[], float]
 
     def next_tag(self) -> int:
-        """For a call of this process; of two in a place, the one that is sent later has the later tag."""
+        """Marks a call of this process; of two in a place, the one that is sent later has the later tag."""
 
     def answered(self, batch: Batch, received_us: int, seconds: float, foreign: int) -> None:
-        """In time, after so long; so many keys held something else than a bucket."""
+        """Notes that a call was, in time, after so long; so many keys held something else than a bucket."""
 
     def unanswered(self, batch: Batch) -> None:
         """Came too late, or not at all."""

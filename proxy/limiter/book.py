@@ -99,7 +99,7 @@ class Book:
         self._bases.put(key, self._full_at(key))
 
     def _full_at(self, key: bytes) -> int:
-        """As far as is known, without what was spent here."""
+        """When it is full as far as is known, without what was spent here."""
         return (self.known.get(key) or self.before.get(key)) * self._scale
 
     def _spent(self, key: bytes, now_us: int) -> int:
@@ -116,12 +116,12 @@ class Book:
     # --- going back to Redis ---
 
     def spent_tables(self) -> list[Table]:
-        """With the buckets that were spent here; some of them are in several."""
+        """Tables with the buckets that were spent here; some of them are in several."""
         past = self._past.spent_tables() if self._past is not None else []
         return [*past, self._doubts, *self.local.parts()]
 
     def unsettled_tables(self) -> list[Table]:
-        """With those, and with buckets that Redis may have lost."""
+        """Those, and the tables of buckets that Redis may have lost."""
         past = self._past.unsettled_tables() if self._past is not None else []
         known = (*self.known.parts(), *self.before.parts())
         return [*past, self._doubts, *self.local.parts(), *known]

@@ -36,7 +36,7 @@ SEVERAL_MAX: Final = 4096  # combinations of terms that requests had together
 
 
 class TermsCache:
-    """Of one limit's terms, with the operations on its buckets."""
+    """What is known of one limit's terms, with the operations on its buckets."""
 
     __slots__ = (
         "_cost",
@@ -152,7 +152,7 @@ class TermsCache:
 
 
 class Caches:
-    """Of all limits. There may be thousands of terms, so a cache is made when it is first asked for."""
+    """Those of all limits. There may be thousands of terms, so a cache is made when it is first asked for."""
 
     __slots__ = (
         "_books",
@@ -222,7 +222,7 @@ class Caches:
         return self._books.get(name)
 
     def of(self, terms: Terms) -> TermsCache:
-        """Also of a limit that a reload has taken away while a request was on its way from place to place."""
+        """The cache of these terms, also if a reload took the limit away while a request went about."""
         known = self.by_terms.get(terms)
         if known is not None:
             return known

@@ -71,7 +71,7 @@ class Dialler:
     """Makes connections by a store's URL, to whatever address."""
 
     def __init__(self, url: StoreUrl, tls: TlsFiles | None = None, sentinel: Login | None = None) -> None:
-        """Without a login of their own, sentinels are asked with none, then with that of the servers."""
+        """Sentinels without a login of their own are asked with none, then with that of the servers."""
         self.url = url
         self._way = (url, tls or TlsFiles(), sentinel)
         self.name = str(url).partition("://")[2].rpartition("@")[2]  # for messages: no user, no password
@@ -108,11 +108,11 @@ class Dialler:
         return opened(await _connected(UnixDomainSocketConnection(path=path, **options)))
 
     async def master(self) -> Address:
-        """Of the group that the sentinels watch. Raises TroubleError."""
+        """The address of the group that the sentinels watch. Raises TroubleError."""
         return await discovery.master(self)
 
     async def primaries(self, seeds: Sequence[Address]) -> list[Address]:
-        """Of each shard, by what one of these nodes of the cluster says. Raises TroubleError."""
+        """The address of each shard, by what one of these nodes of the cluster says. Raises TroubleError."""
         return await discovery.primaries(self, seeds)
 
     async def hang_up(self, connection: AbstractConnection) -> None:
@@ -211,7 +211,7 @@ async def _greeting(connection: AbstractConnection) -> str:
 
 
 async def hang_up(connection: AbstractConnection) -> None:
-    """At once: TLS would wait for the goodbye of the other side, for 30 s."""
+    """Closes at once: TLS would wait for the goodbye of the other side, for 30 s."""
     writer = connection._writer  # noqa: SLF001 - there is no public way to it
     if writer is not None:
         pace(writer.transport, is_over=True)

@@ -73,7 +73,7 @@ class Dispatcher:
     # --- on the way out ---
 
     def add(self, operation: Operation, charges: Sequence[Charge], waiter: Waiter) -> None:
-        """To this tick's batch. All charges live in the same place."""
+        """Puts a request into this tick's batch. All charges live in the same place."""
         place = charges[0].key[0] & self.mask
         batch = self.batches.get(place)
         if batch is None or len(batch.keys) + operation.width > CALL_KEYS:
@@ -149,7 +149,7 @@ class Dispatcher:
                 _log.exception("crashed")
 
     def again(self, batch: Batch, link: Link) -> None:
-        """On this link, if there is time left and it has not been about too often."""
+        """Asks on this link, if there is time left and it has not been about too often."""
         batch.sends += 1
         if batch.sends > SENDS_MAX or self.now() >= batch.deadline:
             self.unanswered(batch)

@@ -32,11 +32,11 @@ class HeldSlots:
         self.by_limit = {name: held for name, held in self.by_limit.items() if held} | named
 
     def count(self, limit: str, key: bytes) -> int:
-        """Of one bucket."""
+        """Slots of one bucket."""
         return self._by_bucket.get((limit, key), 0)
 
     def new_number(self) -> int:
-        """Of a request."""
+        """The number of a request."""
         return next(self._numbers)
 
     def take(self, charge: Charge) -> Slot:

@@ -81,7 +81,7 @@ class Keeping:
     # --- what becomes of a slot ---
 
     def granted(self, slot: Slot, sent_us: int) -> None:
-        """By Redis, which was asked then."""
+        """Notes a slot that Redis gave, which was asked then."""
         slot.tell(sent_us)
         self.held.hold(slot)
 
@@ -118,7 +118,7 @@ class Keeping:
     # --- what Redis is told ---
 
     async def renew(self, link: Link) -> None:
-        """With every beat of a link, what its server has not been told of for long."""
+        """Tells a link's server what it has not been told of for long, with every beat."""
         since_us = int(link.now() * 1e6) - RENEW_US
         for part in _rounds(link, self._due(link, since_us)):
             self._renew([(kind, slot) for kind, slot in part if self._is_due(kind, slot, since_us)], link)
@@ -167,7 +167,7 @@ class Keeping:
         _judge(await link.ask(_Report(self, words, link.deadline()).data), link, len(words))
 
     def _due(self, link: Link, told_before_us: int) -> list[Word]:
-        """Of slots that the link leads to, what was told before that moment, or never."""
+        """Slots that the link leads to, told of before that moment, or never."""
         shards = frozenset(link.shards)
         due = [
             (RENEW, slot)
@@ -182,7 +182,7 @@ class Keeping:
 
 
 class Telltale:
-    """Of one slot, for nobody who waits."""
+    """Tells Redis of one slot, for nobody who waits."""
 
     __slots__ = ("_keeping", "_kind", "_slot", "record", "width")
 

@@ -21,7 +21,7 @@ LEASE_US = int(LEASE_SECONDS * 1e6)
 
 
 class Leases:
-    """Of one limit's terms."""
+    """Tokens that were taken ahead for busy keys of one limit's terms."""
 
     __slots__ = ("_asked_us", "_awaited_us", "_cache", "_held", "_pace_us", "_tokens")
 

@@ -103,7 +103,7 @@ class Link:
         self._tending = asyncio.create_task(keep_doing(_log, self._tend, self._crashed))
 
     def deadline(self) -> float:
-        """Of a call that is made now."""
+        """The moment by which a call that is made now must be answered."""
         return self.now() + self._session.timeout
 
     def deadline_us(self) -> float:

@@ -84,7 +84,7 @@ class Table:
         return self.debt_of(bucket, charge.terms, now_us) if bucket is not None else 0
 
     def debt_of(self, bucket: TokenBucket, terms: Terms, now_us: int) -> int:
-        """In units of the terms' rate, whatever it was written at."""
+        """What a bucket owes, in units of the terms' rate, whatever it was written at."""
         if 0 < bucket.since_us - now_us <= EMPTIED_MAX_US and not self.limit.empties:
             bucket.since_us = now_us  # nothing is closed any more
         return bucket.debt_at(
@@ -129,7 +129,7 @@ class Table:
         self.look()
 
     def look(self) -> None:
-        """At some more of old."""
+        """Looks at some more of old."""
         part = self._unseen[-LOOKED:]
         del self._unseen[-LOOKED:]
         self._last_us = max([self._last_us, *[bucket.full_at_us for bucket in part]])

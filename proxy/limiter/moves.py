@@ -63,7 +63,7 @@ class Move:
 
 
 class Moves:
-    """At most one is under way; those that were given up are ending."""
+    """Ways over to another Redis: at most one is under way; those that were given up are ending."""
 
     def __init__(self, arrived: Callable[[Move], Topology], left: Callable[[], None]) -> None:
         self.next: Move | None = None

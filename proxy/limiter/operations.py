@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Operation(Protocol):
-    """On the buckets of one request's charges."""
+    """What is done on the buckets of one request's charges."""
 
     width: int  # charges
     record: bytes  # as take.lua reads it
@@ -133,7 +133,7 @@ class HoldAll:
 
 
 class Unawaited:
-    """On one bucket, for nobody: if Redis does not hear of it, it is left."""
+    """Something on one bucket, for nobody: if Redis does not hear of it, it is left."""
 
     __slots__ = ("_cache", "record", "width")
 

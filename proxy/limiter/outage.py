@@ -28,7 +28,7 @@ DENY: Final = "deny"
 
 
 class ShareVerdict(Verdict):
-    """Of a local bucket: this replica's share of the limit."""
+    """The verdict of a local bucket: this replica's share of the limit."""
 
     __slots__ = ("replicas",)
 
@@ -53,7 +53,7 @@ class ShareVerdict(Verdict):
 
 
 class UnknownVerdict(Verdict):
-    """Of a bucket that nobody has asked: neither what it holds nor when it holds more."""
+    """The verdict of a bucket that nobody has asked: neither what it holds nor when it holds more."""
 
     __slots__ = ()
 
@@ -71,7 +71,7 @@ class UnknownVerdict(Verdict):
 
 
 class Outage(NamedTuple):
-    """In what circumstances requests are decided without Redis."""
+    """The circumstances in which requests are decided without Redis."""
 
     now_us: int
     replicas: int  # that live, as far as is known
@@ -118,7 +118,7 @@ def _look(cache: TermsCache, charge: Charge, outage: Outage) -> Verdict:
 
 
 def _look_at_slots(held: HeldSlots, charge: Charge, outage: Outage) -> SlotVerdict:
-    """Of the share there are as many under way as here; what is beyond it counts as taken."""
+    """Takes as many of the share to be under way as are here; what is beyond it counts as taken."""
     terms = charge.terms
     if terms.limit.on_store_error != LOCALLY:
         admits = terms.limit.on_store_error == ALLOW

@@ -41,7 +41,7 @@ class OverrideNotes:
         self._now = now
 
     async def read(self, link: Link) -> None:
-        """With each beat. Raises TroubleError."""
+        """Reads what others have noted, with each beat. Raises TroubleError."""
         try:
             reply = await self._ask(link, pack_change(0, 0, b""))
         except CrowdedError:  # nothing was to be put there

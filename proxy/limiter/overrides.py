@@ -94,7 +94,7 @@ class Overrides:
         return override
 
     def told(self, place: Place, now_us: int) -> tuple[Override, float] | None:
-        """With the seconds until it ends."""
+        """Each, with the seconds until it ends."""
         found = self.find(*place, now_us)
         return (found, (found.until_us - now_us) / 1e6) if found is not None else None
 
@@ -118,7 +118,7 @@ class Overrides:
         self._granted.clear()
 
     def _refused(self, charge: Charge, left_us: int) -> Verdict:
-        """For what is left of the block; whoever blocks a key means it, in shadow too."""
+        """Refuses for what is left of the block; whoever blocks a key means it, in shadow too."""
         terms = charge.terms
         if terms.is_shadow:
             if terms not in self._blocking:

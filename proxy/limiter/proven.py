@@ -92,7 +92,7 @@ class Proven:
 
 
 class Sharing:
-    """Of what is proven, through one server."""
+    """Tells and hears what is proven, through one server."""
 
     def __init__(self, proven: Proven, names: Names) -> None:
         self._proven = proven

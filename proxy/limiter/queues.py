@@ -40,7 +40,7 @@ class Queued(Protocol):
 
 
 class Place:
-    """Of one who waits, in all its queues."""
+    """The place of one who waits, in all its queues."""
 
     __slots__ = ("entries", "since", "waiter")
 
@@ -51,7 +51,7 @@ class Place:
 
 
 class QueueEntry:
-    """In one queue: a link between who is before and who is behind."""
+    """One who waits, in one queue: a link between who is before and who is behind."""
 
     __slots__ = ("before", "behind", "gap", "limit", "place", "queue", "span")
 
@@ -66,7 +66,7 @@ class QueueEntry:
 
 
 class Queue:
-    """Of one bucket. Its first has a moment, the others follow by their gaps: so all move up at once."""
+    """Who waits for one bucket. The first has a moment, the others have gaps: so all move up at once."""
 
     __slots__ = ("first", "key", "last", "last_turn", "timer", "turn")
 
@@ -225,7 +225,7 @@ class WaitingRoom:
         queue.timer = asyncio.get_running_loop().call_later(seconds, self._look, queue)
 
     def _look(self, queue: Queue) -> None:
-        """At the first, and whose turn has come with it."""
+        """Looks at the first, and at whose turn has come with it."""
         now = self._clock()
         come = []
         while queue.first is not None and queue.turn <= now:

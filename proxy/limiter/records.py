@@ -120,7 +120,7 @@ class Doubt(NamedTuple):
 
 
 def packer(name: str) -> Struct:
-    """Of the record of this name."""
+    """The packer of the record of this name."""
     text = _FORMATS[name]
     for letters, letter in _LETTERS.items():
         text = text.replace(letters, letter)
@@ -170,7 +170,7 @@ def slot_record(kind: int, holder: bytes) -> bytes:
 
 
 def pack_note(limit: str, key: bytes) -> bytes:
-    """Of one bucket, or with an empty key of all of a limit."""
+    """The note of one bucket, or with an empty key of all of a limit."""
     return b"%b:%b" % (limit.encode(), key)
 
 
@@ -280,7 +280,7 @@ def shard_tag(shard: int) -> bytes:
 
 
 class Names:
-    """Of all keys of one service. The version stands in each: what another one keeps is not read."""
+    """Names of all keys of one service. The version stands in each: what another one keeps is not read."""
 
     __slots__ = ("_prefix",)
 
@@ -291,7 +291,7 @@ class Names:
         return b"%b:%b:%b:%b" % (self._prefix, shard_tag(shard), limit.encode(), key)
 
     def buckets_pattern(self, limit: str) -> bytes:
-        """For SCAN: all buckets of a limit, and what merely looks like one."""
+        """What SCAN looks for: all buckets of a limit, and what merely looks like one."""
         return b"%b:{?}:%b:*" % (self._prefix, limit.encode())
 
     def slots(self, limit: str, shard: int, key: bytes) -> bytes:

@@ -39,7 +39,7 @@ class Replicas:
 
     @property
     def count(self) -> int:
-        """At least 1: this one."""
+        """How many there are, at least 1: this one."""
         return max(self._counts.values(), default=1)
 
     def count_by(self, limits: bytes) -> bool:

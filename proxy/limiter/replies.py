@@ -49,7 +49,7 @@ def blobs(reply: Any, server: str, most: int = STRINGS_MAX) -> list[bytes]:
 
 
 def server_time(reply: Any, server: str) -> int:
-    """Of TIME, in microseconds. Raises TroubleError."""
+    """What TIME said, in microseconds. Raises TroubleError."""
     if type(reply) is not list or len(reply) != 2 or not all(part.isdigit() for part in blobs(reply, server)):
         raise misunderstood(server)
     return int(reply[0][:12]) * 1_000_000 + int(reply[1][:6])

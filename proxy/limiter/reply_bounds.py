@@ -19,7 +19,7 @@ RETURN: Final = 13
 
 
 class Bounds:
-    """Of the replies of one connection that do not come whole, or are not one list of numbers (wire.py)."""
+    """Bounds on replies of a connection that do not come whole, or are no list of numbers (wire.py)."""
 
     __slots__ = ("_bytes", "_promised", "_tail")
 
@@ -39,7 +39,7 @@ class Bounds:
         self._tail = b"\n"
 
     def are_broken(self, data: bytes) -> bool:
-        """By a piece that promises too much, or by a reply that goes on for too long."""
+        """Whether a piece promises too much, or a reply goes on for too long."""
         text = self._tail + data
         self._bytes += len(data)
         self._promised += sum(map(int, _AGGREGATE.findall(text)))

@@ -35,7 +35,7 @@ TURN_KEYS: Final = 4096  # looked through in a turn: 1 ms
 
 
 async def settle(link: Link, caches: Caches, replicas: Replicas) -> None:
-    """On return the last round is on its way. Raises TroubleError."""
+    """Sends round after round; on return the last is on its way. Raises TroubleError."""
     await _ask(link, caches, replicas, await _rounds(link, caches, _unsettled))
     while True:
         rest = [*await _rounds(link, caches, _spent)]
@@ -92,7 +92,7 @@ class _Turn:
         self._left = TURN_KEYS
 
     async def keys(self, tables: Sequence[Table]) -> Collection[bytes]:
-        """Of these shards, each once."""
+        """The keys of these shards, each once."""
         found: dict[bytes, None] = {}
         for table in tables:
             keys = [*table]

@@ -135,10 +135,10 @@ class Store(Protocol):
         """What a reload can change of the store itself; it counts from the next `configure` on."""
 
     def configure(self, limits: Limits) -> None:
-        """At the start and after a reload. A limit of the same name keeps its buckets, also at a new rate."""
+        """Takes limits. After a reload one of the same name keeps its buckets, also at a new rate."""
 
     async def bring_over(self) -> None:
-        """In turns, the buckets that the last `configure` left; who is asked for meanwhile comes at once."""
+        """Takes over, in turns, buckets that `configure` left; what is asked for meanwhile comes at once."""
 
     async def start(self) -> None: ...
 
@@ -148,4 +148,4 @@ class Store(Protocol):
         """Forgets what is full again; is called about once a second or more often."""
 
     def status(self) -> dict[str, object]:
-        """For people, as JSON; no partition key and no secret."""
+        """What people are told, as JSON; no partition key and no secret."""

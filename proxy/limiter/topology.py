@@ -53,7 +53,7 @@ class Topology(Protocol):
         """The link to a server that another has named. Raises TroubleError if too many are."""
 
     def host_of(self, link: Link) -> str:
-        """By which it is spoken to: who names a port alone means its own host."""
+        """The host by which it is spoken to: who names a port alone means its own."""
 
 
 class Single:

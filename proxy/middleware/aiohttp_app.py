@@ -86,7 +86,7 @@ async def _tell(request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _bytes(text: str) -> bytes:
-    """As aiohttp decodes what is no UTF-8."""
+    """The bytes of what aiohttp decoded, which may be no UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -74,7 +74,7 @@ class Limiter:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Of a config of Weir; what it says of listening and forwarding is passed over."""
+        """Reads a config of Weir; what it says of listening and forwarding is passed over."""
         made = cls.__new__(cls)
         made._take(loads(read_text(path), os.fspath(path), _environment()))  # noqa: SLF001 - it is ours
         return made
@@ -110,7 +110,7 @@ class Limiter:
 
     @property
     def collector(self) -> LimiterCollector:
-        """For prometheus_client: `REGISTRY.register(limiter.collector)`."""
+        """What prometheus_client takes: `REGISTRY.register(limiter.collector)`."""
         return LimiterCollector(self.metrics)
 
     @property
@@ -121,7 +121,7 @@ class Limiter:
     # --- life ---
 
     async def start(self) -> None:
-        """On the running loop; returns when the store was reached or has failed once."""
+        """Starts on the running loop; returns when the store was reached or has failed once."""
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
@@ -165,7 +165,7 @@ class Limiter:
 
 
 def _environment() -> dict[str, str]:
-    """Without what is said there of the proxy."""
+    """The variables without those of the proxy alone."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(tuple(_NO_PROXY))}
     return kept | _NO_PROXY
 

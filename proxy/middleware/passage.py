@@ -132,7 +132,7 @@ class Passage:
             raise
 
     async def _wait(self, decision: Decision, waits: list[Verdict]) -> None:
-        """For tokens that are reserved; who leaves gives them back."""
+        """Waits for tokens that are reserved; who leaves gives them back."""
         turn = Turn()
         fault = self.limiter.room.enter(turn, decision, waits)
         if fault is not None:
@@ -191,7 +191,7 @@ class Passage:
         return _pairs(told.split(b"\r\n")[:-1])
 
     def _settle(self, status: int, headers: Iterable[tuple[bytes, bytes]], decision: Decision) -> None:
-        """As the gateway does (`proxy.settlement`)."""
+        """Settles as the gateway does (`proxy.settlement`)."""
         store = self.limiter.store
         if store is None:
             return

@@ -32,7 +32,7 @@ _log = logging.getLogger("weir.net")
 
 
 class AnnouncedSite(web.SockSite):
-    """In place of aiohttp's own on such a listener; its runner is a `FrontendRunner`."""
+    """What such a listener has in place of aiohttp's own site; its runner is a `FrontendRunner`."""
 
     async def start(self) -> None:
         await web.BaseSite.start(self)

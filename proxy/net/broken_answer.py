@@ -99,7 +99,7 @@ class LastWords:
             self._raw, self.is_clean = raw, isinstance(error, BrokenPipeError)
 
     def read(self) -> bytes:
-        """As much of them as one turn takes; nothing when all are read."""
+        """Reads as much of them as one turn takes; nothing when all are read."""
         if self._secured is None:
             raw, self._raw = self._raw, b""
             return raw

@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def output_bytes(self) -> int:
-        """Of memory: a piece of which the other side has taken a part stays whole."""
+        """Bytes of memory: a piece of which the other side has taken a part stays whole."""
         unsent = self.transport.get_write_buffer_size()
         return max(unsent, min(self._handed_over, unsent + PIECE_BYTES)) if unsent else 0
 

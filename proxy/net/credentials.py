@@ -107,7 +107,7 @@ class Credentials(Generic[T]):
 
 
 def _marks(file: Path) -> tuple[int, ...]:
-    """Of what the links lead to."""
+    """What tells one state of a file from another, followed through links."""
     try:
         found = file.stat()
     except OSError:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def open_connection(address: ServerAddress, protocol: asyncio.Protocol) -> None:
-    """On return it is open, and `protocol` has been told. Raises OSError."""
+    """Opens one; on return `protocol` has been told. Raises OSError."""
     loop = asyncio.get_running_loop()
     url = address.url
     if url.unix_path is not None:

@@ -281,7 +281,7 @@ class DownstreamConnection(Connection):
         return self.state != BUSY or (self.body is not None and self.body.receiver is not None)
 
     def refuse(self, fault: Fault, data: bytes) -> None:
-        """At the door. What looks like a HEAD is answered without a body, whatever is wrong with it."""
+        """Refuses at the door. What looks like a HEAD gets no body, whatever is wrong with it."""
         exchange = self._exchange(data)
         line = asked_line(data, self.frontend.rules.line_bytes)
         exchange.refuse_head(fault, line, has_body=not data.startswith(b"HEAD "))
@@ -298,7 +298,7 @@ class DownstreamConnection(Connection):
 
     @property
     def held_bytes(self) -> int:
-        """Of memory, for what it has not taken and what it has sent ahead."""
+        """Bytes of memory for what it has not taken and what it has sent ahead."""
         return self.output_bytes + len(self.buffer)
 
     @property

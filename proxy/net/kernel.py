@@ -51,7 +51,7 @@ def watch_server(transport: asyncio.Transport, patience: float) -> None:
 
 
 def peer_address(transport: asyncio.BaseTransport) -> str | None:
-    """Of the other end: empty on a Unix socket, which has none; None of one that was gone before."""
+    """The other end's address: empty on a Unix socket, which has none; None of one that was gone before."""
     peername = transport.get_extra_info("peername")
     if isinstance(peername, tuple):
         return str(peername[0])

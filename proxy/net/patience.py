@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def set_deadline(client: DownstreamConnection) -> None:
-    """For what the client must do next; while it does not read, that comes first."""
+    """Sets that of what the client must do next; while it does not read, that comes first."""
     if client.is_write_paused:
         return
     rules, state, body = client.frontend.rules, client.state, client.body

@@ -217,7 +217,7 @@ class Pool:
         self._weigh()
 
     def _take_back_one(self, out: Sequence[ServerAddress]) -> bool:
-        """Of those that are out, one that may be well again: better than one that surely is not."""
+        """Takes back one that is out and may be well again: better than one that surely is not."""
         now = self.sweeper.now
         for address in out:
             if not address.is_down and address.knock_at <= now:

@@ -51,7 +51,7 @@ async def addresses_of(host: str, port: int) -> list[str]:
 
 
 def _text(family: int, address: tuple[object, ...]) -> str:
-    """With its zone, which a link-local IPv6 address is nothing without (RFC 4007 section 11)."""
+    """Its text with the zone, which a link-local IPv6 address is nothing without (RFC 4007 section 11)."""
     host = str(address[0])
     if family == socket.AF_INET6 and len(address) == 4 and address[3] and "%" not in host:
         return f"{host}%{address[3]}"

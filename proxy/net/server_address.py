@@ -73,7 +73,7 @@ class ServerAddress:
 
     @property
     def label(self) -> str:
-        """For logs: its URL, and which of its addresses."""
+        """What logs call it: its URL, and which of its addresses."""
         return f"{self.name} ({self.ip})" if self.ip else self.name
 
     def take_idle(self) -> UpstreamConnection | None:
@@ -143,7 +143,7 @@ class ServerAddress:
             self._pool.restore(self)
 
     async def reach(self, protocol: asyncio.Protocol) -> None:
-        """On return the protocol has a connection to it. Raises OSError."""
+        """Connects; on return the protocol has a connection to it. Raises OSError."""
         await self._pool.dial(self, protocol)
 
     def opened(self, upstream: UpstreamConnection) -> None:

@@ -52,7 +52,7 @@ def _read(setting: str, path: str) -> bytes:
 
 
 def _no_password() -> str:
-    """Or OpenSSL would ask for one at the terminal."""
+    """Has none, or OpenSSL would ask for one at the terminal."""
     raise ValueError("the key is encrypted")
 
 
@@ -66,7 +66,7 @@ def trust(context: ssl.SSLContext, setting: str, path: str) -> None:
 
 
 def check_store_files(tls: StoreTls) -> None:
-    """At the start, so that a mistake is not taken for an outage; they are read again when they change.
+    """Reads them once, so that a mistake is not taken for an outage; when they change they are read again.
 
     Raises TlsError.
     """
@@ -88,7 +88,7 @@ class Client(NamedTuple):
 
 
 def client(tls: UpstreamTls) -> Client:
-    """With the system's authorities if no others are named. Raises TlsError."""
+    """A context with the system's authorities if no others are named. Raises TlsError."""
     if tls.ca is not None:
         trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "ca", tls.ca)
     context = ssl.create_default_context(cafile=tls.ca)
@@ -117,7 +117,7 @@ class ServersTls:
 
 
 class ServerFront(ssl.SSLContext):
-    """For one server: the newest context, and the session of its last connection, so that the next one needs
+    """The newest context for one server, and the session of its last connection, so that the next one needs
     no new handshake with signatures (RFC 8446 section 2.2).
     """
 

@@ -191,7 +191,7 @@ class UpstreamConnection(Connection):
         return min(FAREWELL_SECONDS, self.address.response_timeout)
 
     def close(self) -> None:
-        """Of no more use, whatever may still come."""
+        """Ends what is of no more use, whatever may still come."""
         self._forget_attempt()
         self.transport.abort()
 
@@ -244,7 +244,7 @@ class UpstreamConnection(Connection):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Without an end before it, it broke."""
+        """What comes without an end before it is a break."""
         attempt, is_secured = self.attempt, self.address.ssl is not None
         self.address.closed(self)
         if is_secured:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Judgement:
-    """Of answers."""
+    """How answers are judged."""
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
         errors = settings.errors

@@ -67,7 +67,7 @@ class Page(NamedTuple):
 
 
 class Pages:
-    """Of one config."""
+    """The answers of one config."""
 
     def __init__(self, settings: Settings, edge: Edge, cors: Cors) -> None:
         self._edge = edge
@@ -185,7 +185,7 @@ class Pages:
 
 
 def _is_of_unchanged(name: bytes) -> bool:
-    """Also what the service says to browser apps, which read a 304 themselves if they sent the condition."""
+    """Whether a 304 tells it: also what is for browser apps, which read one if they sent the condition."""
     return name in _OF_UNCHANGED or name.startswith(b"access-control-")
 
 

@@ -47,7 +47,7 @@ class Rules:
 
 
 def _told(plan: PlanSettings) -> dict[str, object]:
-    """As text, since the figures of several workers would add up."""
+    """A figure as text, since those of several workers would add up."""
     keys = len(plan.digests) // DIGEST_BYTES
     return {"name": plan.name, "rate": str(plan.rate), "burst": str(plan.burst), "keys": str(keys)}
 
