@@ -71,7 +71,7 @@ def is_alias(name, value):
 
 
 # Names of one thing in limiter/ or middleware/ and of another elsewhere, to go when those change.
-TWICE = {"Address", "Bucket", "Handler", "Message", "Place", "Request", "Table", "Word"}
+TWICE = {"Address", "Bucket", "Place", "Request", "Table", "Word"}
 
 
 def test_no_type_has_the_name_of_another():
@@ -216,7 +216,6 @@ READ_BY_OTHERS = {
     "Limiter.from_file": "users of the middleware call it",
     "Limiter.collector": "users of the middleware call it",
     "phases.EVENTS": "the drawing in docs/architecture.md is held to it",
-    "route.Handler": "to go with its module's next change",
 }
 REGISTERED = re.compile(r"main\.command|(?:field|model)_validator")  # what these decorate, they call
 # Parameters that only tests give: what stands for the world is put in by them.

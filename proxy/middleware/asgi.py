@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from proxy.middleware.passage import OwnAnswer, Passage
 
-    Message = MutableMapping[str, Any]
+    AsgiMessage = MutableMapping[str, Any]
     Scope = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
+    Receive = Callable[[], Awaitable[AsgiMessage]]
+    Send = Callable[[AsgiMessage], Awaitable[None]]
     Service = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"  # RFC 3986 section 3.3
@@ -79,7 +79,7 @@ class Telling:
         self._passage = passage
         self._send = send
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: AsgiMessage) -> None:
         kind = message["type"]
         if not self.has_begun:
             if self._passage.answer is not None:
@@ -118,14 +118,14 @@ class Lifespan:
             else:
                 await self._send({"type": f"{self._phase}.complete"})
 
-    async def _receive(self) -> Message:
+    async def _receive(self) -> AsgiMessage:
         message = await self._receive_next()
         self._phase, self._is_answered = message["type"], False
         if self._phase == "lifespan.startup":
             await self._limiter.start()
         return message
 
-    async def _send(self, message: Message) -> None:
+    async def _send(self, message: AsgiMessage) -> None:
         if message["type"] != "lifespan.startup.complete":
             self._is_over = True
             await self._limiter.close()

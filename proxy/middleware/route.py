@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from proxy.middleware.passage import OwnAnswer, Passage
     from proxy.policy.limits import Limits
 
-    Handler = Callable[..., Awaitable[Any]]
 
 PLACE = "weir.passage"  # of the request's passage, in the scope of ASGI
 PLACES: list[Any] = [PLACE]  # and in the requests of frameworks that have keys of their own
