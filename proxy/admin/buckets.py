@@ -23,7 +23,7 @@ from proxy.policy.keys import KEY_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.limiter.overrides import Place
+    from proxy.limiter.overrides import LimitKey
     from proxy.limiter.store import Keys
     from proxy.policy.limits import Limit, Limits
     from proxy.policy.terms import Terms
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
     amounts: dict[str, object]
 
     @property
-    def place(self) -> Place:
+    def limit_key(self) -> LimitKey:
         return self.limit.name, self.key
 
 
@@ -86,7 +86,7 @@ class KeyVerbs:
             return await self._look_at_slots(asked)
         terms = self._limits().usual_terms(asked.limit, asked.key, asked.texts)
         plan = terms.plan or None
-        found = self._keys.override(asked.place)
+        found = self._keys.override(asked.limit_key)
         if found is not None and not found[0].is_block:
             terms = found[0].granted(terms)
         debt = await self._keys.debt(terms, asked.key)
@@ -102,7 +102,7 @@ class KeyVerbs:
 
     async def _look_at_slots(self, asked: Asked) -> dict[str, object]:
         """How many requests are under way on all replicas."""
-        found = self._keys.override(asked.place)
+        found = self._keys.override(asked.limit_key)
         return {
             "concurrency": asked.limit.slots if found is None else 0,
             "in_flight": await self._keys.under_way(asked.limit, asked.key),
@@ -118,18 +118,18 @@ class KeyVerbs:
     async def grant(self, asked: Asked) -> dict[str, object]:
         """Another rate in place of the limit's and of plans, for a while."""
         override, seconds = override_of("grant", asked.amounts, asked.limit)
-        await self._keys.put_override(asked.place, override, seconds)
+        await self._keys.put_override(asked.limit_key, override, seconds)
         return {"rate": str(override.rate), "burst": override.burst, "until": _moment(seconds)}
 
     async def block(self, asked: Asked) -> dict[str, object]:
         """Nothing passes, for a while."""
         override, seconds = override_of("block", asked.amounts, asked.limit)
-        await self._keys.put_override(asked.place, override, seconds)
+        await self._keys.put_override(asked.limit_key, override, seconds)
         return {"until": _moment(seconds)}
 
     async def release(self, asked: Asked) -> dict[str, object]:
         """Ends a block or a grant."""
-        return {"released": int(await self._keys.release(asked.place))}
+        return {"released": int(await self._keys.release(asked.limit_key))}
 
     # --- who is meant ---
 

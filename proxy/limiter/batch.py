@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.limiter.store import Waiter
     from proxy.policy.decision import Charge
 
-    Request = tuple[Operation, Sequence[Charge], Waiter]
+    BatchEntry = tuple[Operation, Sequence[Charge], Waiter]
 
 _log = logging.getLogger("weir.store")
 
@@ -81,7 +81,7 @@ class Batch:
     )
 
     def __init__(self, owner: BatchOwner, deadline: float) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[BatchEntry] = []
         self.keys: list[bytes] = []
         self.deadline = deadline
         self.by_source = False  # Redis does not know the script

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from proxy.limiter.records import Names, UnansweredCall
     from proxy.policy.terms import Terms
 
-    Table = Collection[bytes]  # keys of buckets
+    BucketKeys = Collection[bytes]  # keys of buckets
 
 ALL: Final = 1 << 60  # keys
 
@@ -115,12 +115,12 @@ class Book:
 
     # --- going back to Redis ---
 
-    def spent_tables(self) -> list[Table]:
+    def spent_tables(self) -> list[BucketKeys]:
         """Tables with the buckets that were spent here; some of them are in several."""
         past = self._past.spent_tables() if self._past is not None else []
         return [*past, self._doubts, *self.local.parts()]
 
-    def unsettled_tables(self) -> list[Table]:
+    def unsettled_tables(self) -> list[BucketKeys]:
         """Those, and the tables of buckets that Redis may have lost."""
         past = self._past.unsettled_tables() if self._past is not None else []
         known = (*self.known.parts(), *self.before.parts())

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from proxy.config.addresses import StoreUrl
     from proxy.config.sections.store import StoreSettings
-    from proxy.limiter.discovery import Address
+    from proxy.limiter.discovery import NodeAddress
 
     Marks = tuple[int, ...]
 
@@ -100,25 +100,25 @@ class Dialler:
         """It leads to the same place in the same way."""
         return self._way == other._way
 
-    async def connect(self, address: Address) -> Opened:
+    async def connect(self, address: NodeAddress) -> Opened:
         return opened(await self.connected(address, self.login, self.url.database))
 
     async def connect_unix(self, path: str) -> Opened:
         options = _options(self.login, self.url.database)
         return opened(await _connected(UnixDomainSocketConnection(path=path, **options)))
 
-    async def master(self) -> Address:
+    async def master(self) -> NodeAddress:
         """The address of the group that the sentinels watch. Raises TroubleError."""
         return await discovery.master(self)
 
-    async def primaries(self, seeds: Sequence[Address]) -> list[Address]:
+    async def primaries(self, seeds: Sequence[NodeAddress]) -> list[NodeAddress]:
         """The address of each shard, by what one of these nodes of the cluster says. Raises TroubleError."""
         return await discovery.primaries(self, seeds)
 
     async def hang_up(self, connection: AbstractConnection) -> None:
         await hang_up(connection)
 
-    async def connected(self, address: Address, login: Login, database: int = 0) -> AbstractConnection:
+    async def connected(self, address: NodeAddress, login: Login, database: int = 0) -> AbstractConnection:
         """One of redis-py's, for commands before there is any need for speed."""
         host, port = address
         connection = self._type(host=host, port=port, **_options(login, database), **self._tls)

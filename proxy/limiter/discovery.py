@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from proxy.limiter.dialler import Dialler, Login
 
-Address = tuple[str, int]
+NodeAddress = tuple[str, int]
 
 SLOTS = tuple(key_slot(shard_tag(shard)) for shard in range(SHARDS))  # the cluster's slot of each shard
 SORTED = sorted((slot, shard) for shard, slot in enumerate(SLOTS))
@@ -30,7 +30,7 @@ RANGES_MAX = 10_000  # of slots, of 100 bytes each: what fits into a reply (repl
 HOST_BYTES = 255  # RFC 1035 section 2.3.4
 
 
-async def master(dialler: Dialler) -> Address:
+async def master(dialler: Dialler) -> NodeAddress:
     """The address of the group's master, as the first sentinel that answers knows it. Raises TroubleError."""
     trouble: TroubleError | None = None
     for sentinel in list(dialler.sentinels):
@@ -55,7 +55,7 @@ async def master(dialler: Dialler) -> Address:
     raise trouble or TroubleError("sentinel", "store.url: no address of a sentinel is known")
 
 
-async def _master_by(dialler: Dialler, sentinel: Address) -> Address:
+async def _master_by(dialler: Dialler, sentinel: NodeAddress) -> NodeAddress:
     service = dialler.url.service
     assert service is not None
     first, *others = dialler.sentinel_logins
@@ -74,7 +74,7 @@ async def _master_by(dialler: Dialler, sentinel: Address) -> Address:
     return _master_of(reply, sentinel, service)
 
 
-def _master_of(reply: Any, sentinel: Address, service: str) -> Address:
+def _master_of(reply: Any, sentinel: NodeAddress, service: str) -> NodeAddress:
     if type(reply) is not list or not all(type(each) is bytes for each in reply):
         raise misunderstood(shown(sentinel))
     said = dict(zip(reply[::2], reply[1::2], strict=False))
@@ -84,7 +84,7 @@ def _master_of(reply: Any, sentinel: Address, service: str) -> Address:
     return address_of(said.get(b"ip"), said.get(b"port"), shown(sentinel))
 
 
-async def primaries(dialler: Dialler, seeds: Sequence[Address]) -> list[Address]:
+async def primaries(dialler: Dialler, seeds: Sequence[NodeAddress]) -> list[NodeAddress]:
     """The address of each shard's primary, by the first of the nodes that answers (CLUSTER SLOTS).
 
     Raises TroubleError.
@@ -105,9 +105,9 @@ async def primaries(dialler: Dialler, seeds: Sequence[Address]) -> list[Address]
     raise trouble or TroubleError("cluster", "store.url: no address of a node is known")
 
 
-def _primaries(ranges: Any, seed: Address) -> list[Address]:
+def _primaries(ranges: Any, seed: NodeAddress) -> list[NodeAddress]:
     """From ranges of slots with their nodes, the primary first."""
-    found: dict[int, Address] = {}
+    found: dict[int, NodeAddress] = {}
     server = shown(seed)
     if type(ranges) is not list or len(ranges) > RANGES_MAX:
         raise misunderstood(server)
@@ -130,7 +130,7 @@ def _primaries(ranges: Any, seed: Address) -> list[Address]:
     return [found[shard] for shard in range(SHARDS)]
 
 
-def address_of(host: Any, port: Any, server: str) -> Address:
+def address_of(host: Any, port: Any, server: str) -> NodeAddress:
     """That a server names. Raises TroubleError if it is none."""
     try:
         name, number = host.decode("ascii"), int(port)
@@ -141,12 +141,12 @@ def address_of(host: Any, port: Any, server: str) -> Address:
     return name, number
 
 
-def shown(address: Address) -> str:
+def shown(address: NodeAddress) -> str:
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def _asked(dialler: Dialler, address: Address, login: Login, *command: str) -> Any:
+async def _asked(dialler: Dialler, address: NodeAddress, login: Login, *command: str) -> Any:
     try:
         connection = await dialler.connected(address, login)
         try:

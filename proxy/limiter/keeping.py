@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 RENEW_US: Final = SLOT_LIFE_US // 4  # two beats may fail, and another be late
 ROUND_SLOTS: Final = 256  # told in one call: half a millisecond of Redis's time
 
-Word = tuple[int, "Slot"]  # what is told of it: RENEW or VACATE
+SlotWord = tuple[int, "Slot"]  # what is told of it: RENEW or VACATE
 
 
 class TellSlot(Protocol):
@@ -98,7 +98,7 @@ class Keeping:
         while now_us - next(iter(self.owed.values())) > SLOT_LIFE_US:
             self.owed.popitem(last=False)
 
-    def paid(self, words: Iterable[Word]) -> None:
+    def paid(self, words: Iterable[SlotWord]) -> None:
         """Redis has heard them. Who was renewed may have ended meanwhile: that is owed still."""
         for kind, slot in words:
             if kind == VACATE:
@@ -128,7 +128,7 @@ class Keeping:
         """What its server has not been told of for long, at once."""
         self._renew(self._due(link, int(link.now() * 1e6) - RENEW_US), link)
 
-    def _renew(self, words: Iterable[Word], link: Link) -> None:
+    def _renew(self, words: Iterable[SlotWord], link: Link) -> None:
         now_us = int(link.now() * 1e6)
         for kind, slot in words:
             slot.tell(now_us)
@@ -162,11 +162,11 @@ class Keeping:
         for part in _rounds(link, self._owed_to(link)):
             await self._tell_round(link, part)
 
-    async def _tell_round(self, link: Link, words: Sequence[Word]) -> None:
+    async def _tell_round(self, link: Link, words: Sequence[SlotWord]) -> None:
         """Raises TroubleError."""
         _judge(await link.ask(_Report(self, words, link.deadline()).data), link, len(words))
 
-    def _due(self, link: Link, told_before_us: int) -> list[Word]:
+    def _due(self, link: Link, told_before_us: int) -> list[SlotWord]:
         """Slots that the link leads to, told of before that moment, or never."""
         shards = frozenset(link.shards)
         due = [
@@ -176,7 +176,7 @@ class Keeping:
         ]
         return due + self._owed_to(link)
 
-    def _owed_to(self, link: Link) -> list[Word]:
+    def _owed_to(self, link: Link) -> list[SlotWord]:
         shards = frozenset(link.shards)
         return [(VACATE, slot) for slot in self.owed if shard_of(slot.charge.key) in shards]
 
@@ -212,7 +212,7 @@ class _Report:
 
     can_wait = False
 
-    def __init__(self, keeping: Keeping, words: Sequence[Word], deadline: float) -> None:
+    def __init__(self, keeping: Keeping, words: Sequence[SlotWord], deadline: float) -> None:
         self.deadline = deadline
         self._keeping = keeping
         self._words = words
@@ -243,11 +243,11 @@ def _is_to_be_told(slot: Slot, told_before_us: int) -> bool:
     return slot.state != TOLD or slot.told_us < told_before_us
 
 
-def _rounds(link: Link, words: Sequence[Word]) -> Iterator[list[Word]]:
+def _rounds(link: Link, words: Sequence[SlotWord]) -> Iterator[list[SlotWord]]:
     return rounds(link, words, _key, ROUND_SLOTS)
 
 
-def _key(word: Word) -> bytes:
+def _key(word: SlotWord) -> bytes:
     return word[1].charge.key
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from proxy.limiter.held import HeldSlots
     from proxy.limiter.memory import Table
-    from proxy.limiter.overrides import Override, Overrides, Place
+    from proxy.limiter.overrides import LimitKey, Override, Overrides
     from proxy.policy.limits import Limit
     from proxy.policy.terms import Terms
 
@@ -51,15 +51,17 @@ class MemoryKeys:
 
     # --- overrides ---
 
-    def override(self, place: Place) -> tuple[Override, float] | None:
-        return self._overrides.told(place, self._clock_us())
+    def override(self, limit_key: LimitKey) -> tuple[Override, float] | None:
+        return self._overrides.told(limit_key, self._clock_us())
 
-    async def put_override(self, place: Place, override: Override, seconds: float) -> None:
+    async def put_override(self, limit_key: LimitKey, override: Override, seconds: float) -> None:
         now_us = self._clock_us()
         self._overrides.sweep(now_us)
-        if len(self._overrides) >= OVERRIDES_MAX and self._overrides.find(*place, now_us) is None:
+        if len(self._overrides) >= OVERRIDES_MAX and self._overrides.find(*limit_key, now_us) is None:
             raise CrowdedError
-        self._overrides.put(place, override._replace(until_us=now_us + int(seconds * 1e6)))
+        self._overrides.put(limit_key, override._replace(until_us=now_us + int(seconds * 1e6)))
 
-    async def release(self, place: Place) -> bool:
-        return self._overrides.find(*place, self._clock_us()) is not None and self._overrides.put(place, None)
+    async def release(self, limit_key: LimitKey) -> bool:
+        return self._overrides.find(*limit_key, self._clock_us()) is not None and self._overrides.put(
+            limit_key, None
+        )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.limiter.link import Link
-    from proxy.limiter.overrides import Overrides, Place
+    from proxy.limiter.overrides import LimitKey, Overrides
     from proxy.limiter.records import Names
 
 SCRIPT = Script("overrides.lua")
@@ -29,7 +29,7 @@ SHARD: Final = 0  # where the set lives
 class Reply(NamedTuple):
     had_one: bool
     is_kept: bool
-    found: dict[Place, Override]
+    found: dict[LimitKey, Override]
 
 
 class OverrideNotes:
@@ -53,23 +53,23 @@ class OverrideNotes:
 
     async def _restore(self, link: Link, reply: Reply) -> Reply:
         now_us = int(self._now() * 1e6)
-        for place in self._overrides.places():
-            override = self._overrides.find(*place, now_us)
-            if override is not None and place not in reply.found:
+        for limit_key in self._overrides.limit_keys():
+            override = self._overrides.find(*limit_key, now_us)
+            if override is not None and limit_key not in reply.found:
                 with suppress(CrowdedError):
-                    reply = await self._ask(link, _change(place, override, override.until_us - now_us))
+                    reply = await self._ask(link, _change(limit_key, override, override.until_us - now_us))
         return reply
 
-    async def put(self, link: Link, place: Place, override: Override, lifetime_us: int) -> None:
+    async def put(self, link: Link, limit_key: LimitKey, override: Override, lifetime_us: int) -> None:
         """Raises TroubleError, and CrowdedError."""
-        self._overrides.replace((await self._ask(link, _change(place, override, lifetime_us))).found)
+        self._overrides.replace((await self._ask(link, _change(limit_key, override, lifetime_us))).found)
 
-    async def release(self, link: Link, place: Place) -> bool:
+    async def release(self, link: Link, limit_key: LimitKey) -> bool:
         """Whether there was one. Raises TroubleError."""
         await self.read(link)  # what the server has lost must not come back from others afterwards
-        note = pack_note(*place)
+        note = pack_note(*limit_key)
         reply = await self._ask(link, pack_change(0, len(note), note))
-        had_one = self._overrides.put(place, None)
+        had_one = self._overrides.put(limit_key, None)
         self._overrides.replace(reply.found)
         return had_one or reply.had_one
 
@@ -86,7 +86,7 @@ def _understood(reply: Any, server: str, now_us: int) -> Reply:
     moments = numbers(reply[4], len(members), server)
     if status < 0:
         raise CrowdedError
-    found: dict[Place, Override] = {}
+    found: dict[LimitKey, Override] = {}
     for member, moment in zip(members, moments, strict=True):
         left_us = min(moment - server_us, OVERRIDE_MAX_US)
         read = read_override(member, now_us + left_us)
@@ -95,5 +95,5 @@ def _understood(reply: Any, server: str, now_us: int) -> Reply:
     return Reply(status == 1, is_kept == 1, found)
 
 
-def _change(place: Place, override: Override, lifetime_us: int) -> bytes:
-    return pack_change(lifetime_us, len(pack_note(*place)), pack_override(place, override))
+def _change(limit_key: LimitKey, override: Override, lifetime_us: int) -> bytes:
+    return pack_change(lifetime_us, len(pack_note(*limit_key)), pack_override(limit_key, override))

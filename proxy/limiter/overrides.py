@@ -16,7 +16,7 @@ from proxy.policy.terms import Tariff, Terms
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    Place = tuple[str, bytes]  # a limit's name and a key of it
+    LimitKey = tuple[str, bytes]  # a limit's name and a key of it
 
 OVERRIDES_MAX: Final = 1000  # of a service: an operator names them one by one; each is read every second
 GRANTED_MAX: Final = 1000  # terms that grants were charged by; a store keeps something for each
@@ -93,9 +93,9 @@ class Overrides:
             return None
         return override
 
-    def told(self, place: Place, now_us: int) -> tuple[Override, float] | None:
+    def told(self, limit_key: LimitKey, now_us: int) -> tuple[Override, float] | None:
         """Each, with the seconds until it ends."""
-        found = self.find(*place, now_us)
+        found = self.find(*limit_key, now_us)
         return (found, (found.until_us - now_us) / 1e6) if found is not None else None
 
     def _charge(self, charge: Charge, override: Override | None) -> Charge:
@@ -129,9 +129,9 @@ class Overrides:
 
     # --- now and then ---
 
-    def put(self, place: Place, override: Override | None) -> bool:
+    def put(self, limit_key: LimitKey, override: Override | None) -> bool:
         """The override of a key; None takes it away. Whether it had one."""
-        limit, key = place
+        limit, key = limit_key
         of_key = self.by_key.pop(key, {})
         before = of_key.pop(limit, None)
         if override is not None:
@@ -142,15 +142,15 @@ class Overrides:
             self._home.doubt_key(limit, key)
         return before is not None
 
-    def replace(self, all_of_them: Mapping[Place, Override]) -> None:
+    def replace(self, all_of_them: Mapping[LimitKey, Override]) -> None:
         """There are these, and no others."""
-        for place in self.places():
-            if place not in all_of_them:
-                self.put(place, None)
-        for place, override in all_of_them.items():
-            self.put(place, override)
+        for limit_key in self.limit_keys():
+            if limit_key not in all_of_them:
+                self.put(limit_key, None)
+        for limit_key, override in all_of_them.items():
+            self.put(limit_key, override)
 
-    def places(self) -> list[Place]:
+    def limit_keys(self) -> list[LimitKey]:
         return [(limit, key) for key, of_key in self.by_key.items() for limit in of_key]
 
     def reconfigure(self) -> None:
@@ -160,7 +160,7 @@ class Overrides:
 
     def sweep(self, now_us: int) -> None:
         if self.by_key:
-            for limit, key in self.places():
+            for limit, key in self.limit_keys():
                 self.find(limit, key, now_us)
 
     def __len__(self) -> int:

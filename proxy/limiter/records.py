@@ -20,7 +20,7 @@ from proxy.policy.keys import KEY_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.limiter.overrides import Place
+    from proxy.limiter.overrides import LimitKey
     from proxy.policy.terms import Terms
 
 # Kinds of an operation: what take.lua does with the buckets of a request.
@@ -187,20 +187,20 @@ _GRANT: Final = b"grant %d/%d %d"  # requests, in how many microseconds, and the
 _GRANTED = re.compile(rb"grant ([0-9]{1,10})/([0-9]{1,11}) ([0-9]{1,10})")
 
 
-def pack_override(place: Place, override: Override) -> bytes:
+def pack_override(limit_key: LimitKey, override: Override) -> bytes:
     rate = override.rate
     done = _BLOCKED if rate is None else _GRANT % (rate.count, rate.period_us, override.burst)
-    return pack_note(*place) + done
+    return pack_note(*limit_key) + done
 
 
-def read_override(member: bytes, until_us: int) -> tuple[Place, Override] | None:
+def read_override(member: bytes, until_us: int) -> tuple[LimitKey, Override] | None:
     """None if it is none of ours."""
     end = member.find(b":") + 1 + KEY_BYTES
-    place, done = read_note(member[:end]), member[end:]
-    if place is None or not place[1]:
+    limit_key, done = read_note(member[:end]), member[end:]
+    if limit_key is None or not limit_key[1]:
         return None
     if done == _BLOCKED:
-        return place, Override(until_us)
+        return limit_key, Override(until_us)
     granted = _GRANTED.fullmatch(done)
     if granted is None:
         return None
@@ -209,7 +209,7 @@ def read_override(member: bytes, until_us: int) -> tuple[Place, Override] | None
         return None
     if burst * reduced(count, period_us)[0] > UNITS_MAX:
         return None
-    return place, Override(until_us, Rate(count, period_us), burst)
+    return limit_key, Override(until_us, Rate(count, period_us), burst)
 
 
 def debt_in(record: Any, terms: Terms, now_us: int) -> int:

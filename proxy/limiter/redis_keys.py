@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.limiter.dispatcher import Dispatcher
     from proxy.limiter.link import Link
     from proxy.limiter.override_notes import OverrideNotes
-    from proxy.limiter.overrides import Override, Overrides, Place
+    from proxy.limiter.overrides import LimitKey, Override, Overrides
     from proxy.limiter.records import Names
     from proxy.policy.limits import Limit
     from proxy.policy.terms import Terms
@@ -94,18 +94,18 @@ class RedisKeys:
 
     # --- overrides ---
 
-    def override(self, place: Place) -> tuple[Override, float] | None:
-        return self._overrides.told(place, self._dispatcher.now_us())
+    def override(self, limit_key: LimitKey) -> tuple[Override, float] | None:
+        return self._overrides.told(limit_key, self._dispatcher.now_us())
 
-    async def put_override(self, place: Place, override: Override, seconds: float) -> None:
+    async def put_override(self, limit_key: LimitKey, override: Override, seconds: float) -> None:
         try:
-            await self._notes.put(self._link_up(SHARD), place, override, int(seconds * 1e6))
+            await self._notes.put(self._link_up(SHARD), limit_key, override, int(seconds * 1e6))
         except TroubleError as trouble:
             raise UnreachableError(str(trouble)) from None
 
-    async def release(self, place: Place) -> bool:
+    async def release(self, limit_key: LimitKey) -> bool:
         try:
-            return await self._notes.release(self._link_up(SHARD), place)
+            return await self._notes.release(self._link_up(SHARD), limit_key)
         except TroubleError as trouble:
             raise UnreachableError(str(trouble)) from None
 

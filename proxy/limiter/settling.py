@@ -21,13 +21,13 @@ from proxy.limiter.trouble import TroubleError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from proxy.limiter.book import Book, Table
+    from proxy.limiter.book import Book, BucketKeys
     from proxy.limiter.cache import BookName, Caches
     from proxy.limiter.link import Link
     from proxy.limiter.replicas import Replicas
 
-    Bucket = tuple[BookName, bytes]
-    Tables = Callable[[Book], list[Table]]
+    SpentBucket = tuple[BookName, bytes]
+    Tables = Callable[[Book], list[BucketKeys]]
 
 SETTLE = Script("call.lua", "bucket.lua", "settle.lua")
 ROUND_KEYS: Final = 256  # 1 ms of Redis's time
@@ -51,7 +51,7 @@ async def settle_spent(link: Link, caches: Caches, replicas: Replicas) -> None:
     await _ask(link, caches, replicas, await _rounds(link, caches, _spent))
 
 
-async def _ask(link: Link, caches: Caches, replicas: Replicas, parts: Iterable[list[Bucket]]) -> None:
+async def _ask(link: Link, caches: Caches, replicas: Replicas, parts: Iterable[list[SpentBucket]]) -> None:
     for part in parts:
         _judge(await link.ask(_Round(part, caches, replicas, link.deadline()).data), link)
 
@@ -59,15 +59,15 @@ async def _ask(link: Link, caches: Caches, replicas: Replicas, parts: Iterable[l
 # --- which buckets ---
 
 
-def _spent(book: Book) -> list[Table]:
+def _spent(book: Book) -> list[BucketKeys]:
     return book.spent_tables()
 
 
-def _unsettled(book: Book) -> list[Table]:
+def _unsettled(book: Book) -> list[BucketKeys]:
     return book.unsettled_tables()
 
 
-async def _rounds(link: Link, caches: Caches, tables: Tables) -> Iterator[list[Bucket]]:
+async def _rounds(link: Link, caches: Caches, tables: Tables) -> Iterator[list[SpentBucket]]:
     """Those that the link leads to, each once. Of a few, nobody is let in between.
 
     A reload in the middle of it would hide some, so it begins again.
@@ -80,7 +80,7 @@ async def _rounds(link: Link, caches: Caches, tables: Tables) -> Iterator[list[B
             return rounds(link, ((name, key) for name, keys in found for key in keys), _key, ROUND_KEYS)
 
 
-def _key(bucket: Bucket) -> bytes:
+def _key(bucket: SpentBucket) -> bytes:
     return bucket[1]
 
 
@@ -91,7 +91,7 @@ class _Turn:
         self._shards = shards
         self._left = TURN_KEYS
 
-    async def keys(self, tables: Sequence[Table]) -> Collection[bytes]:
+    async def keys(self, tables: Sequence[BucketKeys]) -> Collection[bytes]:
         """The keys of these shards, each once."""
         found: dict[bytes, None] = {}
         for table in tables:
@@ -117,7 +117,7 @@ class _Round:
     can_wait = False
 
     def __init__(
-        self, buckets: Sequence[Bucket], caches: Caches, replicas: Replicas, deadline: float
+        self, buckets: Sequence[SpentBucket], caches: Caches, replicas: Replicas, deadline: float
     ) -> None:
         self.deadline = deadline
         self._buckets = buckets

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from proxy.config.sections.store import StoreSettings
     from proxy.limiter.held import HeldSlots
-    from proxy.limiter.overrides import Override, Place
+    from proxy.limiter.overrides import LimitKey, Override
     from proxy.limiter.proven import Proven
     from proxy.policy.decision import Charge, Decision
     from proxy.policy.limits import Limit, Limits
@@ -90,16 +90,16 @@ class Keys(Protocol):
     async def under_way(self, limit: Limit, key: bytes) -> int:
         """How many requests hold a slot of a bucket, everywhere. Raises UnreachableError."""
 
-    def override(self, place: Place) -> tuple[Override, float] | None:
+    def override(self, limit_key: LimitKey) -> tuple[Override, float] | None:
         """Whether a key is blocked or has a grant, and for how many seconds."""
 
-    async def put_override(self, place: Place, override: Override, seconds: float) -> None:
+    async def put_override(self, limit_key: LimitKey, override: Override, seconds: float) -> None:
         """Here at once, on other replicas within a beat, in place of the one before; its moment is set here.
 
         Raises UnreachableError and CrowdedError.
         """
 
-    async def release(self, place: Place) -> bool:
+    async def release(self, limit_key: LimitKey) -> bool:
         """Whether the key was blocked or had a grant. Raises UnreachableError."""
 
 

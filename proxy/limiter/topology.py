@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from proxy.limiter.dialler import Dialler, Opened
-    from proxy.limiter.discovery import Address
+    from proxy.limiter.discovery import NodeAddress
     from proxy.limiter.session import Session
     from proxy.telemetry.metrics import StoreFigures
 
@@ -49,7 +49,7 @@ class Topology(Protocol):
     def look_around(self) -> None:
         """Something was not where it should be."""
 
-    def at(self, address: Address) -> Link:
+    def at(self, address: NodeAddress) -> Link:
         """The link to a server that another has named. Raises TroubleError if too many are."""
 
     def host_of(self, link: Link) -> str:
@@ -86,7 +86,7 @@ class Single:
     def look_around(self) -> None:
         """It is asked for at each connection."""
 
-    def at(self, address: Address) -> Link:  # noqa: ARG002 - one server is every address
+    def at(self, address: NodeAddress) -> Link:  # noqa: ARG002 - one server is every address
         return self._link
 
     def host_of(self, link: Link) -> str:
@@ -111,7 +111,7 @@ class Cluster:
         self._figures = figures
         self._now = now
         self._seeds = list(dialler.url.addresses)
-        self._known: dict[Address, Link] = {}
+        self._known: dict[NodeAddress, Link] = {}
         self.mask = LAST_SHARD
         # Never started, so always down.
         nowhere = self._link(dialler.name, partial(dialler.connect, self._seeds[0]))
@@ -145,12 +145,12 @@ class Cluster:
     def look_around(self) -> None:
         self._wanted.set()
 
-    def at(self, address: Address) -> Link:
+    def at(self, address: NodeAddress) -> Link:
         if address not in self._known and len(self._known) >= NAMED_MAX:
             raise TroubleError("cluster", f"store.url: {shown(address)} is one server too many in a cluster")
         return self._at(address)
 
-    def _at(self, address: Address) -> Link:
+    def _at(self, address: NodeAddress) -> Link:
         link = self._known.get(address)
         if link is None:
             link = self._known[address] = self._link(shown(address), lambda: self._dialler.connect(address))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from proxy.limiter.discovery import Address
+    from proxy.limiter.discovery import NodeAddress
     from proxy.policy.limits import Limits
     from tests.support.memory import MemoryLoop
 
@@ -188,7 +188,7 @@ class SimulatedDialler(Dialler):
         self._server = server
         self.is_dead = False
 
-    async def connect(self, address: Address) -> Opened:  # noqa: ARG002 - there is one
+    async def connect(self, address: NodeAddress) -> Opened:  # noqa: ARG002 - there is one
         if self.is_dead:
             raise ConnectionRefusedError(111, "Connection refused")
         pipe = await self._server.connect(self)
