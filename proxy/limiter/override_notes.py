@@ -62,6 +62,7 @@ class OverrideNotes:
 
     async def put(self, link: Link, limit_key: LimitKey, override: Override, lifetime_us: int) -> None:
         """Raises TroubleError, and CrowdedError."""
+        await self.read(link)  # what the server has lost is written first: from now on it counts as whole
         self._overrides.replace((await self._ask(link, _change(limit_key, override, lifetime_us))).found)
 
     async def release(self, link: Link, limit_key: LimitKey) -> bool:

@@ -57,6 +57,19 @@ async def test_what_redis_lost_comes_back(redis: Redis) -> None:
             assert later.keys.override((LIMIT.name, BOB)) is None
 
 
+async def test_block_that_follows_a_loss_ends_no_other(redis: Redis) -> None:
+    """What all replicas know is written before it, whoever of them is asked first, and each beat reads both."""
+    async with store_at(redis.url, LIMITS) as one, store_at(redis.url, LIMITS) as other:
+        await one.keys.put_override((LIMIT.name, ADA), BLOCK, HOUR)
+        await until(lambda: other.keys.override((LIMIT.name, ADA)), "the other has heard of it")
+        redis.ask("FLUSHALL")
+        await one.keys.put_override((LIMIT.name, BOB), BLOCK, HOUR)
+        await until(lambda: other.keys.override((LIMIT.name, BOB)), "the other has heard of the new one")
+
+        assert one.keys.override((LIMIT.name, ADA)) is not None
+        assert other.keys.override((LIMIT.name, ADA)) is not None
+
+
 async def test_block_and_grant_hold_without_redis(redis: Redis) -> None:
     """They cannot be changed then, and nothing can be looked at."""
     async with store_at(redis.url, LIMITS) as store:
