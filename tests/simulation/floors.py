@@ -23,7 +23,7 @@ def left_in(store: RedisStore) -> dict[str, int]:
         "calls without a decision": len(dispatcher._pending),
         "calls that wait for a connection": sum(len(link._held) for link in links),
         "calls without a reply in time": sum(_overdue(link) for link in links),
-        "slots": len(held) + len(held._by_bucket) + sum(held.by_limit.values()),
+        "slots": len(held.slots) + len(held._by_bucket) + sum(held.by_limit.values()),
         "slots that Redis is to hear of": len(store._keeping.owed),
         "overrides": len(store._overrides),
         "leases": sum(
