@@ -24,6 +24,7 @@ from redis.exceptions import ConnectionError, InvalidResponse  # noqa: A004 - re
 
 from proxy.limiter import discovery
 from proxy.limiter.reply_bounds import Bounds
+from proxy.limiter.unreachable import UncertifiedError
 from proxy.paced import Paced, pace
 from proxy.reach import reach
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 STEP_TIMEOUT = 1.0  # seconds for each step of making a connection
 GREETING_SECONDS = 0.3  # for a server that hung up to say why, to who asks nothing
+LOSSES = (ConnectionError, RuntimeError)  # redis-py's; uvloop's, when the server closes while redis-py talks
 
 
 class TlsFiles(NamedTuple):
@@ -166,7 +168,17 @@ class _Raced(Connection):
 class _Plain(_Raced, Connection): ...
 
 
-class _Secure(_Raced, SSLConnection): ...
+class _Secure(_Raced, SSLConnection):
+    is_agreed = False  # the handshake is over, as far as we can see
+
+    async def _connect(self) -> None:
+        await super()._connect()
+        self.is_agreed = True
+
+    @property
+    def may_lack_a_certificate(self) -> bool:
+        """By TLS 1.3 a server says after the handshake that it wants one (RFC 8446 section 4.4.2.4)."""
+        return self.is_agreed and self.certfile is None
 
 
 def _options(login: Login, database: int) -> dict[str, Any]:
@@ -186,23 +198,30 @@ async def _connected(connection: AbstractConnection) -> AbstractConnection:
     try:
         await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
     except BaseException as error:
+        lacks_one = isinstance(connection, _Secure) and connection.may_lack_a_certificate
         await hang_up(connection)
-        if type(error) is ConnectionError and (said := await _greeting(connection)):
+        if type(error) not in LOSSES:
+            raise
+        if said := await _greeting(connection):
             raise ConnectionError(said) from error
+        if lacks_one:
+            raise UncertifiedError from error
         raise
     return connection
 
 
 async def _greeting(connection: AbstractConnection) -> str:
-    """The error that a server says before it is asked anything, if it does.
+    """The error that a server says before it is asked anything, if it does. Raises SSLError if TLS said it.
 
-    It hangs up then, under our first words, and redis-py does not read what was said before.
+    It hangs up then, under our first words, and what was said before is lost with the connection.
     """
     try:
         async with asyncio.timeout(GREETING_SECONDS):
             await connection._connect()  # type: ignore[no-untyped-call]  # noqa: SLF001 - no public way
             reader = connection._reader  # noqa: SLF001 - no public way
             said = await reader.readline() if reader is not None else b""
+    except ssl.SSLError:
+        raise
     except (OSError, TimeoutError, ValueError):
         return ""
     finally:

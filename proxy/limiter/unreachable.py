@@ -7,11 +7,22 @@ from __future__ import annotations
 import ssl
 from typing import Final
 
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,  # noqa: A004 - redis-py's, not the loop's
+    NoPermissionError,
+)
 
 from proxy.limiter.trouble import MAX_CLIENTS, TroubleError, printable, reply_trouble
 
 CERTIFICATE_WANTED: Final = "CERTIFICATE_REQUIRED"  # RFC 8446 section 6.2, as OpenSSL has it
+
+
+class UncertifiedError(ConnectionError):
+    """Of a connection by TLS that was lost right after the handshake, without a certificate of ours.
+
+    The server may have wanted one. Its alert is lost if it closes under our first words.
+    """
 
 
 def connect_trouble(error: BaseException, server: str) -> TroubleError:
@@ -19,6 +30,12 @@ def connect_trouble(error: BaseException, server: str) -> TroubleError:
     below = _transport_trouble(error, server)
     if below is not None:
         return below
+    if isinstance(error, UncertifiedError):
+        return TroubleError(
+            "connection",
+            f"store.url: {server} closed the connection right after the TLS handshake: it may want a client"
+            " certificate (store.tls.cert and key)",
+        )
     if MAX_CLIENTS in str(error):
         return reply_trouble(error, server)
     if isinstance(error, NoPermissionError):

@@ -14,7 +14,7 @@ from proxy.limiter.discovery import SLOTS, _primaries
 from proxy.limiter.records import UNITS_MAX
 from proxy.limiter.replies import are_numbers, blobs, numbers, server_time
 from proxy.limiter.trouble import TroubleError
-from proxy.limiter.unreachable import connect_trouble
+from proxy.limiter.unreachable import UncertifiedError, connect_trouble
 
 SERVER = "redis.test:6379"
 LINK: Any = SimpleNamespace(name=SERVER)
@@ -121,6 +121,7 @@ def tls_error() -> ssl.SSLError:
         (ConnectionRefusedError(111, "Connection refused"), "connection"),
         (TimeoutError(), "timeout"),
         (tls_error(), "tls"),
+        (UncertifiedError(), "connection"),
         (NoPermissionError("no"), "permission"),
         (AuthenticationError("Authentication required."), "auth"),
         (AuthenticationError("invalid password"), "auth"),

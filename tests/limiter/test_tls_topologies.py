@@ -122,7 +122,10 @@ async def test_cluster_whose_nodes_have_names_and_want_a_certificate(
         assert {decision.via for decision in decisions} == {"store"}
         assert set(status["servers"]) == {f"localhost:{node.tls_port}" for node in nodes}
         assert without.via == "local"
-        assert "wants a client certificate: write store.tls.cert and key" in " ".join(told(caplog))
+        # Which of them it is depends on how busy the machine is: test_client_certificates.py.
+        assert re.search(
+            "(wants|may want) a client certificate.* store.tls.cert and key", " ".join(told(caplog))
+        )
 
 
 def _names_all(node: Redis) -> bool:
