@@ -1,8 +1,8 @@
-"""python -m benchmarks.counted LIBRARY BURDEN KIND...: exchanges of each kind, which callgrind counts.
+"""python -m benchmarks.counted LIBRARY KIND[+ROUNDS]...: exchanges of each kind, which callgrind counts.
 
 `guard` starts it under valgrind. LIBRARY is callgrind.c, compiled. Counted are the instructions of COUNT
 exchanges, after as many that were not counted, and those of the reference: work of the same kinds, in plain
-Python, that never changes. BURDEN is how many rounds of the reference are counted among the exchanges.
+Python, that never changes. ROUNDS of the reference are counted among the exchanges, as a burden.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COUNT = 120
 REFERENCE = "reference"
+BURDENED = "+"  # between a kind's name and how many rounds of the reference burden it
 OPEN, SHUT = "1000000/s", "1/d"  # rates
 
 FIELDS = (
@@ -71,20 +72,22 @@ KINDS = {
 
 
 def main() -> None:
-    library, burden, *names = sys.argv[1:]
-    asyncio.run(count_all(CDLL(library), int(burden), names or list(KINDS)))
+    library, *names = sys.argv[1:]
+    asyncio.run(count_all(CDLL(library), names or list(KINDS)))
 
 
-async def count_all(callgrind: CDLL, burden: int, names: list[str]) -> None:
+async def count_all(callgrind: CDLL, names: list[str]) -> None:
     reference(COUNT)
     callgrind.begin()
     reference(COUNT)
     callgrind.end(REFERENCE.encode())
     for name in names:
-        await count(callgrind, name, KINDS[name], burden)
+        await count(callgrind, name)
 
 
-async def count(callgrind: CDLL, name: str, kind: Kind, burden: int) -> None:
+async def count(callgrind: CDLL, name: str) -> None:
+    kind_name, _, rounds = name.partition(BURDENED)
+    kind = KINDS[kind_name]
     random.seed(1)
     stage = Stage(kind.rate, kind.store, decides=kind.decides)
     is_forwarded = kind.rate is OPEN and not kind.decides
@@ -96,7 +99,7 @@ async def count(callgrind: CDLL, name: str, kind: Kind, burden: int) -> None:
     before = stage.answers
     callgrind.begin()
     await stage.exchanges(requests[COUNT:], kind.turns, is_forwarded=is_forwarded)
-    reference(burden)
+    reference(int(rounds or 0))
     callgrind.end(name.encode())
     if stage.answers - before != COUNT:
         raise RuntimeError(f"{name}: {stage.answers - before} answers to {COUNT} requests")

@@ -21,7 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.counted import COUNT, KINDS, REFERENCE
+from benchmarks.counted import BURDENED, COUNT, KINDS, REFERENCE
 from benchmarks.field import HERE
 from benchmarks.programs import callgrind_library, need
 from proxy import is_compiled
@@ -42,7 +42,11 @@ def main() -> int:
     if not kept and not options.accept:
         print(f"{FIGURES.name} has no figures for {build}: --accept writes them")
         return 1
-    found = counted(options.kinds or list(KINDS), options.burden, kept)
+    kinds = options.kinds or list(KINDS)
+    figures = counted(
+        [burdened(kind, options.burden * kept[kind]) if options.burden else kind for kind in kinds]
+    )
+    found = {name.partition(BURDENED)[0]: figure for name, figure in figures.items()}
     print(build)
     print(table(found, found | kept))
     if options.accept:
@@ -62,22 +66,38 @@ def _options() -> argparse.Namespace:
 # --- what is counted ---
 
 
-def counted(kinds: list[str], burden: float, kept: dict[str, float]) -> dict[str, float]:
+def burdened(kind: str, burden: float) -> str:
+    """The name of this kind with a burden, in rounds of the reference for each exchange."""
+    return f"{kind}{BURDENED}{round(burden * COUNT)}"
+
+
+def counted(kinds: list[str]) -> dict[str, float]:
     """By kind: instructions of an exchange, in those of one round of the reference."""
     need("valgrind")
     with tempfile.TemporaryDirectory(prefix="weir-guard-") as folder:
-        rounds = round(burden * kept[kinds[0]] * COUNT) if burden else 0  # of the reference
-        out = Path(folder) / "out"
+        out, path = Path(folder, "out"), _path(Path(folder, "path"))
         command = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", "--collect-atstart=no"]
         command += [f"--callgrind-out-file={out}", sys.executable, "-m", "benchmarks.counted"]
-        command += [str(callgrind_library()), str(rounds), *kinds]
-        path = os.pathsep.join([*sys.path, str(HERE.parent)])  # a compiled Weir stands before the source
-        environ = os.environ | {"PYTHONHASHSEED": "0", "PYTHONPATH": path}
+        command += [str(callgrind_library()), *kinds]
+        environ = os.environ | {"PYTHONHASHSEED": "0", "PYTHONPATH": str(path)}
         environ.pop("COVERAGE_PROCESS_START", None)
-        subprocess.run(command, env=environ, check=True, timeout=300, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=path, env=environ, check=True, timeout=300, stdout=subprocess.DEVNULL)
         counts = dict(_count(each) for each in Path(folder).glob("out.*"))
     reference = counts[REFERENCE]
     return {kind: round(counts[kind] / reference, 3) for kind in kinds} | {REFERENCE: reference // COUNT}
+
+
+def _path(folder: Path) -> Path:
+    """A folder with the packages that are needed, and nothing else.
+
+    Python lists each folder of its path. Files that come and go there move all that it allocates later, and
+    that moves the counts by 1 %: other copies, other collisions in the cache of methods.
+    """
+    folder.mkdir()
+    (folder / "benchmarks").symlink_to(HERE)
+    if not is_compiled():  # that one is found in the environment, with what belongs to it
+        (folder / "proxy").symlink_to(HERE.parent / "proxy")
+    return folder
 
 
 def _count(path: Path) -> tuple[str, int]:
