@@ -81,7 +81,7 @@ class Soak:
         self.services = [_program("service", port) for port in self.ports]
         try:
             await until(lambda: all(map(_answers, self.ports)), "both servers answer")
-            self._write(burst=20)
+            self._write(burst=2)
             await asyncio.to_thread(self.weir.start)
             return await self._watch()
         finally:
@@ -140,7 +140,7 @@ class Soak:
             await until(partial(_answers, self.ports[number]), "the server is back")
 
     async def _reload(self) -> None:
-        for burst in cycle((30, 20)):
+        for burst in cycle((3, 2)):
             await asyncio.sleep(self.plan.every / 3)
             self._write(burst)
             self.weir.signal(signal.SIGHUP)
@@ -170,7 +170,7 @@ class Soak:
                 "downstream": {"timeouts": {"head": "2s", "body": "2s", "idle": "20s"}},
                 "contract": {"known_paths": ["/api/**", "/*"]},
                 "limits": [
-                    {"name": "greedy", "key": ["header:X-Auth-Token"], "rate": "20/s", "burst": burst}
+                    {"name": "greedy", "key": ["header:X-Auth-Token"], "rate": "1/s", "burst": burst}
                     | {"match": {"paths": ["/limited"]}},
                     {"name": "all", "key": ["header:X-Auth-Token"], "rate": "100000/s"},
                 ],
