@@ -155,14 +155,14 @@ async def test_batches_do_not_wait_for_each_other(redis: Redis, relay: Relay) ->
     (limit,) = limits
     async with store_at(relay.url, limits) as store:
         relay.delay = 0.05
-        begun = perf_counter()
+        begun = own_time()
         asked = []
         for n in range(10):
             asked.append(asyncio.create_task(ask(store, charge(limit, n))))
             await asyncio.sleep(0.001)
         await asyncio.gather(*asked)
 
-        assert perf_counter() - begun < 0.3
+        assert own_time() - begun < 0.3
         assert sum(store.figures.batch_size.counts) == 10
 
 
