@@ -241,6 +241,13 @@ class Link:
         self._timer = asyncio.get_running_loop().call_later(deadline - self.now(), self._look, deadline)
 
     def _look(self, due: float) -> None:
+        """Replies that came while this process was busy are read first. Once: it may be busy all the time."""
+        if self.now() - due > LAG:
+            self._timer = asyncio.get_running_loop().call_later(0.001, self._judge)
+        else:
+            self._judge()
+
+    def _judge(self) -> None:
         self._timer = None
         oldest = self._oldest()
         if oldest is None:
@@ -248,8 +255,6 @@ class Link:
         now = self.now()
         if oldest > now:
             self._watch(oldest)
-        elif now - due > LAG:  # this process was busy: replies that came meanwhile are read first
-            self._timer = asyncio.get_running_loop().call_later(0.001, self._look, now + 0.001)
         elif self._wire is not None and self._wire.calls and self._wire.calls[0].deadline <= now:
             self.fail(TroubleError("timeout", "no answer in time"))
         else:
