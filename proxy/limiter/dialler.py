@@ -80,7 +80,7 @@ class Dialler:
         self.login = Login(url.username, url.password)
         self.sentinel_logins = [Login(), self.login] if sentinel is None else [sentinel]
         self.sentinels = list(url.addresses)  # whichever answered last comes first
-        self._type: type[Connection] = _Secure if url.tls else _Plain
+        self._type: type[_Plain | _Secure] = _Secure if url.tls else _Plain
         self._made: tuple[list[Marks], SSLContext] | None = None  # what connections by TLS are made with
         self._tls: dict[str, Any] = {}
         if url.tls:
@@ -107,7 +107,7 @@ class Dialler:
 
     async def connect_unix(self, path: str) -> Opened:
         options = _options(self.login, self.url.database)
-        return opened(await _connected(UnixDomainSocketConnection(path=path, **options)))
+        return opened(await _connected(_Local(path=path, **options)))
 
     async def master(self) -> NodeAddress:
         """The address of the group that the sentinels watch. Raises TroubleError."""
@@ -148,12 +148,15 @@ def _marks(path: str | None) -> Marks:
 class _Raced(Connection):
     """Over whichever address of a name answers first."""
 
+    is_accepted = False  # a server took the connection, whatever became of it
+
     async def _connect(self) -> None:
         async with asyncio.timeout(STEP_TIMEOUT):
             self._sock = await reach(self.host, self.port)
         await super()._connect()  # type: ignore[no-untyped-call]  # redis-py's
         assert self._writer is not None
         pace(self._writer.transport)
+        self.is_accepted = True
 
     def _connection_arguments(self) -> dict[str, Any]:
         arguments = dict(super()._connection_arguments())
@@ -181,6 +184,17 @@ class _Secure(_Raced, SSLConnection):
         return self.is_agreed and self.certfile is None
 
 
+class _Local(UnixDomainSocketConnection):
+    """By a Unix socket. redis-py's own says who we are while it connects, and once more afterwards."""
+
+    is_accepted = False
+
+    async def _connect(self) -> None:
+        async with asyncio.timeout(STEP_TIMEOUT):
+            self._reader, self._writer = await asyncio.open_unix_connection(self.path)
+        self.is_accepted = True
+
+
 def _options(login: Login, database: int) -> dict[str, Any]:
     return {
         "username": login.username,
@@ -194,13 +208,13 @@ def _options(login: Login, database: int) -> dict[str, Any]:
     }
 
 
-async def _connected(connection: AbstractConnection) -> AbstractConnection:
+async def _connected(connection: _Raced | _Local) -> AbstractConnection:
     try:
         await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
     except BaseException as error:
         lacks_one = isinstance(connection, _Secure) and connection.may_lack_a_certificate
         await hang_up(connection)
-        if type(error) not in LOSSES:
+        if not connection.is_accepted or type(error) not in LOSSES:
             raise
         if said := await _greeting(connection):
             raise ConnectionError(said) from error
@@ -213,7 +227,8 @@ async def _connected(connection: AbstractConnection) -> AbstractConnection:
 async def _greeting(connection: AbstractConnection) -> str:
     """The error that a server says before it is asked anything, if it does. Raises SSLError if TLS said it.
 
-    It hangs up then, under our first words, and what was said before is lost with the connection.
+    It hangs up then, under our first words, and what was said before is lost with the connection. Only for a
+    server that took the first one: who refused it may be back by now, and has nothing to say.
     """
     try:
         async with asyncio.timeout(GREETING_SECONDS):

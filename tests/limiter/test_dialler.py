@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import re
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.exceptions import ConnectionError  # noqa: A004 - redis-py's
 
-from proxy.limiter.dialler import TlsFiles, _BoundedStream
+from proxy.config.addresses import parse_store
+from proxy.limiter.dialler import Dialler, TlsFiles, _BoundedStream
 from proxy.limiter.overrides import Override
 from proxy.policy.slots import slots_of
+from proxy.reach import reach
 from tests.limiter.asking import ask, bucket, charge, limits_of, store_at
 from tests.support.papers import Papers
 from tests.support.patience import until
@@ -218,16 +223,41 @@ async def test_node_of_a_cluster_is_no_lone_server(tmp_path: Path, caplog: pytes
     assert "write redis+cluster:// in store.url" in str([vars(record)["fields"] for record in caplog.records])
 
 
-async def test_server_that_takes_no_more_clients_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["redis://127.0.0.1:{0.port}", "redis+unix://{0.folder}/redis.sock"])
+async def test_server_that_takes_no_more_clients_says_so(way: str, tmp_path: Path) -> None:
     """It hangs up under our first words; what it said before is heard all the same."""
-    server = Redis(tmp_path, maxclients=2)
+    server = Redis(tmp_path, maxclients=2, unixsocket="redis.sock")  # in its folder
     with running(server), server.client() as first, server.client() as second:
         first.ping()
         second.ping()
         for _ in range(10):
-            async with store_at(server.url, LIMITS) as store:
+            async with store_at(way.format(server), LIMITS) as store:
                 assert "max number of clients reached" in str(store.status())
                 assert set(store.figures.errors) == {"max_clients"}
+
+
+async def test_refused_connection_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is asked for a greeting who took no connection, not even where Redis comes back in that moment.
+
+    It would say nothing to who asks nothing, and the link would be down beside a server that is there.
+    """
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+        address = server.getsockname()
+
+        async def back_when_refused(host: str, port: int) -> socket.socket:
+            try:
+                return await reach(host, port)
+            finally:
+                server.listen()
+
+        monkeypatch.setattr("proxy.limiter.dialler.reach", back_when_refused)
+        with pytest.raises(ConnectionError, match=str(errno.ECONNREFUSED)):
+            await Dialler(parse_store("redis://127.0.0.1")).connect(address)
+
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 # In a process that has names of its own: one address of Redis's name swallows everything, without a word.
