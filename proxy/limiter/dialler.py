@@ -180,12 +180,12 @@ class _Secure(_Raced, SSLConnection):
 
     @property
     def may_lack_a_certificate(self) -> bool:
-        """By TLS 1.3 a server says after the handshake that it wants one (RFC 8446 section 4.4.2.4)."""
+        """Whether it may: by TLS 1.3 a server says so after the handshake (RFC 8446 section 4.4.2.4)."""
         return self.is_agreed and self.certfile is None
 
 
 class _Local(UnixDomainSocketConnection):
-    """By a Unix socket. redis-py's own says who we are while it connects, and once more afterwards."""
+    """A connection by a Unix socket. redis-py's own says who we are while it connects, and once more."""
 
     is_accepted = False
 

@@ -19,7 +19,7 @@ CERTIFICATE_WANTED: Final = "CERTIFICATE_REQUIRED"  # RFC 8446 section 6.2, as O
 
 
 class UncertifiedError(ConnectionError):
-    """Of a connection by TLS that was lost right after the handshake, without a certificate of ours.
+    """A connection by TLS was lost right after the handshake, without a certificate of ours.
 
     The server may have wanted one. Its alert is lost if it closes under our first words.
     """
