@@ -35,6 +35,7 @@ pytest_plugins = ["tests.support.plugin"]
 
 # A busy machine is slow now and then; what hangs is bounded by pytest-timeout.
 hypothesis.settings.register_profile("weir", deadline=None)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=25)  # of `make unit`
 hypothesis.settings.load_profile("weir")
 
 # A shell ignores Ctrl-C for what it runs in the background, and so would the programs that tests start.

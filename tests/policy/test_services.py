@@ -19,8 +19,8 @@ from tests.policy.heads import head, limit
 pytestmark = pytest.mark.unmeasured  # each module of policy is covered whole by its own tests
 
 VALID = "s3cretToken"
-EXAMPLES = 300
 SETTINGS = settings(deadline=None)
+EXAMPLES = 3 * SETTINGS.max_examples
 
 
 def pieces(*texts, most=8):

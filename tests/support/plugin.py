@@ -2,7 +2,8 @@
 
 `make unit` uses `--memory`: the gateway and its connections are tried on the network of tests/support/memory.py
 by the very tests that `make test` runs on real sockets. A test that needs more than that carries the marker `real`;
-one that lacks it fails in every run, not in that of `make unit` alone.
+one that lacks it fails in every run, not in that of `make unit` alone. Properties are tried with a quarter of the
+examples there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 import uvloop
@@ -43,6 +45,11 @@ _open_socket = socket.socket.__init__
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--memory", action="store_true", help="without sockets, processes and waiting")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("memory"):
+        hypothesis.settings.load_profile("fast")
 
 
 def pytest_asyncio_loop_factories(
