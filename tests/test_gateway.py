@@ -359,6 +359,7 @@ async def test_budget_of_second_tries_does_not_depend_on_a_metric(start_bench):
 # --- the client is held back from before ---
 
 
+@pytest.mark.waits("what could pile up has time to")
 async def test_answer_is_held_back_if_the_client_stopped_before_it_was_asked_for(
     start_bench, start_origin, connect
 ):

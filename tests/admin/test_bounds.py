@@ -166,6 +166,7 @@ async def test_mistake_within_an_answer_ends_its_connection(broken):
     assert b"500" not in told
 
 
+@pytest.mark.waits("a body that does not come is given up")
 async def test_body_has_a_time_and_a_size(aiohttp_client, monkeypatch):
     class Never:
         verbs = ("reset",)

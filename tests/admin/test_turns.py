@@ -100,6 +100,7 @@ async def test_flood_of(plane, kind):
         await asyncio.gather(*(flood(plane, FLOODS[kind]) for _ in range(10)))
 
 
+@pytest.mark.waits("those that do not read pile up what they asked for")
 async def test_scrapes_of_five_hundred_limits(plane):
     """Thirty at once, some of whom do not read what they get."""
     ask = [
@@ -115,6 +116,7 @@ async def test_scrapes_of_five_hundred_limits(plane):
         writer.transport.abort()
 
 
+@pytest.mark.waits("viewers that do not read are dropped and come again")
 async def test_viewers_that_do_not_read(plane, monkeypatch):
     """As many as there may be, come again as they are dropped."""
     monkeypatch.setattr(viewers, "TICK_SECONDS", 0.05)

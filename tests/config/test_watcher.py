@@ -246,6 +246,7 @@ async def test_half_written_file_is_not_told(file, monkeypatch):
         assert seen.count == 2
 
 
+@pytest.mark.waits("what is done in two seconds at rest")
 async def test_watch_costs_next_to_nothing_at_rest(file):
     """No busy loop, also where the folder is missing."""
     missing = file.parent / "none" / "weir.yaml"

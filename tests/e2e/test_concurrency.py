@@ -7,6 +7,8 @@ import json
 import signal
 from time import monotonic
 
+import pytest
+
 from tests.support.messages import answer, get
 from tests.support.patience import until
 
@@ -97,6 +99,7 @@ def held_in(redis):
     return sum(client.zcard(key) for key in client.keys("*/slots:*"))
 
 
+@pytest.mark.waits("slots of the dead are back after 12 s")
 async def test_slots_of_a_killed_worker_are_back_within_15_seconds(start_weir, start_origin, connect, redis):
     """And not before those of the living end."""
     gate = Gate()

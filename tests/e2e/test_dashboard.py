@@ -133,6 +133,7 @@ async def shows(page, selector, wanted, *, within=10.0):
     return found[0]
 
 
+@pytest.mark.waits("a browser lays a page out anew")
 async def test_figures_move_and_nothing_is_wrong_with_the_page(chromium, loaded, connect):
     """One page in all its clothes: the console says nothing, axe-core finds nothing, no width overflows."""
     page = chromium
@@ -201,6 +202,7 @@ async def test_refused_key_appears_within_two_seconds_and_gets_its_tokens_back(
     assert TOKEN not in source
 
 
+@pytest.mark.waits("a token comes back")
 async def test_client_is_blocked_and_released_from_the_page(chromium, start_weir, origin, connect):
     """A block says how long it lasts, to the operator and to the client; a release ends it at once."""
     page = chromium

@@ -220,6 +220,7 @@ async def test_pipelined_requests_are_not_hoarded(weir, origin, connect):
     assert len(origin.requests) < 2000
 
 
+@pytest.mark.waits("what could pile up has time to")
 async def test_slow_reader_holds_back_the_origin(weir, origin, connect):
     """Backpressure: an endless answer does not pile up in Weir while its client reads nothing."""
     written = 0

@@ -47,6 +47,7 @@ GREED = {
 }
 
 
+@pytest.mark.waits("what could pile up has time to")
 @pytest.mark.parametrize("sent", GREED.values(), ids=GREED.keys())
 async def test_greedy_clients_cost_bounded_memory(weir, origin, connect, ask, sent):
     """None of them reads; what they and the service have to say stays with them."""
@@ -76,6 +77,7 @@ async def test_greedy_clients_cost_bounded_memory(weir, origin, connect, ask, se
     assert grown < CLIENTS * BOUND_BYTES
 
 
+@pytest.mark.waits("what could pile up has time to")
 async def test_greedy_clients_by_tls_cost_bounded_memory(start_weir, start_origin, papers):
     """None of them reads its 200 MB, and then as many do not even end their handshake."""
     cert, key = papers.issue("DNS:localhost")

@@ -230,6 +230,7 @@ def fill_backlog(deaf: socket.socket) -> socket.socket:
     return caller
 
 
+@pytest.mark.waits("a client pauses for longer than a server may")
 async def test_origin_is_not_blamed_for_a_client_that_pauses(start_weir, start_origin, connect):
     """The time for an answer runs from the end of the request: before, the origin has nothing to answer."""
     origin = await start_origin()

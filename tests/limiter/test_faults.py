@@ -98,6 +98,7 @@ class Client:
         return sorted(wait for begun, wait, _ in self.asked if since <= begun < until)
 
 
+@pytest.mark.waits("a fault lasts, and what comes behind it is seen")
 @pytest.mark.parametrize("name", FAULTS)
 def test_local_limits_cost_clients_nothing(name: str, redis: Redis) -> None:
     """No error, no refusal of who keeps to the limit, no token too many, and Redis counts again within 2 s."""

@@ -32,6 +32,7 @@ def name_of(user: str) -> bytes:
 # --- other services ---
 
 
+@pytest.mark.waits("a beat, in which nothing may come over")
 async def test_services_with_other_prefixes_share_nothing(redis: Redis) -> None:
     """Neither buckets nor replica counts nor what is reset, whatever their limits are called."""
     async with (
@@ -51,6 +52,7 @@ async def test_services_with_other_prefixes_share_nothing(redis: Redis) -> None:
     assert left == {b"orders", b"orders.eu"}
 
 
+@pytest.mark.waits("a beat, in which nothing may come over")
 async def test_nothing_that_is_kept_beside_buckets_crosses_a_prefix(redis: Redis) -> None:
     """What is granted and blocked, who is proven, who holds a slot: by one, and by nobody of the other."""
     limits = limits_of(

@@ -70,6 +70,7 @@ async def play(steps):
     return passed
 
 
+@pytest.mark.moved
 @given(st.lists(STEPS, max_size=60))
 @settings(max_examples=150)
 def test_whatever_happens_the_limits_hold(steps):
@@ -89,6 +90,7 @@ def test_whatever_happens_the_limits_hold(steps):
                     assert count <= burst + rate * (ended - began + 0.002) + 1e-6
 
 
+@pytest.mark.moved
 @given(st.lists(STEPS, max_size=60))
 @settings(max_examples=100)
 def test_nobody_is_left_waiting_for_several_limits(steps):

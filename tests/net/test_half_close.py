@@ -214,6 +214,7 @@ async def test_slot_of_a_client_that_closed_is_free(start_bench, start_origin, c
     assert bench.ledger.outcomes == ["abandoned", "served"]
 
 
+@pytest.mark.waits("an answer that is late")
 @pytest.mark.parametrize("concurrency", [None, 5])
 async def test_half_closed_client_hears_that_its_answer_is_still_to_come(
     start_bench, start_origin, connect, concurrency

@@ -104,6 +104,7 @@ ODD = {
 }
 
 
+@pytest.mark.waits("some more checks change nothing")
 @pytest.mark.parametrize("said", ODD)
 async def test_answers_to_checks_keep_nobody_waiting(start_bench, start_origin, said):
     """Whatever a server says to a check, and however much of it: its head is judged, nothing else is read."""

@@ -360,6 +360,7 @@ async def thronged(port, data, count, last=b""):
             sock.close()
 
 
+@pytest.mark.waits("all of a throng are heard")
 @pytest.mark.parametrize("said", ANNOUNCED)
 async def test_throng_that_is_announced(start_bench, start_origin, said):
     bench = await start_bench(await start_origin())
@@ -371,6 +372,7 @@ async def test_throng_that_is_announced(start_bench, start_origin, said):
     await site.stop()
 
 
+@pytest.mark.waits("all of a throng are heard")
 @pytest.mark.parametrize("said", [b"", b"G", b"GET / HTTP/1.1\r\nHost: a\r\nX:", get(), b"\x16\x03\x01\x00"])
 async def test_throng(start_bench, start_origin, said):
     bench = await start_bench(await start_origin())
@@ -414,6 +416,7 @@ HELLOS = {
 }
 
 
+@pytest.mark.waits("all of a throng are heard")
 @pytest.mark.parametrize("said", HELLOS)
 async def test_throng_of_half_handshakes(start_bench, start_origin, secure, said):
     bench = await start_bench(await start_origin())

@@ -134,6 +134,7 @@ async def test_tunnel_in_records_of_one_byte(serve, connect):
         assert await wire.exactly(RECORDS) == b"x" * RECORDS
 
 
+@pytest.mark.waits("the end comes before the client reads")
 @pytest.mark.parametrize("size", [1, 16_000], ids=["tiny records", "large records"])
 @pytest.mark.parametrize("closes", ["tells of its end", "is just gone"])
 @pytest.mark.parametrize("framing", ["chunks", "length"])
@@ -161,6 +162,7 @@ async def test_answer_that_ends_with_its_connection_is_whole(serve, connect, fra
     assert bench.ledger.outcomes == ["served"]
 
 
+@pytest.mark.waits("the end comes before the client reads")
 async def test_answer_without_a_length_ends_with_its_connection(serve, connect):
     """By the word of TLS; without it, it broke off."""
     ends = [True, False]

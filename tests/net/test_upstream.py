@@ -325,6 +325,7 @@ async def test_tunnel_passes_what_both_sides_say_early(start_bench, start_origin
     assert await wire.exactly(8 + 6 + 200_000) == b"welcome early " + b"x" * 200_000
 
 
+@pytest.mark.waits("what could pile up has time to")
 async def test_tunnel_holds_back_whoever_is_faster(start_bench, start_origin, connect):
     """Fifty megabytes there and back through a client that reads late."""
     bench = await start_bench(await start_origin(tunnel(echo)))

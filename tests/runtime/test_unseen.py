@@ -135,6 +135,7 @@ async def supervised(source):
     await channel.close()
 
 
+@pytest.mark.waits("an operation of a minute, which is cut short")
 async def test_drain_does_not_wait_for_what_an_operator_does(supervised):
     """Looking through all keys of a large Redis may take a minute."""
     found, supervisor = supervised
