@@ -19,6 +19,8 @@ from proxy.cli import main
 from proxy.config.settings import Settings
 from tests.support.reads import Reads
 
+pytestmark = pytest.mark.unmeasured
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/architecture.md").read_text()
 SOURCES = sorted((ROOT / "proxy").rglob("*.py"))

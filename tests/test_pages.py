@@ -20,6 +20,8 @@ from proxy.limiter.keeping import ROUND_SLOTS
 from tests.limiter.test_private_names import LEANED_ON
 from tests.policy import services
 
+pytestmark = pytest.mark.unmeasured
+
 ROOT = Path(__file__).parents[1]
 TOP = [ROOT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md")]
 PAGES = [*TOP, *sorted(page for page in (ROOT / "docs").rglob("*.md") if not page.is_symlink())]
