@@ -241,9 +241,10 @@ class Link:
         self._timer = asyncio.get_running_loop().call_later(deadline - self.now(), self._look, deadline)
 
     def _look(self, due: float) -> None:
-        """Replies that came while this process was busy are read first. Once: it may be busy all the time."""
-        if self.now() - due > LAG:
-            self._timer = asyncio.get_running_loop().call_later(0.001, self._judge)
+        """Replies that came while this process was busy are read first; not for ever, as it may stay busy."""
+        now = self.now()
+        if now - due > LAG and now < self._due + self._session.timeout:
+            self._timer = asyncio.get_running_loop().call_later(0.001, self._look, now + 0.001)
         else:
             self._judge()
 
