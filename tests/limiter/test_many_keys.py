@@ -186,6 +186,7 @@ async def test_reload_in_memory(memory: MemoryStore, kind: str) -> None:
     assert decision.verdicts[0].remaining == limit.terms.burst - 2  # with this one
 
 
+@pytest.mark.unmeasured
 async def test_flood_of_new_keys_in_memory() -> None:
     """A table that is full drops half of what it holds, while somebody waits."""
     store = MemoryStore(max_keys=KEYS)
