@@ -10,7 +10,9 @@ import pytest
 import uvloop
 from redis.asyncio.connection import Connection
 
-from proxy.limiter.dialler import opened
+from proxy.config.addresses import parse_store
+from proxy.limiter.dialler import Dialler, opened
+from proxy.limiter.redis import RedisStore
 from proxy.limiter.wire import Wire
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ class Losses:
 async def taken_over(redis: Redis, lost: Callable[[Exception | None], None], **options: Any) -> Wire:
     connection = Connection(port=redis.port, **({"protocol": 2} | options))
     await connection.connect()
-    return Wire(opened(connection), None, lost)
+    (link,) = RedisStore(Dialler(parse_store(redis.url)), 1.0)._dispatcher.links  # of a store that never starts
+    return Wire(opened(connection), link, lost)
 
 
 async def ask(wire: Wire, command: bytes) -> Any:
