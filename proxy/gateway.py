@@ -29,7 +29,7 @@ from proxy.rules.heads import Facts
 from proxy.rules.request_ids import drawn, new_request_id
 from proxy.settlement import give_back_all, settle, vacate, vouch
 from proxy.tunnelling import server_ended, switch
-from proxy.waiting import arrive, forgo, keeps_others_waiting, leave, turns, wait
+from proxy.waiting import forgo, keeps_others_waiting, leave, turns, wait
 
 if TYPE_CHECKING:
     from proxy.contract.filters import BodyFilter
@@ -138,7 +138,7 @@ class Exchange(Record):
     @ends_here
     def turn_came(self, waited: float) -> None:
         """Its tokens are there."""
-        arrive(self, waited)
+        self.waited = waited
         self.forward(ADMIT)
 
     @ends_here
@@ -173,11 +173,8 @@ class Exchange(Record):
 
     @ends_here
     def connected(self, upstream: UpstreamConnection) -> None:
-        """The pool's answer, if it did not come at once."""
-        if self.phase == life.CONNECTING:
-            self._send_request(upstream)
-        else:  # the client has left meanwhile
-            upstream.hand_back()
+        """The pool's answer, if it did not come at once. Who has left is not told (`Pool.forget`)."""
+        self._send_request(upstream)
 
     def _send_request(self, upstream: UpstreamConnection) -> None:
         """The body follows by itself: each connection passes it on as it comes (`net.request_body`)."""
@@ -308,10 +305,9 @@ class Exchange(Record):
     @ends_here
     def connect_failed(self, address: ServerAddress, fault: Fault) -> None:
         """No connection could be had, this address was the last one: nothing of the request has left."""
-        if self.phase == life.CONNECTING:  # else the client has left meanwhile
-            self.server = address.name
-            give_back_all(self)
-            refuse(self, fault)
+        self.server = address.name
+        give_back_all(self)
+        refuse(self, fault)
 
     @ends_here
     def turned_away(self, fault: Fault) -> None:

@@ -53,11 +53,3 @@ def forgo(exchange: Exchange, decision: Decision) -> None:
     if decision.is_admitted and exchange.rules.limits.may_wait and decision.waits:
         exchange.decision = decision
         give_back_all(exchange)
-
-
-def arrive(exchange: Exchange, waited: float) -> None:
-    """Its turn has come: what it waited for is paid off, and its buckets are empty now."""
-    exchange.waited = waited
-    if exchange.decision is not None:
-        for verdict in exchange.decision.waits:
-            verdict.debt = verdict.terms.burst_units

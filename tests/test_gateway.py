@@ -395,6 +395,32 @@ async def test_answer_is_held_back_if_the_client_stopped_before_it_was_asked_for
     wire.abort()
 
 
+async def test_client_that_reads_on_while_its_request_is_decided_is_answered(start_bench, start_origin, connect):
+    """What it had left unread was of before: no server is to be told that it goes on."""
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(answer(200, b"hello"))
+        await visit.left()
+
+    store = LateStore()
+    bench = await start_bench(await start_origin(script), store=store, send_bytes=4096, **LIMITED)
+    wire = await connect(bench, receive_bytes=4096)
+    await wire.send(get())
+    await until(lambda: store.waiting)
+    (connection,) = bench.frontend.connections
+    # More than the high-water mark, as if the answer before had been larger.
+    connection.write(b"HTTP/1.1 103 x\r\nX: " + b"x" * 200_000 + b"\r\n\r\n")
+    was_paused = connection.is_write_paused
+    interim = await wire.response_head()
+    await until(lambda: not connection.is_write_paused, "the client has caught up")
+    store.decide()
+    response = await wire.response()
+
+    assert was_paused
+    assert (interim.status, response.body) == (103, b"hello")
+
+
 # --- mistakes of our own ---
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from proxy.contract.etags import HELD_BYTES, TAGGED_BYTES, Budget
@@ -133,3 +135,25 @@ async def test_what_a_client_left_unread_gives_its_room_back(start_bench, start_
     wire.abort()
 
     await until(lambda: is_free(bench), "the room is back")
+
+
+@pytest.mark.moved
+async def test_answer_that_grew_too_large_to_be_held_may_take_its_time(start_bench, start_origin, connect):
+    """It passes from then on, and the second that an answer may be held means nothing any more."""
+    half = b"%x\r\n%b\r\n" % (TAGGED_BYTES // 2 + 1, b"x" * (TAGGED_BYTES // 2 + 1))
+
+    async def script(visit):
+        await visit.request()
+        await visit.send(answer(200, b"", CHUNKED, TEXT, length=False) + half * 2)
+        await asyncio.sleep(5)
+        await visit.send(b"4\r\nlast\r\n0\r\n\r\n")
+        await visit.left()
+
+    bench = await start_bench(await start_origin(script), **SETTINGS)
+    wire = await connect(bench)
+    await wire.send(get())
+    response = await wire.response()
+
+    assert response.body == b"x" * (TAGGED_BYTES + 2) + b"last"
+    assert response.value("ETag") is None
+    assert is_free(bench)

@@ -42,10 +42,11 @@ class Queued(Protocol):
 class Place:
     """The place of one who waits, in all its queues."""
 
-    __slots__ = ("entries", "since", "waiter")
+    __slots__ = ("entries", "since", "verdicts", "waiter")
 
-    def __init__(self, waiter: Queued, since: float) -> None:
+    def __init__(self, waiter: Queued, verdicts: Sequence[Verdict], since: float) -> None:
         self.waiter = waiter
+        self.verdicts = verdicts  # of what it waits for
         self.since = since
         self.entries: dict[QueueEntry, None] = {}  # whose turn has not come
 
@@ -169,7 +170,7 @@ class WaitingRoom:
         turns = [now + verdict.wait_units / verdict.terms.scale / US for verdict in verdicts]
         if max(turns) > self._until:
             return faults.DRAINING
-        place = self._places[waiter] = Place(waiter, now)
+        place = self._places[waiter] = Place(waiter, verdicts, now)
         for verdict, turn in zip(verdicts, turns, strict=True):
             terms = verdict.terms
             key = (terms.name, verdict.charge.key)
@@ -225,7 +226,7 @@ class WaitingRoom:
         queue.timer = asyncio.get_running_loop().call_later(seconds, self._look, queue)
 
     def _look(self, queue: Queue) -> None:
-        """Looks at the first, and at whose turn has come with it."""
+        """Looks at the first, and at whose turn has come with it: what that waited for is paid off."""
         now = self._clock()
         come = []
         while queue.first is not None and queue.turn <= now:
@@ -237,4 +238,6 @@ class WaitingRoom:
                 come.append(self._places.pop(place.waiter))
         self._arm(queue)
         for place in come:
+            for verdict in place.verdicts:
+                verdict.debt = verdict.terms.burst_units  # its buckets are empty now
             place.waiter.turn_came(now - place.since)

@@ -146,8 +146,6 @@ class Passage:
                 self.record.waited += self.limiter.room.leave(turn)
             self.give_back(decision)
             raise
-        for verdict in waits:
-            verdict.debt = verdict.terms.burst_units
 
     # --- 2. Not to the service ---
 

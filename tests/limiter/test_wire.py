@@ -65,7 +65,9 @@ class Losses:
 async def taken_over(redis: Redis, lost: Callable[[Exception | None], None], **options: Any) -> Wire:
     connection = Connection(port=redis.port, **({"protocol": 2} | options))
     await connection.connect()
-    (link,) = RedisStore(Dialler(parse_store(redis.url)), 1.0)._dispatcher.links  # of a store that never starts
+    (link,) = RedisStore(
+        Dialler(parse_store(redis.url)), 1.0
+    )._dispatcher.links  # of a store that never starts
     return Wire(opened(connection), link, lost)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import suppress
 
 import pytest
 
 from proxy.config import watcher
-from proxy.runtime.following import Follower, Source
+from proxy.runtime.following import Follower, Source, beside_the_loop
 from tests.support.patience import until
 
 SERVERS = 'upstream: {servers: ["http://127.0.0.1:1"]}\n'
@@ -71,3 +72,15 @@ async def test_reload_that_fails_is_told_and_the_next_one_follows(followed, tmp_
     await until(lambda: "reload_failed" in caplog.messages, "the mistake is told")
     (tmp_path / "token").write_text("third-token")
     await until(lambda: service.tokens == ["third-token"], "the next one is followed")
+
+
+@pytest.mark.parametrize("collects", [True, False])
+async def test_work_beside_the_loop_leaves_the_collector_as_it_was(collects):
+    """It stops every thread at once, so it rests meanwhile."""
+    gc.enable() if collects else gc.disable()
+    try:
+        meanwhile = await beside_the_loop(gc.isenabled)
+
+        assert (meanwhile, gc.isenabled()) == (False, collects)
+    finally:
+        gc.enable()

@@ -10,10 +10,12 @@ import sys
 
 import pytest
 
+from proxy.config.loader import loads
 from proxy.runtime import channel as words
 from proxy.runtime import worker_process as module
-from proxy.runtime.forks import Fork
-from proxy.runtime.sockets import StartError, close_sockets
+from proxy.runtime.forks import Fork, ForkedWorkers
+from proxy.runtime.sockets import AdminSockets, StartError, close_sockets
+from proxy.runtime.supervisor import Supervisor
 from proxy.runtime.worker_process import KeptWorker
 from proxy.telemetry.reading import Reading
 from tests.support.patience import until
@@ -249,3 +251,26 @@ async def test_reset_of_a_worker_that_dies_is_a_broken_connection(worker, life):
 
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(asking, 20)
+
+
+async def test_stop_waits_for_no_worker_that_waits_to_start_again(monkeypatch):
+    """However long its pause is."""
+    monkeypatch.setattr(module, "PAUSES", (60.0, 60.0))
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(0)
+    process = Played()
+    forked = ForkedWorkers([[]], AdminSockets([], []), [Fork(process, ours)])
+    supervisor = Supervisor(loads(TEXT, "weir.yaml", {}), "weir.yaml", TEXT, forked)
+    starting = asyncio.create_task(supervisor.start())
+    channel = await words.orders(theirs)
+    await channel.hear()
+    channel.say(words.Ready())
+    await starting
+    process.kill()
+    await channel.close()
+    (worker,) = supervisor._workers
+    await until(lambda: worker.restarts == 1, "it waits to start again")
+    async with asyncio.timeout(20):
+        await supervisor.stop()
+
+    assert all(life.cancelled() for life in supervisor._lives)
