@@ -395,7 +395,9 @@ async def test_answer_is_held_back_if_the_client_stopped_before_it_was_asked_for
     wire.abort()
 
 
-async def test_client_that_reads_on_while_its_request_is_decided_is_answered(start_bench, start_origin, connect):
+async def test_client_that_reads_on_while_its_request_is_decided_is_answered(
+    start_bench, start_origin, connect
+):
     """What it had left unread was of before: no server is to be told that it goes on."""
 
     async def script(visit):
