@@ -66,7 +66,8 @@ def server_failed(exchange: Exchange, upstream: UpstreamConnection, fault: Fault
         exchange.forward(RETRY, upstream.address, fresh=True)  # more than one may have been closed at a time
     elif phase in (life.AWAITING, life.HOLDING):
         refuse(exchange, fault)
-    elif phase == life.ANSWERING:
+    else:
+        assert phase == life.ANSWERING, "who is not served by it has let go of it"
         _break_off(exchange, fault)
 
 

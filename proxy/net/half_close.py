@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from proxy.net.states import BUSY, CLOSED, DISCARDING, HEADS, LINGERING, TUNNEL
+from proxy.net.states import BUSY, CLOSED, HEADS, LINGERING, TUNNEL
 from proxy.net.tunnel import can_half_close, server_of
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ def may_be_answered(client: DownstreamConnection, unread: int) -> bool:
     if client.scheme != b"http":
         return False
     if state == TUNNEL:
-        server = server_of(client)
-        return server is not None and can_half_close(server) and not client.is_end_sent
+        return can_half_close(server_of(client)) and not client.is_end_sent
     if client.frontend.rules.aborts_half_closed or state in (LINGERING, CLOSED):
         return False
     if state == HEADS:
@@ -61,6 +60,4 @@ def has_sent_too_little(client: DownstreamConnection) -> bool:
     state, body = client.state, client.body
     if state == HEADS:
         return not client.is_write_paused
-    if state == BUSY:
-        return body is not None and body.receiver is not None and not client.buffer
-    return state == DISCARDING
+    return state == BUSY and body is not None and body.receiver is not None and not client.buffer

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.config.sections.upstream import HealthChecks
+    from proxy.http1.head import ResponseHead
     from proxy.net.server_address import ServerAddress
 
 JITTER: Final = 0.1  # of the interval, either way, so that replicas do not ask all at once
@@ -84,26 +85,25 @@ class HealthCheck(asyncio.Protocol):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        if self.status.done():
-            return
         self._said += data
-        while (right := put_right(self._said[:HEAD_BYTES])) is not None:
-            head = response_head(right[0], b"GET")
+        while not self.status.done() and (right := put_right(self._said[:HEAD_BYTES])) is not None:
             self._said = self._said[right[1] :]
-            if isinstance(head, Fault):
-                self._give_up(head)
-            elif head.status >= 200 or head.status == 101:
-                self.status.set_result(head.status)
-            else:
-                self._interims += 1
-                if self._interims <= INTERIM_MAX:
-                    continue
-                self._give_up(MALFORMED_RESPONSE)
-            self.close()
-            return
-        if len(self._said) > HEAD_BYTES:
+            self._head(response_head(right[0], b"GET"))
+        if not self.status.done() and len(self._said) > HEAD_BYTES:
             self._give_up(RESPONSE_HEAD_TOO_LARGE)
+        if self.status.done():
             self.close()
+
+    def _head(self, head: ResponseHead | Fault) -> None:
+        """Interim or final."""
+        if isinstance(head, Fault):
+            self._give_up(head)
+        elif head.status >= 200 or head.status == 101:
+            self.status.set_result(head.status)
+        else:
+            self._interims += 1
+            if self._interims > INTERIM_MAX:
+                self._give_up(MALFORMED_RESPONSE)
 
     def _give_up(self, fault: Fault) -> None:
         self.status.set_exception(NoHeadError(fault.reason))

@@ -38,23 +38,30 @@ def _turn_server(server: UpstreamConnection) -> None:
     server.heard = server.address.sweeper.now
     server.address.standing.answered()
     attempt = server.attempt
-    if attempt is not None:
-        attempt.state = TUNNEL
-        if server.address.ssl is not None and attempt.last_words is None:
-            attempt.last_words = LastWords(server.transport)
-        await_server(server, attempt)
+    assert attempt is not None, "it has just answered"
+    attempt.state = TUNNEL
+    if server.address.ssl is not None and attempt.last_words is None:
+        attempt.last_words = LastWords(server.transport)
+    await_server(server, attempt)
 
 
-def server_of(client: DownstreamConnection) -> UpstreamConnection | None:
+def server_of(client: DownstreamConnection) -> UpstreamConnection:
     """Who has what the client of a tunnel sends."""
-    return client.body.receiver if client.body is not None else None
+    return _joined(client)[1]
 
 
 def send_on(client: DownstreamConnection, data: bytes) -> None:
     """The client has said something."""
+    body, server = _joined(client)
+    body.pass_on(server, data)
+
+
+def _joined(client: DownstreamConnection) -> tuple[RequestBody, UpstreamConnection]:
+    """What the client sends, and who has it. A client whose tunnel has ended is in another state."""
     body = client.body
-    if body is not None and body.receiver is not None:
-        body.pass_on(body.receiver, data)
+    assert body is not None, "a tunnel has its body to its end"
+    assert body.receiver is not None, "and its receiver, which is never taken away"
+    return body, body.receiver
 
 
 # --- its end ---
@@ -68,7 +75,7 @@ def can_half_close(server: UpstreamConnection) -> bool:
 def client_ended(client: DownstreamConnection) -> None:
     """It sends no more, the server may; where it cannot be told, the tunnel is over."""
     server = server_of(client)
-    if server is not None and can_half_close(server):
+    if can_half_close(server):
         server.flush()
         server.transport.write_eof()
     else:
@@ -100,8 +107,7 @@ def _rest(client: DownstreamConnection) -> None:
 def expire_tunnel(client: DownstreamConnection) -> None:
     """The client has said nothing for long; perhaps the server has."""
     now, patience = client.frontend.sweeper.now, client.frontend.rules.tunnel_timeout
-    server = server_of(client)
-    heard = server.heard if server is not None else now - patience
+    heard = server_of(client).heard
     if heard + patience > now and not client.is_end_sent:
         client.deadline = heard + patience
     else:

@@ -142,18 +142,18 @@ class UpstreamConnection(Connection):
     def end_body(self, trailers: Trailers) -> None:
         """The request is whole: from now on the server is the one that is waited for."""
         attempt = self.attempt
-        if attempt is not None:
-            if attempt.is_chunked:
-                self.write(last_chunk(attempt.exchange.trailers_onward(trailers) if trailers else trailers))
-            attempt.is_request_sent = True
-            await_server(self, attempt)
+        assert attempt is not None, "a body has its receiver while that has its attempt"
+        if attempt.is_chunked:
+            self.write(last_chunk(attempt.exchange.trailers_onward(trailers) if trailers else trailers))
+        attempt.is_request_sent = True
+        await_server(self, attempt)
 
     def pause_reading(self) -> None:
         super().pause_reading()
         attempt = self.attempt
-        if attempt is not None:
-            attempt.is_client_slow = True
-            await_server(self, attempt)
+        assert attempt is not None, "an exchange lets go of its connection together with its attempt"
+        attempt.is_client_slow = True
+        await_server(self, attempt)
 
     def resume_reading(self) -> None:
         attempt = self.attempt
@@ -170,9 +170,10 @@ class UpstreamConnection(Connection):
         """Bounds the wait for the rest of the answer, however it comes: then it fails, or its exchange
         hears.
         """
+        attempt = self.attempt
+        assert attempt is not None, "an exchange lets go of its connection together with its attempt"
         self.deadline = min(self.deadline, self._sweeper.now + seconds)
-        if self.attempt is not None:
-            self.attempt.deadline_kind = FAILS if is_final else IS_TOLD
+        attempt.deadline_kind = FAILS if is_final else IS_TOLD
 
     def hand_back(self) -> None:
         """Gives an unused connection to the pool: the client it was opened for has left."""
@@ -222,9 +223,9 @@ class UpstreamConnection(Connection):
                 attempt.buffer = attempt.buffer + data if attempt.buffer else data
                 while self._head(attempt):
                     pass
-            elif state == BODY_DUE and attempt.body is not None:
-                self._body(attempt, attempt.body, data)
-            elif state == TUNNEL:
+            elif state == BODY_DUE:
+                self._body(attempt, data)
+            else:  # TUNNEL
                 self.heard = self._sweeper.now
                 attempt.exchange.response_data(data)
         except Exception as error:  # noqa: BLE001 - the one bare except of this side: it ends the exchange
@@ -253,9 +254,8 @@ class UpstreamConnection(Connection):
             ended(self, is_clean=False)
         elif not attempt.is_ended:
             attempt.is_ended = True
-            if exc is not None or is_secured:
-                attempt.remains = attempt.last_words or LastWords(self.transport, is_open=not is_secured)
-                attempt.remains.begin(exc)
+            attempt.remains = attempt.last_words or LastWords(self.transport, is_open=not is_secured)
+            attempt.remains.begin(exc)
             hear_out(self, attempt)
 
     def pause_writing(self) -> None:
@@ -329,7 +329,9 @@ class UpstreamConnection(Connection):
         attempt.exchange.interim(head)
         return bool(attempt.buffer) and self.attempt is attempt
 
-    def _body(self, attempt: Attempt, body: BodyReader, data: bytes) -> None:
+    def _body(self, attempt: Attempt, data: bytes) -> None:
+        body = attempt.body
+        assert body is not None, "an answer that came in one piece has ended its attempt"
         content = attempt.read(body, attempt.backlog + data if attempt.backlog else data)
         if content:
             attempt.exchange.response_data(content)

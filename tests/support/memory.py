@@ -154,13 +154,13 @@ class MemoryChannel:
             if not sent:
                 await self._until(self._out.when_writable)
 
-    async def receive(self) -> bytes:
+    async def receive(self, size: int = RECEIVE_BYTES) -> bytes:
         way = self._in
         while not (way.data or way.is_ended or way.is_broken):
             await self._until(way.when_readable)
         if not way.data and way.is_broken:
             raise RESET
-        return way.take()
+        return way.take(size)
 
     def finish_sending(self) -> None:
         if self._is_closed or self._in.is_broken:
@@ -259,6 +259,8 @@ class MemoryTransport(asyncio.Transport):
 
     def setsockopt(self, level: int, name: int, value: bytes) -> None:
         """SO_LINGER is all that Weir sets."""
+        if self._is_closing:
+            raise OSError(9, "Bad file descriptor")  # TLS on uvloop has closed it when it tells of the end
         self._has_reset_at_close = True
 
     def fileno(self) -> int:

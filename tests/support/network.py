@@ -39,8 +39,8 @@ class Channel(Protocol):
     async def send(self, data: bytes) -> None:
         """Returns when all of it is on its way. Raises ConnectionError."""
 
-    async def receive(self) -> bytes:
-        """Some bytes; none at a clean end. Raises ConnectionError."""
+    async def receive(self, size: int = RECEIVE_BYTES) -> bytes:
+        """Some bytes, at most so many; none at a clean end. Raises ConnectionError."""
 
     def finish_sending(self) -> None:
         """The other side sees the end; receiving goes on. Raises OSError."""
@@ -86,8 +86,8 @@ class SocketChannel:
     async def send(self, data: bytes) -> None:
         await self._loop.sock_sendall(self._socket, data)
 
-    async def receive(self) -> bytes:
-        return await self._loop.sock_recv(self._socket, RECEIVE_BYTES)
+    async def receive(self, size: int = RECEIVE_BYTES) -> bytes:
+        return await self._loop.sock_recv(self._socket, size)
 
     def finish_sending(self) -> None:
         self._socket.shutdown(socket.SHUT_WR)
@@ -112,8 +112,8 @@ class SecureChannel:
         self._writer.write(data)
         await self._writer.drain()
 
-    async def receive(self) -> bytes:
-        return await self._reader.read(RECEIVE_BYTES)
+    async def receive(self, size: int = RECEIVE_BYTES) -> bytes:
+        return await self._reader.read(size)
 
     def finish_sending(self) -> None:
         """And receiving ends with it."""

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.support.network import network
+from tests.support.network import RECEIVE_BYTES, network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,12 +131,12 @@ class Wire:
 
     # --- receiving ---
 
-    async def fill(self) -> bool:
-        """Reads once; False when the other side has ended."""
+    async def fill(self, size: int = RECEIVE_BYTES) -> bool:
+        """Reads once, at most so many bytes; False when the other side has ended."""
         if self.end is not None:
             return False
         try:
-            data = await self._channel.receive()
+            data = await self._channel.receive(size)
         except ConnectionError:
             self.end = RESET
             return False
