@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from proxy.net.upstream import FAREWELL_SECONDS
 from tests.support.innocent import innocent
 from tests.support.messages import answer, chunked, get, post
 from tests.support.origin import answering
+from tests.support.papers import Papers
 from tests.support.patience import until
 from tests.support.wire import CLEAN
 
@@ -50,6 +52,18 @@ async def test_half_closed_client_is_answered(start_bench, start_origin, connect
     assert [told.body for told in answers] == bodies
     assert (await wire.rest(within=1), wire.end) == (b"", CLEAN)
     assert bench.ledger.outcomes == ["served"] * len(bodies)
+
+
+async def test_half_closed_client_hears_of_a_request_that_cannot_be_read(start_bench, start_origin, connect):
+    """Behind the answer to the one before it."""
+    bench = await start_bench(await start_origin(answering(slow)), **ANSWER)
+    wire = await connect(bench)
+    await wire.send(get() + b"GET /\0 HTTP/1.1\r\n\r\n")
+    wire.finish_sending()
+
+    assert [(await wire.response()).status for _ in range(2)] == [200, 400]
+    assert (await wire.rest(within=1), wire.end) == (b"", CLEAN)
+    assert bench.ledger.outcomes == ["served", "refused"]
 
 
 @pytest.mark.parametrize("sent", [get() * 3, get(version="HTTP/1.0")], ids=["three requests", "HTTP/1.0"])
@@ -282,6 +296,34 @@ async def test_tunnel_hears_of_a_client_that_ended_its_side_before_it_was_one(
     assert status == 101
     assert (await wire.rest(within=5), wire.end) == (b"question " * 2, CLEAN)
     assert (await bench.recorded()).outcome == "tunnelled"
+
+
+@pytest.mark.real
+async def test_tunnel_to_a_server_over_tls_ends_with_the_client_that_ended_before_it_began(
+    start_bench, start_origin, connect, tmp_path
+):
+    """TLS knows no half of an end; what the client said before its own arrives."""
+    papers, heard = Papers(tmp_path), asyncio.get_running_loop().create_future()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*papers.issue("IP:127.0.0.1"))
+
+    async def talk(visit):
+        await visit.request()
+        await until(lambda: [client for client in bench.frontend.connections if client.is_half_closed])
+        await visit.send(SWITCH)
+        heard.set_result(await visit.rest())
+
+    tls = {"upstream": {"tls": {"ca": str(papers.ca)}}}
+    bench = await start_bench(await start_origin(talk, context=context), **ANSWER, **tls)
+    wire = await connect(bench)
+    await wire.send(UPGRADE + b"question")
+    wire.finish_sending()
+
+    assert (await wire.response()).status == 101
+    assert (await wire.rest(), wire.end) == (b"", CLEAN)
+    assert await asyncio.wait_for(heard, 5) == b"question"
+    assert (await bench.recorded()).outcome == "tunnelled"
+    await until(lambda: not bench.address.open)
 
 
 async def test_what_was_sent_in_a_tunnel_arrives_when_both_sides_have_ended(

@@ -149,8 +149,11 @@ async def test_last_words_in_a_tunnel_are_waited_for_as_long_as_they_go_out(
     assert bench.ledger.outcomes == ["tunnelled"]
 
 
-async def test_last_words_in_a_tunnel_may_be_more_than_its_server_takes(start_bench, start_origin, connect):
-    """Said together with the end, by a client over TLS, which knows no half of one."""
+@pytest.mark.parametrize("scheme", [b"http", b"https"])
+async def test_last_words_in_a_tunnel_may_be_more_than_its_server_takes(
+    start_bench, start_origin, connect, scheme
+):
+    """Said together with the end; a client over TLS knows no half of one."""
     is_to_read = asyncio.Event()
 
     async def script(visit):
@@ -165,15 +168,16 @@ async def test_last_words_in_a_tunnel_may_be_more_than_its_server_takes(start_be
     await wire.send(UPGRADE)
     await wire.response()
     (upstream,), (connection,) = bench.address.open, bench.frontend.connections
-    connection.scheme = b"https"
+    connection.scheme = scheme
     sent = await filled(wire, upstream, 50_000)
     await wire.send(b"y" * 16_000)
-    wire.close()
-    await bench.recorded()
-    assert upstream.is_write_paused
+    wire.finish_sending()
+    await until(lambda: upstream.is_write_paused)
+    assert len(bench.exchanges) == (scheme == b"https")
     is_to_read.set()
     visit = await origin.visit()
     await visit.is_over.wait()
+    await bench.recorded()
 
     assert visit.received.endswith(b"x" * sent + b"y" * 16_000)
     assert visit.end == CLEAN

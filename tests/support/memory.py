@@ -224,7 +224,8 @@ class MemoryTransport(asyncio.Transport):
         self._is_read_paused = True
 
     def resume_reading(self) -> None:
-        self._is_read_paused = False
+        """Who has seen the end sees it once more, as loops have it."""
+        self._is_read_paused = self._is_eof_seen = False
         self._loop.call_soon(self._read)
 
     def is_reading(self) -> bool:
