@@ -528,6 +528,66 @@ async def test_broken_telemetry_ends_connections_not_the_process(
     assert (await wire.response()).status == 200
 
 
+@pytest.mark.moved
+async def test_exchange_that_broken_telemetry_has_ended_ends_once(
+    start_bench, start_origin, connect, monkeypatch
+):
+    """Its connection is to give way to others just then: what it is told in between changes nothing."""
+    bench = await start_bench(await start_origin())
+    write = bench.ledger.write
+
+    def write_and_stumble(exchange):
+        write(exchange)
+        asyncio.get_running_loop().call_soon(exchange.downstream.give_way)
+        stumble()
+
+    monkeypatch.setattr(bench.ledger, "write", write_and_stumble)
+    wire = await connect(bench)
+    await wire.send(get("Connection: close"))
+    await wire.rest()
+    await bench.is_empty()
+
+    assert bench.ledger.outcomes == ["served"]
+
+
+async def test_what_comes_on_a_connection_that_was_ended_is_nothing(start_bench, start_origin, connect):
+    """A loop may have had it in hand. It is not kept either."""
+    origin = await start_origin()
+    bench = await start_bench(origin)
+    wire = await connect(bench)
+    (connection,) = await until(lambda: list(bench.frontend.connections))
+    connection.lost()
+    connection.data_received(get())
+    assert connection.buffer == b""
+    await wire.rest()
+    await bench.is_empty()
+
+    assert bench.exchanges == []
+    assert origin.visits == []
+
+
+async def test_mistake_with_a_connection_that_has_just_opened_is_a_500(
+    start_bench, start_origin, connect, monkeypatch
+):
+    """Nobody else uses it: what it may be good for is not known."""
+    origin = await start_origin()
+    bench = await start_bench(origin)
+    reach = bench.address.reach
+
+    async def reach_and_stumble(upstream):
+        await reach(upstream)
+        stumble()
+
+    bench.address.reach = reach_and_stumble
+    wire = await connect(bench)
+    await wire.send(get())
+
+    assert (await wire.response()).status == 500
+    assert bench.ledger.reasons == ["internal"]
+    assert (await (await origin.visit()).is_over.wait()) is True
+    await until(lambda: not bench.address.open)
+
+
 # --- reload and drain ---
 
 

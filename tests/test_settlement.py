@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.limiter.memory import MemoryStore
 from tests.net.bench import limit, settings
 from tests.support.messages import answer, get
+from tests.support.origin import answering
 from tests.support.patience import until
 
 UNAUTHORIZED = answer(401, b"", "WWW-Authenticate: Bearer")
@@ -40,6 +42,37 @@ async def left(wire, *lines):
     """Tokens, behind a request more."""
     await wire.send(get(*lines))
     return (await wire.response()).value("RateLimit")
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [({"on_upstream_401": "address"}, UNAUTHORIZED), ({"on_upstream_429": "drain"}, answer(429, b""))],
+    ids=["401", "429"],
+)
+@pytest.mark.parametrize("is_charged", [False, True])
+async def test_answer_settles_nothing_with_limits_that_were_not_asked(
+    start_bench, start_origin, connect, other, said, is_charged
+):
+    """Some limit of the config heeds it; this request was charged by another one, or by none."""
+    asked, limits = [], few(match={"paths": ["/elsewhere"]}, **other)["limits"]
+    if is_charged:
+        limits += few(name="own")["limits"]
+
+    class Noting(MemoryStore):
+        def empty(self, debts):
+            asked.append(debts)
+
+    store = Noting(lambda: 0)
+    origin = await start_origin(answering(said))
+    bench = await start_bench(origin, store=store, limits=limits)
+    wire = await connect(bench)
+    await wire.send(get(TOKEN))
+    response = await wire.response()
+
+    assert response.status == int(said[9:12])
+    assert (b"r=1" in (response.value("RateLimit") or b"")) is is_charged
+    assert asked == []
+    assert bench.ledger.outcomes == ["served"]
 
 
 @pytest.mark.parametrize("rate", ["2/h", "8/h"])

@@ -176,6 +176,21 @@ async def test_small_body_of_a_refused_request_is_dropped(start_bench, start_ori
     assert [r.target for r in origin.requests] == [b"/", b"/"]
 
 
+async def test_body_of_a_refused_request_may_come_in_pieces(start_bench, start_origin, connect):
+    """What follows the last one is a request."""
+    bench = await start_bench(await start_origin(), contract={"allow_methods": ["GET"]})
+    wire = await connect(bench)
+    await wire.send(get("Content-Length: 9", method="POST"))
+    assert (await wire.response()).status == 405
+    (connection,) = bench.frontend.connections
+    for left in (6, 3):
+        await wire.send(b"abc")
+        await until(lambda left=left: connection.body.left == left)
+    await wire.send(b"abc" + get())
+
+    assert (await wire.response()).status == 200
+
+
 @pytest.mark.parametrize(
     "head",
     [

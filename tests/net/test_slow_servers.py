@@ -161,6 +161,7 @@ async def test_last_words_in_a_tunnel_may_be_more_than_its_server_takes(
         await visit.send(SWITCH)
         await is_to_read.wait()
         await visit.rest()
+        await visit.send(b"heard")
 
     origin = await start_origin(script)
     bench = await start_bench(origin)
@@ -181,4 +182,5 @@ async def test_last_words_in_a_tunnel_may_be_more_than_its_server_takes(
 
     assert visit.received.endswith(b"x" * sent + b"y" * 16_000)
     assert visit.end == CLEAN
+    assert (await wire.rest(), wire.end) == (b"heard" if scheme == b"http" else b"", CLEAN)
     assert bench.ledger.outcomes == ["tunnelled"]
