@@ -42,6 +42,22 @@ async def test_requests_beyond_the_bound_wait_for_their_turn(start_bench, start_
     assert len(origin.visits) == 2
 
 
+async def test_nobody_waits_while_a_server_has_room(start_bench, start_origin, connect):
+    """However many others are full; two of them are drawn at random, and both may be."""
+    gate = Gate()
+    origins = [await start_origin(gate) for _ in range(30)]
+    bench = await start_bench(*origins, upstream=crowded(queue=0))
+    wires = [await connect(bench) for _ in origins]
+    for number, wire in enumerate(wires, 1):
+        await wire.send(get())
+        await until(lambda number=number: sum(address.load for address in bench.addresses) == number)
+    loads = [address.load for address in bench.addresses]
+    gate.is_open.set()
+
+    assert loads == [1] * len(origins)
+    assert [(await wire.response()).status for wire in wires] == [200] * len(origins)
+
+
 async def test_full_queue_refuses_at_once(start_bench, start_origin, connect):
     """503, when to come again, and the error object; the client's connection stays."""
     gate = Gate()

@@ -238,6 +238,12 @@ def test_certificate_and_key_may_be_one_file(tmp_path):
     assert shown(both).names == shown(cert, key).names == ("shop.example",)
 
 
+def test_certificate_whose_names_cannot_be_read_is_told(tmp_path):
+    """OpenSSL takes it: a name of another alphabet, which must be written in ASCII (RFC 5280 section 4.2.1.6)."""
+    with pytest.raises(TlsError, match="holds a certificate that cannot be read"):
+        shown(*Papers(tmp_path).issue("DNS:b\u00fccher.example"))
+
+
 def test_file_that_is_no_file_is_told(tmp_path):
     """Such as a folder, which a mount may have made of it."""
     with pytest.raises(TlsError, match="cannot read"):
