@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy import faults
 from proxy.limiter.memory import MemoryStore
 from proxy.limiter.queues import WaitingRoom
 from proxy.policy.decision import Charge, unspent
@@ -124,6 +125,52 @@ async def test_whoever_leaves_under_anothers_end_is_told_nothing_more():
 
     assert told == waiting[:1]
     assert not len(room)
+
+
+@pytest.mark.moved
+async def test_who_waits_for_two_buckets_passes_when_both_have_a_token():
+    """At the later of the turns. In the first queue its place is free from the earlier one on."""
+    loop = asyncio.get_running_loop()
+    store, room, passed = MemoryStore(lambda: round(loop.time() * 1e6)), WaitingRoom(loop.time), []
+    compiled = limits(
+        {"name": "soon", "rate": "1/s", "burst": 1, "max_wait": "9s"},
+        {"name": "late", "rate": "30/m", "burst": 1, "max_wait": "9s"},
+    )
+    store.configure(compiled)
+    charges = [Charge(limit.terms, USERS[0]) for limit in compiled]
+    begun = loop.time()
+    store.take(charges, None)
+    waiter = Waiter(loop, passed, charges)
+    decision = store.take(charges, waiter)
+    room.enter(waiter, decision, decision.waits)
+    await asyncio.sleep(1.5)
+    between = dict(room.waiting)
+    await asyncio.sleep(2)
+
+    assert between == {"soon": 0, "late": 1}
+    assert [(round(at - begun, 2), who) for at, who in passed] == [(2.0, waiter)]
+    assert not len(room)
+
+
+@pytest.mark.moved
+async def test_process_that_ends_keeps_nobody_whose_turn_comes_too_late():
+    """Who comes then is told at once; it waits for what comes in time."""
+    loop = asyncio.get_running_loop()
+    store, room, passed = MemoryStore(lambda: round(loop.time() * 1e6)), WaitingRoom(loop.time), []
+    compiled = limits({"name": "one", "rate": "1/s", "burst": 1, "max_wait": "20s"})
+    store.configure(compiled)
+    (limit,) = compiled
+    room.end_at(loop.time() + 1.5)
+    told = []
+    for _ in range(3):
+        waiter = Waiter(loop, passed, [Charge(limit.terms, USERS[0])])
+        decision = store.take(waiter.charges, waiter)
+        if decision.waits:
+            told.append(room.enter(waiter, decision, decision.waits))
+    await asyncio.sleep(5)
+
+    assert told == [None, faults.DRAINING]
+    assert len(passed) == 1
 
 
 @pytest.mark.moved

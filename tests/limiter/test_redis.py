@@ -553,14 +553,23 @@ async def test_resets_are_heeded_however_many_there_are(shared_redis: Redis) -> 
     user = Charge(limit.terms, new_user())
     many = PAGES_MAX * NOTES_MAX + NOTES_MAX // 2
     async with store_at(shared_redis.url, limits, prefix="often") as store:
+        link, heard_us = store._dispatcher.links[0], store.replicas._heard_us
         for _ in range(2):
             await ask(store, user)
-        now_us = int(time() * 1e6)
-        notes = {b"reset-often:%016d" % number: now_us - many + number for number in range(many)}
+        await until(lambda: time() * 1e6 > heard_us[link.name] + many, "so many may have come since it heard")
+        since_us = heard_us[link.name]
+        notes = {b"reset-often:%016d" % number: since_us + number for number in range(1, many)}
         with shared_redis.client() as client:
-            client.zadd("often:2:{0}:resets", notes | {b"reset-often:" + user.key: now_us})
+            client.zadd("often:2:{0}:resets", notes | {b"reset-often:" + user.key: since_us + many})
             client.delete(*client.keys("often:*:reset-often:*"))
-            store._dispatcher.links[0].beat_now()
+            link.beat_now()
+            a_beats = since_us + PAGES_MAX * NOTES_MAX
+            await until(
+                lambda: heard_us[link.name] >= a_beats, "a beat has read as many as it may", within=5.0
+            )
+            assert heard_us[link.name] == a_beats
+            assert store._caches.of(limit.terms).known.get(user.key)
+            link.beat_now()
             await until(lambda: not store._caches.of(limit.terms).known.get(user.key), "it is forgotten")
             client.delete("often:2:{0}:resets")
 

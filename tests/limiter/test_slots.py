@@ -12,11 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.limiter.keeping import ROUND_SLOTS, Telltale
+from proxy.limiter.batch import SCRIPT
+from proxy.limiter.held import HeldSlots
+from proxy.limiter.keeping import ROUND_SLOTS, Keeping, Telltale
 from proxy.limiter.memory import MemoryStore
 from proxy.limiter.outage import Outage
 from proxy.limiter.overrides import Override
-from proxy.limiter.records import RENEW, SLOT_LIFE_US, VACATE
+from proxy.limiter.records import RENEW, SLOT_LIFE_US, VACATE, Names, slot_record
 from proxy.limiter.trouble import TroubleError
 from proxy.policy.decision import Charge
 from proxy.policy.fields import fields, refusal
@@ -396,6 +398,24 @@ def test_renewal_that_redis_has_not_heard_comes_with_the_next_beat() -> None:
     Telltale(keeping, RENEW, slot).without_redis([slot.charge], Outage(10, 1))
 
     assert keeping._due(link, 5) == [(RENEW, slot)]
+
+
+async def test_beat_tells_what_is_owed_in_rounds() -> None:
+    """What Redis has heard of before its round comes is not told again."""
+    (limit,) = limits_of(AT_ONCE)
+    told: list[bytes] = []
+    keeping = Keeping(HeldSlots(), Names("weir"), 1, SCRIPT, lambda word, _: told.append(word.record))
+    slots = [Slot(Charge(limit.terms, bytes(16)), number) for number in range(ROUND_SLOTS + 9)]
+    for slot in slots:
+        keeping.owe(slot, 1)
+    link: Any = SimpleNamespace(shards=range(16), mask=0, now=lambda: 2.0)
+    beat = asyncio.create_task(keeping.renew(link))
+    await asyncio.sleep(0)
+    keeping.paid([(VACATE, slot) for slot in slots[-5:]])
+    await beat
+
+    assert told == [slot_record(VACATE, keeping.holder(slot)) for slot in slots[:-5]]
+    assert not keeping.owed
 
 
 async def test_link_that_opens_tells_of_all_slots_however_many(shared_redis: Redis) -> None:
