@@ -42,6 +42,10 @@ async def test_requests_beyond_the_bound_wait_for_their_turn(start_bench, start_
     assert len(origin.visits) == 2
 
 
+async def is_loaded(bench, number):
+    await until(lambda: sum(address.load for address in bench.addresses) == number)
+
+
 async def test_nobody_waits_while_a_server_has_room(start_bench, start_origin, connect):
     """However many others are full; two of them are drawn at random, and both may be."""
     gate = Gate()
@@ -50,7 +54,7 @@ async def test_nobody_waits_while_a_server_has_room(start_bench, start_origin, c
     wires = [await connect(bench) for _ in origins]
     for number, wire in enumerate(wires, 1):
         await wire.send(get())
-        await until(lambda number=number: sum(address.load for address in bench.addresses) == number)
+        await is_loaded(bench, number)
     loads = [address.load for address in bench.addresses]
     gate.is_open.set()
 

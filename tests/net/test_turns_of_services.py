@@ -13,6 +13,7 @@ import pytest
 from tests.support.innocent import innocent
 from tests.support.messages import answer, get
 from tests.support.papers import Papers
+from tests.support.patience import until
 
 pytestmark = pytest.mark.real
 CHUNKED = "Transfer-Encoding: chunked"
@@ -160,6 +161,26 @@ async def test_answer_that_ends_with_its_connection_is_whole(serve, connect, fra
 
     assert response.body == body
     assert bench.ledger.outcomes == ["served"]
+
+
+async def test_answer_whose_end_comes_with_it_is_whole(serve, connect):
+    """In one piece with the word of TLS, while the answer has turns to come still: its chunks are small and odd."""
+    said = answer(200, b"1;a\r\nx\r\n" * 3900 + b"0\r\n\r\n", "Connection: close", CHUNKED, length=False)
+
+    def script(session):
+        session.head()
+        for at in range(0, len(said), 16_000):
+            session.tls.write(said[at : at + 16_000])
+        session.end()
+
+    bench = await serve(script)
+    wire = await connect(bench)
+    await wire.send(get())
+
+    assert (await wire.response()).body == b"x" * 3900
+    assert bench.ledger.outcomes == ["served"]
+    assert bench.address.standing.failures == 0
+    await until(lambda: not bench.address.open)
 
 
 @pytest.mark.waits("the end comes before the client reads")
