@@ -167,8 +167,8 @@ class Link:
 
     async def take_leave(self) -> None:
         """The last words: no sign of life comes behind them. Raises TroubleError."""
-        assert self._tending is not None, "who can be told is up, and so was started"
-        await end(self._tending)
+        if self._tending is not None:
+            await end(self._tending)
         await self._session.close(self)
 
     @property

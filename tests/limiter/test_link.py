@@ -12,6 +12,7 @@ from proxy.config.addresses import parse_store
 from proxy.limiter.dialler import Dialler
 from proxy.limiter.link import DOWN, UP
 from proxy.limiter.redis import RedisStore
+from proxy.limiter.trouble import TroubleError
 from tests.limiter.asking import ask, charge, limits_of
 from tests.simulation.world import TIMEOUT, Replica, Server
 from tests.support.patience import until
@@ -106,3 +107,10 @@ async def test_request_waits_for_no_new_connection_longer_than_it_may(
 
     assert decision.via == "local"
     assert waited == pytest.approx(TIMEOUT, abs=0.005)
+
+
+async def test_link_that_never_started_takes_leave_of_nobody() -> None:
+    """It has no sign of life to stop, and no connection to say it on."""
+    (link,) = RedisStore(Dialler(parse_store("redis://redis.test")), TIMEOUT)._dispatcher.links
+    with pytest.raises(TroubleError):
+        await link.take_leave()
