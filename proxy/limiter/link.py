@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from math import inf
 from random import uniform
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -240,11 +241,12 @@ class Link:
         self._due = deadline
         self._timer = asyncio.get_running_loop().call_later(deadline - self.now(), self._look, deadline)
 
-    def _look(self, due: float) -> None:
+    def _look(self, due: float, until: float = inf) -> None:
         """Replies that came while this process was busy are read first; not for ever, as it may stay busy."""
         now = self.now()
-        if now - due > LAG and now < self._due + self._session.timeout:
-            self._timer = asyncio.get_running_loop().call_later(0.001, self._look, now + 0.001)
+        if now - due > LAG and now < until:
+            until = min(until, now + self._session.timeout)
+            self._timer = asyncio.get_running_loop().call_later(0.001, self._look, now + 0.001, until)
         else:
             self._judge()
 

@@ -562,12 +562,13 @@ async def test_resets_are_heeded_however_many_there_are(shared_redis: Redis) -> 
         with shared_redis.client() as client:
             client.zadd("often:2:{0}:resets", notes | {b"reset-often:" + user.key: since_us + many})
             client.delete(*client.keys("often:*:reset-often:*"))
+            heard_us[link.name] = since_us  # whatever it has heard meanwhile
             link.beat_now()
             a_beats = since_us + PAGES_MAX * NOTES_MAX
             await until(
                 lambda: heard_us[link.name] >= a_beats, "a beat has read as many as it may", within=5.0
             )
-            assert heard_us[link.name] == a_beats
+            assert heard_us[link.name] < since_us + many
             assert store._caches.of(limit.terms).known.get(user.key)
             link.beat_now()
             await until(lambda: not store._caches.of(limit.terms).known.get(user.key), "it is forgotten")
