@@ -212,7 +212,11 @@ class KeptWorker:
                 pass
 
     async def apply(self, verb: str, limit: str, body: bytes) -> channel.Applied:
-        """Waits as long as it takes, if it is heard meanwhile. Raises ConnectionError if it ends or hangs."""
+        """Waits as long as it takes, if it is heard meanwhile. Raises ConnectionError if it has ended, ends
+        or hangs.
+        """
+        if not self.is_ready:  # it ended while another was asked, and its next process would know of nothing
+            raise ConnectionError
         self._applied = asyncio.get_running_loop().create_future()
         self._orders += 1
         self.say(channel.Apply(self._orders, time.monotonic() + APPLY_SECONDS, verb, limit, body))

@@ -241,6 +241,8 @@ async def test_worker_that_is_gone_answers_nobody(played):
 
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(asking, 20)
+    with pytest.raises(ConnectionError):  # at once: nobody is there who would ever answer
+        await asyncio.wait_for(worker.apply("look", "a", b""), 0.5)
 
 
 async def test_reset_of_a_worker_that_dies_is_a_broken_connection(worker, life):
