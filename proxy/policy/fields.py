@@ -99,7 +99,7 @@ def _shown(verdict: Verdict) -> tuple[Terms, int, int]:
     if not verdict.is_admitted:
         return terms, 0, max(1, whole_seconds(verdict.retry_units, terms.scale))
     # Written out: with functions of `policy.gcra` a plain request passes 66 calls in 18 files, more than the
-    # 64 and 17 that docs/architecture.md allows.
+    # 64 and 17 that tests/test_architecture.py allows.
     interval, free = verdict.interval, terms.burst_units - verdict.debt
     if verdict.debt <= 0:
         return terms, free // interval, 1

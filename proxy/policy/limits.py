@@ -88,7 +88,6 @@ class Limit:
         self.before = NONE_RESERVED  # what requests wait for by limits that a reload has replaced
         # A 429 of the service empties its buckets; one of a limit that only watches stays as it is.
         self.empties = settings.on_upstream_429 == "drain" and not self.is_shadow
-
         self.key_spec: tuple[KeySpec, ...] = tuple(settings.key)
         shares = settings.when_absent == "share"
         self.partition = partition or Partition(self.key_spec, secret, shares=shares, ipv6_prefix=ipv6_prefix)
@@ -98,8 +97,7 @@ class Limit:
         # How many of KEYS_OF_ALL parts it is enforced for. A key's seventh and eighth byte say in which part
         # it is: the last bytes that logs tell (`weir simulate`).
         self.enforced = 0 if self.is_shadow else round(settings.enforce * KEYS_OF_ALL)
-        # Some of its keys would have to wait, and do not.
-        self.watches_waits = self.max_wait_us > 0 and self.enforced < KEYS_OF_ALL
+        self.watches_waits = self.max_wait_us > 0 and self.enforced < KEYS_OF_ALL  # some keys, in shadow
         self._costs = _costs(settings)
         named = [plans.named(name) for name in settings.plans] if plans is not None else []
         self.has_plans = bool(named)
