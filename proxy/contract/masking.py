@@ -2,10 +2,10 @@
 
 A rule is a pattern and its anchors, words in lower case; the pattern is tried right behind each anchor, so a
 text without anchors costs some searches and nothing else. Quantifiers are possessive or bounded, what is
-masked is not searched again, and what lies ahead of several anchors is looked for once (`_Ahead`): the work
-grows with the text, not with what stands in it, and ends at ANCHORS_MAX. A group that is repeated for good
-is atomic, `(?>(?:...)*)`, never `(?:...)*+`: before Python 3.11.5 the latter may end one character short
-(CPython issue 106052). Knows nothing of where a text came from.
+masked is not searched again but for its end, and what lies ahead of several anchors is looked for once
+(`_Ahead`): the work grows with the text, not with what stands in it, and ends at ANCHORS_MAX. A group that
+is repeated for good is atomic, `(?>(?:...)*)`, never `(?:...)*+`: before Python 3.11.5 the latter may end
+one character short (CPython issue 106052). Knows nothing of where a text came from.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 from typing import NamedTuple
 
 MASK = "***"
+NAME_CHARS = 64  # what ends with a name may be masked itself, and that name still has a value
 ANCHORS_MAX = 1000  # a text with more is masked whole: 16 KiB with so many words of secrets tell little else
 
 
@@ -35,9 +36,15 @@ def _rule(anchors: str | tuple[str, ...], pattern: str, flags: int = 0, reach: i
 _QUOTE = r"""(?: \\{0,3}+["'`]{1,2}+ | &quot; | &\#0?3[49]; | &\#x2[27]; )"""
 _SPACE = r"(?:[\ \t]|&nbsp;?)"
 _TAG = r"</?[a-z][^<>]{0,80}+>"
+# Attributes of an element; the one that is called value holds what another one names.
+_ATTRIBUTE = rf"""(?: \s{{1,8}}+ (?!value\b) [\w:.\-]{{1,40}}+ \s?+ = \s?+
+      (?: {_QUOTE} [^"'`\\&<>]{{0,80}}+ {_QUOTE} | [^\s"'`\\&<>]{{1,40}}+ ) )"""
+_VALUE_IS = r"\s{1,8}+ value \s?+ = \s?+"
 _ASSIGNED = rf"""(?:
-      (?: (?>{_QUOTE}?) \]?+ (?>{_SPACE}{{0,8}}) (?:=&gt;|==?>?|:=|[:>]) | \ [^<>]{{0,80}}+> )
+      (?: (?>{_QUOTE}?) \]?+ (?>{_SPACE}{{0,8}}) (?:=&gt;|==?>?|:=|[:>])
+        | (?> {_ATTRIBUTE}{{1,6}} ) \s{{0,8}}+ > )
       (?> (?: {_SPACE} | \s | {_TAG} ){{0,8}} )
+    | (?> {_QUOTE}? {_ATTRIBUTE}{{0,6}} ) {_VALUE_IS}
     | {_QUOTE} [\ \t]{{0,4}}+ , \s{{0,4}}+ (?=[bru]?["'])
     | (?> (?: \s{{0,8}}+ {_TAG} ){{1,6}} ) \s{{0,8}}+
     ) (?> (?: string\(\d{{1,9}}\)[\ ] | [bru]{{1,2}}(?=["']) )? )"""
@@ -69,6 +76,11 @@ RULES: tuple[Rule, ...] = (
     _rule("connection", rf"[_\-]?+string{_REST} {_ASSIGNED} {_VALUE}"),
     _rule("auth", rf"(?>(?: orization{_REST} )?) {_ASSIGNED} {_LINE}"),
     _rule("cookie", rf"{_REST} {_ASSIGNED} {_LINE}"),
+    # ... where the name comes behind it, in one element.
+    _rule(
+        " value",
+        rf"\s?+=\s?+ (?P<secret> {_QUOTED} ) (?= [^<>]{{0,120}}? (?:passw|pwd|secret|token|credential) )",
+    ),
     _rule("--", r"(?:pass|token|secret|api-key)[\w\-]{0,40}+[\ =]{1,4}+(?P<secret>[^\s\"']++)"),
     _rule("identified", rf"\ (?:by|with\ \w{{1,40}}+\ (?:as|by))\ (?>(?:password\ )?) {_VALUE}"),
     # Credentials behind the name of their scheme; neither challenges nor plain English.
@@ -170,10 +182,11 @@ class _SecretSearch:
                         return None
                     behind = at + len(anchor)
                     span = self._span(rule, at, behind)
+                    at = find(anchor, behind)
                     if span is not None:
                         found.append(span)
-                        behind = span[1]
-                    at = find(anchor, behind)
+                        if at >= span[0]:
+                            at = find(anchor, max(behind, span[1] - NAME_CHARS))
         return found
 
     def _span(self, rule: Rule, at: int, behind: int) -> tuple[int, int] | None:

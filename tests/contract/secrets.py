@@ -46,6 +46,16 @@ SharedAccessKey=hunter2=
 [password] => hunter2
 <password>hunter2</password>
 <password type="x">hunter2</password>
+<password id=1 xsi:type='xsd:string' >hunter2</password>
+<property name="password">hunter2</property>
+<input name=password value=hunter2>
+<input type="password" id="x" value="hunter2"/>
+<input value="hunter2" id="x" name="password">
+<add key="db.password" value="hunter2" />
+&lt;add key=&quot;db.password&quot; value=&quot;hunter2&quot; /&gt;
+{"xml":"<add key=\"db.password\" value=\"hunter2\" />"}
+WITH PASSWORD 'hunter2' >= 1
+secret "hunter2" => 1
 <td>DB_PASSWORD</td><td class="code"><pre>&#x27;hunter2&#x27;</pre></td>
 <td>DB_PASSWORD</td> <td class="code"><pre>hunter2</pre></td>
 &quot;password&quot;: &quot;hunter2&quot;
@@ -123,4 +133,8 @@ psycopg.OperationalError: connection to server at "10.0.0.1", port 5432 failed
 Vary: Cookie, Authorization
 Access-Control-Allow-Headers: X-Auth-Token, Authorization
 keyboard: qwerty
+<option value="5">passed</option>
+<a value='5' title='passed'>
+the password is needed, is it not?
+> the token was lost
 """.strip().splitlines()

@@ -100,7 +100,10 @@ def test_never_raises(text):
     assert len(shown) <= 3 * len(text) + 3
 
 
-@given(st.sampled_from(HOLDING), st.text(max_size=30), st.text(max_size=30))
+LINES_AROUND = st.text(max_size=30) | st.lists(st.sampled_from(WORDS + MARKS), max_size=8).map("".join)
+
+
+@given(st.sampled_from(HOLDING), LINES_AROUND, LINES_AROUND)
 def test_masks_wherever_a_secret_stands(text, before, behind):
     """On a line of its own, whatever the lines around it hold."""
     assert SECRET not in masked(f"{before}\n{text}\n{behind}")
