@@ -21,6 +21,8 @@ from proxy.demo import command as demo
 from tests.support import weir
 from tests.support.weir import command, environment, run
 
+pytestmark = pytest.mark.measured
+
 SCRIPT = Path(sys.executable).parent / "weir"
 COMPLETION = (weir.ROOT / "docs" / "operations.md").read_text()
 

@@ -10,9 +10,8 @@ import sys
 import pytest
 
 from proxy import is_compiled
-from tests.support.own_coverage import ROOT, modules, own_tests
+from tests.support.own_coverage import FLOORS, ROOT, modules, own_tests
 
-FLOORS = ("clients", "contract", "http1", "policy", "rules")
 # Of floors that know files and threads, the modules that know none.
 PURE = {
     "config": ("addresses", "document", "key_names", "names", "overlap", "template", "units"),
@@ -32,13 +31,15 @@ def test_each_module_has_tests_of_its_name(floor):
 @pytest.mark.skipif(is_compiled(), reason="what is compiled shows no lines")
 @pytest.mark.timeout(600)
 @pytest.mark.real
+@pytest.mark.measured
 @pytest.mark.parametrize("floor", [*FLOORS, *PURE])
 def test_modules_are_covered_whole_by_their_own_tests(floor, tmp_path):
     """Nobody else's tests help; a line that no test can meet says why it is excluded."""
     report = tmp_path / "report.json"
+    data = ROOT / f".coverage.own-{floor}" if "COVERAGE_PROCESS_START" in os.environ else tmp_path / "data"
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST"))}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.own_coverage", floor, str(report), *PURE.get(floor, ())],
+        [sys.executable, "-m", "tests.support.own_coverage", floor, str(report), str(data), *PURE.get(floor, ())],
         cwd=ROOT, env=environ, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

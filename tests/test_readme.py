@@ -14,6 +14,8 @@ from tests.support import weir
 from tests.support.patience import until_now
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.measured
+
 README = (weir.ROOT / "README.md").read_text()
 DOCS = sorted(page for page in (weir.ROOT / "docs").rglob("*.md") if not page.is_symlink())
 TOUR_SECONDS = 60.0  # under coverage on a busy machine

@@ -22,6 +22,8 @@ from tests.support.innocent import innocent
 from tests.support.patience import until
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
 
+pytestmark = pytest.mark.unmeasured
+
 NAMES = [f"limit-{number}" for number in range(500)]
 BEARER = f"Authorization: Bearer {TOKEN}"
 

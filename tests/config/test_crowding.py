@@ -22,6 +22,7 @@ MATCHES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.measured
 @given(
     st.lists(MATCHES, max_size=8),
     st.sampled_from(["GET", "POST"]),

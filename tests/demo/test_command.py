@@ -19,6 +19,8 @@ from proxy.demo.command import run_demo
 from tests.support import weir
 from tests.support.patience import until_now
 
+pytestmark = pytest.mark.measured
+
 TOUR_SECONDS = 60.0  # under coverage on a busy machine
 
 

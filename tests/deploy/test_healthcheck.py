@@ -6,8 +6,12 @@ import signal
 import socket
 import time
 
+import pytest
+
 from tests.support.patience import until
 from tests.support.weir import run
+
+pytestmark = pytest.mark.measured
 
 
 def test_healthy_is_silence(start_weir):

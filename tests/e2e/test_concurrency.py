@@ -12,6 +12,8 @@ import pytest
 from tests.support.messages import answer, get
 from tests.support.patience import until
 
+pytestmark = pytest.mark.measured
+
 LIMIT = {"name": "at-once", "key": ["header:X-Auth-Token"], "concurrency": 4}
 ASK = get("X-Auth-Token: a")
 TOKEN = "s3cret-t0ken"

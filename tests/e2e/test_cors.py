@@ -53,6 +53,7 @@ async def test_page_that_is_kept_is_not_given_to_another_origin(start_weir, star
         (400, "GET / HTTP/1.1", ["Content-Length: x"]),
     ],
 )
+@pytest.mark.measured
 async def test_app_may_read_a_refusal_at_the_door(start_weir, start_origin, connect, status, line, lines):
     """Whatever is wrong with its request; and nobody reads the one of another's behind it."""
     bounds = {"headers": 10, "request_line": "200B", "body": "10B"}
@@ -81,6 +82,7 @@ async def test_preflights_of_an_app_cost_nothing(start_weir, start_origin, ask):
     assert (first, second) == (200, 429)
 
 
+@pytest.mark.measured
 async def test_preflight_cannot_hide_from_the_service_that_it_is_one(start_weir, start_origin, ask):
     """What is not charged must be one there too."""
     origin = await start_origin()

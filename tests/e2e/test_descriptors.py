@@ -45,6 +45,7 @@ async def test_soft_limit_is_raised_at_the_start(new_weir, start_origin, ask):
         sock.close()
 
 
+@pytest.mark.measured
 async def test_hard_limit_that_is_too_low_costs_clients_a_503(new_weir, start_origin, connect):
     """Told at the start. Who is there is served, the admin plane answers, and the service is not blamed."""
     weir = bounded(new_weir(upstream=await start_origin()), "-n 300")
@@ -69,6 +70,7 @@ async def test_hard_limit_that_is_too_low_costs_clients_a_503(new_weir, start_or
         sock.close()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_standard_streams_that_were_closed_are_nobody_elses(
@@ -88,6 +90,7 @@ async def test_standard_streams_that_were_closed_are_nobody_elses(
     assert found <= {"/dev/null", str(weir.folder / "stdout.log"), str(weir.folder / "stderr.log")}
 
 
+@pytest.mark.measured
 async def test_hard_limit_that_is_too_low_harms_nobody_who_is_there_by_tls(new_weir, start_origin, papers):
     """Three hundred more begin a handshake and say nothing: bounded before anybody knows of them."""
     cert, key = papers.issue("DNS:localhost")

@@ -13,6 +13,8 @@ from tests.support.messages import answer, chunked, get, post
 from tests.support.origin import answering
 from tests.support.wire import Broken
 
+pytestmark = pytest.mark.measured
+
 SETTINGS = {
     "contract": {"edge_etags": True},
     "limits": [{"name": "all", "rate": "1000000/h", "key": "const"}],

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.weir import run
 
+pytestmark = pytest.mark.measured
+
 CONFIG = """\
 upstream: {servers: ["http://127.0.0.1:9000"]}
 store: {url: "redis://:${REDIS_PASSWORD}@h", key_secret: "file:/run/secrets/none"}

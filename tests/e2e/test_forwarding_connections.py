@@ -11,6 +11,8 @@ from tests.support.messages import answer, chunked, get
 from tests.support.origin import answering
 from tests.support.wire import CLEAN, Broken
 
+pytestmark = pytest.mark.measured
+
 # --- interim responses and expectations ---
 
 

@@ -13,6 +13,8 @@ from proxy.config.plan_keys import key_hash
 from tests.support.messages import get
 from tests.support.patience import until
 
+pytestmark = pytest.mark.measured
+
 TOKEN = "s3cret-t0ken"
 OWN = {"Authorization": f"Bearer {TOKEN}"}
 ADA, BOB = "X-Auth-Token: ada-4711", "X-Auth-Token: bob"

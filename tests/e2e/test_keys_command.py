@@ -13,6 +13,8 @@ from tests.support.messages import get
 from tests.support.ports import free_port
 from tests.support.weir import run
 
+pytestmark = pytest.mark.measured
+
 TOKEN = "let-me-in"
 SECRET = "ada-4711"
 LIMITS = [{"name": "few", "key": ["header:X-Auth-Token", "cookie:sid+host"], "rate": "2/h"}]

@@ -110,6 +110,7 @@ async def test_restart_of_redis_fails_nobody(start_weir, start_origin, redis):
 # --- given sockets ---
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("workers", [1, 2])
 def test_given_socket_that_no_setting_has_is_an_error(new_weir, given, workers):
     """Or it would take connections that nobody answers."""
@@ -124,6 +125,7 @@ def test_given_socket_that_no_setting_has_is_an_error(new_weir, given, workers):
     )
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("kind", ["file", "datagram", "not listening"])
 def test_descriptor_that_does_not_listen_is_one_line(new_weir, kind):
     """No traceback: whoever starts Weir reads what was handed over."""

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.messages import get, post
 
+pytestmark = pytest.mark.measured
+
 SETTINGS = {
     "limits": [
         {

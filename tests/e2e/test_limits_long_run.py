@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from tests.support.messages import get
 
 SETTINGS = {"limits": [{"name": "per-user", "key": ["header:X-Auth-Token"], "rate": "15/s"}]}
@@ -13,6 +15,7 @@ SETTINGS = {"limits": [{"name": "per-user", "key": ["header:X-Auth-Token"], "rat
 RATE, BURST, SECONDS, PER_SECOND = 15, 15, 20, 200
 
 
+@pytest.mark.measured
 async def test_twenty_seconds_of_overload_admit_what_was_promised(weir, origin, connect):
     """200 requests a second on one key for 20 s: 15 * 20 + 15 pass, within 1, and no part of the time sees more."""
     mine = "X-Auth-Token: long-run"

@@ -11,6 +11,8 @@ import pytest
 from tests.support.messages import get
 from tests.support.patience import until
 
+pytestmark = pytest.mark.measured
+
 LIMIT = {"name": "few", "key": ["header:X-Auth-Token"], "rate": "10/s", "burst": 2, "max_wait": "500ms"}
 
 

@@ -143,6 +143,7 @@ async def test_limit_is_tried_on_some(start_weir, start_origin, ask):
     assert metrics.total("weir_limit_decisions_total", decision="shadow_refused") == len(spared)
 
 
+@pytest.mark.measured
 def test_weir_hash_prints_what_plans_name_keys_by():
     """From standard input too, where no shell keeps it."""
 

@@ -17,6 +17,8 @@ from tests.support.patience import until
 from tests.support.ports import free_port
 from tests.support.weir import run
 
+pytestmark = pytest.mark.measured
+
 GET = b"GET %b HTTP/1.1\r\nHost: a\r\nUser-Agent: kube-probe/1.34\r\n\r\n"
 SILENT = 1100  # more than the descriptors that a process has if nobody raises them
 PROBES = free_port()

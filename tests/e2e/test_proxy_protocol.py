@@ -17,6 +17,8 @@ from tests.support.ports import free_port
 from tests.support.programs import program
 from tests.support.wire import CLEAN
 
+pytestmark = pytest.mark.measured
+
 ADA = b"PROXY TCP4 203.0.113.7 10.0.0.1 5000 80\r\n"
 BOB = b"PROXY TCP4 203.0.113.8 10.0.0.1 5000 80\r\n"
 

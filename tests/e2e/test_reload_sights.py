@@ -356,6 +356,7 @@ def afresh(sight: Sight, urls: dict[str, str]) -> dict[str, Any]:
     return written(upstream(**sight.changes["upstream"], servers=list(sight.servers)), again)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("sight", SIGHTS, ids=lambda sight: sight.setting)
 async def test_reload_is_seen(sight, start_weir, start_origin, connect):
     service = Service()

@@ -75,6 +75,7 @@ def test_those_who_would_wait_are_counted(tmp_path):
     assert (limit["matched"], limit["waited"], limit["refused"]) == (6, 2, 1)
 
 
+@pytest.mark.measured
 def test_limit_on_concurrency_is_passed_over_and_said_so(tmp_path):
     """The other limits are replayed as if it were not there."""
     config = tmp_path / "both.yaml"
@@ -87,6 +88,7 @@ def test_limit_on_concurrency_is_passed_over_and_said_so(tmp_path):
     assert any("at-once is passed over" in note for note in found["notes"])
 
 
+@pytest.mark.measured
 def test_what_is_proposed_refuses_nobody(tmp_path, config):
     """Written into the config, and a little less of it refuses somebody."""
     random.seed(1)
@@ -112,6 +114,7 @@ def test_what_is_proposed_refuses_nobody(tmp_path, config):
     assert refused(few["rate"], few["burst"] - 1) > 3
 
 
+@pytest.mark.measured
 def test_text_tells_the_same(tmp_path, config):
     done = run("simulate", config, log(tmp_path, line(0) * 5 + "garbage\n"))
 
@@ -125,6 +128,7 @@ def test_text_tells_the_same(tmp_path, config):
     assert done.stderr == ""
 
 
+@pytest.mark.measured
 def test_two_configs_are_compared(tmp_path, config):
     other = tmp_path / "other.yaml"
     other.write_text(CONFIG.replace("2/s", "4/s"))
@@ -137,6 +141,7 @@ def test_two_configs_are_compared(tmp_path, config):
     assert [word for word in done.stdout.splitlines()[-1].split() if word] == ["per-user", "3", "1", "-2"]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("way", ["gzip", "stdin", "several"])
 def test_logs_come_as_they_lie(tmp_path, config, way):
     first, second = line(0) * 3, line(1) * 3
@@ -177,6 +182,7 @@ GARBAGE = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE.keys())
 def test_garbage_is_skipped(tmp_path, config, data):
     """Never a traceback, whatever stands before a good line."""
@@ -224,6 +230,7 @@ HASHED = f"time,client,method,path,status,token\n1767225600,192.0.2.1,GET,/,200,
         ("match: {headers: {Host: b}}", HASHED, "token", ["a: {log} does not tell the headers that it looks at"]),
     ],
 )  # fmt: skip
+@pytest.mark.measured
 def test_what_cannot_be_replayed_is_one_line(tmp_path, setting, text, field, notes):
     config = log(tmp_path, LIMIT % setting, "limit.yaml")
     path = log(tmp_path, text * 2)
@@ -252,6 +259,7 @@ def test_what_cannot_be_replayed_is_one_line(tmp_path, setting, text, field, not
         (["{config}", "{log}", "--html", "/none/page.html"], "/none/page.html: no such file or directory"),
     ],
 )
+@pytest.mark.measured
 def test_mistake_is_one_line(tmp_path, config, arguments, said):
     path = log(tmp_path, line(0))
     done = run("simulate", *(word.format(config=config, log=path) for word in arguments))
@@ -261,6 +269,7 @@ def test_mistake_is_one_line(tmp_path, config, arguments, said):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.measured
 def test_own_logs_may_lie_in_one_file(tmp_path, config):
     """As a container's output is kept: what else Weir said is skipped, also where it comes first."""
     said = '{"time":"2026-01-01T00:00:00.000Z","level":"warning","event":"slow_request","request":"GET /slow","status":200}\n'
@@ -269,6 +278,7 @@ def test_own_logs_may_lie_in_one_file(tmp_path, config):
     assert (found["requests"], found["skipped"], found["logs"][0]["format"]) == (3, 2, "Weir")
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("form", ["text", "--json", "--html"])
 def test_name_of_a_log_may_be_anything(tmp_path, form):
     """No UTF-8, and what a terminal would take for colours."""

@@ -10,6 +10,8 @@ import pytest
 from tests.support.browser import browser
 from tests.support.weir import run
 
+pytestmark = pytest.mark.measured
+
 HOSTILE = '</script><script>document.title="taken"</script><img src=x onerror=document.title="taken">'
 
 

@@ -119,6 +119,7 @@ def test_shipped_config_is_good(path):
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.measured
 async def test_config_comes_by_standard_input(new_weir, start_origin, ask):
     """`run -`: nothing can be read again, which SIGHUP says."""
     origin = await start_origin()
@@ -162,6 +163,7 @@ async def test_config_is_an_argument_as_of_check(new_weir, start_origin, ask):
     assert (await ask(weir, get())).status == 200
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("arguments", [["run"], ["run", "a.yaml", "--config", "b.yaml"]])
 def test_run_takes_one_file(arguments):
     result = run(*arguments)
@@ -200,6 +202,7 @@ def test_variable_of_somebody_else_can_be_let_pass(tmp_path):
     assert "WEIR_IGNORE=WEIR_VERSION" in refused.stderr
 
 
+@pytest.mark.measured
 def test_settings_in_force_are_printed(tmp_path):
     """As YAML on standard output, whatever else there is to say."""
     path = file(tmp_path, GOOD + "forwarded: {trust: [0.0.0.0/0]}\nlog: {access: off}\n")
@@ -219,6 +222,7 @@ def test_schema_is_printed():
     assert result.stdout == (ROOT / "config" / "weir.schema.json").read_text()
 
 
+@pytest.mark.measured
 def test_unknown_variable_is_an_error(tmp_path):
     """A typo in the environment is as loud as one in the file."""
     result = run("check", str(file(tmp_path, GOOD)), WEIR_STROE__URL="memory")
@@ -298,6 +302,7 @@ async def test_unreachable_upstream_does_not_stop_the_start(start_weir, start_or
     assert (before.status, after.status) == (502, 200)
 
 
+@pytest.mark.measured
 async def test_several_listeners_serve(start_weir, start_origin, ask, tmp_path):
     """TCP twice and a Unix socket."""
     origin = await start_origin()

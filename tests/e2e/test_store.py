@@ -29,6 +29,7 @@ async def statuses(ask, weir, *lines, count=3):
     return [(await ask(weir, get(*lines))).status for _ in range(count)]
 
 
+@pytest.mark.measured
 async def test_redis_that_wants_a_client_certificate(start_weir, start_origin, ask, papers, tmp_path):
     """`store.tls`: one's own authority, and a certificate to show."""
     cert, key = papers.issue("DNS:localhost")
@@ -45,6 +46,7 @@ async def test_redis_that_wants_a_client_certificate(start_weir, start_origin, a
         assert server.keys()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("name", ["ca", "cert", "key"])
 def test_file_that_cannot_be_read_ends_the_start(new_weir, papers, name, tmp_path):
     """One line, which names the setting and the path: else it would look like an outage."""
@@ -59,6 +61,7 @@ def test_file_that_cannot_be_read_ends_the_start(new_weir, papers, name, tmp_pat
     assert f"store.tls.{name}: cannot read {tmp_path}/nowhere.pem" in line
 
 
+@pytest.mark.measured
 def test_key_of_another_certificate_ends_the_start(new_weir, papers):
     cert, _ = papers.issue("DNS:localhost")
     _, key = papers.issue("DNS:elsewhere")
@@ -149,6 +152,7 @@ async def test_operator_frees_a_client(guarded, ask, whom):
         ("/limits/per-user/reset", '{"key": "xyz"}', 400),
     ],
 )
+@pytest.mark.measured
 async def test_mistake_resets_nothing(start_weir, start_origin, ask, path, body, status):
     """And the answer says how it is written."""
     weir = start_weir(settings("memory") | {"admin": {"token": TOKEN}}, upstream=await start_origin())

@@ -14,6 +14,8 @@ from tests.support.patience import closed
 from tests.support.ports import free_port
 from tests.support.programs import program
 
+pytestmark = pytest.mark.measured
+
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):

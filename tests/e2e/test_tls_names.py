@@ -68,6 +68,7 @@ SERVED = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("form", ["with cert and key", "certs alone"])
 async def test_name_that_is_asked_for_is_served(serving, papers, form):
     """By the certificate that has it, whole or by a star for one label; all others by the first."""
@@ -157,6 +158,7 @@ def test_mistake_names_the_certificate(new_weir, papers, file, tmp_path):
     assert f"listen.tls.certs[0].{file}: cannot read {tmp_path}/nowhere.pem" in weir.log_text()
 
 
+@pytest.mark.measured
 def test_check_refuses_files_that_are_bad(new_weir, papers, tmp_path):
     """Those that are here; others it cannot judge, and says so."""
     good = pair(papers, "shop.example")

@@ -13,6 +13,8 @@ from tests.support.messages import get
 from tests.support.patience import closed, until
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.measured
+
 
 @pytest.fixture
 def files(tmp_path, papers):

@@ -159,6 +159,7 @@ async def test_health_check_uses_the_same_files(start_weir, tls_origin, papers):
     assert weir.admin("/status").json()["upstream"][0]["state"] == "serving"
 
 
+@pytest.mark.measured
 async def test_reload_with_a_bad_file_changes_nothing(start_weir, tls_origin, papers, ask, tmp_path):
     """And one with a good file changes what the next connection is made with."""
     origin = await tls_origin("DNS:localhost")
@@ -216,6 +217,7 @@ def test_file_that_is_missing_is_one_clear_line(new_weir, tmp_path):
     assert f"upstream.tls.cert: cannot read {tls['cert']}" in weir.log_text()
 
 
+@pytest.mark.measured
 async def test_key_that_is_encrypted_is_refused(new_weir, papers, tmp_path):
     """Rather than asked for at the terminal."""
     cert, key = papers.issue("DNS:weir.example")

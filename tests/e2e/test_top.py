@@ -12,6 +12,8 @@ from tests.support.messages import get
 from tests.support.ports import free_port
 from tests.support.weir import ROOT, command, environment, run
 
+pytestmark = pytest.mark.measured
+
 TOKEN = "let-me-in"
 LIMITS = [{"name": "few", "key": ["header:X-Auth-Token"], "rate": "2/h"}]
 

@@ -87,6 +87,7 @@ async def test_exchange_is_four_spans_with_the_names_of_the_conventions(
     assert collector.headers[0]["X-Tenant"] == "blue"
 
 
+@pytest.mark.measured
 async def test_root_begins_here_where_no_trace_comes(start_weir, start_origin, ask, collector):
     origin = await start_origin()
     weir = start_weir(traced(collector) | {"log": {"fields": ["trace_id"]}}, upstream=origin)
@@ -123,6 +124,7 @@ async def test_without_a_share_nothing_is_made(start_weir, start_origin, ask, co
     assert origin.requests[0].value("traceparent") is None
 
 
+@pytest.mark.measured
 async def test_refusal_and_failure_show_in_their_spans(start_weir, start_origin, ask, collector):
     """Who refused, and what the service said before its answer was replaced."""
     origin = await start_origin(answering(answer(500, b"Traceback")))
@@ -142,6 +144,7 @@ async def test_refusal_and_failure_show_in_their_spans(start_weir, start_origin,
     assert not of_refused["GET"].is_error
 
 
+@pytest.mark.measured
 async def test_exemplar_leads_from_a_bucket_to_a_trace(start_weir, start_origin, ask, collector):
     """In OpenMetrics; the text format has none."""
     weir = start_weir(traced(collector), upstream=await start_origin())
@@ -162,6 +165,7 @@ async def test_exemplar_leads_from_a_bucket_to_a_trace(start_weir, start_origin,
     assert " # {" not in weir.admin("/metrics").body.decode()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("trouble", ["down", "refuses", "slow", "nonsense", "redirects"])
 async def test_collector_in_trouble_costs_spans_and_nothing_else(
     start_weir, start_origin, ask, collector, trouble
@@ -200,6 +204,7 @@ TRICKLES = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("part", TRICKLES)
 async def test_collector_that_trickles_holds_nobody(
@@ -274,6 +279,7 @@ async def test_what_waits_is_sent_at_the_end(start_weir, start_origin, ask, coll
     assert await collector.trace(response.value("X-Request-Id").decode())
 
 
+@pytest.mark.measured
 async def test_extra_that_is_missing_is_named(new_weir, tmp_path):
     """One line, and no traceback."""
     (tmp_path / "opentelemetry").mkdir()

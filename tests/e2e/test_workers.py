@@ -71,6 +71,7 @@ async def test_every_request_is_counted_once(weir, origin, ask):
     assert weir.admin("/readyz").json()["workers"] == {"ready": 2, "of": 2}
 
 
+@pytest.mark.measured
 async def test_both_workers_serve(weir, origin, connect):
     assert len(await served_by_each(weir, connect)) == 2
 
@@ -107,6 +108,7 @@ async def test_reload_reaches_every_worker(weir, origin, connect):
     )
 
 
+@pytest.mark.measured
 async def test_limit_in_redis_is_exact_over_workers(start_weir, start_origin, redis, ask):
     """15 of 40, wherever they arrive; and an operator can give the tokens back."""
     origin = await start_origin()
@@ -128,6 +130,7 @@ async def test_limit_in_redis_is_exact_over_workers(start_weir, start_origin, re
     assert unknown.status == 404
 
 
+@pytest.mark.measured
 async def test_frozen_worker_keeps_no_operator_waiting(start_weir, start_origin, redis, ask):
     """Another one does it; the frozen one does not do it late, when it goes on."""
     weir = start_weir(
@@ -202,6 +205,7 @@ async def test_worker_can_be_drained_alone(weir, origin, connect):
     await until(lambda: weir.metrics().total("weir_workers") == 2, "it is ready")
 
 
+@pytest.mark.measured
 async def test_workers_do_not_outlive_their_supervisor(new_weir, start_origin):
     """Or the next Weir would find the port in use."""
     weir = new_weir(SETTINGS, upstream=await start_origin())
@@ -266,6 +270,7 @@ async def test_weir_whose_workers_cannot_start_ends_when_it_is_told(planned):
     assert await asyncio.to_thread(weir.wait) == 0
 
 
+@pytest.mark.measured
 async def test_operator_is_told_when_the_worker_dies_that_was_asked(planned):
     """What was asked for may have been done, or not."""
     weir, _ = planned
@@ -281,6 +286,7 @@ async def test_operator_is_told_when_the_worker_dies_that_was_asked(planned):
     assert (answer.status, answer.json()["detail"]) == (503, "no worker is ready")
 
 
+@pytest.mark.measured
 async def test_reload_with_a_certificate_that_is_none_is_refused_for_all(start_weir, tmp_path):
     """By the supervisor, before a worker hears of it."""
     weir = start_weir(SETTINGS, upstream=f"https://127.0.0.1:{free_port()}")
@@ -297,6 +303,7 @@ async def test_reload_with_a_certificate_that_is_none_is_refused_for_all(start_w
     assert not status["config"]["last_reload"]["successful"]
 
 
+@pytest.mark.measured
 async def test_change_that_waits_for_a_restart_is_told_once(start_weir, start_origin):
     """By the supervisor, for all of its workers."""
     weir = start_weir(SETTINGS, upstream=await start_origin())
@@ -356,6 +363,7 @@ async def test_second_signal_ends_all_at_once(start_weir, start_origin):
     assert all(is_gone(pid) for pid in pids)
 
 
+@pytest.mark.measured
 async def test_what_a_second_signal_cuts_off_is_in_the_log(start_weir, start_origin, connect):
     """Each worker tells of its own exchanges before it goes."""
     origin = await start_origin(silent)
@@ -382,6 +390,7 @@ def test_limits_in_memory_and_several_workers_are_refused(tmp_path):
     assert f"{path}:1:10: workers: 2 processes would each grant the whole of every limit" in done.stderr
 
 
+@pytest.mark.measured
 def test_auto_with_limits_in_memory_is_one(start_weir):
     weir = start_weir({"workers": "auto", "limits": [{"name": "a", "rate": "5/s"}]})
 
@@ -395,6 +404,7 @@ def test_auto_with_limits_in_memory_is_one(start_weir):
         ({"log": {"access": "/no/folder/access.log"}}, "log.access: cannot write to /no/folder/access.log"),
     ],
 )  # fmt: skip
+@pytest.mark.measured
 def test_worker_that_cannot_start_ends_the_start(new_weir, changes, said):
     """One line that names the setting, and exit code 1: not one for each worker, and no second try."""
     weir = new_weir({"workers": 2, **changes})

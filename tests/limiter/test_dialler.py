@@ -282,6 +282,7 @@ uvloop.run(main(int(sys.argv[1])))
 """
 
 
+@pytest.mark.measured
 def test_address_that_swallows_everything_is_raced(redis: Redis, tmp_path: Path) -> None:
     """The one that comes first, whatever their order is in the file (RFC 6724 section 2.1)."""
     (tmp_path / "hosts").write_text("127.0.0.1 two.example\n::1 two.example\n")

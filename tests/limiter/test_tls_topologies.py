@@ -264,6 +264,7 @@ def say_in_tiny_records(sock: socket.socket, context: ssl.SSLContext, said: byte
         pass
 
 
+@pytest.mark.unmeasured
 async def test_server_that_says_much_in_records_of_one_byte_keeps_nobody_waiting(papers: Papers) -> None:
     """A quarter of a megabyte of TLS for what is no answer."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

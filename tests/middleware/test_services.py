@@ -51,6 +51,7 @@ async def started(name, port, process, log):
     assert process.poll() is None, log.read_text()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("name", SERVICES)
 async def test_example_serves_15_and_refuses_as_a_proxy_does(name, tmp_path, connect):
     """Its route has a limit of its own besides; what that refuses costs nothing of the other."""

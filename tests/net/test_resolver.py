@@ -55,6 +55,7 @@ uvloop.run(main())
 """
 
 
+@pytest.mark.measured
 def test_answer_with_thousands_of_addresses_keeps_nobody_waiting(tmp_path):
     """As many as an answer over TCP holds."""
     hosts = tmp_path / "hosts"

@@ -109,6 +109,7 @@ async def test_worker_that_ends_before_it_says_a_word_is_a_failed_start(monkeypa
         await worker.started
 
 
+@pytest.mark.measured
 async def test_worker_whose_config_cannot_be_read_any_more_says_why(worker, text):
     """A file that it refers to may be gone since the supervisor read it."""
     text.text = TEXT + "nonsense: 1\n"
@@ -118,6 +119,7 @@ async def test_worker_whose_config_cannot_be_read_any_more_says_why(worker, text
         await worker.started
 
 
+@pytest.mark.measured
 async def test_worker_that_is_told_nothing_ends_by_itself():
     """Its supervisor ended first."""
     ours, theirs = socket.socketpair()
@@ -131,6 +133,7 @@ async def test_worker_that_is_told_nothing_ends_by_itself():
     assert await asyncio.wait_for(process.wait(), START_SECONDS) == 0
 
 
+@pytest.mark.measured
 async def test_reload_that_a_worker_cannot_follow_changes_nothing(worker, life):
     """A file that the config refers to may be gone since the supervisor read it; the figures tell."""
 

@@ -40,7 +40,8 @@ class Forked:
         self.returncode: int | None = None
         told, telling = os.pipe()
         wanted = json.dumps({"command": list(command), "environ": dict(environ), "folder": str(folder)})
-        socket.send_fds(_forker(), [wanted.encode()], [*streams, telling])
+        opening = tuple(command[: command.index("proxy") - 1])
+        socket.send_fds(_forker(opening), [wanted.encode()], [*streams, telling])
         os.close(telling)
         self._told = os.fdopen(told, "rb")
         self.pid = int(self._told.readline())
@@ -69,12 +70,11 @@ class Forked:
 
 
 @functools.cache
-def _forker() -> socket.socket:
-    """One for each process that runs tests; it ends with that process."""
-    from tests.support.weir import command, environment
+def _forker(opening: tuple[str, ...]) -> socket.socket:
+    """One that is measured and one that is not, for each process that runs tests; they end with that process."""
+    from tests.support.weir import environment
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    opening = command()[: -len(["-m", "proxy"])]
     process = subprocess.Popen(
         [*opening, str(FORKER), str(theirs.fileno())], env=environment(), pass_fds=(theirs.fileno(),)
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 import re
 import socket
 import sys
@@ -25,6 +26,7 @@ import uvloop
 
 from tests.support import network, ports
 from tests.support.memory import MemoryLoop
+from tests.support.own_coverage import FLOORS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -41,6 +43,7 @@ UNIT = set(re.findall(r"[\w.]+", re.findall(r"^UNIT := ((?:.*\\\n)*.*)$", _MAKEF
 _LOOPS = [str(Path(module.__file__).parent) for module in (asyncio, pytest_asyncio, uvloop)]
 SEAM = (network.__file__, ports.__file__, *_LOOPS)
 _open_socket = socket.socket.__init__
+IS_MEASURED = "COVERAGE_PROCESS_START" in os.environ  # by `make test`; test_own_tests.py measures by itself
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,7 +99,7 @@ def _bounded(test: Callable[..., Awaitable[None]], seconds: float) -> Callable[.
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     tracer = sys.gettrace()
-    if tracer is None or item.get_closest_marker("unmeasured") is None:
+    if tracer is None or not _is_unmeasured(item):
         return (yield)
     sys.settrace(None)
     try:
@@ -105,8 +108,24 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         sys.settrace(tracer)
 
 
-@pytest.hookimpl(wrapper=True)
+def _is_unmeasured(item: pytest.Item) -> bool:
+    """Marked so, of a floor that is measured by itself, or a property: a plain test meets its lines once."""
+    if item.get_closest_marker("unmeasured") is not None:
+        return True
+    if not IS_MEASURED or item.get_closest_marker("measured") is not None:
+        return False
+    return item.path.parent.name in FLOORS or hypothesis.is_hypothesis_test(getattr(item, "obj", None))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("measured") is None:
+            patch.delenv("COVERAGE_PROCESS_START", raising=False)
+        return (yield from _on_its_network(item))
+
+
+def _on_its_network(item: pytest.Item) -> Iterator[None]:
     is_memory = item.config.getoption("memory")
     if not is_memory and (_is_real(item) or item.path.relative_to(_TESTS).parts[0] not in UNIT):
         return (yield)

@@ -1,6 +1,6 @@
 """Weir as a user runs it: a process with a YAML file, seen through its sockets, its logs and its exit code.
 
-Its output goes to files, which never fill up. Under `COVERAGE_PROCESS_START` the process measures itself.
+Its output goes to files, which never fill up. Of a test that is marked `measured`, the process measures itself.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def overlaid(base: Settings, changes: Settings) -> Settings:
 
 
 def command(*arguments: str) -> list[str]:
-    """`python -m proxy ...`, measured when the tests are."""
+    """`python -m proxy ...`, measured if the test is marked so."""
     rcfile = os.environ.get("COVERAGE_PROCESS_START")
     measured = (
         ["-m", "coverage", "run", f"--rcfile={ROOT / rcfile}", f"--data-file={ROOT / '.coverage'}"]

@@ -80,6 +80,7 @@ def told(due):
     return charges, [*due.exempt], [*due.labels], due.client, due.may_be_new
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("text", [SEVERAL, BY_PATH, ONE, MANY], ids=["several", "by path", "one", "many"])
 @given(lines=st.lists(LINES, min_size=2, max_size=12))
 def test_line_is_charged_as_if_it_were_the_only_one(text, lines):

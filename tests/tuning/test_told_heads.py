@@ -154,6 +154,7 @@ ODD = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.measured
 @given(ODD, ODD, st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
 def test_anything_is_charged_something_or_nothing(keys, limits, method, target, client):
     """Never an error."""
