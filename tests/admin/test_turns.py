@@ -22,8 +22,6 @@ from tests.support.innocent import innocent
 from tests.support.patience import until
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
 
-pytestmark = pytest.mark.unmeasured
-
 NAMES = [f"limit-{number}" for number in range(500)]
 BEARER = f"Authorization: Bearer {TOKEN}"
 
@@ -65,7 +63,7 @@ FLOODS = {
     "a bomb": request(
         "/limits/a/reset", "Content-Encoding: gzip", "Content-Length: 60000", BEARER, method="POST"
     )
-    + gzip.compress(b"a" * 60_000_000)[:60_000].ljust(60_000, b"x"),
+    + (gzip.compress(b"a" * 1_000_000) * 60)[:60_000].ljust(60_000, b"x"),
     "a large head": request("/healthz", *[f"X-{number}: {'y' * 8000}" for number in range(38)]),
     "many fields": request("/healthz", *[f"X-{number}: y" for number in range(5000)]),
     "a long target": request("/" + "%2e%2e/" * 1100),
@@ -95,6 +93,7 @@ async def flood(port, data):
     writer.transport.abort()
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("kind", FLOODS)
 async def test_flood_of(plane, kind):
     """From ten connections."""

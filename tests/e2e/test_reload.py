@@ -191,6 +191,7 @@ NO_FILES = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("kind", NO_FILES)
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_what_is_no_file_any_more_changes_nothing(start_weir, start_origin, ask, kind, workers):

@@ -333,3 +333,30 @@ def test_what_redis_said_after_a_reload_is_newer_than_what_comes_over() -> None:
     new.verdict(charge(new.limit), new.terms.interval, NOW_US)
 
     assert spend(new, 99) == 14
+
+
+def test_bucket_that_is_closed_in_an_outage_has_no_tokens_left() -> None:
+    """What was spent here before is a part of that, and nobody waits for it a second time."""
+    cache = cache_of(on_upstream_429="drain")
+    spend(cache, 1)
+    cache.book.empty(ADA, cache.terms.burst_units, NOW_US)
+
+    assert decide(cache).verdicts[0].retry_after == pytest.approx(1 / 15, abs=0.001)
+
+
+def test_reset_reaches_what_is_still_of_before_a_reload() -> None:
+    old, new = cache_of("15/h"), cache_of("15/h")
+    spend(old, 15)
+    new.book.inherit(old.book, NOW_US, is_certain=True)
+    new.book.forget(ADA)
+
+    assert spend(new, 99) == 15
+
+
+def test_leases_that_nobody_uses_are_swept_with_all_else() -> None:
+    cache = cache_of("100/s", lease=5)
+    assert cache.leases is not None
+    assert [cache.leases.is_wanted(ADA, now_us) for now_us in (1, 2)] == [False, True]
+    cache.sweep(NOW_US)
+
+    assert cache.leases._asked_us == {}

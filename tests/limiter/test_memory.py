@@ -332,6 +332,20 @@ async def test_memory_is_always_up():
     assert bench.store.status()["keys"] == {}
 
 
+async def test_many_buckets_that_are_full_again_are_dropped():
+    """They are looked at some at a time; none of them is an eviction."""
+    bench = MemoryBench(max_keys=20_000)
+    (limit,) = configured(bench, {"name": "a", "rate": "60/m"})
+    for number in range(10_001):
+        bench.admits(limit, number.to_bytes(16, "big"))
+    for _ in range(10):
+        await bench.advance(60)
+        bench.store.sweep()
+
+    assert bench.store.status()["keys"] == {"a": 0}
+    assert bench.store.status()["evictions"] == {"a": 0}
+
+
 def test_start_without_redis_does_not_load_its_client():
     """It would be a tenth of a worker's memory at rest, and a sixth of its start."""
     code = (

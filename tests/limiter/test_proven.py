@@ -28,6 +28,15 @@ def test_newest_are_known_and_no_more_than_allowed(numbers, most):
     assert all(bucket(number) in proven for number in newest)
 
 
+def test_news_that_are_not_told_yet_are_bounded():
+    """Redis is away, and everybody is new."""
+    proven = Proven(2)
+    for number in range(5):
+        proven.add(bucket(number))
+
+    assert len(proven.news()) == 2
+
+
 def test_what_is_new_is_told_in_pieces_and_once():
     proven = Proven(10_000)
     for number in range(KEYS_OF_A_CALL + 7):

@@ -70,9 +70,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if _is_real(item)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    _measure_what_is_shared(items)
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = _bounded(item.obj, _timeout(item) - 5)
+
+
+def _measure_what_is_shared(items: list[pytest.Item]) -> None:
+    """The Weir that tests of a file share is measured if one of them asks for it, whichever comes first."""
+    sharing = [item for item in items if "shared_weir" in getattr(item, "fixturenames", ())]
+    files = {item.path for item in sharing if item.get_closest_marker("measured") is not None}
+    for item in sharing:
+        if item.path in files:
+            item.add_marker("measured")
 
 
 def _is_real(item: pytest.Item) -> bool:
