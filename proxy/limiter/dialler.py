@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from redis._parsers.hiredis import _AsyncHiredisParser
-from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, InvalidResponse  # noqa: A004 - redis-py's, not the loop's
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from pydantic import SecretStr
-    from redis.asyncio.connection import AbstractConnection
 
     from proxy.config.addresses import StoreUrl
     from proxy.config.sections.store import StoreSettings
@@ -117,9 +116,6 @@ class Dialler:
         """The address of each shard, by what one of these nodes of the cluster says. Raises TroubleError."""
         return await discovery.primaries(self, seeds)
 
-    async def hang_up(self, connection: AbstractConnection) -> None:
-        await hang_up(connection)
-
     async def connected(self, address: NodeAddress, login: Login, database: int = 0) -> AbstractConnection:
         """One of redis-py's, for commands before there is any need for speed."""
         host, port = address
@@ -145,10 +141,20 @@ def _marks(path: str | None) -> Marks:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-class _Raced(Connection):
-    """Over whichever address of a name answers first."""
+class _Abrupt(AbstractConnection):
+    """Ends at once, also where redis-py ends it: by TLS that would wait for the other side, for 30 s."""
 
     is_accepted = False  # a server took the connection, whatever became of it
+
+    async def disconnect(self, *_: Any, **__: Any) -> None:
+        if self._writer is not None:
+            pace(self._writer.transport, is_over=True)
+            self._writer.transport.abort()
+        await super().disconnect(nowait=True)
+
+
+class _Raced(_Abrupt, Connection):
+    """Over whichever address of a name answers first."""
 
     async def _connect(self) -> None:
         async with asyncio.timeout(STEP_TIMEOUT):
@@ -184,10 +190,8 @@ class _Secure(_Raced, SSLConnection):
         return self.is_agreed and self.certfile is None
 
 
-class _Local(UnixDomainSocketConnection):
+class _Local(_Abrupt, UnixDomainSocketConnection):
     """A connection by a Unix socket. redis-py's own says who we are while it connects, and once more."""
-
-    is_accepted = False
 
     async def _connect(self) -> None:
         async with asyncio.timeout(STEP_TIMEOUT):
@@ -208,12 +212,12 @@ def _options(login: Login, database: int) -> dict[str, Any]:
     }
 
 
-async def _connected(connection: _Raced | _Local) -> AbstractConnection:
+async def _connected(connection: _Abrupt) -> AbstractConnection:
     try:
         await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
     except BaseException as error:
         lacks_one = isinstance(connection, _Secure) and connection.may_lack_a_certificate
-        await hang_up(connection)
+        await connection.disconnect()
         if not connection.is_accepted or type(error) not in LOSSES:
             raise
         if said := await _greeting(connection):
@@ -224,7 +228,7 @@ async def _connected(connection: _Raced | _Local) -> AbstractConnection:
     return connection
 
 
-async def _greeting(connection: AbstractConnection) -> str:
+async def _greeting(connection: _Abrupt) -> str:
     """The error that a server says before it is asked anything, if it does. Raises SSLError if TLS said it.
 
     It hangs up then, under our first words, and what was said before is lost with the connection. Only for a
@@ -240,17 +244,8 @@ async def _greeting(connection: AbstractConnection) -> str:
     except (OSError, TimeoutError, ValueError):
         return ""
     finally:
-        await hang_up(connection)
+        await connection.disconnect()
     return said.strip().decode("latin-1").removeprefix("-") if said.startswith(b"-") else ""
-
-
-async def hang_up(connection: AbstractConnection) -> None:
-    """Closes at once: TLS would wait for the goodbye of the other side, for 30 s."""
-    writer = connection._writer  # noqa: SLF001 - there is no public way to it
-    if writer is not None:
-        pace(writer.transport, is_over=True)
-        writer.transport.abort()
-    await connection.disconnect(nowait=True)
 
 
 def opened(connection: AbstractConnection) -> Opened:

@@ -153,6 +153,6 @@ async def _asked(dialler: Dialler, address: NodeAddress, login: Login, *command:
             await connection.send_command(*command)
             return await connection.read_response()
         finally:
-            await dialler.hang_up(connection)
+            await connection.disconnect()
     except RuntimeError:  # uvloop's, when the server closes early; redis-py's, when it only ever pushes
         raise ConnectionError("it broke off") from None

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
+import threading
+from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
-from redis.exceptions import ConnectionError  # noqa: A004 - redis-py's
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004 - redis-py's
 
 from proxy.config.addresses import parse_store
-from proxy.limiter.dialler import Dialler, TlsFiles, _BoundedStream
+from proxy.limiter.dialler import STEP_TIMEOUT, Dialler, TlsFiles, _BoundedStream
 from proxy.limiter.overrides import Override
 from proxy.policy.slots import slots_of
 from proxy.reach import reach
@@ -234,6 +239,35 @@ async def test_server_that_takes_no_more_clients_says_so(way: str, tmp_path: Pat
             async with store_at(way.format(server), LIMITS) as store:
                 assert "max number of clients reached" in str(store.status())
                 assert set(store.figures.errors) == {"max_clients"}
+
+
+async def test_server_that_refuses_by_tls_is_left_at_once(papers: Papers) -> None:
+    """It says no, and never that it has heard the end: nothing waits for that, and no socket stays behind."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*papers.issue("IP:127.0.0.1"))
+    ended = threading.Event()
+
+    def serve() -> None:
+        sock, _ = listener.accept()
+        with context.wrap_socket(sock, server_side=True) as tls, suppress(ConnectionResetError):
+            tls.recv(65536)
+            tls.sendall(b"-ERR not you\r\n" * 3)
+            while os.read(tls.fileno(), 65536):
+                pass
+        ended.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        begun = monotonic()
+        url = f"rediss://:{PASSWORD}@127.0.0.1"
+        with pytest.raises(RedisError):
+            await Dialler(parse_store(url), TlsFiles(str(papers.ca))).connect(listener.getsockname())
+        seconds = monotonic() - begun
+        await until(ended.is_set, "the end", within=5.0)
+        serving.join(10)
+
+    assert seconds < STEP_TIMEOUT
 
 
 async def test_refused_connection_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
