@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from select import select
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -57,3 +58,23 @@ async def test_silent_redis_is_given_up_in_time_however_long_the_turns_are(
         assert (decision.is_admitted, decision.via) == (True, "local")
         assert seconds < TIMEOUT + 0.3
         assert store.figures.errors == {"timeout": 1}
+
+
+async def test_answer_that_waited_for_a_busy_process_is_decided_here(redis: Redis) -> None:
+    """Redis found it late and took nothing: it is decided here, and not only Redis is to blame."""
+    async with store_at(redis.url, LIMITS) as store:
+        await ask(store, charge(LIMIT, "warm"))
+        link: Any = store._dispatcher.links[0]
+        with impatient(store, TIMEOUT):
+            redis.freeze()
+            asked = asyncio.create_task(ask(store, charge(LIMIT)))
+            while not link._wire.calls:
+                await asyncio.sleep(0)
+            time.sleep(TIMEOUT + 0.05)
+            redis.thaw()
+            answered, _, _ = select([link._wire._transport.get_extra_info("socket")], [], [], 10.0)
+            decision = await asked
+
+        assert answered
+        assert (decision.is_admitted, decision.via) == (True, "local")
+        assert store.figures.errors == {"late": 1}
