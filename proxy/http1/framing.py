@@ -106,9 +106,8 @@ def _codings(value: bytes) -> list[bytes]:
 
 def _agreed_length(head: ResponseHead) -> int:
     """The length that all Content-Length lines or members say (RFC 9110 section 8.6), which then become one.
-    -1 if they do not agree, or if anything else frames the answer too.
 
-    -1 if they do not, or if anything else frames the answer too.
+    -1 if they do not agree, or if anything else frames the answer too.
     """
     lines = [line for line in head.lines if line.marks & FRAMES]
     members = {member.strip(b" \t") for line in lines for member in line.value.split(b",")}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 import h11
 import httptools
 from hypothesis import strategies as st
 
 from proxy.http1.framing import CHUNKED
+
+if TYPE_CHECKING:
+    from proxy.http1.head import ResponseHead
 
 # --- messages as h11 reads them ---
 
@@ -262,6 +266,20 @@ def mutated(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
         to = at + draw(st.sampled_from([0, 0, 1, 2]))
         data = data[:at] + draw(st.sampled_from(_PIECES)) + data[to:]
     return data
+
+
+def said_once(raw: bytes, head: ResponseHead) -> bytes:
+    """The head as others take it too, where the service said a length twice or an empty member of a list.
+
+    Both are allowed (RFC 9110 sections 8.6 and 5.6.1.2), and what is passed on has one value.
+    """
+    said = re.findall(rb"\n(content-length|transfer-encoding)[ \t]*:([^\r\n]*)", raw, re.IGNORECASE)
+    if len(said) < 2 and not any(b"," in value for _, value in said):
+        return raw
+    if head.framed_by is not None and head.framed_by.name == b"transfer-encoding":
+        head.replace(b"Transfer-Encoding", b"chunked")
+    lines = [b"%b: %b\r\n" % header for header in head.headers]
+    return raw[: raw.find(b"\n") + 1] + b"".join(lines) + b"\r\n"
 
 
 def cut_head(data: bytes) -> bytes:

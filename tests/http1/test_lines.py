@@ -205,12 +205,14 @@ def test_request_that_is_let_in_is_the_same_to_llhttp(raw):
 @given(st.one_of(oracle.mutated(oracle.response_heads())), st.sampled_from([b"GET", b"HEAD"]))
 @example(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", b"GET")
 @example(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n", b"GET")
+@example(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", b"GET")
+@example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked,\r\n\r\n", b"GET")
 def test_response_that_is_passed_on_is_the_same_to_llhttp(raw, method):
     raw = oracle.cut_head(raw)
     ours = response_head(raw, method)
 
     if isinstance(ours, ResponseHead):
-        theirs = oracle.llhttp_response(raw)
+        theirs = oracle.llhttp_response(oracle.said_once(raw, ours))
         assert theirs is not None
         assert theirs.headers == ours.headers
         assert (ours.status, ours.reason, ours.minor) == theirs.start
