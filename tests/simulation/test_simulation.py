@@ -9,12 +9,12 @@ import os
 import subprocess
 import sys
 import time
-from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.simulation import fleet, simulation, slots
+from tests.support.cost import slowness
 from tests.support.weir import ROOT
 
 if TYPE_CHECKING:
@@ -26,27 +26,19 @@ SEEDS, AT_ONCE = 500, 25  # of each level
 SLOT_SEEDS = 50
 LEVELS = ((simulation, SEEDS), (fleet, SEEDS), (slots, SLOT_SEEDS))
 PROCESSORS = 2  # that a thousand seeds have a minute on
-STONE = 0.5e-3  # seconds of a processor for `_stone`, on the machine that the minute is of
-
-
-def _stone() -> float:
-    """Seconds of this processor for some plain work: a slow machine may take as much longer for a seed."""
-    begun = time.process_time()
-    sum(number * number % 7 for number in range(5_000))
-    return time.process_time() - begun
 
 
 def test_thousand_seeds_take_less_than_a_minute() -> None:
     """By the processor's time, whatever else runs on the machine."""
-    seconds, stones = 0.0, [_stone() for _ in range(20)]
+    seconds, times = 0.0, [slowness()]
     for level, count in LEVELS:
         begun = time.process_time()
         for seed in range(8):
             level.run(seed)
         seconds += (time.process_time() - begun) / 8 * count
-        stones += [_stone() for _ in range(20)]
+        times.append(slowness())
 
-    assert seconds / PROCESSORS < 60 * max(1.0, median(stones) / STONE)
+    assert seconds / PROCESSORS < 60 * max(times)
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
