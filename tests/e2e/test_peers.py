@@ -31,6 +31,7 @@ def reset(port, data):
         sock.sendall(data)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("listen", "opening"), LISTENERS.values(), ids=LISTENERS)
 async def test_connection_that_is_reset_before_it_is_accepted_is_no_peer_of_a_unix_socket(
     listen, opening, new_weir, start_origin, connect, tmp_path

@@ -161,6 +161,18 @@ async def test_reading_pauses_and_goes_on_however_often_it_is_asked():
     await host.close(wire)
 
 
+async def test_reading_of_a_connection_that_has_gone_pauses_without_a_word():
+    """Whoever is slow is told so in the same turn in which the other side left."""
+    host = Host()
+    connection, wire = await host.meet()
+    connection.transport.abort()
+    connection.pause_reading()
+    connection.resume_reading()
+
+    assert not connection.is_read_paused
+    await host.close(wire)
+
+
 class Broken(asyncio.Transport):
     """Takes nothing."""
 

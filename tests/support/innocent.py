@@ -19,7 +19,10 @@ from tests.support.cost import slowness
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-MOST_SECONDS = 0.02
+TRACED = (
+    3 if sys.gettrace() else 1
+)  # times: who counts each line that is run takes time itself, in threads too
+MOST_SECONDS = 0.02 * TRACED
 ALL_THREADS = time.process_time
 
 
@@ -43,11 +46,6 @@ class Innocent:
         self._turn.cancel()
 
 
-def traced() -> int:
-    """How many times longer all takes now: who counts each line that is run takes time itself."""
-    return 3 if sys.gettrace() else 1
-
-
 @asynccontextmanager
 async def innocent(clock: Callable[[], float] = time.thread_time) -> AsyncIterator[Innocent]:
     """Beside whatever happens within; at the end it has never waited long."""
@@ -59,5 +57,5 @@ async def innocent(clock: Callable[[], float] = time.thread_time) -> AsyncIterat
     finally:
         client.leave()
         gc.enable()
-    most = MOST_SECONDS * traced() * max(before, slowness())
+    most = MOST_SECONDS * max(before, slowness())
     assert client.longest < most, f"an innocent client waited {client.longest * 1000:.0f} ms"

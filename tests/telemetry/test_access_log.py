@@ -159,6 +159,16 @@ def test_any_exchange_is_one_line(tmp_path_factory, method, target, text):
     assert log.dropped == 1
 
 
+def test_text_that_is_no_unicode_is_no_mistake_of_ours(log, path, caplog):
+    """A client can send it: it costs its own line, which is counted, and the log tells no crash."""
+    log.write(exchange(client="\ud800"))
+    log.write(exchange(bytes_in=7))
+
+    assert [line["bytes_in"] for line in written(log, path)] == [7]
+    assert log.dropped == 1
+    assert caplog.records == []
+
+
 def test_mistake_in_a_line_costs_that_line_only(log, path, caplog):
     """Lines are made some at a time: the others are not lost with it, and whoever is served now sees nothing."""
     for bytes_in, charges in ((1, ()), (2, (object(),)), (3, ())):
