@@ -1,8 +1,8 @@
 """An innocent client beside an attack: how long it would have waited for its turn, by the processor's clock.
 
 Whoever is served by a loop waits for what the loop does in between. The clock of the processor counts that alone, not
-how busy the machine is with others; the bound grows with how slow the processor is at plain work. Where threads work beside the loop, which wait for each
-other, it counts what all of them have done: `ALL_THREADS`.
+how busy the machine is with others; the bound grows with how slow the processor is at plain work. Where threads work
+beside the loop, which wait for each other, it counts what all of them have done: `ALL_THREADS`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from tests.support.cost import slowness
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-TRACED = (
-    3 if sys.gettrace() else 1
-)  # times: who counts each line that is run takes time itself, in threads too
+TRACED = 3 if sys.gettrace() else 1  # times: who counts each line takes time itself, in threads too
 MOST_SECONDS = 0.02 * TRACED
 ALL_THREADS = time.process_time
 
