@@ -38,6 +38,24 @@ def test_no_plain_request_meets_more_limits_than_there_are_groups(matches, metho
     assert len(met) <= len(groups)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"methods": ["GET"]}, {"methods": ["POST"]}),
+        ({"headers": {"X-A": "x"}}, {"headers": {"X-A": "y"}}),
+        ({"headers": {"X-A": "x*"}}, {"headers": {"X-A": "y"}}),
+        ({"paths": ["/a/**"]}, {"paths": ["/b/**"]}),
+    ],
+)
+def test_no_request_fits_both(one, other):
+    """By any one of what limits ask for; without it, one does."""
+    first, second = (crowding.Traits(Match.model_validate(match)) for match in (one, other))
+
+    assert first.is_apart(second)
+    assert second.is_apart(first)
+    assert not first.is_apart(first)
+
+
 CONFIG = "upstream: {servers: ['http://a']}\nlimits:\n"
 
 
