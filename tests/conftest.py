@@ -50,14 +50,16 @@ TEARDOWN_SECONDS = 180
 
 
 @pytest.fixture
-def new_weir(tmp_path: Path) -> Iterator[StartWeir]:
+def new_weir(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartWeir]:
     """Makes a Weir with its config file, not yet started; judges it at the end of the test."""
     weirs: list[Weir] = []
+    is_forked = request.node.get_closest_marker("afresh") is None
 
     def new(changes: Settings | None = None, *, upstream: Origin | str | None = None) -> Weir:
         folder = tmp_path / f"weir-{len(weirs)}"
         folder.mkdir()
         weir = Weir(folder, upstream.url if isinstance(upstream, Origin) else upstream)
+        weir.is_forked = is_forked
         weir.write_config(changes)
         weirs.append(weir)
         return weir
@@ -68,15 +70,13 @@ def new_weir(tmp_path: Path) -> Iterator[StartWeir]:
 
 
 @pytest.fixture
-def start_weir(new_weir: StartWeir, request: pytest.FixtureRequest) -> StartWeir:
+def start_weir(new_weir: StartWeir) -> StartWeir:
     """Starts a Weir of the test's own and waits until it is ready."""
-    is_forked = request.node.get_closest_marker("afresh") is None
 
     def start(
         changes: Settings | None = None, *, upstream: Origin | str | None = None, **variables: str
     ) -> Weir:
         weir = new_weir(changes, upstream=upstream)
-        weir.is_forked = is_forked
         weir.start(**variables)
         return weir
 

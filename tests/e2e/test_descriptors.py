@@ -12,8 +12,6 @@ import pytest
 from tests.support.messages import get
 from tests.support.patience import until
 
-pytestmark = pytest.mark.afresh
-
 
 def bounded(weir, limits):
     weir.inside = ["/bin/sh", "-c", f'ulimit {limits}; exec "$@"', "sh"]

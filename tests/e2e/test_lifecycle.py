@@ -15,8 +15,6 @@ from tests.support.origin import answering
 from tests.support.patience import until
 from tests.support.ports import free_port
 
-pytestmark = pytest.mark.afresh
-
 CLIENTS = 12
 ANSWER_SECONDS = float(os.environ.get("TEST_ANSWER_SECONDS", "0.3"))
 
@@ -152,6 +150,7 @@ def manager(tmp_path):
         yield sock
 
 
+@pytest.mark.afresh
 @pytest.mark.parametrize("workers", [1, 2])
 def test_manager_is_told_of_start_life_and_end(new_weir, manager, workers):
     """READY only when requests are served; the workers do not speak."""

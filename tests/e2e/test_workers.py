@@ -17,8 +17,6 @@ from tests.support.ports import free_port
 from tests.support.weir import run
 from tests.support.wire import CLEAN
 
-pytestmark = pytest.mark.afresh
-
 SETTINGS = {"workers": 2}
 
 
@@ -332,6 +330,7 @@ async def drained(weir):
     await until(lambda: weir.readiness() == 503, "draining")
 
 
+@pytest.mark.afresh
 async def test_drain_lets_running_requests_of_all_workers_finish(start_weir, start_origin, connect):
     may_answer = asyncio.Event()
 
@@ -404,6 +403,7 @@ def test_auto_with_limits_in_memory_is_one(start_weir):
         ({"log": {"access": "/no/folder/access.log"}}, "log.access: cannot write to /no/folder/access.log"),
     ],
 )  # fmt: skip
+@pytest.mark.afresh
 @pytest.mark.measured
 def test_worker_that_cannot_start_ends_the_start(new_weir, changes, said):
     """One line that names the setting, and exit code 1: not one for each worker, and no second try."""

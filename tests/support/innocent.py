@@ -14,6 +14,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from tests.support import ports
 from tests.support.cost import slowness
 
 if TYPE_CHECKING:
@@ -22,23 +23,29 @@ if TYPE_CHECKING:
 TRACED = 3 if sys.gettrace() else 1  # times: who counts each line takes time itself, in threads too
 MOST_SECONDS = 0.02 * TRACED
 ALL_THREADS = time.process_time
+PAUSE_SECONDS = 0.001  # one that came again at once would keep a processor busy for as long as a test waits
 
 
 class Innocent:
-    """Comes again in every turn of the loop."""
+    """Comes again and again: after a pause, or in memory, where time moves for nobody who is busy, in every turn."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.longest = 0.0  # seconds between two of its turns
         self._clock = clock
         self._last = clock()
         self._loop = asyncio.get_running_loop()
-        self._turn = self._loop.call_soon(self._come)
+        self._turn = self._next()
 
     def _come(self) -> None:
         now = self._clock()
         self.longest = max(self.longest, now - self._last)
         self._last = now
-        self._turn = self._loop.call_soon(self._come)
+        self._turn = self._next()
+
+    def _next(self) -> asyncio.Handle:
+        if ports.is_real:
+            return self._loop.call_later(PAUSE_SECONDS, self._come)
+        return self._loop.call_soon(self._come)
 
     def leave(self) -> None:
         self._turn.cancel()
@@ -52,6 +59,7 @@ async def innocent(clock: Callable[[], float] = time.thread_time) -> AsyncIterat
     before, client = slowness(), Innocent(clock)
     try:
         yield client
+        await asyncio.sleep(2 * PAUSE_SECONDS)  # it comes once more
     finally:
         client.leave()
         gc.enable()

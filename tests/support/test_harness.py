@@ -7,9 +7,11 @@ import os
 import signal
 import socket
 from pathlib import Path
+from time import thread_time
 
 import pytest
 
+from tests.support.innocent import MOST_SECONDS, innocent
 from tests.support.messages import answer, chunked
 from tests.support.origin import Origin, Visit, answering
 from tests.support.patience import until_now
@@ -207,3 +209,27 @@ def test_variables_that_an_interpreter_reads_at_its_start_have_their_effect():
     done = run("--help", PYTHONVERBOSE="1")
 
     assert "import 'click'" in done.stderr
+
+
+def work_for(seconds: float) -> None:
+    """Of the processor."""
+    until = thread_time() + seconds
+    while thread_time() < until:
+        pass
+
+
+async def test_innocent_client_sees_one_turn_that_is_too_long() -> None:
+    """Whenever it comes, and if nothing is waited for behind it but a turn."""
+    with pytest.raises(AssertionError, match="an innocent client waited"):
+        async with innocent():
+            await asyncio.sleep(0.01)
+            asyncio.get_running_loop().call_soon(work_for, 20 * MOST_SECONDS)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+
+async def test_innocent_client_is_served_between_many_short_turns() -> None:
+    async with innocent():
+        for _ in range(100):
+            work_for(MOST_SECONDS / 20)
+            await asyncio.sleep(0)
