@@ -29,7 +29,7 @@ test: .venv/tested programs
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cache-clear || sh tests/alone.sh $$? $(BIN)/python
 	$(BIN)/coverage combine -q
-	$(BIN)/coverage report
+	$(BIN)/coverage report || sh tests/missed.sh $(BIN)/python -n $(JOBS)
 
 # The same tests, as far as they can, against Weir compiled ahead of time.
 test-compiled: .venv/tested

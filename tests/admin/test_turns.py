@@ -22,6 +22,8 @@ from tests.support.innocent import innocent
 from tests.support.patience import until
 from tests.telemetry.exchanges import decision, exchange, limit, verdict
 
+pytestmark = pytest.mark.unmeasured
+
 NAMES = [f"limit-{number}" for number in range(500)]
 BEARER = f"Authorization: Bearer {TOKEN}"
 
@@ -93,7 +95,6 @@ async def flood(port, data):
     writer.transport.abort()
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize("kind", FLOODS)
 async def test_flood_of(plane, kind):
     """From ten connections."""
@@ -101,6 +102,7 @@ async def test_flood_of(plane, kind):
         await asyncio.gather(*(flood(plane, FLOODS[kind]) for _ in range(10)))
 
 
+@pytest.mark.measured
 @pytest.mark.waits("those that do not read pile up what they asked for")
 async def test_scrapes_of_five_hundred_limits(plane):
     """Thirty at once, some of whom do not read what they get."""

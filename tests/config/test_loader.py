@@ -496,6 +496,7 @@ def test_empty_file_lacks_the_one_thing_that_is_required(text):
     ]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("text", "message"),
     [

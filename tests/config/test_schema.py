@@ -15,6 +15,8 @@ from proxy.config.schema import schema, schema_text
 from tests.config.test_doubts import WARNINGS, WELL_MEANT
 from tests.config.test_loader import MISTAKES, SERVERS, SIDE_BY_SIDE, configs
 
+pytestmark = pytest.mark.unmeasured
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
     path

@@ -16,6 +16,8 @@ from tests.support.patience import until
 from tests.support.ports import free_port
 from tests.support.weir import ROOT
 
+pytestmark = pytest.mark.unmeasured
+
 SHORT = {
     "downstream": {
         "timeouts": {"head": "1s", "body": "1s", "idle": "5s"},

@@ -12,6 +12,8 @@ from tests.conformance.recorder import Recorder
 from tests.support.patience import until
 from tests.support.weir import ROOT
 
+pytestmark = pytest.mark.unmeasured
+
 CASES = cases()
 HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings"}
 AT_MOST_ONCE = (b"host", b"content-length", b"transfer-encoding", b"x-forwarded-host")

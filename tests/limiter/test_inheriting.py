@@ -22,6 +22,8 @@ from tests.support.patience import until
 if TYPE_CHECKING:
     from tests.support.redis_servers import Redis, Relay
 
+pytestmark = pytest.mark.unmeasured
+
 NOW_US = 5_000_000_000
 KEYS = [bucket(number) for number in range(4)]
 CALL = UnansweredCall(7, 0.0)

@@ -329,6 +329,7 @@ async def secured(redis: Redis, tmp_path: Path) -> AsyncIterator[tuple[Relay, Tl
         yield relay, TlsFiles(ca=str(papers.ca))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("lie", [*BY_TLS, *WORDY])
 async def test_liar_by_tls_is_one_too(
     lie: str, secured: tuple[Relay, TlsFiles], caplog: pytest.LogCaptureFixture
@@ -410,6 +411,7 @@ async def test_operator_is_told_of_an_answer_that_is_none(
         assert (await ask(store, charge(LIMIT, "warm"))).via == "store"
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("lie", LIES)
 async def test_slot_is_decided_whatever_is_answered(
     lie: str, redis: Redis, relay: Relay, beside: None

@@ -19,6 +19,8 @@ from tests.support.patience import own_time, until
 if TYPE_CHECKING:
     from tests.support.redis_servers import Redis
 
+pytestmark = pytest.mark.unmeasured
+
 NAMES = Names("weir")
 LIMITS = limits_of({"name": "per-user", "rate": "5/h"})
 (LIMIT,) = LIMITS
@@ -217,6 +219,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("kind", FOREIGN)
 async def test_key_that_holds_something_else_counts_as_absent(
     kind: str, redis: Redis, caplog: pytest.LogCaptureFixture
@@ -236,6 +239,7 @@ async def test_key_that_holds_something_else_counts_as_absent(
     assert caplog.text.count("keys of the store hold something else") == 1
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("kind", [kind for kind in FOREIGN if kind != "a megabyte"])
 async def test_operator_who_looks_finds_it_full(kind: str, redis: Redis) -> None:
     command, *values = FOREIGN[kind]

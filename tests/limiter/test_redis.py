@@ -463,6 +463,7 @@ async def test_redis_holds_hashes_only(redis: Redis) -> None:
         assert secret not in status
 
 
+@pytest.mark.unmeasured
 async def test_full_buckets_are_gone(redis: Redis) -> None:
     """Nothing is left of a thousand users once their buckets are full again; until then a bucket is small."""
     limits = limits_of({"rate": "1/s", "name": "per-user", "burst": 5})

@@ -1,5 +1,7 @@
 """take.lua in a real Redis, on a clock of the test's own: exact to the unit, all or nothing, and nothing written in vain.
 
+pytestmark = pytest.mark.unmeasured
+
 The script is run as it is, but for two places: TIME is replaced by an argument, and buckets outlive the test's clock.
 """
 

@@ -1,5 +1,7 @@
 """Two configs share a bucket for a while, as in a rolling update: what each sees, and what both admit together.
 
+pytestmark = pytest.mark.unmeasured
+
 The script runs in a real Redis on a clock of the test's own.
 """
 

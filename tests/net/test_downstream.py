@@ -46,6 +46,7 @@ def endless(piece=b"x" * 65536):
 # --- pipelining ---
 
 
+@pytest.mark.unmeasured
 async def test_thousands_of_requests_in_one_write_are_answered_in_order(start_bench, start_origin, connect):
     """Bodies of both framings, HEAD and refusals among them; the last is cut in the middle of its head."""
     origin = await start_origin(answering(lambda request: answer(200, request.target + request.body)))
@@ -104,6 +105,7 @@ async def test_refusals_that_are_pipelined_do_not_starve_others(start_bench, con
     assert max(after - before for before, after in zip(counts, counts[1:], strict=False)) <= 2 * upload.TURN
 
 
+@pytest.mark.unmeasured
 async def test_answers_to_pipelined_refusals_do_not_pile_up(start_bench, connect):
     """A client that does not read its refusals is not read either."""
     bench = await start_bench(**limit())

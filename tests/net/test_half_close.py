@@ -541,6 +541,7 @@ async def test_client_that_leaves_while_its_server_does_not_read_is_noticed(
     is_over.set()
 
 
+@pytest.mark.unmeasured
 @pytest.mark.real
 async def test_clients_that_leave_together_while_they_are_not_read(start_bench, start_origin, connect):
     """They take turns, and so do the chunks of each."""

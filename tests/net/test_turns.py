@@ -22,7 +22,7 @@ from tests.support.papers import Papers
 from tests.support.patience import until
 from tests.support.records import Records
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.unmeasured]
 CHUNKED = "Transfer-Encoding: chunked"
 END = b"0\r\n\r\n"
 TINY = {
@@ -210,6 +210,7 @@ async def test_trailers_of_an_answer(start_bench, start_origin, connect, trailer
                 pass
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("trailers", TRAILERS)
 async def test_trailers_of_an_upload(start_bench, start_origin, connect, trailers):
     bench = await start_bench(await start_origin())
@@ -284,6 +285,7 @@ FILTERS = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("name", FILTERS)
 async def test_bodies_that_are_looked_at(start_bench, start_origin, connect, name, body):
@@ -300,6 +302,7 @@ async def test_bodies_that_are_looked_at(start_bench, start_origin, connect, nam
             assert (await wire.response()).status >= 200
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("name", FILTERS)
 async def test_looked_at_in_tiny_chunks(start_bench, start_origin, connect, name):
     status, changes = FILTERS[name]
@@ -416,6 +419,7 @@ HELLOS = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.waits("all of a throng are heard")
 @pytest.mark.parametrize("said", HELLOS)
 async def test_throng_of_half_handshakes(start_bench, start_origin, secure, said):

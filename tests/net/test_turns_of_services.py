@@ -15,7 +15,7 @@ from tests.support.messages import answer, get
 from tests.support.papers import Papers
 from tests.support.patience import until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.unmeasured]
 CHUNKED = "Transfer-Encoding: chunked"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
 RECORDS = 20_000
@@ -120,6 +120,7 @@ async def test_answer_in_records_of_one_byte(serve, connect, said):
     wire.close()
 
 
+@pytest.mark.measured
 async def test_tunnel_in_records_of_one_byte(serve, connect):
     def script(session):
         session.head()
@@ -163,6 +164,7 @@ async def test_answer_that_ends_with_its_connection_is_whole(serve, connect, fra
     assert bench.ledger.outcomes == ["served"]
 
 
+@pytest.mark.measured
 async def test_answer_whose_end_comes_with_it_is_whole(serve, connect):
     """In one piece with the word of TLS, while the answer has turns to come still: its chunks are small and odd."""
     said = answer(200, b"1;a\r\nx\r\n" * 3900 + b"0\r\n\r\n", "Connection: close", CHUNKED, length=False)

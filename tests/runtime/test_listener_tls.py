@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from types import SimpleNamespace
 
@@ -30,6 +31,17 @@ def test_star_alone_is_nobodys_name(certificates):
 
     assert certificates.for_name("localhost") is first
     assert certificates.for_name("a.example.org") is not first
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_client_shows_a_certificate_where_its_authorities_are_named(tmp_path, is_asked):
+    papers = Papers(tmp_path)
+    cert, key = papers.issue("DNS:api.example.com")
+    tls = ListenTls(cert=str(cert), key=str(key), client_ca=str(papers.ca) if is_asked else None)
+    context = Certificates(tls, "listen.tls").for_name("api.example.com")
+
+    assert context.verify_mode == (ssl.CERT_REQUIRED if is_asked else ssl.CERT_NONE)
+    assert len(context.get_ca_certs()) == is_asked
 
 
 def test_mistakes_elsewhere_are_still_told(certificates, monkeypatch):

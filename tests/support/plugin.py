@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import os
 import re
 import socket
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 # What starts a process or opens a socket when a test asks for it.
 REAL_FIXTURES = {"new_weir", "redis", "shared_redis", "nodes", "relay", "aiohttp_client", "aiohttp_server"}
+# Folders whose tests start Weir: what runs of it in the tests' own process is next to nothing.
+OF_PROCESSES = ("benchmarks", "deploy", "e2e", "soak")
 ON_UVLOOP = ("tests/net/", "tests/conformance/")  # as in production
 # What `make unit` runs, as the Makefile names it: folders and files.
 _TESTS = Path(__file__).parents[1]
@@ -63,6 +67,17 @@ def pytest_asyncio_loop_factories(
     if item.nodeid.startswith(ON_UVLOOP):
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """All that is collected stays until the end: the collector of garbage need not look at it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -106,33 +121,45 @@ def _bounded(test: Callable[..., Awaitable[None]], seconds: float) -> Callable[.
     return bounded
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    tracer = sys.gettrace()
-    if tracer is None or not _is_unmeasured(item):
-        return (yield)
-    sys.settrace(None)
-    try:
-        return (yield)
-    finally:
-        sys.settrace(tracer)
-
-
-def _is_unmeasured(item: pytest.Item) -> bool:
-    """Marked so, of a floor that is measured by itself, or a property: a plain test meets its lines once."""
-    if item.get_closest_marker("unmeasured") is not None:
-        return True
-    if not IS_MEASURED or item.get_closest_marker("measured") is not None:
-        return False
-    return item.path.parent.name in FLOORS or hypothesis.is_hypothesis_test(getattr(item, "obj", None))
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if item.get_closest_marker("measured") is None:
             patch.delenv("COVERAGE_PROCESS_START", raising=False)
-        return (yield from _on_its_network(item))
+        if not _is_unmeasured(item):
+            return (yield from _on_its_network(item))
+        with untraced():
+            return (yield from _on_its_network(item))
+
+
+def _is_unmeasured(item: pytest.Item) -> bool:
+    """Marked so, or one that would be measured for nothing: who is traced takes twice the time, and all that it calls.
+
+    What is elsewhere is measured elsewhere: a floor by itself, a process where it is asked for. A plain test meets
+    the lines of a property once.
+    """
+    if item.get_closest_marker("measured") is not None:
+        return False
+    if item.get_closest_marker("unmeasured") is not None:
+        return True
+    if not IS_MEASURED:
+        return False
+    if item.path.relative_to(_TESTS).parts[0] in {*FLOORS, *OF_PROCESSES}:
+        return True
+    return bool(hypothesis.is_hypothesis_test(getattr(item, "obj", None)))
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """This thread and those that are started within, by coverage or a debugger."""
+    tracer, of_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        yield
+    finally:
+        threading.settrace(of_threads)
+        sys.settrace(tracer)
 
 
 def _on_its_network(item: pytest.Item) -> Iterator[None]:

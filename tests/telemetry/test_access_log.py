@@ -39,6 +39,18 @@ def written(log, path):
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
+def test_targets_that_come_again_are_told_alike(log, path):
+    """Short ones are remembered; long ones would fill memory."""
+    targets = [b"/short?token=abc", b"/long?token=abc&rest=" + b"x" * module.TARGET_BYTES]
+    for target in targets * 2:
+        log.write(exchange(target=target))
+    told = [line["target"] for line in written(log, path)]
+
+    assert told[:2] == told[2:]
+    assert [text[:12] for text in told[:2]] == ["/short?token", "/long?token="]
+    assert "abc" not in "".join(told)
+
+
 def test_line_tells_the_exchange(log, path):
     """Every field that has something to say."""
     said = decision(

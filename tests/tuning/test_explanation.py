@@ -153,6 +153,7 @@ LINES = ["GET /api/a", "GET /api/a?b=c%20d", "POST /api/authenticate", "GET /hea
 HEADERS = ["X-Auth-Token: ann", "Authorization: Bearer ben", "X-Client: batch-7", "X-Inside: yes", "X-Forwarded-For: 10.1.2.3", "X-Forwarded-For: 192.0.2.9, 127.0.0.1", "Connection: X-Odd", "X-Odd: 1", "TE: trailers", "Accept: text/html", "Via: 1.0 a", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "X-Request-Id: mine", "X_Under: 1", "Expect: 100-continue", "X-Auth-Token: eve"]  # fmt: skip
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("dialect", ["draft10", "legacy", "off"])
 async def test_explanation_is_the_gateway(start_bench, start_origin, connect, dialect):
     """Byte for byte what the service gets, and every field that Weir adds to the answer."""
