@@ -7,6 +7,7 @@ A port that is given out and not yet, or never, listened on is thus nobody else'
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import random
@@ -53,6 +54,7 @@ def _claimed_block() -> range:
             claim.close()
             continue
         _claims.append(claim)
+        atexit.register(claim.close)
         return range(first, first + _BLOCK)
     return range(0)
 
