@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.contract.masking import ANCHORS_MAX, MASK, RULES, masked
 from tests.contract.secrets import HOLDING, PLAIN, SECRET
-from tests.support.innocent import TRACED
+from tests.support.innocent import traced
 
 
 @pytest.mark.parametrize("text", HOLDING)
@@ -156,7 +156,7 @@ def test_work_grows_with_the_text_alone(unit):
 def test_nothing_is_looked_for_again_and_again(unit, ending):
     plain = seconds(repeated("kex= pab: ", 4 * KIB))
 
-    assert seconds(repeated(unit, 4 * KIB) + ending) < DEAR[unit] * plain * TRACED
+    assert seconds(repeated(unit, 4 * KIB) + ending) < DEAR[unit] * plain * traced()
 
 
 def test_text_that_is_all_anchors_is_masked_whole():

@@ -11,7 +11,7 @@ from time import thread_time
 
 import pytest
 
-from tests.support.innocent import MOST_SECONDS, innocent
+from tests.support.innocent import MOST_SECONDS, innocent, traced
 from tests.support.messages import answer, chunked
 from tests.support.origin import Origin, Visit, answering
 from tests.support.patience import until_now
@@ -223,7 +223,7 @@ async def test_innocent_client_sees_one_turn_that_is_too_long() -> None:
     with pytest.raises(AssertionError, match="an innocent client waited"):
         async with innocent():
             await asyncio.sleep(0.01)
-            asyncio.get_running_loop().call_soon(work_for, 5 * MOST_SECONDS)
+            asyncio.get_running_loop().call_soon(work_for, 5 * MOST_SECONDS * traced())
             await asyncio.sleep(0)
             await asyncio.sleep(0)
 
