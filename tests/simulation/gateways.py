@@ -26,7 +26,7 @@ DRAIN_SECONDS = 1.5  # for what is under way at an orderly end
 CONNECT_SECONDS = 0.5  # that an attempt to connect to a server may take
 
 
-@lru_cache(256)
+@lru_cache(8)
 def read(text: str) -> Settings:
     return loads(text, "simulated.yaml", {})
 

@@ -238,6 +238,8 @@ class Runtime:
             return _value(script(self._redis, self._struct, table(keys), table(arguments)))
         except LuaError as error:
             raise ReplyError(_said(error)) from None
+        finally:
+            self._model = None
 
     def _call(self, *words: Any) -> Any:
         assert self._model is not None

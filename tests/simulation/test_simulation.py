@@ -5,6 +5,7 @@ That it would see what is broken: test_mutants.py.
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import pytest
 
 from tests.simulation import fleet, simulation, slots
 from tests.support.cost import slowness
+from tests.support.memory import MemoryLoop
 from tests.support.weir import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
 pytestmark = pytest.mark.unmeasured
 
@@ -63,6 +66,16 @@ def test_slots_hold_whatever_goes_wrong(first: int) -> None:
 def test_seed_is_the_same_run_again(run: Callable[[int], list[str]]) -> None:
     assert run(7) == run(7)
     assert run(7) != run(8)
+
+
+@pytest.mark.parametrize("level", [simulation, fleet, slots])
+def test_run_leaves_nothing_behind(level: ModuleType) -> None:
+    """A million of them are run one after the other."""
+    for seed in range(5):
+        level.run(seed)
+    gc.collect()
+
+    assert [kept for kept in gc.get_objects() if isinstance(kept, MemoryLoop)] == []
 
 
 def test_seed_is_the_same_run_in_any_process() -> None:

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 BUFFER_BYTES = 256 * 1024  # of each kernel, in one direction
 HIGH_WATER, LOW_WATER = 64 * 1024, 16 * 1024  # of what a transport holds (asyncio's)
-RESET = ConnectionResetError(104, "Connection reset by peer")
+
+
+def reset() -> ConnectionResetError:
+    """A new one each time: one that is raised keeps all that the raising frames know."""
+    return ConnectionResetError(104, "Connection reset by peer")
 
 
 class MemoryLoop(asyncio.SelectorEventLoop):
@@ -148,7 +152,7 @@ class MemoryChannel:
     async def send(self, data: bytes) -> None:
         while data:
             if self._in.is_broken or self._is_closed:
-                raise RESET
+                raise reset()
             sent = self._out.put(data)
             data = data[sent:]
             if not sent:
@@ -159,7 +163,7 @@ class MemoryChannel:
         while not (way.data or way.is_ended or way.is_broken):
             await self._until(way.when_readable)
         if not way.data and way.is_broken:
-            raise RESET
+            raise reset()
         return way.take(size)
 
     def finish_sending(self) -> None:
@@ -280,7 +284,7 @@ class MemoryTransport(asyncio.Transport):
             self._loop.call_soon(self._read)
             self._protocol.data_received(data)
         elif way.is_broken:
-            self._force(RESET)
+            self._force(reset())
         elif way.is_ended:
             self._is_eof_seen = True
             way.when_readable(self._broken)
@@ -291,7 +295,7 @@ class MemoryTransport(asyncio.Transport):
 
     def _broken(self) -> None:
         if self._in.is_broken:
-            self._force(RESET)
+            self._force(reset())
 
     def _written(self) -> None:
         """The other side has taken something, or is gone."""
@@ -299,7 +303,7 @@ class MemoryTransport(asyncio.Transport):
             return
         self._out.when_writable(self._written)
         if self._in.is_broken and not self._in.data:
-            self._force(RESET)
+            self._force(reset())
             return
         self._flush()
         if self._is_write_paused and len(self._buffer) <= LOW_WATER:

@@ -17,7 +17,7 @@ import re
 import socket
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,13 @@ REAL_FIXTURES = {"new_weir", "redis", "shared_redis", "nodes", "relay", "aiohttp
 # Folders whose tests start Weir: what runs of it in the tests' own process is next to nothing.
 OF_PROCESSES = ("benchmarks", "deploy", "e2e", "soak")
 ON_UVLOOP = ("tests/net/", "tests/conformance/")  # as in production
+# Whose tests take seconds each: begun last, they would be what all the others wait for.
+LONG = (
+    "tests/test_own_tests.py",
+    "tests/simulation/",
+    "tests/deploy/test_packages.py",
+    "tests/deploy/test_rolling.py",
+)
 # What `make unit` runs, as the Makefile names it: folders and files.
 _TESTS = Path(__file__).parents[1]
 _MAKEFILE = (_TESTS.parent / "Makefile").read_text()
@@ -71,10 +78,14 @@ def pytest_asyncio_loop_factories(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """All that is collected stays until the end: the collector of garbage need not look at it again and again."""
+    """All that is collected stays until the end: the collector of garbage need not look at it again and again.
+
+    Of several processes one is measured: what an import meets, it meets in each.
+    """
     gc.disable()
     try:
-        return (yield)
+        with nullcontext() if _number() == 0 else untraced():
+            return (yield)
     finally:
         gc.freeze()
         gc.enable()
@@ -86,6 +97,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     _measure_what_is_shared(items)
+    _begin_with_the_long(items)
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = _bounded(item.obj, _timeout(item) - 5)
@@ -98,6 +110,24 @@ def _measure_what_is_shared(items: list[pytest.Item]) -> None:
     for item in sharing:
         if item.path in files:
             item.add_marker("measured")
+
+
+def _number() -> int:
+    """Of this process among those that run tests at the same time."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def _begin_with_the_long(items: list[pytest.Item]) -> None:
+    """Each process is given a run of tests, with its share of the long ones at the head."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    long = [item for item in items if item.nodeid.startswith(LONG)]
+    short = [item for item in items if not item.nodeid.startswith(LONG)]
+    size = -(-len(short) // count)
+    items[:] = [
+        item
+        for number in range(count)
+        for item in (*long[number::count], *short[number * size : (number + 1) * size])
+    ]
 
 
 def _is_real(item: pytest.Item) -> bool:
