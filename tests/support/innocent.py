@@ -58,6 +58,7 @@ class Innocent:
 @asynccontextmanager
 async def innocent(clock: Callable[[], float] = time.thread_time) -> AsyncIterator[Innocent]:
     """Beside whatever happens within; at the end it has never waited long."""
+    gc.collect()  # what others have left would be in the way of the memory that the attack needs
     gc.disable()  # the collector's pauses grow with what the tests have kept, not with the attack
     before, client = slowness(), Innocent(clock)
     try:
