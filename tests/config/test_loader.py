@@ -597,6 +597,20 @@ def test_changes_that_wait_for_a_restart_are_named():
     assert restart_differences(new, new) == ()
 
 
+@pytest.mark.parametrize(
+    ("good", "bad", "after"), [(0, 1100, 0), (700, 620, 3), (499, 502, 600), (0, 501, 1)]
+)
+def test_each_mistake_of_a_long_list_is_told_where_it_stands(good, bad, after):
+    """However many come before, and however many there are."""
+    entries = ["/good"] * good + ["no slash"] * bad + ["/good"] * after
+    text = "\n".join(["contract:", "  known_paths:", *(f"    - {entry}" for entry in entries)])
+    text += "\nupstream: {servers: ['http://a']}"
+    found = pytest.raises(ConfigError, loads, text, "f", {}).value
+
+    assert [mistake.line for mistake in found.mistakes] == list(range(good + 3, good + 53))
+    assert found.more == bad - 50
+
+
 def test_mistake_without_a_line_is_told_by_its_file_alone():
     assert str(Mistake("WEIR_X", 0, 0, "unknown")) == "WEIR_X: unknown"
     assert str(Mistake("f", 3, 4, "wrong")) == "f:3:4: wrong"

@@ -61,6 +61,7 @@ LARGE: dict[str, dict[str, Any]] = {
     },
 }
 KEYS = 100_000
+MEMORY_BYTES = 128 << 20
 PLAN = {"name": "paid", "rate": "30/s"}
 
 
@@ -77,6 +78,15 @@ def _log_as_it_was():
     root.setLevel(levels[0])
     ours.setLevel(levels[1])
     logging.captureWarnings(capture=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory():
+    """Held for all that is made here: on some hosts the first use of a page takes longer than what is done with it."""
+    taken = [bytes(400) for _ in range(MEMORY_BYTES // 400)]
+    kept = taken[:: 1 << 10]  # a few in each piece that Python takes and gives back as a whole
+    del taken
+    yield kept
 
 
 @pytest.fixture
