@@ -122,5 +122,6 @@ def _found_from(start: int, value: list[Any], judge: Judge) -> Iterator[ErrorDet
         judge(value[start : start + PIECE])
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            index, *rest = detail["loc"]
-            yield {**detail, "loc": (start + int(index), *rest)}
+            first, rest = detail["loc"][:1], detail["loc"][1:]  # no first one where it is the list as a whole
+            moved = [start + part for part in first if isinstance(part, int)] or first
+            yield {**detail, "loc": (*moved, *rest)}
