@@ -45,6 +45,14 @@ def tree_of(path):
     return ast.parse(path.read_text())
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _trees():
+    """Hundreds of thousands of objects, which would be in the way of whoever collects garbage later."""
+    yield
+    tree_of.cache_clear()
+    own_reads.cache_clear()
+
+
 # --- words ---
 
 

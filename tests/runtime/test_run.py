@@ -29,8 +29,8 @@ def test_machine_that_has_no_room_for_processes_is_told_by_one_line(tmp_path, mo
 
     monkeypatch.setattr(os, "fork", no_room)
     monkeypatch.setattr(log, "configure", lambda *_: None)  # the log stays that of the tests
+    monkeypatch.setattr(gc, "freeze", lambda: None)
     code = run(str(path))
-    gc.unfreeze()
     for each in (port, admin):
         with socket.create_server(("127.0.0.1", each), reuse_port=False):
             pass

@@ -91,6 +91,14 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _what_other_files_left(request: pytest.FixtureRequest) -> None:
+    """It stays, as what was collected does. Each innocent client has garbage collected, and would look at all of it."""
+    if hasattr(request.module, "innocent"):
+        gc.collect()
+        gc.freeze()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("memory"):
         left_out = [item for item in items if _is_real(item)]
