@@ -14,6 +14,8 @@ from tests.support.once import once
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 BUILD: list[object] = [sys.executable, "-m", "build", "--no-isolation"]
+# Ours, for another environment, which would take seconds to get one of its own.
+PIP: list[object] = [sys.executable, "-m", "pip", "--python"]
 
 
 def clean_environment(home: Path) -> dict[str, str]:
@@ -43,8 +45,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory, home: Path, built: Path)
     """An environment that holds the pins, by their hashes, and the pure wheel."""
 
     def install(folder: Path) -> None:
-        _carried_out([sys.executable, "-m", "venv"], folder, home=home)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        _carried_out([sys.executable, "-m", "venv", "--without-pip"], folder, home=home)
+        pip = [*PIP, folder, "install", "--quiet", "--no-compile"]
         _carried_out(pip, "--require-hashes", "--requirement", ROOT / "deploy" / "constraints.txt", home=home)
         _carried_out(pip, "--no-deps", "--no-index", next(built.glob("*-none-any.whl")), home=home)
 

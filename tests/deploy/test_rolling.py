@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from tests.deploy.conftest import ROOT, clean_environment
+from tests.deploy.conftest import PIP, ROOT, clean_environment
 from tests.support.messages import get
 from tests.support.once import once
 from tests.support.patience import until
@@ -37,8 +37,8 @@ def earlier(tmp_path_factory, home):
         ).stdout
         (folder / "source").mkdir()
         subprocess.run(["tar", "-x", "-C", folder / "source"], input=archive, check=True)
-        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-        pip = [folder / "venv" / "bin" / "pip", "install", "--quiet", folder / "source"]
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        pip = [*PIP, folder / "venv", "install", "--quiet", "--no-compile", folder / "source"]
         subprocess.run(pip, check=True, env=clean_environment(home), stdout=subprocess.DEVNULL)
 
     return once(tmp_path_factory, "earlier", install) / "venv" / "bin" / "weir"

@@ -297,11 +297,7 @@ class Metrics:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._samples = [
-            (sample.name, sample.labels, sample.value)
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        ]
+        self._samples: dict[str, list[tuple[dict[str, str], float]]] = {}
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of the samples that have these labels."""
@@ -312,11 +308,16 @@ class Metrics:
         )
 
     def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and value of each."""
-        return [(labels, value) for sample, labels, value in self._samples if sample == name]
+        """Labels and value of each. Of hundreds of lines, those of this name are read."""
+        if name not in self._samples:
+            lines = [line for line in self.text.splitlines(keepends=True) if line.startswith(name)]
+            families = text_string_to_metric_families("".join(lines))
+            read = [sample for family in families for sample in family.samples if sample.name == name]
+            self._samples[name] = [(sample.labels, sample.value) for sample in read]
+        return self._samples[name]
 
     def has(self, name: str) -> bool:
-        return any(sample == name or sample.startswith(name + "_") for sample, _, _ in self._samples)
+        return re.search(rf"^{name}(?:_\w+)?(?:\{{| )", self.text, re.MULTILINE) is not None
 
 
 def _line(line: str) -> dict[str, Any]:
