@@ -54,8 +54,7 @@ class Traits:
             return True
         for name in self.headers.keys() & other.headers.keys():
             one, two = self.headers[name], other.headers[name]
-            is_literal = "*" not in one and "*" not in two
-            if one != two and (is_literal or not values_overlap(one, two)):
+            if one != two and (_are_values_apart(one, two) or not values_overlap(one, two)):
                 return True
         return bool(self.paths and other.paths) and not self._shares_path(other)
 
@@ -68,14 +67,20 @@ class Traits:
 def _begin_apart(one: Sequence[str], other: Sequence[str]) -> bool:
     """Two globs, by their segments, differ before the first `**`: spares the walk, which takes 100 us."""
     for ours, theirs in zip(one, other, strict=False):
-        if _are_segments_apart(ours, theirs):
+        if _begin_otherwise(ours, theirs):
             return True
         if "**" in ours or "**" in theirs:
             return False
     return False
 
 
-def _are_segments_apart(one: str, other: str) -> bool:
+def _are_values_apart(one: str, other: str) -> bool:
+    """Two globs differ before the first `*` or behind the last: spares the walk."""
+    return _begin_otherwise(one, other) or _begin_otherwise(one[::-1], other[::-1])
+
+
+def _begin_otherwise(one: str, other: str) -> bool:
+    """Two texts that differ before the first `*`."""
     head, wild, _ = one.partition("*")
     start, wild_too, _ = other.partition("*")
     if not wild and not wild_too:

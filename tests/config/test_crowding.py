@@ -17,7 +17,9 @@ MATCHES = st.fixed_dictionaries(
     optional={
         "methods": st.lists(st.sampled_from(["GET", "POST"]), max_size=2, unique=True),
         "paths": st.lists(GLOBS, max_size=2),
-        "headers": st.dictionaries(st.sampled_from(["X-A", "X-B"]), st.sampled_from(["x", "y", "x*", "*"])),
+        "headers": st.dictionaries(
+            st.sampled_from(["X-A", "X-B"]), st.sampled_from(["x", "y", "x*", "*", "*y", "x*y"])
+        ),
     },
 )
 
@@ -44,6 +46,10 @@ def test_no_plain_request_meets_more_limits_than_there_are_groups(matches, metho
         ({"methods": ["GET"]}, {"methods": ["POST"]}),
         ({"headers": {"X-A": "x"}}, {"headers": {"X-A": "y"}}),
         ({"headers": {"X-A": "x*"}}, {"headers": {"X-A": "y"}}),
+        ({"headers": {"X-A": "*-x"}}, {"headers": {"X-A": "*-y"}}),
+        ({"headers": {"X-A": "x*xz"}}, {"headers": {"X-A": "x*yz"}}),
+        ({"headers": {"X-A": "x*z"}}, {"headers": {"X-A": "xz*y"}}),
+        ({"headers": {"X-A": "x*x"}}, {"headers": {"X-A": "x"}}),
         ({"paths": ["/a/**"]}, {"paths": ["/b/**"]}),
     ],
 )
@@ -72,10 +78,11 @@ def config(count, match):
         lambda n: f'{{paths: ["/t{n}x*"]}}',
         lambda n: f"{{headers: {{Host: t{n}.example}}}}",
         lambda n: f"{{headers: {{X-Tenant: t{n}-*}}}}",
+        lambda n: f'{{headers: {{Host: "*.t{n}.example"}}}}',
         lambda n: f'{{headers: {{Host: t{n}.example}}}}' if n % 2 else f'{{paths: ["/t{n}/**"]}}',
         lambda n: f'{{methods: [{"GET" if n % 2 else "POST"}], paths: ["/t{n // 2}"]}}',
     ],
-    ids=["path", "second segment", "text of a segment", "host", "glob of a header", "host or path", "method"],
+    ids=["path", "second segment", "text of a segment", "host", "glob of a header", "end of a host", "host or path", "method"],
 )  # fmt: skip
 def test_five_hundred_limits_can_be_told_apart(match):
     assert len(loads(config(500, match), "f", environ={}).limits) == 500
