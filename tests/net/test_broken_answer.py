@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import ssl
+import threading
 
 import pytest
 
+from proxy.config.sections.upstream import UpstreamTls
+from proxy.net.broken_answer import LastWords
+from proxy.net.tls import ServerFront, ServersTls
 from tests.net.test_servers import no_descriptors
 from tests.support.messages import answer, get, post
 from tests.support.origin import answering
@@ -71,3 +77,39 @@ async def test_upload_needs_no_descriptor_more(serve, connect):
 
     assert (response.body, last.body) == (b"all of it", b"and more")
     assert bench.ledger.outcomes == ["served"] * 3
+
+
+async def test_what_lies_unread_when_a_write_fails_is_deciphered(tmp_path):
+    """It came in the turn in which the write failed: the loop has not read it, and will not."""
+    papers = Papers(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*papers.issue("IP:127.0.0.1"))
+    ready, asked, said = threading.Event(), threading.Event(), threading.Event()
+
+    def serve():
+        with context.wrap_socket(listener.accept()[0], server_side=True) as secured:
+            ready.set()
+            asked.wait(10)
+            secured.sendall(b"farewell")
+            said.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = asyncio.create_task(asyncio.to_thread(serve))
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            asyncio.Protocol,
+            *listener.getsockname(),
+            ssl=ServerFront.of(ServersTls(UpstreamTls(ca=str(papers.ca)))),
+            server_hostname="127.0.0.1",
+        )
+        assert await asyncio.to_thread(ready.wait, 10)
+        words = LastWords(transport)
+        asked.set()
+        assert said.wait(10)  # no turn of the loop
+        words.begin(BrokenPipeError())
+        read = words.read()
+        words.drop()
+        transport.abort()
+        await server
+
+    assert read == b"farewell"
+    assert not words.is_clean
