@@ -189,7 +189,7 @@ async def test_collector_in_trouble_costs_spans_and_nothing_else(
         slowest = max(slowest, time.monotonic() - begun)
         assert response.status == 200
     await until(lambda: weir.metrics().total("weir_spans_total", result="lost") > 0, within=20)
-    said = [line for line in weir.log() if line["event"] == "spans_lost"]
+    said = await until(lambda: [line for line in weir.log() if line["event"] == "spans_lost"], "it is told")
 
     assert slowest < 2
     assert len(said) == 1
