@@ -9,6 +9,7 @@ import signal
 import time
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.config.plan_keys import key_hash
 from tests.support.messages import answer, get
@@ -62,10 +63,12 @@ async def test_every_request_is_counted_once(weir, origin, ask):
     for _ in range(30):
         assert (await ask(weir, get())).status == 200
     metrics = weir.metrics()
+    families = list(text_string_to_metric_families(metrics.text))  # every line can be read
 
     assert metrics.total("weir_requests_total") - before == 30
     assert metrics.total("weir_workers") == 2
     assert metrics.total("weir_build_info") == 1
+    assert "weir_requests" in [family.name for family in families]
     assert weir.admin("/readyz").json()["workers"] == {"ready": 2, "of": 2}
 
 

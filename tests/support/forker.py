@@ -94,7 +94,7 @@ def leave(code: object) -> None:
 
 
 def save_what_was_met() -> None:
-    """For coverage, if it measures: what a fork saves is what it has met itself, a fifth of what the imports meet."""
+    """For coverage, if it measures: what the imports met is saved once, and a fork saves what it has met itself."""
     if "coverage" in sys.modules:
         sys.modules["coverage"].Coverage.current().save()
 
