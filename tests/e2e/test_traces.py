@@ -204,19 +204,15 @@ TRICKLES = {
 }
 
 
-@pytest.mark.measured
-@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("part", TRICKLES)
-async def test_collector_that_trickles_holds_nobody(
-    start_weir, start_origin, ask, collector, papers, part, is_secure
-):
-    """A byte now and then is no progress: a batch has its time in all, is counted, and the next one is sent."""
-    batches, is_over = [], asyncio.Event()
+@contextlib.asynccontextmanager
+async def trickling(part, tls):
+    """A collector that answers each batch with a byte now and then: its URL, and the moments at which it took one."""
+    taken, is_over = [], asyncio.Event()
 
     async def trickle(reader, writer):
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
-            batches.append(time.monotonic())
+            taken.append(time.monotonic())
             writer.write(TRICKLES[part])
             while not is_over.is_set():
                 writer.write(b"x")
@@ -224,38 +220,52 @@ async def test_collector_that_trickles_holds_nobody(
                 await asyncio.sleep(0.1)
         writer.transport.abort()
 
-    context = None
-    if is_secure:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*map(str, papers.issue("DNS:localhost")))
-    server = await asyncio.start_server(trickle, "127.0.0.1", 0, ssl=context)
-    scheme, port = "https" if is_secure else "http", server.sockets[0].getsockname()[1]
-    collector.url = f"{scheme}://localhost:{port}"
-    weir = start_weir(
-        traced(collector) | {"limits": []},
-        upstream=await start_origin(),
-        OTEL_EXPORTER_OTLP_CERTIFICATE=str(papers.ca),
-        REQUESTS_CA_BUNDLE=str(papers.ca),  # which may be set here, and then counts for more
-    )
-    asked = 0
-    given_up = time.monotonic() + 40
-    while len(batches) < 3:  # the third is sent when two are given up
-        assert time.monotonic() < given_up, batches
-        assert (await ask(weir, get())).status == 200
-        asked += 1
-        await asyncio.sleep(0.02)
-    lost = weir.metrics().total("weir_spans_total", result="lost")
-    begun = time.monotonic()
-    await asyncio.to_thread(weir.stop)
-    took = time.monotonic() - begun
-    is_over.set()
-    server.close()
-    await asyncio.sleep(0.2)  # the last ones have seen it
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0, ssl=tls)
+    scheme, port = "https" if tls else "http", server.sockets[0].getsockname()[1]
+    try:
+        yield f"{scheme}://localhost:{port}", taken
+    finally:
+        is_over.set()
+        server.close()
+        await asyncio.sleep(0.2)  # the last ones have seen it
 
-    assert batches[2] - batches[0] < 14  # twice five seconds, a pause, and a busy machine
-    assert 3 <= lost <= 3 * asked
-    assert took < 10
-    assert weir.exit_code == 0
+
+@pytest.mark.measured
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
+async def test_collector_that_trickles_holds_nobody(start_weir, start_origin, ask, papers, is_secure):
+    """A byte now and then is no progress: a batch has its time in all, is counted, and the next one is sent."""
+    tls = None
+    if is_secure:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(*map(str, papers.issue("DNS:localhost")))
+    origin = await start_origin()
+
+    async def hold_up(part):
+        async with trickling(part, tls) as (url, taken):
+            weir = start_weir(
+                {"traces": {"otlp": url, "sample": "100%"}},
+                upstream=origin,
+                OTEL_EXPORTER_OTLP_CERTIFICATE=str(papers.ca),
+                REQUESTS_CA_BUNDLE=str(papers.ca),  # which may be set here, and then counts for more
+            )
+            asked = 0
+            given_up = time.monotonic() + 40
+            while len(taken) < 3:  # the third is sent when two are given up
+                assert time.monotonic() < given_up, (part, taken)
+                assert (await ask(weir, get())).status == 200
+                asked += 1
+                await asyncio.sleep(0.1)
+            lost = weir.metrics().total("weir_spans_total", result="lost")
+            begun = time.monotonic()
+            await asyncio.to_thread(weir.stop)
+            took = time.monotonic() - begun
+
+        assert taken[2] - taken[0] < 14, part  # twice five seconds, a pause, and a busy machine
+        assert 3 <= lost <= 3 * asked, part
+        assert took < 10, part
+        assert weir.exit_code == 0, part
+
+    await asyncio.gather(*map(hold_up, TRICKLES))
 
 
 async def test_spans_come_again_when_the_collector_does(start_weir, start_origin, ask, collector):
