@@ -10,6 +10,8 @@ from functools import cache
 import pytest
 import redis
 import yaml
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from proxy import __version__
 from proxy.config.loader import load
@@ -368,7 +370,7 @@ def test_store_asks_for_its_password(tmp_path):
 
 
 def said(port, **options):
-    with redis.Redis(port=port, **options) as client:
+    with redis.Redis(port=port, retry=Retry(NoBackoff(), 0), **options) as client:
         try:
             return "PONG" if client.ping() else "nothing"
         except redis.AuthenticationError:

@@ -110,7 +110,6 @@ async def test_answer_in_records_of_one_byte(serve, connect, said):
     def script(session):
         session.head()
         session.say(ANSWERS[said])
-        session.head()
 
     bench = await serve(script)
     wire = await connect(bench)

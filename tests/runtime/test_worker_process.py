@@ -75,6 +75,8 @@ async def test_hanging_worker_is_killed_and_replaced(monkeypatch, worker, life):
     await worker.tell(5.0)
     with monkeypatch.context() as impatient:  # who starts on a busy machine is silent for longer
         impatient.setattr(module, "SILENCE_SECONDS", 2.5)
+        last = worker.readings()[1]
+        await until(lambda: worker.readings()[1] is not last, "figures, from which on less silence is borne")
         os.kill(hanging, signal.SIGSTOP)
         await until(lambda: worker.restarts >= 1, "it is killed", within=40)
     await until(lambda: worker.is_ready, "another one", within=START_SECONDS)
