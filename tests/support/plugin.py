@@ -12,6 +12,7 @@ import asyncio
 import functools
 import gc
 import inspect
+import itertools
 import os
 import re
 import socket
@@ -40,12 +41,9 @@ REAL_FIXTURES = {"new_weir", "redis", "shared_redis", "nodes", "relay", "aiohttp
 OF_PROCESSES = ("benchmarks", "deploy", "e2e", "soak")
 ON_UVLOOP = ("tests/net/", "tests/conformance/")  # as in production
 # Whose tests take seconds each: begun last, they would be what all the others wait for.
-LONG = (
-    "tests/test_own_tests.py",
-    "tests/simulation/",
-    "tests/deploy/test_packages.py",
-    "tests/deploy/test_rolling.py",
-)
+LONG = ("tests/test_own_tests.py", "tests/deploy/test_packages.py", "tests/deploy/test_rolling.py")
+# Whose tests do nothing but reckon: all at once they would wait for a processor that others, who wait, leave free.
+RECKONING = "tests/simulation/"
 # What `make unit` runs, as the Makefile names it: folders and files.
 _TESTS = Path(__file__).parents[1]
 _MAKEFILE = (_TESTS.parent / "Makefile").read_text()
@@ -105,7 +103,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     _measure_what_is_shared(items)
-    _begin_with_the_long(items)
+    _order(items)
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = _bounded(item.obj, _timeout(item) - 5)
@@ -125,17 +123,30 @@ def _number() -> int:
     return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
-def _begin_with_the_long(items: list[pytest.Item]) -> None:
-    """Each process is given a run of tests, with its share of the long ones at the head."""
+def _order(items: list[pytest.Item]) -> None:
+    """Each process is given a run of tests: its share of the long ones at the head, of those that reckon all along."""
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
     long = [item for item in items if item.nodeid.startswith(LONG)]
-    short = [item for item in items if not item.nodeid.startswith(LONG)]
-    size = -(-len(short) // count)
+    reckoning = [item for item in items if item.nodeid.startswith(RECKONING)]
+    others = [item for item in items if not item.nodeid.startswith((*LONG, RECKONING))]
+    size = -(-len(others) // count)
     items[:] = [
         item
         for number in range(count)
-        for item in (*long[number::count], *short[number * size : (number + 1) * size])
+        for item in (
+            *long[number::count],
+            *_among(others[number * size : (number + 1) * size], reckoning[number::count]),
+        )
     ]
+
+
+def _among(others: list[pytest.Item], reckoning: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Between two files of the others: what the tests of one file share is made once."""
+    files = [list(file) for _, file in itertools.groupby(others, lambda item: item.path)] or [[]]
+    share = len(reckoning) / len(files)
+    for number, file in enumerate(files):
+        yield from reckoning[round(number * share) : round((number + 1) * share)]
+        yield from file
 
 
 def _is_real(item: pytest.Item) -> bool:
