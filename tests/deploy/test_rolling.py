@@ -1,6 +1,7 @@
 """A rolling update: an earlier Weir and this one, side by side on one Redis, as docs/upgrading.md promises.
 
-The earlier one is taken from the history and installed into an environment of its own, with what it asked for.
+The earlier one is taken from the history and installed into an environment of its own, with what it asks for
+beyond the pins of today.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.timeout(300)  # of which most is installing
 
 
 @pytest.fixture(scope="session")
-def earlier(tmp_path_factory, home):
+def earlier(tmp_path_factory, home, installed):
     """Its command."""
 
     def install(folder):
@@ -38,6 +39,9 @@ def earlier(tmp_path_factory, home):
         (folder / "source").mkdir()
         subprocess.run(["tar", "-x", "-C", folder / "source"], input=archive, check=True)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
+        (pins,) = (installed / "lib").glob("python*/site-packages")
+        (packages / "pins.pth").write_text(f"{pins}\n")
         pip = [*PIP, folder / "venv", "install", "--quiet", "--no-compile", folder / "source"]
         subprocess.run(pip, check=True, env=clean_environment(home), stdout=subprocess.DEVNULL)
 
