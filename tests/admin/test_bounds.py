@@ -15,6 +15,7 @@ from proxy.admin import bounds
 from proxy.admin.app import admin_app
 from proxy.admin.bounds import CONNECTIONS_MAX, HEADERS_MAX, AdminConnections
 from tests.admin.test_app import TOKEN, Now
+from tests.support.patience import until
 
 ASK = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -88,6 +89,34 @@ async def test_newest_are_served_and_the_oldest_give_way(plane, monkeypatch):
     assert line == b"HTTP/1.1 200 OK\r\n"
     assert ended == [b""] * 3
     assert not there[-1][0].at_eof()
+
+
+async def test_one_that_is_gone_while_it_is_answered_is_in_nobodys_way(dial):
+    """It stays among the oldest for as long as its answer takes, and has nothing left to abort."""
+    asked, is_over = asyncio.Event(), asyncio.Event()
+
+    async def answer(request):
+        asked.set()
+        await is_over.wait()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/healthz", answer)
+    plane = Plane(dial, app)
+    await plane.start()
+    reader, writer = await plane.connect(ASK)
+    await asyncio.wait_for(asked.wait(), 10)
+    (gone,) = plane.runner.server.connections
+    writer.close()
+    await until(lambda: gone.transport is None, "it is gone")
+    there = [await plane.connect() for _ in range(CONNECTIONS_MAX)]
+    reader, writer = await plane.connect(ASK)
+    is_over.set()
+    line = await asyncio.wait_for(reader.readline(), 10)
+
+    assert line == b"HTTP/1.1 200 OK\r\n"
+    assert not there[0][0].at_eof()
+    await plane.stop()
 
 
 async def test_answer_that_is_not_taken_is_let_go(plane, monkeypatch):
