@@ -304,7 +304,7 @@ async def test_rolling_restart_is_no_outage(front, serve):
         await server.start()
 
     assert statuses == [200] * 100
-    assert [line for line in weir.log() if line["event"] == "server_ejected"]
+    await weir.logged(lambda line: line["event"] == "server_ejected")
 
 
 async def test_dead_family_of_addresses_costs_no_request(front, serve):
@@ -352,6 +352,7 @@ async def test_stale_connection_is_told_of_once(front, serve):
     weir.start()
     wire = await call()
     statuses = [(await asked(wire, post())).status for _ in range(4)]
+    await weir.logged(lambda line: line["event"] == "stale_connection")
     (line,) = [line for line in weir.log() if line["event"] == "stale_connection"]
 
     assert statuses == [200, 502] * 2
