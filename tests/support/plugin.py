@@ -124,27 +124,28 @@ def _number() -> int:
 
 
 def _order(items: list[pytest.Item]) -> None:
-    """Each process is given a run of tests: its share of the long ones at the head, of those that reckon all along."""
+    """Each process is given as many tests: its share of the long ones at the head, of those that reckon all along.
+
+    Files are dealt out in turn, and so each has of every folder: of those that wait, and of those that do not.
+    """
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
     long = [item for item in items if item.nodeid.startswith(LONG)]
     reckoning = [item for item in items if item.nodeid.startswith(RECKONING)]
     others = [item for item in items if not item.nodeid.startswith((*LONG, RECKONING))]
-    size = -(-len(others) // count)
+    shares: list[list[list[pytest.Item]]] = [[] for _ in range(count)]
+    for _, file in itertools.groupby(others, lambda item: item.path):
+        min(shares, key=lambda share: sum(map(len, share))).append([*file])
     items[:] = [
         item
-        for number in range(count)
-        for item in (
-            *long[number::count],
-            *_among(others[number * size : (number + 1) * size], reckoning[number::count]),
-        )
+        for number, files in enumerate(shares)
+        for item in (*long[number::count], *_among(files, reckoning[number::count]))
     ]
 
 
-def _among(others: list[pytest.Item], reckoning: list[pytest.Item]) -> Iterator[pytest.Item]:
+def _among(files: list[list[pytest.Item]], reckoning: list[pytest.Item]) -> Iterator[pytest.Item]:
     """Between two files of the others: what the tests of one file share is made once."""
-    files = [list(file) for _, file in itertools.groupby(others, lambda item: item.path)] or [[]]
-    share = len(reckoning) / len(files)
-    for number, file in enumerate(files):
+    share = len(reckoning) / max(len(files), 1)
+    for number, file in enumerate(files or [[]]):
         yield from reckoning[round(number * share) : round((number + 1) * share)]
         yield from file
 
