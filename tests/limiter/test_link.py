@@ -75,6 +75,29 @@ async def test_connection_that_is_lost_while_it_opens_is_tried_again(
     assert "crashed" not in caplog.text
 
 
+async def test_connection_that_is_lost_under_its_last_answer_is_none(
+    server: Server, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All has been said and answered, and the end is there before it is acted on."""
+    store = replica.store
+    (link,) = store._dispatcher.links
+    say_all = link._session.open
+
+    async def lost_at_last(link: Any) -> None:
+        await say_all(link)
+        monkeypatch.undo()
+        link._wire.connection_lost(None)
+
+    monkeypatch.setattr(link._session, "open", lost_at_last)
+    server.cut()
+    await until(lambda: link.state is DOWN, "it is down", within=1.0)
+    reason = link.trouble and link.trouble.reason
+    await until(lambda: store.is_up, "it is up again", within=1.0)
+
+    assert reason == "connection"
+    assert (await ask(store, charge(LIMIT))).via == "store"
+
+
 async def test_store_can_be_closed_while_a_link_opens(server: Server, replica: Replica) -> None:
     """Its first words have no answer yet, and nobody waits for it any more."""
     await opening(server, replica)
